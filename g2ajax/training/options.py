@@ -1,0 +1,165 @@
+"""The configuration of a run as frozen dataclasses: every field with a type, a default, a sentence."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from g2ajax.config import options
+from g2ajax.data.augment import AugmentOptions
+from g2ajax.interop.load import InitOptions
+from g2ajax.training.optimizer import OptimizerOptions
+from g2ajax.training.schedules import ScheduleOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """Where images come from and how they reach the device."""
+
+    dir: str = ""
+    """Folder of built datasets; empty: `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
+    manual_dir: str = ""
+    """Folder of downloaded archives; empty: `<dir>/downloads/manual`."""
+    image_size: tuple[int, int] = (256, 128)
+    """Height and width in pixels."""
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    """Of the training images' resize."""
+    test_interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    """Of the test images' resize."""
+    residency: Literal["host", "device"] = "host"
+    """`device` keeps the whole resized training split in device memory."""
+    num_workers: int = 0
+    """Processes that decode; 0: threads of the main process."""
+    num_threads: int = 4
+    """Threads that decode, a process."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerOptions:
+    """Which images make a batch: P identities with K images each, or a plain shuffle."""
+
+    name: str = "naive_identity"
+    """`random_identity`, `naive_identity`, `balanced_identity` or `shuffled`."""
+    identities: int = 16
+    """P, identities a batch."""
+    images: int = 4
+    """K, images an identity."""
+    allow_single_image: bool = False
+    """Whether identities with one image may take part (it is then repeated K times)."""
+
+    @property
+    def batch_size(self) -> int:
+        return self.identities * self.images
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshOptions:
+    """How devices are arranged; `data=-1`: all that `fsdp` leaves."""
+
+    data: int = -1
+    fsdp: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseOptions:
+    """One stretch of training: what is trained, on which loss, how, how long."""
+
+    epochs: int = 120
+    """Length; an epoch is `images // batch` steps, whatever the sampler's own pass is."""
+    steps_per_epoch: int = 0
+    """0: `images // batch`."""
+    trainable: tuple[str, ...] = ("*",)
+    """Module paths that are trained with all below them; `*`: everything."""
+    frozen: tuple[str, ...] = ()
+    """Module paths taken out of `trainable`; frozen modules run in evaluation mode."""
+    loss: str = "loss"
+    """The method's function that gives the loss of this phase."""
+    optimizer: OptimizerOptions = OptimizerOptions()
+    schedule: ScheduleOptions = ScheduleOptions()
+    ema: float = 0.0
+    """Decay of the averaged parameters that are evaluated instead; 0: none are kept."""
+    accumulate: int = 1
+    """Micro-batches a step; only for losses that look at one image at a time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    """When and how the run is scored."""
+
+    every_epochs: int = 10
+    """0: at the end only."""
+    batch_size: int = 128
+    protocols: tuple[str, ...] = ()
+    """Names of the dataset's protocols; empty: all it has."""
+    bootstrap_samples: int = 1000
+    """Resamplings of the query identities behind the 95% intervals."""
+    best: Literal["mAP", "rank1"] = "mAP"
+    """What the best checkpoint is chosen by, averaged over the protocols."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointOptions:
+    """When the state is saved, besides at each evaluation and at the end."""
+
+    every_steps: int = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class LogOptions:
+    """What is written while it works."""
+
+    every_steps: int = 50
+    tensorboard: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """One experiment."""
+
+    dataset: str
+    """Name of a builder in `tfds_builders`, with its configuration after a slash."""
+    method: Mapping[str, Any]
+    """`name` of a module of `g2ajax.methods`, and its own options."""
+    phase: Mapping[str, PhaseOptions]
+    """The phases by name."""
+    phases: tuple[str, ...]
+    """The order in which they run."""
+    name: str = ""
+    """Shown in the tables."""
+    seed: int = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the computation; parameters, statistics, losses and distances are float32 always."""
+    data: DataOptions = DataOptions()
+    sampler: SamplerOptions = SamplerOptions()
+    augment: AugmentOptions = AugmentOptions()
+    init: InitOptions = InitOptions()
+    mesh: MeshOptions = MeshOptions()
+    evaluate: EvaluateOptions = EvaluateOptions()
+    checkpoint: CheckpointOptions = CheckpointOptions()
+    log: LogOptions = LogOptions()
+
+
+def run_options(config: Mapping[str, Any]) -> RunOptions:
+    """The options of a configuration file.
+
+    Raises ValueError for any field that does not exist, naming the nearest, and for values that
+    cannot work together.
+    """
+    values = dict(config)
+    phases = {
+        name: options(PhaseOptions, block, f"phase.{name}")
+        for name, block in dict(values.get("phase", {})).items()
+    }
+    run = options(RunOptions, {**values, "phase": phases}, "config")
+    for name in run.phases:
+        if name not in run.phase:
+            raise ValueError(f"phases names {name!r}, but phase has only {sorted(run.phase)}")
+        if run.phase[name].epochs < 1:
+            raise ValueError(f"phase.{name}.epochs = {run.phase[name].epochs}; at least 1 is needed")
+    if not run.phases:
+        raise ValueError("phases is empty; name at least one")
+    if "name" not in run.method:
+        raise ValueError("method.name is missing; it names a module of g2ajax.methods")
+    height, width = run.data.image_size
+    if height < 1 or width < 1:
+        raise ValueError(f"data.image_size = {run.data.image_size}: height and width in pixels")
+    return run

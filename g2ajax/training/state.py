@@ -1,0 +1,200 @@
+"""The state of a phase as one flat list of arrays, and the jitted step that moves it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from g2ajax.training.mesh import batch_sharding, replicated, state_sharding
+from g2ajax.training.options import PhaseOptions
+
+Leaves = list[jax.Array]
+
+
+def under(path: tuple, prefixes: tuple[str, ...]) -> bool:
+    """Whether a module path lies at or below one of the dotted `prefixes`; `*` holds every path."""
+    names = tuple(map(str, path))
+    for prefix in prefixes:
+        parts = tuple(prefix.split("."))
+        if prefix == "*" or names[: len(parts)] == parts:
+            return True
+    return False
+
+
+def trainable_filter(phase: PhaseOptions) -> Callable[[tuple, Any], bool]:
+    """An NNX filter: the parameters that the phase trains."""
+
+    def trained(path: tuple, value: Any) -> bool:
+        if not isinstance(value, nnx.Param):
+            return False
+        return under(path, phase.trainable) and not under(path, phase.frozen)
+
+    return trained
+
+
+def check_paths(model: nnx.Module, name: str, phase: PhaseOptions) -> None:
+    """Raises ValueError when a path of the phase names no parameter, or nothing is left to train."""
+    paths = [path for path, _ in nnx.to_flat_state(nnx.state(model, nnx.Param))]
+    for field in ("trainable", "frozen"):
+        for prefix in getattr(phase, field):
+            if not any(under(path, (prefix,)) for path in paths):
+                tops = sorted({str(path[0]) for path in paths})
+                raise ValueError(
+                    f"phase.{name}.{field} names {prefix!r}, which has no parameter; "
+                    f"the model's parts are {', '.join(tops)}"
+                )
+    if not nnx.to_flat_state(nnx.state(model, trainable_filter(phase))):
+        raise ValueError(f"phase.{name} leaves nothing to train")
+
+
+def set_modes(model: nnx.Module, phase: PhaseOptions) -> None:
+    """Training mode for what is trained; evaluation mode (statistics too) for frozen modules."""
+    model.train()
+    for path, module in nnx.iter_modules(model):
+        inside = under(path, phase.trainable) and not under(path, phase.frozen)
+        has_own = bool(nnx.to_flat_state(nnx.state(module, nnx.Param)))
+        if path and has_own and not inside and not _holds_trainable(path, phase):
+            module.eval()
+
+
+def _holds_trainable(path: tuple, phase: PhaseOptions) -> bool:
+    names = ".".join(map(str, path))
+    return any(prefix == "*" or prefix.startswith(names + ".") for prefix in phase.trainable) and (
+        not under(path, phase.frozen)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What is static about a phase: the model's structure and the tree of its state."""
+
+    graphdef: nnx.GraphDef
+    treedef: Any
+    shardings: list[jax.sharding.Sharding]
+
+    def tree(self, leaves: Leaves) -> dict[str, Any]:
+        """`{trainable, frozen, rest, optimizer, ema, step}`."""
+        return jax.tree.unflatten(self.treedef, leaves)
+
+    def model(self, leaves: Leaves, *, averaged: bool = False) -> nnx.Module:
+        """The model with the state's arrays (with the averaged parameters if asked and kept)."""
+        tree = self.tree(leaves)
+        trainable = tree["ema"] if averaged and tree["ema"] is not None else tree["trainable"]
+        return nnx.merge(self.graphdef, trainable, tree["frozen"], tree["rest"], copy=True)
+
+
+def begin(
+    model: nnx.Module, phase: PhaseOptions, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> tuple[Program, Leaves]:
+    """The state at the first step of a phase, placed on the mesh."""
+    set_modes(model, phase)
+    graphdef, trainable, frozen, rest = nnx.split(
+        model, trainable_filter(phase), nnx.Param, ...
+    )
+
+    def make(trainable: nnx.State, frozen: nnx.State, rest: nnx.State) -> dict[str, Any]:
+        return {
+            "trainable": trainable,
+            "frozen": frozen,
+            "rest": rest,
+            "optimizer": optimizer.init(trainable),
+            "ema": jax.tree.map(jnp.copy, trainable) if phase.ema else None,
+            "step": jnp.zeros((), jnp.int32),
+        }
+
+    shapes, treedef = jax.tree.flatten(jax.eval_shape(make, trainable, frozen, rest))
+    shardings = [state_sharding(leaf, mesh) for leaf in shapes]
+    start = jax.jit(
+        lambda *parts: jax.tree.leaves(make(*parts)), out_shardings=shardings
+    )(trainable, frozen, rest)
+    return Program(graphdef, treedef, shardings), start
+
+
+def make_step(
+    program: Program,
+    phase: PhaseOptions,
+    optimizer: optax.GradientTransformation,
+    prepare: Callable[[jax.Array, Any, Any], dict[str, jax.Array]],
+    mesh: Mesh,
+    seed: int,
+) -> Callable[[Leaves, Any, Any], tuple[Leaves, dict[str, jax.Array]]]:
+    """The jitted training step `(leaves, batch, store) -> (leaves, metrics)`; `leaves` are donated.
+
+    `prepare(key, batch, store)` gives the augmented batch. All randomness of a step comes from
+    (seed, step), so a resumed run repeats it.
+    """
+
+    def step(leaves: Leaves, batch: Any, store: Any) -> tuple[Leaves, dict[str, jax.Array]]:
+        tree = program.tree(leaves)
+        key = jax.random.fold_in(jax.random.key(seed), tree["step"])
+        augment_key, model_key = jax.random.split(key)
+        batch = prepare(augment_key, batch, store)
+        gradient = jax.value_and_grad(_loss(program, phase), has_aux=True)
+        if phase.accumulate == 1:
+            (loss, (metrics, rest)), gradients = gradient(
+                tree["trainable"], tree["frozen"], tree["rest"], batch, model_key
+            )
+        else:
+            loss, metrics, rest, gradients = _accumulated(
+                gradient, tree, batch, model_key, phase.accumulate
+            )
+        updates, optimizer_state = optimizer.update(
+            gradients, tree["optimizer"], tree["trainable"]
+        )
+        trainable = optax.apply_updates(tree["trainable"], updates)
+        ema = tree["ema"]
+        if ema is not None:
+            ema = optax.incremental_update(trainable, ema, 1.0 - phase.ema)
+        new = {
+            "trainable": trainable,
+            "frozen": tree["frozen"],
+            "rest": rest,
+            "optimizer": optimizer_state,
+            "ema": ema,
+            "step": tree["step"] + 1,
+        }
+        metrics = {"loss": loss, **metrics, "gradient_norm": optax.global_norm(gradients)}
+        return jax.tree.leaves(new), metrics
+
+    return jax.jit(step, donate_argnums=0, out_shardings=(program.shardings, replicated(mesh)))
+
+
+def _loss(program: Program, phase: PhaseOptions) -> Callable:
+    def loss(trainable, frozen, rest, batch, key):
+        model = nnx.merge(program.graphdef, trainable, frozen, rest, copy=True)
+        value, metrics = getattr(model, phase.loss)(batch, nnx.Rngs(key))
+        _, _, _, rest = nnx.split(model, trainable_filter(phase), nnx.Param, ...)
+        return value, (metrics, rest)
+
+    return loss
+
+
+def _accumulated(gradient, tree, batch, key, parts):
+    """Mean gradient over `parts` slices of the batch, one after another."""
+    slices = jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), batch)
+
+    def one(carry, step):
+        rest, total = carry
+        piece, index = step
+        (loss, (metrics, rest)), grads = gradient(
+            tree["trainable"], tree["frozen"], rest, piece, jax.random.fold_in(key, index)
+        )
+        return (rest, jax.tree.map(jnp.add, total, grads)), (loss, metrics)
+
+    zeros = jax.tree.map(jnp.zeros_like, tree["trainable"])
+    (rest, total), (loss, metrics) = jax.lax.scan(
+        one, (tree["rest"], zeros), (slices, jnp.arange(parts))
+    )
+    gradients = jax.tree.map(lambda g: g / parts, total)
+    return loss.mean(), jax.tree.map(jnp.mean, metrics), rest, gradients
+
+
+def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
+    """Constrains the rows of a batch made inside a step to the mesh."""
+    sharding = batch_sharding(mesh)
+    return {k: jax.lax.with_sharding_constraint(v, sharding) for k, v in batch.items()}

@@ -1,0 +1,112 @@
+"""The folder of a run: held by one run at a time, tied to one configuration."""
+
+import fcntl
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+# Fields that say where and how fast a run works; they may change between start and resume.
+FREE_FIELDS = (
+    "data.dir",
+    "data.manual_dir",
+    "data.residency",
+    "data.num_workers",
+    "data.num_threads",
+    "log",
+    "checkpoint",
+    "mesh",
+    "resume",
+)
+
+
+@contextmanager
+def hold(workdir: pathlib.Path, *, needed_bytes: int = 0, process: int = 0) -> Iterator[None]:
+    """Makes `workdir` and keeps other runs out of it until the run ends, however it ends.
+
+    Raises ValueError when it cannot be written, is held by another run, or has too little space.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = open(workdir / f".lock-{process}", "a+")
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to the workdir {workdir}: {error}; name another one with --workdir"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise ValueError(
+                f"the workdir {workdir} is in use by process {lock.read().strip() or 'unknown'}; "
+                "wait for that run, or name another --workdir"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        check_space(workdir, needed_bytes)
+        yield
+
+
+def check_space(workdir: pathlib.Path, needed_bytes: int) -> None:
+    """Raises ValueError when the disk of `workdir` cannot take `needed_bytes`."""
+    free = shutil.disk_usage(workdir).free
+    if free < needed_bytes:
+        raise ValueError(
+            f"the disk of {workdir} has {free / 2**20:.0f} MiB free, but the checkpoints of this "
+            f"run need about {needed_bytes / 2**20:.0f} MiB; free some space or name another "
+            "--workdir"
+        )
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as one dictionary with dotted names; tuples become lists, as in JSON."""
+    flat = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One line for each field that differs and is not free to."""
+    old, new = flatten(old), flatten(new)
+    lines = []
+    for name in sorted(old.keys() | new.keys()):
+        free = any(name == field or name.startswith(field + ".") for field in FREE_FIELDS)
+        before, after = old.get(name, "absent"), new.get(name, "absent")
+        if before != after and not free:
+            lines.append(f"  {name}: {before!r} -> {after!r}")
+    return lines
+
+
+def settle_config(workdir: pathlib.Path, config: Mapping[str, Any], *, write: bool) -> None:
+    """Stores the configuration of a new run, or compares that of a resumed one.
+
+    Raises ValueError with the difference when the folder's run was started with other settings.
+    """
+    path = workdir / "config.json"
+    if path.exists():
+        lines = differences(json.loads(path.read_text()), config)
+        if lines:
+            raise ValueError(
+                f"{workdir} holds a run of another configuration; what differs:\n"
+                + "\n".join(lines)
+                + "\nresume it with its own settings, or name another --workdir"
+            )
+    elif write:
+        replace_text(path, json.dumps(config, indent=2) + "\n")
+
+
+def replace_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file so that a reader, or a kill, never sees half of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
