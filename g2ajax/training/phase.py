@@ -1,0 +1,192 @@
+"""One phase of a run: the loop over steps, with its evaluations, checkpoints and ways to stop."""
+
+import contextlib
+import dataclasses
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+from jax.experimental import multihost_utils
+
+from g2ajax.data.augment import augment
+from g2ajax.data.pipeline import index_batches, train_batches
+from g2ajax.data.residency import gather_batch, load_resident
+from g2ajax.evaluation.results import Result
+from g2ajax.training import checkpoint as checkpoints
+from g2ajax.training.inference import score
+from g2ajax.training.journal import Journal, Progress
+from g2ajax.training.mesh import batch_sharding
+from g2ajax.training.optimizer import build_optimizer
+from g2ajax.training.setup import Setup
+from g2ajax.training.state import Leaves, Program, begin, make_step, put_batch
+
+
+class NonFiniteLoss(FloatingPointError):
+    """A loss term became NaN or infinite; says where, and which images were in the batch."""
+
+
+class Stopped(SystemExit):
+    """The run was asked to stop, has saved its state and ends with exit status 0."""
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[int], bool]]:
+    """Within it SIGTERM does not kill: `stop(step)` says whether it has come.
+
+    With several processes they agree on the step at which they stop.
+    """
+    if jax.process_count() > 1:
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    asked = []
+    try:
+        previous = signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    except ValueError:  # not in the main thread, as in a notebook's server: nothing to catch
+        yield lambda step: False
+        return
+    try:
+        yield lambda step: bool(asked)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@dataclasses.dataclass
+class Best:
+    """The best evaluation so far."""
+
+    value: float = -1.0
+    step: int = -1
+
+
+def train_phase(
+    setup: Setup,
+    index: int,
+    start: int,
+    before: int,
+    best: Best,
+    store: checkpoints.Checkpoints,
+    journal: Journal,
+    stop: Callable[[int], bool],
+) -> list[Result]:
+    """Trains phase number `index` from step `start` to its end; `setup.model` then holds the result.
+
+    `before` counts the steps of earlier phases. Returns the results of the last evaluation. Raises
+    NonFiniteLoss, and Stopped when `stop` says so (after saving).
+    """
+    options = setup.options
+    name = options.phases[index]
+    phase = options.phase[name]
+    per_epoch = phase.steps_per_epoch or setup.steps_per_epoch
+    total = phase.epochs * per_epoch
+    if start >= total:
+        return []
+    optimizer = build_optimizer(
+        phase.optimizer,
+        phase.schedule,
+        setup.model,
+        trainable=phase,
+        steps_per_epoch=per_epoch,
+        epochs=phase.epochs,
+    )
+    program, leaves = begin(setup.model, phase, optimizer.transform, setup.mesh)
+    if start:
+        leaves = _with_optimizer(program, leaves, store, start)
+    sampler = setup.sampler(index)
+    batches, resident, prepare = _data(setup, sampler, start, total)
+    step_fn = make_step(
+        program, phase, optimizer.transform, prepare, setup.mesh, (options.seed, index)
+    )
+
+    def save(kind: str, step: int) -> None:
+        tree = program.tree(leaves)
+        averaged = kind == "best"
+        model = program.model(leaves, averaged=averaged)
+        items = {
+            "params": checkpoints.flat_state(nnx.state(model, nnx.Param)),
+            "stats": checkpoints.flat_state(nnx.state(model, nnx.Not(nnx.Param))),
+        }
+        if kind == "latest":
+            items["optimizer"] = checkpoints.numbered(tree["optimizer"])
+            items["ema"] = checkpoints.flat_state(tree["ema"]) if tree["ema"] is not None else {}
+        meta = {"phase": name, "step": step, "total_step": before + step, "best": vars(best)}
+        store.save(kind, before + step, items, meta)
+
+    def assess(step: int) -> list[Result]:
+        model = program.model(leaves, averaged=True)
+        results = score(model, setup, checkpoint="last", step=before + step)
+        value = float(np.mean([getattr(r, options.evaluate.best) for r in results]))
+        for result in results:
+            journal.scalars(before + step, f"evaluation/{result.protocol}", result.scalars())
+            journal.say(f"{name}  {step}/{total}  {result.line()}")
+        if value > best.value:
+            best.value, best.step = value, before + step
+            save("best", step)
+        return results
+
+    progress = Progress(start, total, options.sampler.batch_size)
+    pending: list[tuple[int, Mapping[str, jax.Array]]] = []
+    results: list[Result] = []
+    with contextlib.closing(batches):
+        for step in range(start + 1, total + 1):
+            leaves, metrics = step_fn(leaves, next(batches), resident)
+            pending.append((step, metrics))
+            last = step == total
+            due = options.evaluate.every_epochs * per_epoch
+            evaluates = last or (due and step % due == 0)
+            stops = stop(before + step)
+            saves = stops or evaluates or step % options.checkpoint.every_steps == 0
+            if saves or step % options.log.every_steps == 0:
+                values = _settle(pending, setup, sampler, name)
+                pending = []
+                progress.advance(step)
+                rates = optimizer.learning_rates(step - 1)
+                journal.scalars(before + step, f"train/{name}", {**values, **rates})
+                journal.say(progress.line(name, step, values, max(rates.values())))
+            if evaluates:
+                results = assess(step)
+            if saves:
+                save("latest", step)
+                progress.pause()
+            if stops:
+                store.wait()
+                journal.say(f"stopped at step {step} of {name}; start again to go on from here")
+                raise Stopped(0)
+    nnx.update(setup.model, nnx.state(program.model(leaves, averaged=True)))
+    return results
+
+
+def _settle(
+    pending: list[tuple[int, Mapping[str, jax.Array]]], setup: Setup, sampler: Any, phase: str
+) -> dict[str, float]:
+    """The mean of each metric over the pending steps. Raises NonFiniteLoss naming the first bad one."""
+    fetched = jax.device_get([metrics for _, metrics in pending])
+    for (step, _), metrics in zip(pending, fetched, strict=True):
+        bad = [name for name, value in metrics.items() if not np.isfinite(value)]
+        if bad:
+            train = setup.dataset.splits["train"]
+            ids = [str(train.image_id[i]) for i in sampler.batch_indices(step - 1)]
+            raise NonFiniteLoss(
+                f"{', '.join(bad)} not finite at step {step} of phase {phase}; the last checkpoint "
+                f"is from before it. Images of the batch: {', '.join(ids)}"
+            )
+    return {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}
+
+
+def _with_optimizer(
+    program: Program, leaves: Leaves, store: checkpoints.Checkpoints, start: int
+) -> Leaves:
+    """The state of a resumed phase: optimizer, averages and step from the latest checkpoint."""
+    tree = program.tree(leaves)
+    ema = checkpoints.flat_state(tree["ema"]) if tree["ema"] is not None else {}
+    restored = store.restore(
+        "latest", {"optimizer": checkpoints.numbered(tree["optimizer"]), "ema": ema}
+    )
+    tree["optimizer"] = checkpoints.from_numbered(tree["optimizer"], restored["optimizer"])
+    if tree["ema"] is not None:
+        tree["ema"] = checkpoints.with_values(tree["ema"], restored["ema"])
+    tree["step"] = jax.device_put(np.int32(start), tree["step"].sharding)
+    return jax.tree.leaves(tree)
