@@ -48,7 +48,7 @@ def with_values(state: nnx.State, flat: Mapping[str, jax.Array]) -> nnx.State:
     return nnx.from_flat_state(pairs)
 
 
-def _leaves(tree: Any) -> Flat:
+def numbered(tree: Any) -> Flat:
     """An optimizer state as numbered leaves; the configuration guarantees their meaning."""
     return {f"{i:05d}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
 
@@ -136,12 +136,6 @@ class Checkpoints:
             manager.close()
 
 
-def optimizer_items(optimizer_state: Any) -> Flat:
-    """An optimizer state in the form of a checkpoint."""
-    return _leaves(optimizer_state)
-
-
-def optimizer_from_items(optimizer_state: Any, items: Flat) -> Any:
-    """The inverse of `optimizer_items`, given a state of the same structure."""
-    treedef = jax.tree.structure(optimizer_state)
-    return jax.tree.unflatten(treedef, [items[key] for key in sorted(items)])
+def from_numbered(tree: Any, flat: Flat) -> Any:
+    """The inverse of `numbered`, given a tree of the same structure."""
+    return jax.tree.unflatten(jax.tree.structure(tree), [flat[key] for key in sorted(flat)])

@@ -91,7 +91,7 @@ class Progress:
         self.time = time.perf_counter()
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: float | int) -> str:
     """Seconds as `42s`, `3m20s` or `5h07m`."""
     seconds = round(seconds)
     if seconds < 60:
