@@ -1,0 +1,320 @@
+"""ResNet with the options of fast-reid, reid-strong-baseline and TransReID.
+
+Names are torchvision's (`conv1`, `bn1`, `layer1.0.conv1`, `layer1.0.downsample.0`, ...).
+The stride of a bottleneck is on its 3x3 convolution.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from g2ajax.nn.init import conv_init, torch_uniform
+from g2ajax.nn.norm import IBN, BatchNorm
+from g2ajax.nn.pooling import MAX_POOLS, MaxPool, max_pool
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """The shape of one network. `non_local` counts the blocks that `with_nl` adds a stage."""
+
+    block: str
+    depths: tuple[int, ...]
+    width: int = 64
+    non_local: tuple[int, ...] | None = None
+
+
+VARIANTS = {
+    "resnet18": Variant("basic", (2, 2, 2, 2)),
+    "resnet34": Variant("basic", (3, 4, 6, 3)),
+    "resnet50": Variant("bottleneck", (3, 4, 6, 3), non_local=(0, 2, 3, 0)),
+    "resnet101": Variant("bottleneck", (3, 4, 23, 3), non_local=(0, 2, 9, 0)),
+    "resnet_tiny": Variant("bottleneck", (1, 1, 1, 1), width=8, non_local=(0, 1, 1, 0)),
+}
+EXPANSION = {"basic": 1, "bottleneck": 4}
+
+
+def conv(
+    features_in: int, features_out: int, kernel: int, stride: int, *, dtype, rngs: nnx.Rngs
+) -> nnx.Conv:
+    """A convolution without bias, padded by kernel // 2 on every side (never "SAME": at stride 2
+    the two differ), initialised N(0, 2 / (kernel^2 out))."""
+    return nnx.Conv(
+        features_in,
+        features_out,
+        (kernel, kernel),
+        strides=stride,
+        padding=kernel // 2,
+        use_bias=False,
+        kernel_init=conv_init,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+class SqueezeExcite(nnx.Module):
+    """Channel gates (Hu et al., CVPR 2018): mean, two linear maps without bias, sigmoid."""
+
+    def __init__(self, channels: int, reduction: int, *, dtype, rngs: nnx.Rngs):
+        inner = channels // reduction
+        down = nnx.Linear(
+            channels, inner, use_bias=False, kernel_init=torch_uniform(channels), rngs=rngs
+        )
+        up = nnx.Linear(
+            inner, channels, use_bias=False, kernel_init=torch_uniform(inner), rngs=rngs
+        )
+        # The activation holds place 1: checkpoints number the linear maps 0 and 2.
+        self.fc = nnx.List([down, jax.nn.relu, up])
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B h w C"]:
+        gate = jnp.mean(x.astype(jnp.float32), (1, 2))
+        for layer in self.fc:
+            gate = layer(gate)
+        return x * jax.nn.sigmoid(gate).astype(self.dtype)[:, None, None]
+
+
+class NonLocal(nnx.Module):
+    """Non-local block (Wang et al., CVPR 2018) in dot-product form: x + BN(W(theta phi^T g / N)).
+
+    fast-reid's inner width is ONE channel (its reduction divided by itself), where the paper
+    halves the channels; its checkpoints need the one. There is no softmax, so phi^T g is formed
+    first and no N x N matrix exists. The last norm starts at zero: an identity at the start.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        inner: int = 1,
+        *,
+        bn_momentum: float = 0.1,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        def point(features_in, features_out):
+            return nnx.Conv(
+                features_in,
+                features_out,
+                (1, 1),
+                kernel_init=torch_uniform(features_in),
+                bias_init=torch_uniform(features_in),
+                dtype=dtype,
+                rngs=rngs,
+            )
+
+        self.g = point(channels, inner)
+        self.theta = point(channels, inner)
+        self.phi = point(channels, inner)
+        norm = BatchNorm(channels, momentum=bn_momentum, scale_init=0.0, dtype=dtype)
+        self.W = nnx.List([point(inner, channels), norm])
+
+    def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B h w C"]:
+        batch, height, width, _ = x.shape
+
+        def flat(layer):
+            return layer(x).reshape(batch, height * width, -1)
+
+        context = jnp.einsum(
+            "bnk,bnc->bkc", flat(self.phi), flat(self.g), preferred_element_type=jnp.float32
+        ) / (height * width)
+        y = jnp.einsum("bnk,bkc->bnc", flat(self.theta), context.astype(x.dtype))
+        y = self.W[0](y.reshape(batch, height, width, -1))
+        return x + self.W[1](y)
+
+
+class Block(nnx.Module):
+    """A residual block, "basic" (3x3, 3x3) or "bottleneck" (1x1, 3x3 with the stride, 1x1)."""
+
+    def __init__(
+        self,
+        kind: str,
+        features_in: int,
+        width: int,
+        stride: int,
+        *,
+        with_ibn: bool,
+        with_se: bool,
+        se_reduction: int,
+        bn_momentum: float,
+        dtype,
+        rngs: nnx.Rngs,
+    ):
+        features_out = width * EXPANSION[kind]
+        options = {"dtype": dtype, "rngs": rngs}
+        norm = {"momentum": bn_momentum, "dtype": dtype}
+        first_norm = (IBN if with_ibn else BatchNorm)(width, **norm)
+        self.kind = kind
+        if kind == "bottleneck":
+            self.conv1 = conv(features_in, width, 1, 1, **options)
+            self.bn1 = first_norm
+            self.conv2 = conv(width, width, 3, stride, **options)
+            self.bn2 = BatchNorm(width, **norm)
+            self.conv3 = conv(width, features_out, 1, 1, **options)
+            self.bn3 = BatchNorm(features_out, **norm)
+        else:
+            self.conv1 = conv(features_in, width, 3, stride, **options)
+            self.bn1 = first_norm
+            self.conv2 = conv(width, width, 3, 1, **options)
+            self.bn2 = BatchNorm(width, **norm)
+        self.with_se = with_se
+        if with_se:
+            self.se = SqueezeExcite(features_out, se_reduction, **options)
+        self.with_downsample = stride != 1 or features_in != features_out
+        if self.with_downsample:
+            shortcut = conv(features_in, features_out, 1, stride, **options)
+            self.downsample = nnx.List([shortcut, BatchNorm(features_out, **norm)])
+
+    def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B h2 w2 C2"]:
+        y = jax.nn.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        if self.kind == "bottleneck":
+            y = self.bn3(self.conv3(jax.nn.relu(y)))
+        if self.with_se:
+            y = self.se(y)
+        if self.with_downsample:
+            x = self.downsample[1](self.downsample[0](x))
+        return jax.nn.relu(x + y)
+
+
+class ResNet(nnx.Module):
+    """ResNet without its classifier: images [B,H,W,3], normalised, to a map [B,h,w,feature_dim].
+
+    `last_stride` 1 (the habit of re-identification) gives h = H/16. `pool`: the stem's max-pool,
+    a key of `MAX_POOLS` or a `MaxPool`; `stem_relu=False` leaves out the ReLU before it as
+    reid-strong-baseline's and TransReID's plain ResNets do. `with_ibn`: IBN-a in layers 1-3.
+    `with_se`: channel gates. `non_local`: how many of the last blocks of each stage are followed
+    by a non-local block. `remat`: recompute each block in the backward pass.
+
+    Raises:
+      ValueError: for an unknown block or max-pool, or a stage with more non-local than residual
+        blocks.
+    """
+
+    def __init__(
+        self,
+        depths: tuple[int, ...] = (3, 4, 6, 3),
+        *,
+        block: str = "bottleneck",
+        width: int = 64,
+        last_stride: int = 1,
+        pool: str | MaxPool = "fastreid",
+        stem_relu: bool = True,
+        with_ibn: bool = False,
+        with_se: bool = False,
+        se_reduction: int = 16,
+        non_local: tuple[int, ...] = (0, 0, 0, 0),
+        non_local_inner: int = 1,
+        bn_momentum: float = 0.1,
+        remat: bool = False,
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        if block not in EXPANSION:
+            raise ValueError(f"block {block!r}: expected 'basic' or 'bottleneck'")
+        if isinstance(pool, str) and pool not in MAX_POOLS:
+            raise ValueError(f"max-pool {pool!r}: expected one of {', '.join(MAX_POOLS)}")
+        if len(depths) != 4 or len(non_local) != 4:
+            raise ValueError(f"depths {depths}, non_local {non_local}: expected four stages each")
+        if any(extra > depth for extra, depth in zip(non_local, depths, strict=True)):
+            raise ValueError(f"non_local {non_local} asks for more blocks than {depths} has")
+        self.pool = MAX_POOLS[pool] if isinstance(pool, str) else pool
+        self.stem_relu = stem_relu
+        self.remat = remat
+        self.dtype = dtype
+        self.non_local = tuple(non_local)
+        self.conv1 = conv(3, width, 7, 2, dtype=dtype, rngs=rngs)
+        self.bn1 = BatchNorm(width, momentum=bn_momentum, dtype=dtype)
+        channels = width
+        for stage, depth in enumerate(depths):
+            blocks = []
+            for i in range(depth):
+                stride = (1, 2, 2, last_stride)[stage] if i == 0 else 1
+                blocks.append(
+                    Block(
+                        block,
+                        channels,
+                        width * 2**stage,
+                        stride,
+                        with_ibn=with_ibn and stage < 3,
+                        with_se=with_se,
+                        se_reduction=se_reduction,
+                        bn_momentum=bn_momentum,
+                        dtype=dtype,
+                        rngs=rngs,
+                    )
+                )
+                channels = width * 2**stage * EXPANSION[block]
+            setattr(self, f"layer{stage + 1}", nnx.List(blocks))
+            if non_local[stage]:
+                extra = [
+                    NonLocal(
+                        channels, non_local_inner, bn_momentum=bn_momentum, dtype=dtype, rngs=rngs
+                    )
+                    for _ in range(non_local[stage])
+                ]
+                setattr(self, f"NL_{stage + 1}", nnx.List(extra))
+        self.feature_dim = channels
+
+    def stem(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B h w C"]:
+        """Convolution, norm, ReLU (if `stem_relu`) and max-pool."""
+        x = self.bn1(self.conv1(x.astype(self.dtype)))
+        return max_pool(jax.nn.relu(x) if self.stem_relu else x, self.pool)
+
+    def stage(self, number: int, x: Float[Array, "B h w C"]) -> Float[Array, "B h2 w2 C2"]:
+        """`layer{number}` (1 to 4) with its non-local blocks."""
+        blocks = getattr(self, f"layer{number}")
+        extra = self.non_local[number - 1]
+        for i, block in enumerate(blocks):
+            x = nnx.remat(lambda block, x: block(x))(block, x) if self.remat else block(x)
+            place = i - (len(blocks) - extra)
+            if place >= 0:
+                x = getattr(self, f"NL_{number}")[place](x)
+        return x
+
+    def __call__(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B h w C"]:
+        x = self.stem(x)
+        for number in (1, 2, 3, 4):
+            x = self.stage(number, x)
+        return x
+
+
+def build(
+    name: str,
+    *,
+    dtype: Any = jnp.float32,
+    rngs: nnx.Rngs,
+    with_nl: bool = False,
+    **options: Any,
+) -> ResNet:
+    """The ResNet called `name` (a key of `VARIANTS`); `options` as `ResNet` takes them.
+
+    `with_nl` puts fast-reid's non-local blocks where its variant has them.
+
+    Raises:
+      ValueError: for an unknown name, or `with_nl` where fast-reid defines no places.
+    """
+    if name not in VARIANTS:
+        raise ValueError(f"ResNet {name!r} is unknown; expected one of {', '.join(VARIANTS)}")
+    variant = VARIANTS[name]
+    if with_nl:
+        if variant.non_local is None:
+            raise ValueError(
+                f"with_nl: {name} has no places for non-local blocks; give non_local=(0, n, n, 0)"
+            )
+        options["non_local"] = variant.non_local
+    return ResNet(
+        variant.depths,
+        block=variant.block,
+        **{"width": variant.width, **options},
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def feature_dim(name: str) -> int:
+    """Channels of the last map of the ResNet called `name`."""
+    variant = VARIANTS[name]
+    return variant.width * 8 * EXPANSION[variant.block]

@@ -1,0 +1,381 @@
+"""Vision transformer with overlapping patches and camera/view embeddings.
+
+Dosovitskiy et al., ICLR 2021; the overlapping patches and the side information embedding (SIE)
+are TransReID's (He et al., ICCV 2021). Names are timm's: `patch_embed.proj`, `cls_token`,
+`pos_embed`, `blocks.0.attn.qkv`, ..., `norm`; plus TransReID's `sie_embed`.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from g2ajax.nn.attention import Attention
+from g2ajax.nn.drop_path import DropPath
+from g2ajax.nn.init import conv_init, token_init
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """The shape of one transformer. `attention_scale` None means head_dim^-0.5."""
+
+    embed_dim: int = 768
+    depth: int = 12
+    num_heads: int = 12
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    attention_scale: float | None = None
+    patch_size: int = 16
+
+
+VARIANTS = {
+    "vit_tiny": Variant(embed_dim=192, num_heads=3),
+    "vit_small": Variant(embed_dim=384, num_heads=6),
+    "vit_base": Variant(),
+    "deit_small": Variant(embed_dim=384, num_heads=6),
+    # What TransReID calls "vit_small" is timm's old one: base width, and the scale of the FULL
+    # width in the softmax.
+    "vit_small_transreid": Variant(
+        depth=8, num_heads=8, mlp_ratio=3.0, qkv_bias=False, attention_scale=768**-0.5
+    ),
+    "vit_test": Variant(embed_dim=32, depth=2, num_heads=2, mlp_ratio=2.0),
+}
+
+
+def grid_size(
+    image_size: tuple[int, int], patch_size: int, stride: int | tuple[int, int]
+) -> tuple[int, int]:
+    """Patch rows and columns of an image of H x W pixels: (n - patch_size) // stride + 1.
+
+    Raises:
+      ValueError: when the image is smaller than one patch.
+    """
+    strides = (stride, stride) if isinstance(stride, int) else stride
+    if min(image_size) < patch_size:
+        raise ValueError(f"image of {image_size} pixels is smaller than a patch of {patch_size}")
+    return tuple((n - patch_size) // s + 1 for n, s in zip(image_size, strides, strict=True))
+
+
+def resize_pos_embed(
+    table: Float[Array | np.ndarray, "*one T D"],
+    grid: tuple[int, int],
+    *,
+    class_tokens: int = 1,
+    extra_tokens: int = 0,
+    old_grid: tuple[int, int] | None = None,
+) -> Float[Array, "*one T2 D"]:
+    """A position table for a grid of `grid` (rows, columns) patches.
+
+    `table` is [1,T,D] or [T,D]: `class_tokens` rows first, copied as they are, then the old grid
+    row by row (square unless `old_grid` says otherwise), resized bilinearly with half-pixel
+    centres and without antialiasing, also when it shrinks. `extra_tokens` further rows after the
+    class tokens take the value of the old grid's first place (VDT's view token).
+
+    Raises:
+      ValueError: when the old table's grid is not square and `old_grid` is not given.
+    """
+    squeeze = table.ndim == 2
+    table = jnp.asarray(table, jnp.float32)
+    table = table[None] if squeeze else table
+    special, places = table[:, :class_tokens], table[:, class_tokens:]
+    count, dim = places.shape[1], places.shape[2]
+    side = round(count**0.5)
+    rows, columns = old_grid or (side, side)
+    if rows * columns != count:
+        raise ValueError(
+            f"a position table of {count} places after {class_tokens} class token(s) is not a "
+            f"grid of {rows}x{columns}; give old_grid=(rows, columns) or the right class_tokens"
+        )
+    resized = jax.image.resize(
+        places.reshape(-1, rows, columns, dim),
+        (table.shape[0], *grid, dim),
+        "bilinear",
+        antialias=False,
+    )
+    extra = jnp.repeat(places[:, :1], extra_tokens, axis=1)
+    out = jnp.concatenate([special, extra, resized.reshape(-1, grid[0] * grid[1], dim)], 1)
+    return out[0] if squeeze else out
+
+
+class PatchEmbed(nnx.Module):
+    """Patches of `patch_size` pixels every `stride` pixels, projected: [B,H,W,3] to [B,h*w,D],
+    row by row. No padding: a remainder at the right and lower edge is not seen."""
+
+    def __init__(
+        self,
+        patch_size: int,
+        stride: tuple[int, int],
+        dim: int,
+        *,
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.patch_size = patch_size
+        self.stride = stride
+        self.proj = nnx.Conv(
+            3,
+            dim,
+            (patch_size, patch_size),
+            strides=stride,
+            padding=0,
+            kernel_init=conv_init,
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+    def __call__(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B N D"]:
+        dim = self.proj.out_features
+        if self.stride != (self.patch_size, self.patch_size):
+            return self.proj(x).reshape(x.shape[0], -1, dim)
+        # Patches that do not overlap are a matrix product, which is faster than a convolution of
+        # three channels.
+        p, dtype = self.patch_size, self.proj.dtype
+        rows, columns = x.shape[1] // p, x.shape[2] // p
+        x = x[:, : rows * p, : columns * p].astype(dtype)
+        x = x.reshape(x.shape[0], rows, p, columns, p, 3).transpose(0, 1, 3, 2, 4, 5)
+        kernel = self.proj.kernel[...].astype(dtype).reshape(-1, dim)
+        bias = self.proj.bias[...].astype(dtype)
+        return x.reshape(x.shape[0], rows * columns, -1) @ kernel + bias[None, None]
+
+
+class Mlp(nnx.Module):
+    """fc2(gelu(fc1(x))), the GELU in its exact (erf) form."""
+
+    def __init__(self, dim: int, hidden: int, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+        options = {"kernel_init": token_init, "dtype": dtype, "rngs": rngs}
+        self.fc1 = nnx.Linear(dim, hidden, **options)
+        self.fc2 = nnx.Linear(hidden, dim, **options)
+
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
+
+
+class Block(nnx.Module):
+    """Pre-norm block: x + attn(norm1(x)), then x + mlp(norm2(x)), each branch with drop path.
+
+    LayerNorm has eps 1e-6 and float32 statistics. `rngs` is needed in training when the drop
+    path rate is not zero.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        *,
+        drop_path: float = 0.0,
+        attention: str = "auto",
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        dim = variant.embed_dim
+        self.norm1 = nnx.LayerNorm(dim, epsilon=1e-6, dtype=dtype, rngs=rngs)
+        self.attn = Attention(
+            dim,
+            variant.num_heads,
+            qkv_bias=variant.qkv_bias,
+            scale=variant.attention_scale,
+            implementation=attention,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.norm2 = nnx.LayerNorm(dim, epsilon=1e-6, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(dim, int(dim * variant.mlp_ratio), dtype=dtype, rngs=rngs)
+        self.drop_path = DropPath(drop_path)
+
+    def __call__(
+        self, x: Float[Array, "B T D"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "B T D"]:
+        x = x + self.drop_path(self.attn(self.norm1(x)), rngs=rngs)
+        return x + self.drop_path(self.mlp(self.norm2(x)), rngs=rngs)
+
+
+class ViT(nnx.Module):
+    """Images [B,H,W,3], normalised, to tokens [B,1+h*w,D]; the class token is first.
+
+    `image_size` (H, W) is fixed: another size raises. `stride` < 16 makes patches overlap
+    (256x128: 16 gives 16x8, 12 gives 21x10). Drop path grows linearly from 0 to `drop_path`.
+
+    Side information (SIE): `cameras` > 1 and/or `views` > 1 add `sie_coefficient` times a learned
+    vector of the image's camera, view, or pair (camera * views + view) to ALL tokens. Ids count
+    from 0. In TransReID's code a count of one makes no table but still reads it; here it is
+    refused. Out-of-range ids raise where their values are known and give NaN under jit, never
+    another camera's vector.
+
+    Raises:
+      ValueError: cameras or views of 1 or below 0, an unknown variant's options, an image of
+        another size, ids missing, not wanted or out of range.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        *,
+        image_size: tuple[int, int],
+        stride: int | tuple[int, int] = 16,
+        cameras: int = 0,
+        views: int = 0,
+        sie_coefficient: float = 3.0,
+        drop_path: float = 0.1,
+        remat: bool = False,
+        attention: str = "auto",
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        for what, count in (("cameras", cameras), ("views", views)):
+            if count < 0 or count == 1:
+                raise ValueError(
+                    f"{what}={count}: side information needs at least two {what} to tell apart; "
+                    f"give {what}=0 to leave it out"
+                )
+        strides = (stride, stride) if isinstance(stride, int) else tuple(stride)
+        self.image_size = tuple(image_size)
+        self.grid = grid_size(self.image_size, variant.patch_size, strides)
+        self.feature_dim = dim = variant.embed_dim
+        self.cameras = cameras
+        self.views = views
+        self.sie_coefficient = sie_coefficient
+        self.remat = remat
+        self.dtype = dtype
+        self.patch_embed = PatchEmbed(variant.patch_size, strides, dim, dtype=dtype, rngs=rngs)
+        count = self.grid[0] * self.grid[1]
+        self.cls_token = nnx.Param(token_init(rngs.params(), (1, 1, dim)))
+        self.pos_embed = nnx.Param(token_init(rngs.params(), (1, 1 + count, dim)))
+        self.with_sie = cameras > 0 or views > 0
+        if self.with_sie:
+            pairs = max(cameras, 1) * max(views, 1)
+            self.sie_embed = nnx.Param(token_init(rngs.params(), (pairs, 1, dim)))
+        rates = [float(rate) for rate in np.linspace(0.0, drop_path, variant.depth)]
+        self.blocks = nnx.List(
+            [
+                Block(variant, drop_path=rate, attention=attention, dtype=dtype, rngs=rngs)
+                for rate in rates
+            ]
+        )
+        self.norm = nnx.LayerNorm(dim, epsilon=1e-6, dtype=dtype, rngs=rngs)
+
+    def embed_patches(
+        self,
+        images: Float[Array, "B H W 3"],
+        *,
+        camera: Int[Array | np.ndarray, " B"] | None = None,
+        view: Int[Array | np.ndarray, " B"] | None = None,
+    ) -> Float[Array, "B T D"]:
+        """The tokens that enter the first block: class token and patches, positions, SIE."""
+        if images.shape[1:3] != self.image_size:
+            raise ValueError(
+                f"images of {images.shape[1]}x{images.shape[2]} pixels; this network was built for "
+                f"{self.image_size[0]}x{self.image_size[1]} (its position table fixes the size)"
+            )
+        patches = self.patch_embed(images)
+        token = self.cls_token[...].astype(patches.dtype)
+        tokens = jnp.concatenate([jnp.tile(token, (len(images), 1, 1)), patches], axis=1)
+        extra = self.pos_embed[...]
+        side = self._side_information(camera, view)
+        if side is not None:
+            extra = extra + self.sie_coefficient * side
+        return tokens + extra.astype(tokens.dtype)
+
+    def _side_information(self, camera, view) -> Array | None:
+        index = None
+        for what, ids, count in (("camera", camera, self.cameras), ("view", view, self.views)):
+            if count == 0:
+                if ids is not None:
+                    raise ValueError(
+                        f"{what} ids were given, but this network was built with {what}s=0; "
+                        f"build it with their number or do not pass {what}"
+                    )
+                continue
+            if ids is None:
+                raise ValueError(
+                    f"this network was built with {what}s={count} and needs the {what} of every "
+                    f"image: pass {what}"
+                )
+            check_ids(what, ids, count)
+            ids = jnp.asarray(ids, jnp.int32)
+            ids = jnp.where((ids >= 0) & (ids < count), ids, -1)
+            if index is None:
+                index = ids
+            else:
+                index = jnp.where((index < 0) | (ids < 0), -1, index * count + ids)
+        if index is None:
+            return None
+        side = jnp.take(self.sie_embed[...], jnp.maximum(index, 0), axis=0)
+        return jnp.where((index < 0)[:, None, None], jnp.nan, side)
+
+    def run_blocks(
+        self,
+        tokens: Float[Array, "B T D"],
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "B T D"]:
+        """Tokens after the blocks `start` to `stop` (as a slice; negative counts from the end)."""
+        for i in range(*slice(start, stop).indices(len(self.blocks))):
+            block = self.blocks[i]
+            if self.remat:
+                tokens = nnx.remat(lambda block, x, rngs: block(x, rngs=rngs))(block, tokens, rngs)
+            else:
+                tokens = block(tokens, rngs=rngs)
+        return tokens
+
+    def __call__(
+        self,
+        images: Float[Array, "B H W 3"],
+        *,
+        camera: Int[Array | np.ndarray, " B"] | None = None,
+        view: Int[Array | np.ndarray, " B"] | None = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "B T D"]:
+        """All tokens after the final norm."""
+        tokens = self.embed_patches(images, camera=camera, view=view)
+        return self.norm(self.run_blocks(tokens, rngs=rngs))
+
+
+def class_token(tokens: Float[Array, "B T D"]) -> Float[Array, "B D"]:
+    """The class token, the image's feature, in float32."""
+    return tokens[:, 0].astype(jnp.float32)
+
+
+def check_ids(what: str, ids: Int[Array | np.ndarray, " B"], count: int) -> None:
+    """Checks that `what` ("camera", "view") ids are 0 .. count-1. Does nothing on traced values.
+
+    Raises:
+      ValueError: naming the ids that are not.
+    """
+    if isinstance(ids, jax.core.Tracer):
+        return
+    ids = np.asarray(ids)
+    wrong = sorted(set(ids[(ids < 0) | (ids >= count)].tolist()))
+    if wrong:
+        raise ValueError(
+            f"{what} ids {wrong} are outside 0..{count - 1}: side information knows only the "
+            f"{what}s of training, numbered from 0 without gaps"
+        )
+
+
+def build(
+    name: str,
+    *,
+    image_size: Sequence[int],
+    dtype: Any = jnp.float32,
+    rngs: nnx.Rngs,
+    **options: Any,
+) -> ViT:
+    """The ViT called `name` (a key of `VARIANTS`) for images of `image_size` (H, W) pixels.
+
+    Raises:
+      ValueError: for an unknown name.
+    """
+    if name not in VARIANTS:
+        raise ValueError(f"ViT {name!r} is unknown; expected one of {', '.join(VARIANTS)}")
+    return ViT(VARIANTS[name], image_size=tuple(image_size), dtype=dtype, rngs=rngs, **options)
+
+
+def feature_dim(name: str) -> int:
+    """Width of the tokens of the ViT called `name`."""
+    return VARIANTS[name].embed_dim

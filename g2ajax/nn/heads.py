@@ -1,0 +1,191 @@
+"""Necks and classifiers on top of a backbone. All of it is float32, whatever the backbone is."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from g2ajax.nn.norm import BatchNorm
+from g2ajax.nn.pooling import build_pool
+
+CLASSIFIERS = ("Linear", "ArcSoftmax", "CosSoftmax", "CircleSoftmax")
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+def unit(x: Float[Array, "N D"], eps: float = 1e-12) -> Float[Array, "N D"]:
+    """Rows divided by max(norm, eps). The gradient of a zero row is finite."""
+    square = jnp.sum(jnp.square(x), -1, keepdims=True)
+    return x / jnp.sqrt(jnp.maximum(square, eps * eps))
+
+
+def margin_logits(
+    kind: str,
+    cosine: Float[Array, "B C"],
+    label: Int[Array, " B"],
+    scale: float,
+    margin: float,
+) -> Float[Array, "B C"]:
+    """The training logits of fast-reid's classifiers from cosines (from plain logits: "Linear").
+
+    Linear: s c. CosSoftmax: s (c - m [true class]). ArcSoftmax: s cos(acos(c) + m) for the true
+    class, s c elsewhere. CircleSoftmax: s max(1 + m - c, 0) (c - 1 + m) for the true class,
+    s max(c + m, 0) (c - m) elsewhere, no gradient through the two weights. A row labelled -1 has
+    no true class.
+
+    fast-reid's ArcSoftmax has a NaN gradient at |c| = 1; here c is kept 1e-7 inside.
+    """
+    true = jax.nn.one_hot(label, cosine.shape[-1], dtype=jnp.bool_)
+    if kind == "Linear":
+        return scale * cosine
+    if kind == "CosSoftmax":
+        return scale * (cosine - jnp.where(true, margin, 0.0))
+    if kind == "ArcSoftmax":
+        inside = jnp.clip(cosine, -1.0 + 1e-7, 1.0 - 1e-7)
+        moved = inside * math.cos(margin) - jnp.sqrt(1.0 - jnp.square(inside)) * math.sin(margin)
+        return scale * jnp.where(true, moved, cosine)
+    if kind == "CircleSoftmax":
+        frozen = jax.lax.stop_gradient(cosine)
+        positive = jnp.maximum(1.0 + margin - frozen, 0.0) * (cosine - (1.0 - margin))
+        negative = jnp.maximum(frozen + margin, 0.0) * (cosine - margin)
+        return scale * jnp.where(true, positive, negative)
+    raise ValueError(f"classifier {kind!r} is unknown; expected one of {', '.join(CLASSIFIERS)}")
+
+
+class EmbeddingHead(nnx.Module):
+    """fast-reid's head (arXiv 2006.02631, §3.3): pool, optional 1x1 reduction, BNNeck, classifier.
+
+    Names of the state dict: `pool_layer.p` (learnable GeM only), `bottleneck.0` (the reduction if
+    `embedding_dim` > 0, else the batch norm), `bottleneck.1`, `weight` [num_classes, D]. The batch
+    norm's bias is zero, stored and never trained (a `Buffer`).
+
+    Call it with labels to train: `cls_outputs` [B,C] (scaled, with the margin: goes into the
+    cross-entropy), `pred_class_logits` [B,C] (scaled, without margin: for accuracy only) and
+    `features` [B,D] for the metric losses, before or after the neck as `neck_feature` says.
+    `embed` gives the test feature, ALWAYS the one after the neck.
+
+    Raises:
+      ValueError: for an unknown pooling, classifier or neck feature.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        num_classes: int,
+        *,
+        embedding_dim: int = 0,
+        with_bnneck: bool = True,
+        neck_feature: str = "before",
+        pool: str = "GlobalAvgPool",
+        classifier: str = "Linear",
+        scale: float = 1.0,
+        margin: float = 0.0,
+        gem_p: float = 3.0,
+        gem_eps: float = 1e-6,
+        bn_momentum: float = 0.1,
+        rngs: nnx.Rngs,
+    ):
+        if classifier not in CLASSIFIERS:
+            raise ValueError(
+                f"classifier {classifier!r} is unknown; expected one of {', '.join(CLASSIFIERS)}"
+            )
+        if neck_feature not in ("before", "after"):
+            raise ValueError(f"neck_feature {neck_feature!r}: expected 'before' or 'after'")
+        self.neck_feature = neck_feature
+        self.classifier = classifier
+        self.scale = scale
+        self.margin = margin
+        self.pool_layer = build_pool(pool, p=gem_p, eps=gem_eps)
+        layers, width = [], feature_dim
+        if embedding_dim > 0:
+            width = embedding_dim
+            layers.append(
+                nnx.Conv(
+                    feature_dim,
+                    width,
+                    (1, 1),
+                    use_bias=False,
+                    kernel_init=nnx.initializers.variance_scaling(2.0, "fan_out", "normal"),
+                    precision=HIGHEST,
+                    rngs=rngs,
+                )
+            )
+        if with_bnneck:
+            layers.append(BatchNorm(width, momentum=bn_momentum, train_bias=False))
+        self.bottleneck = nnx.List(layers)
+        self.weight = nnx.Param(0.01 * jax.random.normal(rngs.params(), (num_classes, width)))
+        self.feature_dim = width
+
+    def features(
+        self, x: Float[Array, "B h w C"] | Float[Array, "B C"]
+    ) -> tuple[Float[Array, "B C"], Float[Array, "B D"]]:
+        """The pooled feature and the feature after the neck, both float32."""
+        pooled = self.pool_layer(x)
+        after = pooled
+        for layer in self.bottleneck:
+            if isinstance(layer, nnx.Conv):
+                after = layer(after[:, None, None])[:, 0, 0]
+            else:
+                after = layer(after)
+        return pooled, after
+
+    def embed(self, x: Float[Array, "B h w C"] | Float[Array, "B C"]) -> Float[Array, "B D"]:
+        """The test feature: after the neck."""
+        return self.features(x)[1]
+
+    def __call__(
+        self, x: Float[Array, "B h w C"] | Float[Array, "B C"], label: Int[Array, " B"]
+    ) -> dict[str, Array]:
+        pooled, after = self.features(x)
+        if self.classifier == "Linear":
+            logits = jnp.matmul(after, self.weight[...].T, precision=HIGHEST)
+        else:
+            logits = jnp.matmul(unit(after), unit(self.weight[...]).T, precision=HIGHEST)
+        return {
+            "cls_outputs": margin_logits(self.classifier, logits, label, self.scale, self.margin),
+            "pred_class_logits": self.scale * logits,
+            "features": pooled if self.neck_feature == "before" else after,
+        }
+
+
+class BNNeck(nnx.Module):
+    """The neck and classifier of reid-strong-baseline (Luo et al., CVPRW 2019) and TransReID.
+
+    Names: `bottleneck` (batch norm; its zero bias is stored and never trained, a `Buffer`) and
+    `classifier` (no bias). `with_norm=False` is the baseline's "no neck": no `bottleneck`, and
+    the classifier has a bias.
+
+    Takes the feature [B,D]; returns the feature after the norm and the logits [B,C], float32.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int,
+        *,
+        with_norm: bool = True,
+        classifier_std: float = 0.001,
+        bn_momentum: float = 0.1,
+        rngs: nnx.Rngs,
+    ):
+        self.with_norm = with_norm
+        if with_norm:
+            self.bottleneck = BatchNorm(dim, momentum=bn_momentum, train_bias=False)
+        self.classifier = nnx.Linear(
+            dim,
+            num_classes,
+            use_bias=not with_norm,
+            kernel_init=nnx.initializers.normal(classifier_std),
+            precision=HIGHEST,
+            rngs=rngs,
+        )
+
+    def normalize(self, x: Float[Array, "B D"]) -> Float[Array, "B D"]:
+        """The feature after the neck."""
+        x = x.astype(jnp.float32)
+        return self.bottleneck(x) if self.with_norm else x
+
+    def __call__(self, x: Float[Array, "B D"]) -> tuple[Float[Array, "B D"], Float[Array, "B C"]]:
+        after = self.normalize(x)
+        return after, self.classifier(after)

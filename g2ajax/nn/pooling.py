@@ -1,0 +1,152 @@
+"""Pooling: windows with PyTorch's output sizes, and the global poolings of re-identification."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+
+@dataclasses.dataclass(frozen=True)
+class MaxPool:
+    """A max-pool window. `ceil_mode` keeps a last window that overhangs the map."""
+
+    kernel: int = 3
+    stride: int = 2
+    padding: int = 0
+    ceil_mode: bool = False
+
+
+# The stem max-pools of the toolboxes. fast-reid pads nothing and rounds up although it loads
+# torchvision's weights, which were trained with a padding of 1: same size for even maps, other
+# values. A checkpoint must be used with the pool it was trained with.
+MAX_POOLS = {
+    "fastreid": MaxPool(kernel=3, stride=2, padding=0, ceil_mode=True),
+    "torchvision": MaxPool(kernel=3, stride=2, padding=1),
+    "transreid": MaxPool(kernel=2, stride=2, padding=0),
+}
+
+
+def max_pool(x: Float[Array, "B H W C"], window: MaxPool) -> Float[Array, "B h w C"]:
+    """Max-pool padded with -inf; output sizes as PyTorch's `MaxPool2d`.
+
+    size = floor((n + 2 padding - kernel) / stride) + 1, with ceil in place of floor in
+    `ceil_mode`, where a window that would start in the right-hand padding is dropped.
+    """
+    pads = [(0, 0)]
+    for size in x.shape[1:3]:
+        span = size + 2 * window.padding - window.kernel
+        if span < 0:
+            raise ValueError(
+                f"max-pool of kernel {window.kernel} on a map of {x.shape[1]}x{x.shape[2]}: the "
+                "image is too small for this network"
+            )
+        if window.ceil_mode:
+            count = math.ceil(span / window.stride) + 1
+            if (count - 1) * window.stride >= size + window.padding:
+                count -= 1
+        else:
+            count = span // window.stride + 1
+        covered = (count - 1) * window.stride + window.kernel
+        pads.append((window.padding, max(0, covered - size - window.padding)))
+    pads.append((0, 0))
+    return jax.lax.reduce_window(
+        x,
+        jnp.array(-jnp.inf, x.dtype),
+        jax.lax.max,
+        (1, window.kernel, window.kernel, 1),
+        (1, window.stride, window.stride, 1),
+        pads,
+    )
+
+
+def global_average(x: Float[Array, "B h w C"]) -> Float[Array, "B C"]:
+    """Mean over the map, float32."""
+    return jnp.mean(x.astype(jnp.float32), (1, 2))
+
+
+def global_max(x: Float[Array, "B h w C"]) -> Float[Array, "B C"]:
+    """Maximum over the map, float32."""
+    return jnp.max(x.astype(jnp.float32), (1, 2))
+
+
+def average_plus_max(x: Float[Array, "B h w C"]) -> Float[Array, "B C"]:
+    """Mean over the map plus maximum over the map."""
+    return global_average(x) + global_max(x)
+
+
+def clip_average(x: Float[Array, "B h w C"]) -> Float[Array, "B C"]:
+    """Mean over the map, clipped to [0, 1]."""
+    return jnp.clip(global_average(x), 0.0, 1.0)
+
+
+def generalized_mean(
+    x: Float[Array, "B h w C"], p: float | Float[Array, "1"] = 3.0, eps: float = 1e-6
+) -> Float[Array, "B C"]:
+    """GeM (Radenović et al., TPAMI 2018): mean(max(x, eps)^p)^(1/p) over the map, float32."""
+    p = jnp.asarray(p, jnp.float32).reshape(())
+    x = jnp.maximum(x.astype(jnp.float32), eps)
+    return jnp.power(jnp.mean(jnp.power(x, p), (1, 2)), 1.0 / p)
+
+
+def identity(x: Float[Array, "B C"] | Float[Array, "B 1 1 C"]) -> Float[Array, "B C"]:
+    """No pooling: a feature vector (a class token) as it is, float32."""
+    return x.astype(jnp.float32).reshape(x.shape[0], x.shape[-1])
+
+
+class GeM(nnx.Module):
+    """Generalised mean with a learnable exponent `p`, shape (1,), initially 3.
+
+    `p` is a parameter like any other and receives weight decay as in fast-reid.
+    """
+
+    def __init__(self, p: float = 3.0, *, eps: float = 1e-6, rngs: nnx.Rngs | None = None):
+        self.p = nnx.Param(jnp.full((1,), p, jnp.float32))
+        self.eps = eps
+
+    def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B C"]:
+        return generalized_mean(x, self.p[...], self.eps)
+
+
+class Pool(nnx.Module):
+    """One of the parameterless global poolings (or GeM with a fixed exponent), by name."""
+
+    def __init__(self, kind: str, *, p: float = 3.0, eps: float = 1e-6):
+        self.kind = kind
+        self.p = p
+        self.eps = eps
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "B C"]:
+        if self.kind == "GeneralizedMeanPooling":
+            return generalized_mean(x, self.p, self.eps)
+        return POOLS[self.kind](x)
+
+
+# fast-reid's names. FastGlobalAvgPool is the average computed another way; Flatten on a 1x1 map
+# is Identity.
+POOLS = {
+    "GlobalAvgPool": global_average,
+    "FastGlobalAvgPool": global_average,
+    "GlobalMaxPool": global_max,
+    "AdaptiveAvgMaxPool": average_plus_max,
+    "ClipGlobalAvgPool": clip_average,
+    "Identity": identity,
+    "Flatten": identity,
+    "GeneralizedMeanPooling": generalized_mean,
+    "GeneralizedMeanPoolingP": GeM,
+}
+
+
+def build_pool(kind: str, *, p: float = 3.0, eps: float = 1e-6) -> Pool | GeM:
+    """The pooling layer called `kind` (a key of `POOLS`).
+
+    Raises:
+      ValueError: for a name that is not one of them.
+    """
+    if kind not in POOLS:
+        raise ValueError(f"pooling {kind!r} is unknown; expected one of {', '.join(POOLS)}")
+    if kind == "GeneralizedMeanPoolingP":
+        return GeM(p, eps=eps)
+    return Pool(kind, p=p, eps=eps)
