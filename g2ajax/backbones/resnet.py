@@ -90,7 +90,7 @@ class NonLocal(nnx.Module):
         channels: int,
         inner: int = 1,
         *,
-        bn_momentum: float = 0.1,
+        bn_momentum: int | float = 0.1,
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -138,7 +138,7 @@ class Block(nnx.Module):
         with_ibn: bool,
         with_se: bool,
         se_reduction: int,
-        bn_momentum: float,
+        bn_momentum: int | float,
         dtype,
         rngs: nnx.Rngs,
     ):
@@ -207,7 +207,7 @@ class ResNet(nnx.Module):
         se_reduction: int = 16,
         non_local: tuple[int, ...] = (0, 0, 0, 0),
         non_local_inner: int = 1,
-        bn_momentum: float = 0.1,
+        bn_momentum: int | float = 0.1,
         remat: bool = False,
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,

@@ -27,9 +27,9 @@ class Variant:
     embed_dim: int = 768
     depth: int = 12
     num_heads: int = 12
-    mlp_ratio: float = 4.0
+    mlp_ratio: int | float = 4.0
     qkv_bias: bool = True
-    attention_scale: float | None = None
+    attention_scale: int | float | None = None
     patch_size: int = 16
 
 
@@ -166,7 +166,7 @@ class Block(nnx.Module):
         self,
         variant: Variant,
         *,
-        drop_path: float = 0.0,
+        drop_path: int | float = 0.0,
         attention: str = "auto",
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
@@ -218,8 +218,8 @@ class ViT(nnx.Module):
         stride: int | tuple[int, int] = 16,
         cameras: int = 0,
         views: int = 0,
-        sie_coefficient: float = 3.0,
-        drop_path: float = 0.1,
+        sie_coefficient: int | float = 3.0,
+        drop_path: int | float = 0.1,
         remat: bool = False,
         attention: str = "auto",
         dtype: Any = jnp.float32,

@@ -49,7 +49,7 @@ class Attention(nnx.Module):
         num_heads: int,
         *,
         qkv_bias: bool = True,
-        scale: float | None = None,
+        scale: int | float | None = None,
         implementation: str = "auto",
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,

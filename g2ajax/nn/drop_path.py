@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 
 def drop_path(
-    x: Float[Array, "B *rest"], rate: float, key: jax.Array | None
+    x: Float[Array, "B *rest"], rate: int | float, key: jax.Array | None
 ) -> Float[Array, "B *rest"]:
     """Zeroes whole samples of a residual branch with probability `rate`, and divides the others
     by 1 - rate (stochastic depth, Huang et al., ECCV 2016, per sample)."""
@@ -24,7 +24,7 @@ class DropPath(nnx.Module):
       ValueError: for a rate outside [0, 1), and when it must draw but was given no `rngs`.
     """
 
-    def __init__(self, rate: float, *, deterministic: bool = False):
+    def __init__(self, rate: int | float, *, deterministic: bool = False):
         if not 0.0 <= rate < 1.0:
             raise ValueError(f"drop path rate {rate}: expected 0 <= rate < 1")
         self.rate = rate

@@ -14,7 +14,7 @@ CLASSIFIERS = ("Linear", "ArcSoftmax", "CosSoftmax", "CircleSoftmax")
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
-def unit(x: Float[Array, "N D"], eps: float = 1e-12) -> Float[Array, "N D"]:
+def unit(x: Float[Array, "N D"], eps: int | float = 1e-12) -> Float[Array, "N D"]:
     """Rows divided by max(norm, eps). The gradient of a zero row is finite."""
     square = jnp.sum(jnp.square(x), -1, keepdims=True)
     return x / jnp.sqrt(jnp.maximum(square, eps * eps))
@@ -24,8 +24,8 @@ def margin_logits(
     kind: str,
     cosine: Float[Array, "B C"],
     label: Int[Array, " B"],
-    scale: float,
-    margin: float,
+    scale: int | float,
+    margin: int | float,
 ) -> Float[Array, "B C"]:
     """The training logits of fast-reid's classifiers from cosines (from plain logits: "Linear").
 
@@ -79,11 +79,11 @@ class EmbeddingHead(nnx.Module):
         neck_feature: str = "before",
         pool: str = "GlobalAvgPool",
         classifier: str = "Linear",
-        scale: float = 1.0,
-        margin: float = 0.0,
-        gem_p: float = 3.0,
-        gem_eps: float = 1e-6,
-        bn_momentum: float = 0.1,
+        scale: int | float = 1.0,
+        margin: int | float = 0.0,
+        gem_p: int | float = 3.0,
+        gem_eps: int | float = 1e-6,
+        bn_momentum: int | float = 0.1,
         rngs: nnx.Rngs,
     ):
         if classifier not in CLASSIFIERS:
@@ -165,8 +165,8 @@ class BNNeck(nnx.Module):
         num_classes: int,
         *,
         with_norm: bool = True,
-        classifier_std: float = 0.001,
-        bn_momentum: float = 0.1,
+        classifier_std: int | float = 0.001,
+        bn_momentum: int | float = 0.1,
         rngs: nnx.Rngs,
     ):
         self.with_norm = with_norm

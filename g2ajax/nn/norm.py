@@ -1,4 +1,4 @@
-"""Batch, instance and split (IBN-a) normalisation with the numerics published checkpoints expect."""
+"""Batch, instance and split (IBN-a) normalisation with the numerics checkpoints expect."""
 
 from typing import Any
 
@@ -41,10 +41,10 @@ class BatchNorm(nnx.Module):
         self,
         num_features: int,
         *,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
+        eps: int | float = 1e-5,
+        momentum: int | float = 0.1,
         train_bias: bool = True,
-        scale_init: float = 1.0,
+        scale_init: int | float = 1.0,
         use_running_average: bool = False,
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs | None = None,
@@ -109,7 +109,7 @@ class InstanceNorm(nnx.Module):
         self,
         num_features: int,
         *,
-        eps: float = 1e-5,
+        eps: int | float = 1e-5,
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs | None = None,
     ):
@@ -139,7 +139,7 @@ class IBN(nnx.Module):
         self,
         num_features: int,
         *,
-        momentum: float = 0.1,
+        momentum: int | float = 0.1,
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs | None = None,
     ):

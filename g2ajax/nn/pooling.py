@@ -83,7 +83,7 @@ def clip_average(x: Float[Array, "B h w C"]) -> Float[Array, "B C"]:
 
 
 def generalized_mean(
-    x: Float[Array, "B h w C"], p: float | Float[Array, "1"] = 3.0, eps: float = 1e-6
+    x: Float[Array, "B h w C"], p: int | float | Float[Array, "1"] = 3.0, eps: int | float = 1e-6
 ) -> Float[Array, "B C"]:
     """GeM (Radenović et al., TPAMI 2018): mean(max(x, eps)^p)^(1/p) over the map, float32."""
     p = jnp.asarray(p, jnp.float32).reshape(())
@@ -102,7 +102,9 @@ class GeM(nnx.Module):
     `p` is a parameter like any other and receives weight decay as in fast-reid.
     """
 
-    def __init__(self, p: float = 3.0, *, eps: float = 1e-6, rngs: nnx.Rngs | None = None):
+    def __init__(
+        self, p: int | float = 3.0, *, eps: int | float = 1e-6, rngs: nnx.Rngs | None = None
+    ):
         self.p = nnx.Param(jnp.full((1,), p, jnp.float32))
         self.eps = eps
 
@@ -113,7 +115,7 @@ class GeM(nnx.Module):
 class Pool(nnx.Module):
     """One of the parameterless global poolings (or GeM with a fixed exponent), by name."""
 
-    def __init__(self, kind: str, *, p: float = 3.0, eps: float = 1e-6):
+    def __init__(self, kind: str, *, p: int | float = 3.0, eps: int | float = 1e-6):
         self.kind = kind
         self.p = p
         self.eps = eps
@@ -139,7 +141,7 @@ POOLS = {
 }
 
 
-def build_pool(kind: str, *, p: float = 3.0, eps: float = 1e-6) -> Pool | GeM:
+def build_pool(kind: str, *, p: int | float = 3.0, eps: int | float = 1e-6) -> Pool | GeM:
     """The pooling layer called `kind` (a key of `POOLS`).
 
     Raises:
