@@ -1,0 +1,23 @@
+"""Center loss (Wen et al., ECCV 2016) as reid-strong-baseline uses it."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+def center(
+    feature: Float[Array, "B D"],
+    centers: Float[Array, "C D"],
+    label: Int[Array, " B"],
+    mask: Bool[Array, " B"] | None = None,
+) -> Float[Array, ""]:
+    """Mean over rows of clamp(|x − c_y|², 1e-12, 1e12); there is no 1/2, unlike in the paper.
+
+    Rows with `mask` False or a negative label do not count. The reference sums the clamped entries
+    of a [B, C] matrix whose other columns are 0, each clamped to 1e-12; those constants are left
+    out.
+    """
+    feature, centers = feature.astype(jnp.float32), centers.astype(jnp.float32)
+    counts = label >= 0 if mask is None else (label >= 0) & mask
+    difference = feature - centers[jnp.where(counts, label, 0)]
+    rows = jnp.clip(jnp.sum(difference * difference, axis=-1), 1e-12, 1e12)
+    return jnp.sum(jnp.where(counts, rows, 0.0)) / jnp.maximum(jnp.sum(counts), 1)

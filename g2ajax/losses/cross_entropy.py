@@ -1,0 +1,67 @@
+"""Identity losses on logits: cross-entropy with the field's two kinds of label smoothing, and focal."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+def cross_entropy(
+    logits: Float[Array, "B C"],
+    label: Int[Array, " B"],
+    *,
+    smoothing: float = 0.0,
+    form: Literal["fastreid", "uniform"] = "uniform",
+    adaptive_share: float = 0.2,
+    mask: Bool[Array, " B"] | None = None,
+) -> Float[Array, ""]:
+    """Cross-entropy with label smoothing eps; two codebases mean two different losses by it.
+
+    "uniform" (reid-strong-baseline, TransReID, torchreid; Szegedy et al., CVPR 2016): the target is
+    (1-eps) onehot + eps/C, averaged over the rows.
+    "fastreid": 1-eps for the class, eps/(C-1) for the others, summed and divided by the number of
+    rows whose loss is not zero (at least 1). There, smoothing = -1 adapts eps to each row: it is
+    `adaptive_share` times the predicted probability of the true class, without gradient.
+
+    Rows with `mask` False or a negative label do not count. No row: 0.
+    """
+    logits = logits.astype(jnp.float32)
+    classes = logits.shape[-1]
+    counts = _counts(label, mask)
+    log_probability = jax.nn.log_softmax(logits, axis=-1)
+    true = jax.nn.one_hot(label, classes, dtype=jnp.float32)
+    of_true = jnp.sum(true * log_probability, axis=-1)
+    if form == "uniform":
+        rows = -(1.0 - smoothing) * of_true - smoothing * jnp.mean(log_probability, axis=-1)
+        return jnp.sum(jnp.where(counts, rows, 0.0)) / jnp.maximum(jnp.sum(counts), 1)
+    if smoothing < 0:
+        eps = adaptive_share * jax.lax.stop_gradient(jnp.exp(of_true))
+    else:
+        eps = jnp.full(label.shape, smoothing, jnp.float32)
+    of_others = jnp.sum((1.0 - true) * log_probability, axis=-1)
+    rows = -(1.0 - eps) * of_true - eps / max(classes - 1, 1) * of_others
+    rows = jnp.where(counts, rows, 0.0)
+    return jnp.sum(rows) / jnp.maximum(jnp.sum(rows != 0.0), 1)
+
+
+def focal(
+    logits: Float[Array, "B C"],
+    label: Int[Array, " B"],
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    mask: Bool[Array, " B"] | None = None,
+) -> Float[Array, ""]:
+    """-alpha (1-p)^gamma log p of the true class, averaged over the rows (Lin et al., ICCV 2017)."""
+    logits = logits.astype(jnp.float32)
+    counts = _counts(label, mask)
+    true = jax.nn.one_hot(label, logits.shape[-1], dtype=jnp.float32)
+    log_p = jnp.sum(true * jax.nn.log_softmax(logits, axis=-1), axis=-1)
+    rows = -alpha * (1.0 - jnp.exp(log_p)) ** gamma * log_p
+    return jnp.sum(jnp.where(counts, rows, 0.0)) / jnp.maximum(jnp.sum(counts), 1)
+
+
+def _counts(label: Int[Array, " B"], mask: Bool[Array, " B"] | None) -> Bool[Array, " B"]:
+    labelled = label >= 0
+    return labelled if mask is None else labelled & mask

@@ -1,0 +1,130 @@
+"""The strong baseline ("bag of tricks"): a backbone, a batch-norm neck, identity and triplet losses.
+
+Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification", CVPRW 2019; the
+recipes of fast-reid (BoT, and with other options SBS and AGW) and of TransReID's baseline. On a
+ViT this is the crop system on which AG-ReID (Nguyen et al., ICME 2023) builds.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from g2ajax import backbones
+from g2ajax.config import options
+from g2ajax.losses.cross_entropy import cross_entropy
+from g2ajax.losses.triplet import triplet
+from g2ajax.methods import Preprocessing, Task
+from g2ajax.nn.heads import EmbeddingHead
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadOptions:
+    """The embedding head; names of pools and classifiers are fast-reid's."""
+
+    pool: str = "GlobalAvgPool"
+    """`Identity` for a class token."""
+    embedding_dim: int = 0
+    """Width of a reduction before the neck; 0: none."""
+    neck_feature: Literal["before", "after"] = "before"
+    """Which feature the triplet loss sees."""
+    classifier: str = "Linear"
+    scale: float = 1.0
+    margin: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a configuration may set; the defaults are fast-reid's BoT on ResNet-50."""
+
+    backbone: Mapping[str, Any]
+    """`name` of a backbone and its own options."""
+    head: HeadOptions = HeadOptions()
+    preprocessing: Preprocessing = Preprocessing()
+    camera_embedding: bool = False
+    """Side information of the camera, added to every token of a ViT (TransReID)."""
+    smoothing: float = 0.1
+    """Label smoothing; 0: none; −1: adaptive (fast-reid)."""
+    smoothing_form: Literal["fastreid", "uniform"] = "fastreid"
+    """Where the smoothed mass goes: eps/(C−1) to the other classes, or eps/C to all."""
+    margin: float | None = 0.3
+    """Of the batch-hard triplet loss; None: soft margin."""
+    hard_mining: bool = True
+    """False: the weighted triplet of AGW."""
+    identity_weight: float = 1.0
+    triplet_weight: float = 1.0
+    test_feature: Literal["after", "before"] = "after"
+    """Embedding after or before the neck's batch norm."""
+    metric: Literal["cosine", "squared_euclidean"] = "cosine"
+    """Distance of the evaluation."""
+
+
+def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "StrongBaseline":
+    """Builds the method. Raises ValueError for unknown options."""
+    return StrongBaseline(options(Options, config, "method"), task, rngs=rngs)
+
+
+class StrongBaseline(nnx.Module):
+    """Backbone, head and the two losses."""
+
+    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
+        spec = dict(options.backbone)
+        if options.camera_embedding:
+            spec["cameras"] = task.num_cameras
+        self.backbone = backbones.build(
+            spec.pop("name"), image_size=task.image_size, dtype=task.dtype, rngs=rngs, **spec
+        )
+        self.heads = EmbeddingHead(
+            self.backbone.feature_dim,
+            task.num_classes,
+            **dataclasses.asdict(options.head),
+            rngs=rngs,
+        )
+        self.options = options
+        self.metric = options.metric
+        self.preprocessing = options.preprocessing
+        self.uses_camera = options.camera_embedding
+        self.feature_name = f"{options.test_feature} neck"
+        self.in_batch_terms = ("triplet",) if options.triplet_weight else ()
+
+    def features(
+        self,
+        images: Float[Array, "B H W 3"],
+        camera: Int[Array, " B"] | None = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "B ..."]:
+        """What the head pools: a map [B,h,w,D] or a class token [B,D], from pixels 0..255."""
+        mean, std = (jnp.asarray(x, jnp.float32) for x in dataclasses.astuple(self.preprocessing))
+        images = (images - mean) / std
+        return self.backbone(images, camera=camera if self.uses_camera else None, rngs=rngs)
+
+    def loss(
+        self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """Identity + triplet loss of a batch; the triplet sees the feature that the head chooses."""
+        chosen = self.options
+        out = self.heads(self.features(batch["image"], batch["camera"], rngs), batch["label"])
+        identity = cross_entropy(
+            out["cls_outputs"], batch["label"], smoothing=chosen.smoothing, form=chosen.smoothing_form
+        )
+        ranking = triplet(
+            out["features"], batch["label"], margin=chosen.margin, hard_mining=chosen.hard_mining
+        )
+        accuracy = jnp.mean(jnp.argmax(out["pred_class_logits"], -1) == batch["label"])
+        total = chosen.identity_weight * identity + chosen.triplet_weight * ranking
+        return total, {"identity": identity, "triplet": ranking, "accuracy": accuracy}
+
+    def embed(
+        self,
+        images: Float[Array, "B H W 3"],
+        *,
+        camera: Int[Array, " B"] | None = None,
+        platform: Int[Array, " B"] | None = None,
+    ) -> Float[Array, "B D"]:
+        """The test feature of images with pixels 0..255, float32, not normalised."""
+        before, after = self.heads.features(self.features(images, camera))
+        return after if self.options.test_feature == "after" else before
