@@ -1,0 +1,172 @@
+"""Whose checkpoint is it, and what are our names for its tensors: tables of data.
+
+Every family's rules lead to `backbone.*`, and to fast-reid's names for the head (`heads.weight`,
+`heads.bottleneck.0.*`), which is how this package's methods are called. Layouts are the
+loader's business (`state_dict.py`).
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable
+
+Rename = tuple[tuple[str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """One kind of public checkpoint. `{last}` in a pattern is the number of the last block."""
+
+    name: str
+    marks: tuple[str, ...]
+    """Patterns that all must occur among the names."""
+    rename: Rename = ()
+    ignore: tuple[str, ...] = ()
+    """Tensors of the file that no network here has."""
+    allow_missing: tuple[str, ...] = ()
+    """Tensors of the network (our names) that such files never have."""
+    head: bool = True
+    """Whether such files have the neck and classifier of a re-identification model."""
+    square_grid: bool = False
+    """Whether the position table is of a square image."""
+    distilled: bool = False
+    """Whether row 1 of the position table belongs to a distillation token."""
+
+
+_BASE: Rename = (
+    (r"^base\.", "backbone."),
+    (r"^bottleneck\.", "heads.bottleneck.0."),
+    (r"^classifier\.weight$", "heads.weight"),
+)
+_PIXELS = (r"^pixel_(mean|std)$",)
+_VIT_BLOCK = r"^blocks\.0\.attn\.qkv\.weight$"
+_IMAGENET_VIT = {
+    "rename": ((r"^", "backbone."),),
+    # The classifiers of ImageNet, and the distillation token.
+    "ignore": (r"head", r"dist", r"pre_logits"),
+    # Side information is learned on the re-identification set.
+    "allow_missing": (r"^backbone\.sie_embed$",),
+    "head": False,
+    "square_grid": True,
+}
+
+FAMILIES = (
+    Family(
+        "TransReID with jigsaw patches",
+        (r"^base\.blocks\.0\.attn\.qkv\.weight$", r"^b1\.0\.attn\.qkv\.weight$"),
+        # `base` ends before its last block; the trained copies of that block and of the final
+        # norm are `b1`, the originals are left as they came from ImageNet.
+        rename=(
+            (r"^b1\.0\.", "base.blocks.{last}."),
+            (r"^b1\.1\.", "base.norm."),
+            *_BASE,
+        ),
+        ignore=(
+            *(r"^base\.fc\.", r"^base\.blocks\.{last}\.", r"^base\.norm\."),
+            *(r"^b2\.", r"^(bottleneck|classifier)_\d"),
+        ),
+    ),
+    Family(
+        "TransReID",
+        (r"^base\.blocks\.0\.attn\.qkv\.weight$",),
+        rename=_BASE,
+        ignore=(r"^base\.fc\.",),  # of ImageNet, unused
+    ),
+    Family(
+        "reid-strong-baseline",
+        (r"^base\.layer1\.0\.conv1\.weight$",),
+        rename=_BASE,
+        ignore=(r"^base\.fc\.",),
+    ),
+    Family(
+        "fast-reid, model zoo v0.1.1",
+        (r"^backbone\.", r"^heads\.(bnneck\.|classifier\.weight$)"),
+        rename=(
+            (r"^heads\.bnneck\.", "heads.bottleneck.0."),
+            (r"^heads\.classifier\.weight$", "heads.weight"),
+        ),
+        ignore=_PIXELS,
+    ),
+    Family("fast-reid", (r"^backbone\.", r"^heads\."), ignore=_PIXELS),
+    Family("fast-reid backbone", (r"^backbone\.",), ignore=_PIXELS, head=False),
+    Family(
+        "DeiT distilled",
+        (_VIT_BLOCK, r"^patch_embed\.proj\.weight$", r"^dist_token$"),
+        **_IMAGENET_VIT,
+        distilled=True,
+    ),
+    Family("timm ViT", (_VIT_BLOCK, r"^patch_embed\.proj\.weight$"), **_IMAGENET_VIT),
+    Family(
+        "torchvision/timm ResNet",
+        (r"^conv1\.weight$", r"^layer1\.0\.conv1\.weight$"),
+        rename=((r"^", "backbone."),),
+        ignore=(r"^fc\.",),
+        head=False,
+    ),
+)
+
+# Public files by network: (part of the name, the usual file, where its authors publish it).
+USUAL_FILES = (
+    ("resnet18", "resnet18-5c106cde.pth", "torchvision's model zoo"),
+    ("resnet34", "resnet34-333f7ec4.pth", "torchvision's model zoo"),
+    ("resnet50_ibn", "resnet50_ibn_a-d9d0bb7b.pth", "the releases of XingangPan/IBN-Net"),
+    ("resnet101_ibn", "resnet101_ibn_a-59ea0ac6.pth", "the releases of XingangPan/IBN-Net"),
+    ("resnet50", "resnet50-19c8e357.pth", "torchvision's model zoo"),
+    ("resnet101", "resnet101-5d3b4d8f.pth", "torchvision's model zoo"),
+    ("vit_base", "jx_vit_base_p16_224-80ecf9dd.pth", "timm's releases (ImageNet-21k, then 1k)"),
+    ("deit_small", "deit_small_distilled_patch16_224-649709d9.pth", "facebookresearch/deit"),
+    ("deit_base", "deit_base_distilled_patch16_224-df68dfff.pth", "facebookresearch/deit"),
+)
+
+
+def usual_files(name: str) -> str:
+    """A sentence: the public files that match the network in the file name, or all of them."""
+    name = name.lower().replace("-", "_").removeprefix("jx_")
+    rows = [row for row in USUAL_FILES if row[0] in name] or list(USUAL_FILES)
+    listed = "; ".join(f"{file} from {origin}" for _, file, origin in rows)
+    return (
+        f"Usual starting points: {listed}. Download one, or name a repository of the Hugging Face "
+        "hub: hf:timm/vit_base_patch16_224.augreg_in21k_ft_in1k"
+    )
+
+
+def family(name: str) -> Family:
+    """The family called `name`. Raises ValueError, listing all, for another."""
+    for candidate in FAMILIES:
+        if candidate.name == name:
+            return candidate
+    raise ValueError(f"no family {name!r}; known: {', '.join(f.name for f in FAMILIES)}")
+
+
+def detect_family(names: Iterable[str]) -> tuple[str, str]:
+    """The name of the family whose marks all occur in `names`, and a sentence that says why.
+
+    Raises ValueError when no family's do.
+    """
+    names = list(names)
+    for candidate in FAMILIES:
+        found = [next((n for n in names if re.search(m, n)), None) for m in candidate.marks]
+        if all(found):
+            return candidate.name, f"it has {', '.join(dict.fromkeys(found))}"
+    shown = ", ".join(sorted(names)[:6])
+    raise ValueError(
+        f"the tensors are of no known family ({len(names)} names: {shown}, …). Known: "
+        f"{', '.join(f.name for f in FAMILIES)}; name one in init.family if the file is of one"
+    )
+
+
+def with_last_block(chosen: Family, names: Iterable[str]) -> Family:
+    """`chosen` with the number of the last block written into its patterns."""
+    numbers = [int(m[1]) for name in names if (m := re.search(r"(?:^|\.)blocks\.(\d+)\.", name))]
+    last = str(max(numbers, default=0))
+    return dataclasses.replace(
+        chosen,
+        rename=tuple((a, b.replace("{last}", last)) for a, b in chosen.rename),
+        ignore=tuple(pattern.replace("{last}", last) for pattern in chosen.ignore),
+    )
+
+
+def our_name(chosen: Family, name: str) -> str:
+    """What the tensor `name` of such a file is called here."""
+    for pattern, replacement in chosen.rename:
+        name = re.sub(pattern, replacement, name)
+    return name

@@ -1,0 +1,272 @@
+"""A model's first parameters from someone else's file, strictly, with a report of every tensor."""
+
+import dataclasses
+import importlib
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+from flax import nnx
+
+from g2ajax.backbones.vit import ViT, resize_pos_embed
+from g2ajax.interop import families
+from g2ajax.interop.readers import read_tensors
+from g2ajax.interop.state_dict import Report, guess_family, load_state_dict, public_shapes
+
+CLASSIFIER = r"^(heads\.weight|neck\.classifier\.(weight|bias))$"
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclasses.dataclass(frozen=True)
+class InitOptions:
+    """What a model starts from."""
+
+    file: str = ""
+    """Path of a file of weights or of a checkpoint folder of ours, or `hf:org/repo[/file]`; empty:
+    drawn from the seed."""
+    family: str = ""
+    """Whose file it is, a name of `families.FAMILIES`; empty: told by the tensors' names."""
+    part: Literal["backbone", "all"] = "backbone"
+    """`backbone`: neck and classifier keep the values drawn from the seed."""
+    entry: str = ""
+    """Key (dotted) of the state dictionary inside a PyTorch checkpoint; empty: the usual ones."""
+    allow_classifier_mismatch: bool = False
+    """With `all`: a classifier for another number of classes is left out."""
+    position_grid: tuple[int, ...] = ()
+    """(rows, columns) of the file's position table, where it is not square and must be resized."""
+    ignore: tuple[str, ...] = ()
+    """Patterns of further tensors of the file to leave out."""
+    allow_missing: tuple[str, ...] = ()
+    """Patterns of further tensors of the model (public names) that may keep their values."""
+    report: str = ""
+    """File to write the report of every tensor to."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InitReport(Report):
+    """What became of every tensor, and why the file was read the way it was."""
+
+    source: str = ""
+    family: str = ""
+    why: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Counts, and every tensor that was not simply loaded, by group."""
+        lines = [f"init: {self.source} ({self.family}: {self.why}): {self.summary()}"]
+        lines += [f"  {note}" for note in self.notes]
+        lines += [
+            f"  {label}: {', '.join(_grouped(self.names(status)))}"
+            for status, label in (("kept", "not in the file, kept"), ("ignored", "left out"))
+            if self.names(status)
+        ]
+        return "\n".join(lines)
+
+
+def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
+    """Loads `init.file` into a method's module (or a bare backbone), in place.
+
+    The family of the file is told by its names; its rules give our names; a ViT's position table
+    is resized to the model's grid and 2-D patch weights become a convolution's. Loading is strict:
+    nothing of the chosen part may be missing, unexpected or of another shape, except what the
+    family's rules and `init` name.
+
+    Raises FileNotFoundError for an absent file, and ValueError when the file cannot be read, is of
+    another architecture or does not fit; nothing has been changed then.
+    """
+    path = _fetch(init.file) if init.file.startswith("hf:") else pathlib.Path(init.file)
+    tensors = read_tensors(path, entry=init.entry)
+    if not tensors:
+        raise ValueError(f"{path} has no tensors")
+    name, why = (init.family, "as asked") if init.family else _detect(path, tensors)
+    family = families.with_last_block(families.family(name), tensors)
+    wanted = public_shapes(module)
+    _check_architecture(path, family.name, why, tensors, wanted)
+    rename, bare = _rename(family, module)
+    ours = {n: families.our_name(dataclasses.replace(family, rename=rename), n) for n in tensors}
+    left_out = (*family.ignore, *init.ignore)
+    kept = [_bare(p) if bare else p for p in family.allow_missing] + list(init.allow_missing)
+    notes = []
+    if init.part == "backbone":
+        others = [n for n, our in ours.items() if not bare and not our.startswith("backbone.")]
+        if bare:
+            canonical = {n: families.our_name(family, n) for n in tensors}
+            others = [n for n, our in canonical.items() if not our.startswith("backbone.")]
+        left_out += tuple(f"^{re.escape(n)}$" for n in others)
+        if not bare:
+            kept.append(r"^(?!backbone\.)")
+            notes.append("only the backbone is read; neck and classifier keep their init")
+    elif not family.head:
+        raise ValueError(
+            f"{path} is a {family.name} file ({why}) and has no neck or classifier for a "
+            "re-identification model; use init.part='backbone'"
+        )
+    else:
+        dropped = _other_classes(path, init, tensors, ours, wanted)
+        left_out += tuple(f"^{re.escape(n)}$" for n in dropped)
+        if dropped:
+            kept.append(CLASSIFIER)
+            notes.append("the classifier is for other classes and keeps its init")
+    try:
+        report = load_state_dict(
+            module,
+            tensors,
+            rename=rename,
+            ignore=left_out,
+            allow_missing=kept,
+            transform=_transforms(module, family, init, wanted, notes),
+        )
+    except ValueError as error:
+        raise ValueError(f"{path} (read as {family.name}: {why}): {error}") from error
+    result = InitReport(report.rows, str(init.file), family.name, why, tuple(notes))
+    if init.report:
+        target = pathlib.Path(init.report)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(f"{result}\n\n{result.table()}\n")
+    return result
+
+
+def _detect(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> tuple[str, str]:
+    try:
+        return families.detect_family(tensors)
+    except ValueError as error:
+        guess = guess_family(list(tensors))
+        looks = f" It looks like {guess}, for which there are no rules here." if guess else ""
+        raise ValueError(f"{path}: {error}.{looks}") from None
+
+
+def _kind(names: Mapping[str, object]) -> str | None:
+    for kind, mark in (("ResNet", r"\blayer1\.0\.conv1\."), ("ViT", r"\bblocks\.0\.attn\.")):
+        if any(re.search(mark, name) for name in names):
+            return kind
+    return None
+
+
+def _check_architecture(
+    path: pathlib.Path,
+    family: str,
+    why: str,
+    tensors: Mapping[str, np.ndarray],
+    wanted: Mapping[str, tuple[int, ...]],
+) -> None:
+    file_kind, own_kind = _kind(tensors), _kind(wanted)
+    if file_kind and own_kind and file_kind != own_kind:
+        raise ValueError(
+            f"{path} is a {family} file ({why}), so of a {file_kind}; the model's backbone is a "
+            f"{own_kind}. {families.usual_files('vit_base' if own_kind == 'ViT' else 'resnet50')}"
+        )
+
+
+def _bare(pattern: str) -> str:
+    return pattern.replace(r"backbone\.", "")
+
+
+def _rename(family: families.Family, module: nnx.Module) -> tuple[families.Rename, bool]:
+    """The family's rules with this module's names for the head; whether it is a bare backbone."""
+    if not hasattr(module, "backbone"):
+        return (*family.rename, (r"^backbone\.", "")), True
+    if hasattr(module, "neck"):
+        to_neck = (
+            (r"^heads\.bottleneck\.0\.", "neck.bottleneck."),
+            (r"^heads\.weight$", "neck.classifier.weight"),
+        )
+        return (*family.rename, *to_neck), False
+    return family.rename, False
+
+
+def _other_classes(
+    path: pathlib.Path,
+    init: InitOptions,
+    tensors: Mapping[str, np.ndarray],
+    ours: Mapping[str, str],
+    wanted: Mapping[str, tuple[int, ...]],
+) -> list[str]:
+    """Classifier tensors whose number of classes differs, if that is allowed."""
+    found = [
+        name
+        for name, our in ours.items()
+        if re.search(CLASSIFIER, our)
+        and our in wanted
+        and tensors[name].shape[1:] == wanted[our][1:]
+        and tensors[name].shape != wanted[our]
+    ]
+    if found and not init.allow_classifier_mismatch:
+        name = found[0]
+        raise ValueError(
+            f"{path}: {name} is for {tensors[name].shape[0]} classes, the model has "
+            f"{wanted[ours[name]][0]}; set init.allow_classifier_mismatch to leave it out"
+        )
+    return found
+
+
+def _transforms(
+    module: nnx.Module,
+    family: families.Family,
+    init: InitOptions,
+    wanted: Mapping[str, tuple[int, ...]],
+    notes: list[str],
+) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """What is done to a ViT's tensors before their shapes are compared."""
+    prefix = "backbone." if hasattr(module, "backbone") else ""
+    backbone = getattr(module, "backbone", module)
+    if not isinstance(backbone, ViT):
+        return {}
+    rows, columns = backbone.grid
+
+    def positions(table: np.ndarray) -> np.ndarray:
+        table = np.asarray(table, np.float32)
+        if family.distilled:
+            table = np.concatenate([table[:, :1], table[:, 2:]], 1)
+        places = table.shape[1] - 1
+        old = init.position_grid
+        if not old and family.square_grid:
+            old = (round(places**0.5),) * 2
+        if tuple(old) == (rows, columns) or (not old and places == rows * columns):
+            return table
+        try:
+            resized = resize_pos_embed(table, (rows, columns), old_grid=tuple(old) or None)
+        except ValueError as error:
+            raise ValueError(f"{error}; say so in init.position_grid") from error
+        shown = "x".join(map(str, old)) if old else f"{places} places"
+        notes.append(f"pos_embed resized from {shown} to {rows}x{columns}")
+        return np.asarray(resized)
+
+    def patches(weight: np.ndarray) -> np.ndarray:
+        shape = wanted[f"{prefix}patch_embed.proj.weight"]
+        flat = weight.ndim == 2 and weight.size == int(np.prod(shape))
+        return weight.reshape(shape) if flat else weight
+
+    return {f"{prefix}pos_embed": positions, f"{prefix}patch_embed.proj.weight": patches}
+
+
+def _grouped(names: list[str], limit: int = 12) -> list[str]:
+    """At most `limit` names, the rest counted."""
+    shown = names[:limit]
+    return [*shown, f"and {len(names) - limit} more"] if len(names) > limit else shown
+
+
+def _fetch(address: str) -> pathlib.Path:
+    """The local copy of `hf:org/repo` (its usual weights) or `hf:org/repo/file`."""
+    parts = address.removeprefix("hf:").strip("/").split("/")
+    if len(parts) < 2:
+        raise ValueError(f"{address!r}: expected hf:org/repo or hf:org/repo/file")
+    try:
+        hub = importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise ValueError(
+            f"{address}: reading from the Hugging Face hub needs huggingface_hub; install it "
+            "(pip install 'g2ajax[hub]'), or download the file and name its path"
+        ) from error
+    repository, files = "/".join(parts[:2]), ["/".join(parts[2:])] if parts[2:] else HUB_FILES
+    failures = []
+    for file in files:
+        try:
+            return pathlib.Path(hub.hf_hub_download(repository, file))
+        except Exception as error:  # the hub has a dozen kinds: offline, gated, absent, …
+            failures.append(f"{file}: {type(error).__name__}: {error}")
+    raise ValueError(
+        f"{address} could not be fetched ({'; '.join(failures)}). Check the name and the network, "
+        "or download the file elsewhere and name its path"
+    )

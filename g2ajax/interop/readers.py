@@ -1,0 +1,188 @@
+"""Files of weights in, NumPy arrays under public names out; the format is told by the content."""
+
+import json
+import math
+import pathlib
+import struct
+import zipfile
+
+import ml_dtypes
+import numpy as np
+
+from g2ajax.interop.families import usual_files
+from g2ajax.interop.google_vit import is_google_vit, timm_names
+from g2ajax.interop.torch_file import read_stream, read_zip, without_wrapper
+
+SAFETENSORS_DTYPES = {
+    **{"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1"},
+    **{"U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1", "BOOL": "?"},
+    **{"BF16": ml_dtypes.bfloat16, "F8_E4M3": ml_dtypes.float8_e4m3fn},
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+}
+MAX_EXPANSION = 64
+"""An archive may unpack to this many times its own size; weights hardly compress."""
+
+
+def read_tensors(path: str | pathlib.Path, *, entry: str = "") -> dict[str, np.ndarray]:
+    """The tensors of a file of weights under their public names, in the layout PyTorch stores.
+
+    Reads PyTorch files (zip archive, the older stream, TorchScript), `.safetensors`, `.npz`
+    (a Google ViT's names and layouts become timm's) and this package's checkpoint folders, by
+    content and whatever the extension. Of a PyTorch checkpoint only the model's state dictionary
+    is kept: `entry` (dotted) says under which key it is, "" tries the usual ones. Arrays may be
+    read-only; 16-bit ones keep their type (bfloat16 from `ml_dtypes`).
+
+    Raises FileNotFoundError for an absent file, saying which files are usual; ValueError, whose
+    text names the file and what to do, for a damaged, empty or foreign one, and for a pickle that
+    asks for more than tensors and plain containers (`unpickler.RefusedPickle`).
+    """
+    path = pathlib.Path(path).expanduser()
+    if path.is_dir():
+        return read_checkpoint(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no file of weights at {path.absolute()}. {usual_files(path.name)}"
+        )
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    text = head.lstrip().lower()
+    if size == 0:
+        raise ValueError(f"{path} is empty; get it again")
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise ValueError(
+            f"{path} is a web page, not weights: the download wanted a login or a confirmation. "
+            "Open the address in a browser, save the file itself and put it there"
+        )
+    if text.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path} is a pointer of Git LFS, not the weights; run `git lfs pull`")
+    try:
+        if head.startswith(b"PK\x03\x04"):
+            return _read_archive(path, size, entry)
+        if head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < size:
+            return without_wrapper(read_safetensors(path))
+        if head[:1] == b"\x80":
+            return read_stream(path, entry)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is truncated or damaged ({error}); get it again") from error
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+    if b"ustar" in head:
+        raise ValueError(
+            f"{path} is a tar file (PyTorch before 0.1.8, or an archive): unpack it, or load it "
+            "with PyTorch and save it again with torch.save"
+        )
+    raise ValueError(
+        f"{path} is no known file of weights; it begins with {head[:12]!r}. Read are PyTorch "
+        "files, .safetensors, .npz and this package's checkpoint folders"
+    )
+
+
+def _read_archive(path: pathlib.Path, size: int, entry: str) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    total = sum(member.file_size for member in members)
+    if total > MAX_EXPANSION * size:
+        raise ValueError(
+            f"{path} has {size} bytes and claims to unpack to {total}; that is no file of weights"
+        )
+    if members and all(member.filename.endswith(".npy") for member in members):
+        return _read_npz(path)
+    return read_zip(path, entry)
+
+
+def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as stored:
+        # NumPy writes bfloat16 as two raw bytes.
+        tensors = {
+            name: value.view(ml_dtypes.bfloat16) if value.dtype == np.dtype("V2") else value
+            for name, value in stored.items()
+        }
+    return timm_names(tensors) if is_google_vit(tensors) else tensors
+
+
+def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file: 8 bytes of header length, a JSON header, the values.
+
+    Read here because the library's NumPy reader has no bfloat16. Raises ValueError where sizes,
+    places and shapes do not agree.
+    """
+    raw = np.memmap(path, np.uint8, "r")
+    start = 8 + struct.unpack("<Q", raw[:8].tobytes())[0]
+    try:
+        header = json.loads(raw[8:start].tobytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: the safetensors header is damaged ({error})") from error
+    tensors = {}
+    for name, spec in header.items():
+        if name == "__metadata__":
+            continue
+        if spec["dtype"] not in SAFETENSORS_DTYPES:
+            raise ValueError(f"{path}: {name} is of type {spec['dtype']}, which is not read here")
+        dtype = np.dtype(SAFETENSORS_DTYPES[spec["dtype"]])
+        first, last = spec["data_offsets"]
+        expected = math.prod(spec["shape"]) * dtype.itemsize
+        if not 0 <= first <= last or last - first != expected or start + last > raw.size:
+            raise ValueError(
+                f"{path}: {name} of shape {spec['shape']} should have {expected} bytes, but "
+                f"{min(last, raw.size - start) - first} are there; the file is truncated or damaged"
+            )
+        values = np.frombuffer(raw[start + first : start + last].tobytes(), dtype)
+        tensors[name] = values.reshape(spec["shape"])
+    return tensors
+
+
+def read_checkpoint(path: str | pathlib.Path, *, averaged: bool = True) -> dict[str, np.ndarray]:
+    """Parameters and statistics of one of our own checkpoints, under public names and layouts.
+
+    `path` is a workdir, its `checkpoints` folder, one of `latest` and `best` in it, or one step;
+    the newest step is taken, of the best before the latest. `averaged`: where an average of the
+    parameters was kept, it replaces them. Raises ValueError when there is no checkpoint.
+    """
+    import orbax.checkpoint as ocp
+
+    root = pathlib.Path(path).absolute()
+    step = _newest_step(root)
+    if step is None:
+        raise ValueError(
+            f"{root} holds no checkpoint of this package (no <step>/params in it or in its "
+            "checkpoints/best or checkpoints/latest)"
+        )
+    flat: dict[str, np.ndarray] = {}
+    for item in ("params", "stats", *(["ema"] if averaged else [])):
+        if (step / item).exists():
+            with ocp.PyTreeCheckpointer() as reader:
+                names = reader.metadata(step / item).item_metadata.tree
+                arguments = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
+                flat |= reader.restore(step / item, restore_args=arguments)
+    return _public(flat)
+
+
+def _newest_step(root: pathlib.Path) -> pathlib.Path | None:
+    if (root / "params").is_dir():
+        return root
+    for folder in (root, root / "best", root / "latest", root / "checkpoints"):
+        found = [p for p in folder.glob("*/params") if p.parent.name.isdigit()]
+        if found:
+            return max(found, key=lambda p: int(p.parent.name)).parent
+    return _newest_step(root / "checkpoints") if (root / "checkpoints").is_dir() else None
+
+
+def _public(flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Our own names and layouts to the public ones; the inverse of the loader's rules."""
+    norm = {"scale": "weight", "mean": "running_mean", "var": "running_var"}
+    tensors = {}
+    for name, value in flat.items():
+        parent, _, leaf = name.rpartition(".")
+        prefix = f"{parent}." if parent else ""
+        if leaf == "kernel":
+            leaf = "weight"
+            value = np.moveaxis(value, (-1, -2), (0, 1))
+        elif leaf in norm and f"{prefix}scale" in flat:
+            leaf = norm[leaf]
+        elif leaf == "embedding":
+            leaf = "weight"
+        tensors[prefix + leaf] = value
+    return tensors

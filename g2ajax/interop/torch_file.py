@@ -1,0 +1,189 @@
+"""Files written by `torch.save` and `torch.jit.save`, read without PyTorch.
+
+Three layouts: the zip archive (`<name>/data.pkl`, one member `<name>/data/<key>` a storage), the
+older stream of five pickles followed by the storages (most torchvision files are of this kind), and
+TorchScript archives, whose `data.pkl` holds the module as records of attributes.
+"""
+
+import functools
+import io
+import pathlib
+import struct
+import sys
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from g2ajax.interop.storage import Storage, Tensor, storage_dtype
+from g2ajax.interop.unpickler import Global, Inert, plain, unpickle
+
+MAGIC = 0x1950A86A20F9469CFC6C
+"""The first number of the older format."""
+CONTAINERS = (
+    *("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema"),
+    *("net", "network", "module", "params", "weights", "backbone", "teacher", "student"),
+)
+"""Keys under which programs keep the model's tensors beside optimizer and epoch, in this order."""
+WRAPPERS = ("module.", "_orig_mod.", "model.module.")
+"""What data-parallel and compiled modules put before every name."""
+
+
+def read_zip(path: pathlib.Path, entry: str = "") -> dict[str, np.ndarray]:
+    """The tensors of a zip archive, PyTorch's or TorchScript's. Raises ValueError, saying why."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        pickles = [n for n in names if n == "data.pkl" or n.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise ValueError(
+                f"{path} is a zip archive without a PyTorch checkpoint in it (no data.pkl); it has "
+                f"{', '.join(names[:4])}{', …' if len(names) > 4 else ''}. Unpack it and name the "
+                "checkpoint inside"
+            )
+        root = pickles[0].removesuffix("data.pkl")
+        order = "little"
+        if root + "byteorder" in names:
+            order = archive.read(root + "byteorder").decode().strip()
+
+        def persistent(record: Any) -> Storage:
+            kind, cls, key, _location, numel = record
+            if kind != "storage" or not isinstance(cls, Global):
+                raise ValueError(f"a persistent object {kind!r}")
+            return Storage(storage_dtype(cls.name), str(key), int(numel))
+
+        content = unpickle(io.BytesIO(archive.read(pickles[0])), persistent)
+
+        @functools.cache
+        def data(storage: Storage) -> bytes:
+            member = f"{root}data/{storage.key}"
+            expected = storage.numel * storage.dtype.itemsize
+            if member not in names or archive.getinfo(member).file_size != expected:
+                stored = archive.getinfo(member).file_size if member in names else "no"
+                raise ValueError(
+                    f"{path}: storage {storage.key} should have {expected} bytes, but {stored} "
+                    "are stored; the file is damaged, get it again"
+                )
+            return archive.read(member)
+
+        tensors = model_tensors(content, path, entry)
+        return {
+            n: t.array(data(t.storage), swap=order != sys.byteorder) if isinstance(t, Tensor) else t
+            for n, t in tensors.items()
+        }
+
+
+def read_stream(path: pathlib.Path, entry: str = "") -> dict[str, np.ndarray]:
+    """The tensors of PyTorch's older format, or of a plain pickle of NumPy arrays."""
+    with path.open("rb") as stream:
+        first = unpickle(stream, _no_storage)
+        if first != MAGIC:
+            return model_tensors(first, path, entry)
+        version, _system = unpickle(stream, _no_storage), unpickle(stream, _no_storage)
+        if version != 1001:
+            raise ValueError(f"{path}: version {version} of PyTorch's older format; 1001 is read")
+        roots: dict[str, np.dtype] = {}
+
+        def persistent(record: Any) -> Any:
+            kind, cls, *rest = record
+            if kind != "storage":  # "module": the source text of a pickled class
+                return cls
+            key, _location, numel, view = rest
+            roots[str(key)] = storage_dtype(cls.name)
+            start, numel = (view[1], view[2]) if view else (0, numel)
+            return Storage(roots[str(key)], str(key), int(numel), int(start))
+
+        content = unpickle(stream, persistent)
+        data = {}
+        for key in unpickle(stream, _no_storage):
+            head = stream.read(8)
+            size = struct.unpack("<q", head)[0] if len(head) == 8 else 0
+            wanted = size * roots[str(key)].itemsize
+            data[str(key)] = stream.read(wanted) if size >= 0 else b""
+            if len(head) < 8 or len(data[str(key)]) != wanted:
+                raise ValueError(f"{path} is truncated (storage {key}); get it again")
+        tensors = model_tensors(content, path, entry)
+        return {
+            n: t.array(data[t.storage.key], swap=sys.byteorder != "little")
+            if isinstance(t, Tensor)
+            else t
+            for n, t in tensors.items()
+        }
+
+
+def _no_storage(_record: Any) -> Any:
+    raise ValueError("a tensor before the header's end")
+
+
+def model_tensors(content: Any, path: pathlib.Path, entry: str = "") -> dict[str, Any]:
+    """The model's own tensors in a checkpoint: its state dictionary, wherever it is kept.
+
+    `entry` (dotted) names the container; without it the usual keys are tried. Non-tensors are left
+    out, and wrappers' prefixes (`module.`) are taken off when every name has one. Raises ValueError
+    when there is no tensor, or when it is not clear which container is meant.
+    """
+    for part in entry.split(".") if entry else ():
+        if not isinstance(content, dict) or part not in content:
+            known = sorted(map(str, content)) if isinstance(content, dict) else "no dictionary"
+            raise ValueError(f"{path} has no entry {entry!r}; there: {known}")
+        content = content[part]
+    content = plain(content)
+    if isinstance(content, Inert) and content.name.startswith("__torch__"):
+        return _attributes(content)
+    found = _state_dict(content, path)
+    if not found:
+        kind = (
+            f"keys {sorted(map(str, content))[:8]}"
+            if isinstance(content, dict)
+            else (f"a {type(content).__name__}")
+        )
+        raise ValueError(f"{path} holds no state dictionary; got {kind}")
+    return without_wrapper(found)
+
+
+def without_wrapper(tensors: dict[str, Any]) -> dict[str, Any]:
+    """The tensors without the prefix that a data-parallel or compiled module put on all names."""
+    for prefix in WRAPPERS:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            return without_wrapper({n.removeprefix(prefix): t for n, t in tensors.items()})
+    return tensors
+
+
+def _tensors(content: dict) -> dict[str, Any]:
+    values = {key: plain(value) for key, value in content.items() if isinstance(key, str)}
+    return {k: v for k, v in values.items() if isinstance(v, Tensor | np.ndarray)}
+
+
+def _state_dict(content: Any, path: pathlib.Path, depth: int = 0) -> dict[str, Any]:
+    if not isinstance(content, dict) or depth > 4:
+        return {}
+    for key in CONTAINERS:
+        inner = _state_dict(content.get(key), path, depth + 1)
+        if inner:
+            return inner
+    own = _tensors(content)
+    if own:
+        return own
+    found = {
+        key: inner
+        for key, value in content.items()
+        if key not in ("optimizer", "optim", "scheduler", "optimizer_state_dict", "ema", "loss")
+        and (inner := _state_dict(value, path, depth + 1))
+    }
+    if len(found) > 1:
+        raise ValueError(
+            f"{path} holds several groups of tensors, {', '.join(sorted(map(str, found)))}; "
+            "name the one to read: init.entry"
+        )
+    return next(iter(found.values()), {})
+
+
+def _attributes(record: Inert, prefix: str = "", depth: int = 0) -> dict[str, Any]:
+    """A TorchScript module's tensors under dotted names."""
+    tensors = {}
+    state = record.state if isinstance(record.state, dict) and depth < 64 else {}
+    for name, value in state.items():
+        if isinstance(plain(value), Tensor):
+            tensors[f"{prefix}{name}"] = plain(value)
+        elif isinstance(value, Inert):
+            tensors |= _attributes(value, f"{prefix}{name}.", depth + 1)
+    return tensors
