@@ -1,0 +1,106 @@
+"""Learning rates as the field's codebases count them, as a table with one entry a step."""
+
+import dataclasses
+import math
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleOptions:
+    """How the learning rate moves over a phase."""
+
+    type: Literal[
+        "constant", "cosine", "fastreid_multistep", "fastreid_cosine", "epoch_multistep",
+        "epoch_cosine",
+    ] = "cosine"  # fmt: skip
+    """`constant` and `cosine` (to `floor`) move every step after the warm-up. `fastreid_*`: warm-up
+    every step, then one move an epoch. `epoch_multistep` (reid-strong-baseline) and `epoch_cosine`
+    (TransReID, torchreid): one rate an epoch, warm-up included."""
+    warmup_steps: int = 0
+    """Of the kinds that warm up by steps."""
+    warmup_epochs: int = 0
+    """Of the kinds that warm up by epochs."""
+    warmup_factor: float = 0.01
+    """Where a warm-up begins, as a share of the base rate."""
+    warmup_start: float | None = None
+    """`epoch_cosine`: where it begins as an absolute rate, the same for every group."""
+    milestones: tuple[int, ...] = ()
+    """Epochs (for `fastreid_multistep`: moves after the warm-up) at which the rate drops."""
+    gamma: float = 0.1
+    """Factor of a drop."""
+    floor: float = 0.0
+    """Lowest rate of a cosine, absolute."""
+    delay_epochs: int = 0
+    """fast-reid: epochs before the first move."""
+    first_epoch: Literal[0, 1] = 1
+    """`epoch_*`: number of the first epoch in the codebase's count (torchreid: 0)."""
+
+
+def learning_rates(
+    options: ScheduleOptions, base: float, steps_per_epoch: int, epochs: int
+) -> Float[np.ndarray, " steps"]:
+    """The rate of every step of `epochs` epochs for a group whose base rate is `base`, float64.
+
+    Raises ValueError for a length below one step.
+    """
+    if steps_per_epoch < 1 or epochs < 1:
+        raise ValueError(f"{epochs} epochs of {steps_per_epoch} steps: nothing to schedule")
+    steps = np.arange(steps_per_epoch * epochs)
+    if options.type in ("constant", "cosine"):
+        return _by_step(options, base, steps)
+    if options.type.startswith("fastreid"):
+        return _fastreid(options, base, steps, steps_per_epoch, epochs)
+    rates = np.array([_of_epoch(options, base, options.first_epoch + e, epochs) for e in range(epochs)])
+    return rates[steps // steps_per_epoch]
+
+
+def _by_step(options, base, steps):
+    warm = np.minimum(1.0, (steps + 1) / max(options.warmup_steps, 1))
+    factor = options.warmup_factor + (1.0 - options.warmup_factor) * warm
+    factor = np.where(steps < options.warmup_steps, factor, 1.0)
+    if options.type == "constant":
+        return base * factor
+    span = max(len(steps) - options.warmup_steps, 1)
+    progress = np.clip((steps - options.warmup_steps) / span, 0.0, 1.0)
+    cosine = options.floor + 0.5 * (base - options.floor) * (1.0 + np.cos(np.pi * progress))
+    return np.where(steps < options.warmup_steps, base * factor, cosine)
+
+
+def _fastreid(options, base, steps, steps_per_epoch, epochs):
+    """Warm-up factor w(1 − i/W) + i/W at step i. The epoch's scheduler moves after an epoch only
+    once more than W steps are done and the epoch's count exceeds the delay; so milestones count
+    moves, not epochs, and the cosine's length is what is left of the epochs."""
+    warmup = options.warmup_steps
+    done = np.arange(1, epochs + 1)
+    moves_after = (done * steps_per_epoch > warmup) & (done > options.delay_epochs)
+    moves = np.concatenate([[0], np.cumsum(moves_after)[:-1]])
+    if options.type == "fastreid_multistep":
+        passed = np.searchsorted(np.asarray(options.milestones), moves, side="right")
+        rates = base * options.gamma ** passed.astype(np.float64)
+    else:
+        length = epochs - max(math.ceil(warmup / steps_per_epoch), options.delay_epochs)
+        angle = np.pi * np.minimum(moves / max(length, 1), 1.0)
+        rates = options.floor + 0.5 * (base - options.floor) * (1.0 + np.cos(angle))
+    share = np.minimum(steps / max(warmup, 1), 1.0)
+    factor = options.warmup_factor * (1.0 - share) + share if warmup else 1.0
+    return rates[steps // steps_per_epoch] * factor
+
+
+def _of_epoch(options, base, epoch, epochs):
+    if options.type == "epoch_multistep":
+        factor = 1.0
+        if epoch < options.warmup_epochs:
+            share = epoch / options.warmup_epochs
+            factor = options.warmup_factor * (1.0 - share) + share
+        return base * factor * options.gamma ** sum(epoch >= m for m in options.milestones)
+    if epoch < options.warmup_epochs:
+        start = options.warmup_start
+        start = base * options.warmup_factor if start is None else start
+        return start + epoch * (base - start) / options.warmup_epochs
+    if epoch >= epochs:
+        return options.floor
+    angle = math.pi * epoch / epochs
+    return options.floor + 0.5 * (base - options.floor) * (1.0 + math.cos(angle))
