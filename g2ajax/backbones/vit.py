@@ -31,6 +31,7 @@ class Variant:
     qkv_bias: bool = True
     attention_scale: int | float | None = None
     patch_size: int = 16
+    layer_norm_eps: float = 1e-6
 
 
 VARIANTS = {
@@ -158,7 +159,7 @@ class Mlp(nnx.Module):
 class Block(nnx.Module):
     """Pre-norm block: x + attn(norm1(x)), then x + mlp(norm2(x)), each branch with drop path.
 
-    LayerNorm has eps 1e-6 and float32 statistics. `rngs` is needed in training when the drop
+    LayerNorm has float32 statistics. `rngs` is needed in training when the drop
     path rate is not zero.
     """
 
@@ -172,7 +173,7 @@ class Block(nnx.Module):
         rngs: nnx.Rngs,
     ):
         dim = variant.embed_dim
-        self.norm1 = nnx.LayerNorm(dim, epsilon=1e-6, dtype=dtype, rngs=rngs)
+        self.norm1 = nnx.LayerNorm(dim, epsilon=variant.layer_norm_eps, dtype=dtype, rngs=rngs)
         self.attn = Attention(
             dim,
             variant.num_heads,
@@ -182,7 +183,7 @@ class Block(nnx.Module):
             dtype=dtype,
             rngs=rngs,
         )
-        self.norm2 = nnx.LayerNorm(dim, epsilon=1e-6, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(dim, epsilon=variant.layer_norm_eps, dtype=dtype, rngs=rngs)
         self.mlp = Mlp(dim, int(dim * variant.mlp_ratio), dtype=dtype, rngs=rngs)
         self.drop_path = DropPath(drop_path)
 
@@ -255,7 +256,7 @@ class ViT(nnx.Module):
                 for rate in rates
             ]
         )
-        self.norm = nnx.LayerNorm(dim, epsilon=1e-6, dtype=dtype, rngs=rngs)
+        self.norm = nnx.LayerNorm(dim, epsilon=variant.layer_norm_eps, dtype=dtype, rngs=rngs)
 
     def embed_patches(
         self,

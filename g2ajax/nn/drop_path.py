@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 
 def drop_path(
-    x: Float[Array, "B *rest"], rate: int | float, key: jax.Array | None
+    x: Float[Array, "B *rest"], rate: int | float, key: jax.Array
 ) -> Float[Array, "B *rest"]:
     """Zeroes whole samples of a residual branch with probability `rate`, and divides the others
     by 1 - rate (stochastic depth, Huang et al., ECCV 2016, per sample)."""

@@ -128,6 +128,7 @@ def transreid_vit(args, inputs, weights):
         qkv_bias=args["qkv_bias"],
         attention_scale=args.get("attention_scale"),
         patch_size=args["patch_size"],
+        layer_norm_eps=args["layer_norm_eps"],
     )
     module = loaded(
         lambda rngs: vit.ViT(
@@ -137,6 +138,7 @@ def transreid_vit(args, inputs, weights):
             cameras=args["cameras"],
             views=args["views"],
             sie_coefficient=args["sie_coefficient"],
+            drop_path=args.get("drop_path", 0.0),
             rngs=rngs,
         ),
         weights,
