@@ -54,7 +54,7 @@ def max_pool(x: Float[Array, "B H W C"], window: MaxPool) -> Float[Array, "B h w
     pads.append((0, 0))
     return jax.lax.reduce_window(
         x,
-        jnp.array(-jnp.inf, x.dtype),
+        -jnp.inf,  # a constant, or the window has no gradient
         jax.lax.max,
         (1, window.kernel, window.kernel, 1),
         (1, window.stride, window.stride, 1),

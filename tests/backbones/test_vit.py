@@ -99,10 +99,10 @@ def test_every_parameter_gets_a_gradient():
 
     @nnx.jit
     def gradients(model, rngs):
-        def loss(model):
+        def loss(model, rngs):
             return jnp.sum(weight * model(images(), camera=ids[0], view=ids[1], rngs=rngs))
 
-        return nnx.grad(loss)(model)
+        return nnx.grad(loss)(model, rngs)
 
     for path, value in nnx.to_flat_state(gradients(model, nnx.Rngs(dropout=0))):
         got = np.abs(value[...])
@@ -114,9 +114,10 @@ def test_every_parameter_gets_a_gradient():
 def test_recomputation_changes_nothing():
     @nnx.jit
     def step(model, rngs):
-        return nnx.value_and_grad(lambda model: jnp.sum(jnp.square(model(images(), rngs=rngs))))(
-            model
-        )
+        def loss(model, rngs):
+            return jnp.sum(jnp.square(model(images(), rngs=rngs)))
+
+        return nnx.value_and_grad(loss)(model, rngs)
 
     loss, grads = step(small(drop_path=0.5), nnx.Rngs(dropout=0))
     loss2, grads2 = step(small(drop_path=0.5, remat=True), nnx.Rngs(dropout=0))
@@ -200,7 +201,7 @@ def test_position_table_by_hand():
 
 
 def test_position_table_that_is_no_grid():
-    with pytest.raises(ValueError, match="198 places .* not a grid of 14x14"):
+    with pytest.raises(ValueError, match=r"198 places .* not a grid of 14x14"):
         vit.resize_pos_embed(np.zeros((1, 199, 4), np.float32), (16, 8))
 
 

@@ -78,3 +78,10 @@ def test_gem_gradients_are_finite_on_a_dead_map():
 
 def test_gem_has_a_parameter_p():
     assert GeM(3.0).p[...].shape == (1,)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_max_pool_gradient_goes_to_the_largest(dtype):
+    x = jnp.asarray([[1, 5], [2, 3]], dtype).reshape(1, 2, 2, 1)
+    gradient = jax.grad(lambda x: max_pool(x, MAX_POOLS["transreid"]).sum())(x)
+    np.testing.assert_array_equal(gradient[0, :, :, 0].astype(jnp.float32), [[0, 1], [0, 0]])
