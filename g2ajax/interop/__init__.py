@@ -1,0 +1,1 @@
+"""Weights of other toolboxes, in and out, under their public names."""

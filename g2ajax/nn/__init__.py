@@ -1,0 +1,1 @@
+"""Layers: normalisation, pooling, attention, drop path, necks and classifiers."""
