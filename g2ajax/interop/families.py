@@ -86,6 +86,7 @@ FAMILIES = (
         ),
         ignore=_PIXELS,
     ),
+    Family("g2ajax", (r"^backbone\.", r"^neck\.")),  # our own names, in the public layout
     Family("fast-reid", (r"^backbone\.", r"^heads\."), ignore=_PIXELS),
     Family("fast-reid backbone", (r"^backbone\.",), ignore=_PIXELS, head=False),
     Family(

@@ -80,20 +80,22 @@ def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
     tensors = read_tensors(path, entry=init.entry)
     if not tensors:
         raise ValueError(f"{path} has no tensors")
-    name, why = (init.family, "as asked") if init.family else _detect(path, tensors)
+    if init.family:
+        name, why = init.family, "as asked"
+    elif path.is_dir():
+        name, why = "g2ajax", "a checkpoint folder"
+    else:
+        name, why = _detect(path, tensors)
     family = families.with_last_block(families.family(name), tensors)
     wanted = public_shapes(module)
     _check_architecture(path, family.name, why, tensors, wanted)
     rename, bare = _rename(family, module)
-    ours = {n: families.our_name(dataclasses.replace(family, rename=rename), n) for n in tensors}
+    ours = {n: families.our_name(family, n) for n in tensors}
     left_out = (*family.ignore, *init.ignore)
     kept = [_bare(p) if bare else p for p in family.allow_missing] + list(init.allow_missing)
     notes = []
     if init.part == "backbone":
-        others = [n for n, our in ours.items() if not bare and not our.startswith("backbone.")]
-        if bare:
-            canonical = {n: families.our_name(family, n) for n in tensors}
-            others = [n for n, our in canonical.items() if not our.startswith("backbone.")]
+        others = [n for n, our in ours.items() if not our.startswith("backbone.")]
         left_out += tuple(f"^{re.escape(n)}$" for n in others)
         if not bare:
             kept.append(r"^(?!backbone\.)")
@@ -104,6 +106,8 @@ def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
             "re-identification model; use init.part='backbone'"
         )
     else:
+        called = dataclasses.replace(family, rename=rename)
+        ours = {n: families.our_name(called, n) for n in tensors}
         dropped = _other_classes(path, init, tensors, ours, wanted)
         left_out += tuple(f"^{re.escape(n)}$" for n in dropped)
         if dropped:

@@ -5,6 +5,7 @@ import math
 import pathlib
 import struct
 import zipfile
+from collections.abc import Callable
 
 import ml_dtypes
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from g2ajax.interop.families import usual_files
 from g2ajax.interop.google_vit import is_google_vit, timm_names
 from g2ajax.interop.torch_file import read_stream, read_zip, without_wrapper
+from g2ajax.interop.unpickler import RefusedPickle
 
 SAFETENSORS_DTYPES = {
     **{"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1"},
@@ -56,31 +58,35 @@ def read_tensors(path: str | pathlib.Path, *, entry: str = "") -> dict[str, np.n
         )
     if text.startswith(b"version https://git-lfs"):
         raise ValueError(f"{path} is a pointer of Git LFS, not the weights; run `git lfs pull`")
-    try:
-        if head.startswith(b"PK\x03\x04"):
-            return _read_archive(path, size, entry)
-        if head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < size:
-            return without_wrapper(read_safetensors(path))
-        if head[:1] == b"\x80":
-            return read_stream(path, entry)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is truncated or damaged ({error}); get it again") from error
-    except ValueError as error:
-        if str(path) in str(error):
-            raise
-        raise type(error)(f"{path}: {error}") from error
-    if b"ustar" in head:
+    reader = _reader(head)
+    if reader is None:
         raise ValueError(
-            f"{path} is a tar file (PyTorch before 0.1.8, or an archive): unpack it, or load it "
-            "with PyTorch and save it again with torch.save"
+            f"{path} is no known file of weights; it begins with {head[:12]!r}. Read are PyTorch "
+            "files (the tar format of its first releases excepted: load such a file with PyTorch "
+            "and save it again), .safetensors, .npz and this package's checkpoint folders"
         )
-    raise ValueError(
-        f"{path} is no known file of weights; it begins with {head[:12]!r}. Read are PyTorch "
-        "files, .safetensors, .npz and this package's checkpoint folders"
-    )
+    try:
+        return reader(path, entry)
+    except OSError:
+        raise
+    except RefusedPickle as error:
+        raise RefusedPickle(f"{path}: {error}") from None
+    except Exception as error:  # whatever a damaged file brings about
+        text = str(error) or type(error).__name__
+        message = text if str(path) in text else f"{path} is truncated or damaged: {text}"
+        raise ValueError(message) from error
 
 
-def _read_archive(path: pathlib.Path, size: int, entry: str) -> dict[str, np.ndarray]:
+def _reader(head: bytes) -> Callable[[pathlib.Path, str], dict[str, np.ndarray]] | None:
+    if head.startswith(b"PK\x03\x04"):
+        return _read_archive
+    if head[8:10] == b'{"':
+        return lambda path, _entry: without_wrapper(read_safetensors(path))
+    return read_stream if head[:1] == b"\x80" else None
+
+
+def _read_archive(path: pathlib.Path, entry: str) -> dict[str, np.ndarray]:
+    size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     total = sum(member.file_size for member in members)

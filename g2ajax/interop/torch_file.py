@@ -128,8 +128,8 @@ def model_tensors(content: Any, path: pathlib.Path, entry: str = "") -> dict[str
         content = content[part]
     content = plain(content)
     if isinstance(content, Inert) and content.name.startswith("__torch__"):
-        return _attributes(content)
-    found = _state_dict(content, path)
+        return _attributes(content, set())
+    found = _state_dict(content, path, set())
     if not found:
         kind = (
             f"keys {sorted(map(str, content))[:8]}"
@@ -153,11 +153,12 @@ def _tensors(content: dict) -> dict[str, Any]:
     return {k: v for k, v in values.items() if isinstance(v, Tensor | np.ndarray)}
 
 
-def _state_dict(content: Any, path: pathlib.Path, depth: int = 0) -> dict[str, Any]:
-    if not isinstance(content, dict) or depth > 4:
+def _state_dict(content: Any, path: pathlib.Path, seen: set[int]) -> dict[str, Any]:
+    if not isinstance(content, dict) or id(content) in seen:
         return {}
+    seen.add(id(content))
     for key in CONTAINERS:
-        inner = _state_dict(content.get(key), path, depth + 1)
+        inner = _state_dict(content.get(key), path, seen)
         if inner:
             return inner
     own = _tensors(content)
@@ -167,7 +168,7 @@ def _state_dict(content: Any, path: pathlib.Path, depth: int = 0) -> dict[str, A
         key: inner
         for key, value in content.items()
         if key not in ("optimizer", "optim", "scheduler", "optimizer_state_dict", "ema", "loss")
-        and (inner := _state_dict(value, path, depth + 1))
+        and (inner := _state_dict(value, path, seen))
     }
     if len(found) > 1:
         raise ValueError(
@@ -177,13 +178,15 @@ def _state_dict(content: Any, path: pathlib.Path, depth: int = 0) -> dict[str, A
     return next(iter(found.values()), {})
 
 
-def _attributes(record: Inert, prefix: str = "", depth: int = 0) -> dict[str, Any]:
+def _attributes(record: Inert, seen: set[int], prefix: str = "") -> dict[str, Any]:
     """A TorchScript module's tensors under dotted names."""
-    tensors = {}
-    state = record.state if isinstance(record.state, dict) and depth < 64 else {}
-    for name, value in state.items():
+    tensors: dict[str, Any] = {}
+    if not isinstance(record.state, dict) or id(record) in seen:
+        return tensors
+    seen.add(id(record))
+    for name, value in record.state.items():
         if isinstance(plain(value), Tensor):
             tensors[f"{prefix}{name}"] = plain(value)
         elif isinstance(value, Inert):
-            tensors |= _attributes(value, f"{prefix}{name}.", depth + 1)
+            tensors |= _attributes(value, seen, f"{prefix}{name}.")
     return tensors

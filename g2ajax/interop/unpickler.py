@@ -12,7 +12,8 @@ import pickle
 import pickletools
 import re
 from collections.abc import Callable
-from typing import IO, Any
+from io import BufferedIOBase
+from typing import Any
 
 import numpy as np
 
@@ -222,7 +223,7 @@ _IGNORED = {"PROTO", "FRAME", "STOP"}
 _VALUES = re.compile(r"(BIN)?(INT[12]?|LONG[14]?|FLOAT)|(SHORT_)?(BIN)?(STRING|BYTES8?|UNICODE8?)")
 
 
-def unpickle(stream: IO[bytes], persistent: Callable[[Any], Any]) -> Any:
+def unpickle(stream: BufferedIOBase, persistent: Callable[[Any], Any]) -> Any:
     """Reads one pickle from `stream`, which is left behind its end.
 
     `persistent(id)` gives the object that a persistent id stands for. Tensors come as `Tensor`,
@@ -237,7 +238,7 @@ def unpickle(stream: IO[bytes], persistent: Callable[[Any], Any]) -> Any:
         raise ValueError(f"the file's pickle is damaged or truncated: {error}") from error
 
 
-def _run(stream: IO[bytes], persistent: Callable[[Any], Any]) -> Any:
+def _run(stream: BufferedIOBase, persistent: Callable[[Any], Any]) -> Any:
     stack: list = []
     marks: list[list] = []
     memo: dict[int, Any] = {}
