@@ -1,0 +1,1 @@
+"""One dataset a folder: TensorFlow Datasets builders that need no TensorFlow."""

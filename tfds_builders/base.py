@@ -1,0 +1,233 @@
+"""What every builder shares: array_record files, the crop schema, checks of folders and counts."""
+
+import io
+import json
+import pathlib
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+PLATFORMS = ("aerial", "ground", "wearable")
+MODALITIES = ("rgb", "ir", "thermal")
+KINDS = ("person", "distractor", "junk")
+TIMES = ("day", "night")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+
+# What a record has where its dataset does not say.
+UNKNOWN = {
+    "kind": "person",
+    "camera": -1,
+    "camera_raw": "",
+    "platform": -1,
+    "modality": "rgb",
+    "time_of_day": -1,
+    "altitude_m": float("nan"),
+    "distance_m": float("nan"),
+    "angle_deg": float("nan"),
+    "altitude_level": -1,
+    "session": "",
+    "timestamp": "",
+    "frame": -1,
+    "sequence": -1,
+    "scene": -1,
+    "attributes": np.zeros(0, np.int8),
+    "protocols": np.zeros(0, np.int8),
+}
+
+
+def crop_features() -> tfds.features.FeaturesDict:
+    """The schema of a crop: one image of one person, and all that its dataset knows of it."""
+    text, scalar = tfds.features.Text, tfds.features.Scalar
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "image_id": text(),
+            "identity_raw": text(),
+            "identity": scalar(np.int64),
+            "label": scalar(np.int32),
+            "kind": tfds.features.ClassLabel(names=list(KINDS)),
+            "camera": scalar(np.int32),
+            "camera_raw": text(),
+            "platform": tfds.features.ClassLabel(names=list(PLATFORMS)),
+            "modality": tfds.features.ClassLabel(names=list(MODALITIES)),
+            "time_of_day": tfds.features.ClassLabel(names=list(TIMES)),
+            "altitude_m": scalar(np.float32),
+            "distance_m": scalar(np.float32),
+            "angle_deg": scalar(np.float32),
+            "altitude_level": scalar(np.int8),
+            "session": text(),
+            "timestamp": text(),
+            "frame": scalar(np.int64),
+            "sequence": scalar(np.int32),
+            "scene": scalar(np.int32),
+            "attributes": tfds.features.Tensor(shape=(None,), dtype=np.int8),
+            "protocols": tfds.features.Tensor(shape=(None,), dtype=np.int8),
+        }
+    )
+
+
+def crop(image: bytes | pathlib.Path, image_id: str, identity: int, **known: Any) -> dict[str, Any]:
+    """A record of the crop schema; what is not `known` is unknown."""
+    record = {**UNKNOWN, "identity_raw": str(identity), "label": -1, **known}
+    record |= {"image": encoded_rgb(image), "image_id": image_id, "identity": identity}
+    for name in ("attributes", "protocols"):
+        record[name] = np.asarray(record[name], np.int8)
+    return record
+
+
+def encoded_rgb(image: bytes | pathlib.Path) -> bytes:
+    """The encoded image as it was found, or as PNG where its colours would not decode as RGB.
+
+    Raises nothing for a corrupt image: it is stored as it is, and `python -m g2ajax verify` names it.
+    """
+    data = image if isinstance(image, bytes) else pathlib.Path(image).read_bytes()
+    try:
+        opened = Image.open(io.BytesIO(data))
+        plain = opened.format in ("JPEG", "PNG") and opened.mode in ("RGB", "L")
+        if plain:
+            return data
+        buffer = io.BytesIO()
+        opened.convert("RGB").save(buffer, "PNG")
+        return buffer.getvalue()
+    except (OSError, ValueError):
+        return data
+
+
+def protocol(
+    name: str,
+    query_platform: str,
+    gallery_platform: str,
+    *,
+    drop_same_camera: bool = True,
+    cmc: str = "standard",
+) -> dict[str, Any]:
+    """One row of the protocol table: who is asked to find whom. Platform "any": all."""
+    return {
+        "name": name,
+        "query_platform": query_platform,
+        "gallery_platform": gallery_platform,
+        "drop_same_camera": drop_same_camera,
+        "cmc": cmc,
+    }
+
+
+def labels_of(identities: Iterable[int]) -> dict[int, int]:
+    """Train labels: 0-based positions among the sorted identities of the train split."""
+    return {identity: label for label, identity in enumerate(sorted(set(identities)))}
+
+
+def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The images of a folder, sorted; hidden files and other suffixes are passed over."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+
+
+class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A builder of a dataset that its user obtains; works without TensorFlow.
+
+    A dataset sets `FOLDER` (the official root folder), `REQUIRED` (entries below it), `EXPECTED`
+    (split → images; a pair adds identities) and `COUNT_LEVEL`.
+    """
+
+    FOLDER = ""
+    REQUIRED: tuple[str, ...] = ()
+    EXPECTED: Mapping[str, tuple[int, int | None]] = {}
+    """split → (images, identities or None)."""
+    COUNT_LEVEL = "error"
+    """"warning" where the sources themselves disagree."""
+
+    def __init__(self, *, file_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(file_format=file_format or "array_record", **kwargs)
+
+    def crop_info(
+        self,
+        *,
+        homepage: str,
+        protocols: list[dict[str, Any]],
+        attribute_groups: Mapping[str, Iterable[str]] | None = None,
+        **metadata: Any,
+    ) -> tfds.core.DatasetInfo:
+        """The dataset's info: crop schema, protocol table and attribute names."""
+        groups = {name: list(classes) for name, classes in (attribute_groups or {}).items()}
+        return self.dataset_info_from_configs(
+            features=crop_features(),
+            homepage=homepage,
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(
+                {
+                    "protocols": json.dumps(protocols),
+                    "attribute_groups": json.dumps(groups),
+                    "expected": json.dumps(self.EXPECTED),
+                    "count_level": self.COUNT_LEVEL,
+                    **metadata,
+                }
+            ),
+        )
+
+    @property
+    def strict(self) -> bool:
+        """Whether counts are compared; False in the configuration of a partial copy."""
+        return getattr(self.builder_config, "strict", True)
+
+    def root(self, dl_manager: tfds.download.DownloadManager) -> pathlib.Path:
+        """The dataset's folder in `manual_dir`, or `manual_dir` itself if it is that folder.
+
+        Raises FileNotFoundError naming what is missing and how to get it.
+        """
+        manual = pathlib.Path(dl_manager.manual_dir)
+        candidates = (manual / self.FOLDER, manual)
+        for root in candidates:
+            if all((root / name).exists() for name in self.REQUIRED):
+                return root
+        nearest = candidates[0] if candidates[0].is_dir() else manual
+        missing = [name for name in self.REQUIRED if not (nearest / name).exists()]
+        raise FileNotFoundError(
+            f"{self.name}: {nearest} lacks {', '.join(missing)}\n"
+            f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+        )
+
+    def unique(self, records: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+        """Passes (key, record) pairs on. Raises ValueError for a key that comes twice."""
+        seen = set()
+        for key, record in records:
+            if key in seen:
+                raise ValueError(f"{self.name}: {key} occurs twice in a split")
+            seen.add(key)
+            yield key, record
+
+    def check_counts(self, found: Mapping[str, tuple[int, int]]) -> None:
+        """Compares (images, identities) of each split with `EXPECTED`.
+
+        Raises ValueError, or warns, as `COUNT_LEVEL` says; does nothing unless `strict`.
+        """
+        lines = count_differences(self.EXPECTED, found) if self.strict else []
+        if not lines:
+            return
+        text = f"{self.name}: the files differ from the published counts:\n  " + "\n  ".join(lines)
+        if self.COUNT_LEVEL == "error":
+            raise ValueError(
+                f"{text}\nan incomplete download, or another release? A partial copy builds with "
+                "the configuration `partial`"
+            )
+        warnings.warn(text, stacklevel=2)
+
+
+def count_differences(
+    expected: Mapping[str, tuple[int, int | None]], found: Mapping[str, tuple[int, int]]
+) -> list[str]:
+    """One line for each split whose images or identities are not as expected."""
+    lines = []
+    for split, (images, identities) in expected.items():
+        got_images, got_identities = found.get(split, (0, 0))
+        if got_images != images:
+            lines.append(f"{split}: {got_images} images, expected {images}")
+        if identities is not None and got_identities != identities:
+            lines.append(f"{split}: {got_identities} identities, expected {identities}")
+    return lines
