@@ -76,7 +76,9 @@ def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
     Raises FileNotFoundError for an absent file, and ValueError when the file cannot be read, is of
     another architecture or does not fit; nothing has been changed then.
     """
-    path = _fetch(init.file) if init.file.startswith("hf:") else pathlib.Path(init.file)
+    path = (
+        _fetch(init.file) if init.file.startswith("hf:") else pathlib.Path(init.file).expanduser()
+    )
     tensors = read_tensors(path, entry=init.entry)
     if not tensors:
         raise ValueError(f"{path} has no tensors")

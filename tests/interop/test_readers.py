@@ -84,6 +84,20 @@ def test_views_share_a_storage_and_need_not_be_contiguous(tmp_path):
     assert_same(read_tensors(write_stream(tmp_path / "b.pt", content)), expected)
 
 
+def test_untyped_storages_and_views_of_the_older_format(tmp_path):
+    values = np.arange(6).astype(ml_dtypes.float8_e4m3fn)
+    raw = Storage(values.view("u1"), Named("torch.storage", "UntypedStorage"))
+    call = ("_rebuild_tensor_v3", Named("torch", "float8_e4m3fn"))
+    content = {"w": Tensor(raw, 2, (2, 2), (2, 1), call)}
+    expected = {"w": values[2:].reshape(2, 2)}
+    assert_same(read_tensors(write_zip(tmp_path / "a.pth", content)), expected)
+
+    root = Storage(np.arange(10, dtype="f4"), view=("v", 4, 5))
+    content = {"w": Tensor(root, 1, (3,), (1,))}
+    read = read_tensors(write_stream(tmp_path / "b.pth", content))
+    assert_same(read, {"w": np.array([5, 6, 7], "f4")})
+
+
 @pytest.mark.parametrize(
     "wrap",
     [

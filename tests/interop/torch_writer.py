@@ -33,11 +33,15 @@ class Named:
 class Storage:
     """Numbers that several tensors may share."""
 
-    def __init__(self, array):
+    def __init__(self, array, cls=None, view=None):
         self.array = np.ascontiguousarray(array).reshape(-1)
+        self.named = cls
+        self.view = view  # of the older format: (key, start, length)
 
     @property
     def cls(self):
+        if self.named:
+            return self.named
         if self.array.dtype == ml_dtypes.bfloat16:
             return Named("torch", "BFloat16Storage")
         return Named("torch", STORAGES[self.array.dtype.str[1:]])
@@ -86,7 +90,7 @@ class Pickler(pickle._Pickler):
         key = next((k for k, s in self.storages.items() if s is value), str(len(self.storages)))
         self.storages[key] = value
         record = ("storage", value.cls, key, "cpu", value.array.size)
-        return (*record, None) if self.legacy else record
+        return (*record, value.view) if self.legacy else record
 
     def save_named(self, value):
         self.write(b"c" + f"{value.module}\n{value.name}\n".encode())
@@ -95,7 +99,10 @@ class Pickler(pickle._Pickler):
         args = (value.storage, value.offset, tuple(value.size), tuple(value.stride))
         if value.call == "_rebuild_tensor_v2":
             args += (False, collections.OrderedDict())
-        self.save_reduce(Named("torch._utils", value.call), args, obj=value)
+        elif isinstance(value.call, tuple):
+            args += (False, collections.OrderedDict(), value.call[1])
+        name = value.call if isinstance(value.call, str) else value.call[0]
+        self.save_reduce(Named("torch._utils", name), args, obj=value)
 
     def save_called(self, value):
         self.save_reduce(value.function, value.args, state=value.state, obj=value)
