@@ -107,6 +107,8 @@ def _scalar(dtype: _Dtype, raw: Any) -> Any:
 
 
 def _bytes(raw: Any) -> bytes:
+    if not isinstance(raw, str | bytes | bytearray):  # a number would ask for that many bytes
+        raise ValueError(f"a {type(raw).__name__} in the place of bytes")
     return raw.encode("latin-1") if isinstance(raw, str) else bytes(raw)
 
 
