@@ -1,0 +1,117 @@
+"""Augmentation on the device, inside the step: flip, pad and crop, random erasing."""
+
+import dataclasses
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+
+
+@dataclasses.dataclass(frozen=True)
+class EraseOptions:
+    """Random erasing (Zhong et al., AAAI 2020) in the three forms of the field's codebases.
+
+    fast-reid: area (.02, .33), log-uniform aspect (.3, 3.3), 10 attempts, `imagenet_mean`.
+    reid-strong-baseline: area (.02, .4), UNIFORM aspect (.3, 3.33), 100 attempts, `normalised_mean`.
+    TransReID (timm): area (.02, 1/3), log-uniform aspect (.3, 3.33), 10 attempts, `noise`.
+    """
+
+    probability: float = 0.5
+    area: tuple[float, float] = (0.02, 0.33)
+    """Share of the image."""
+    aspect: tuple[float, float] = (0.3, 3.3)
+    """Height over width."""
+    aspect_draw: Literal["log", "uniform"] = "log"
+    attempts: int = 10
+    """Draws of a rectangle until one fits; if none does, the image stays."""
+    fill: Literal["imagenet_mean", "normalised_mean", "noise"] = "imagenet_mean"
+    """`imagenet_mean`: that colour, whatever the network's own mean. `normalised_mean`: ImageNet's
+    mean on the 0..1 scale written into the NORMALISED image, so a colour beside grey, as that code
+    does. `noise`: normal per pixel and channel in the normalised image."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentOptions:
+    """Random changes of a training image."""
+
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    pad: int = 10
+    """Black pixels added on every side before a random crop of the old size; 0: no crop."""
+    erase: EraseOptions = EraseOptions()
+
+
+def augment(
+    key: PRNGKeyArray,
+    images: UInt8[Array, "B H W 3"],
+    options: AugmentOptions,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> Float[Array, "B H W 3"]:
+    """Augmented images, float32 and still in 0..255; `mean` and `std` are the network's.
+
+    Each row has its own key, so the result does not depend on how rows lie on devices. Flip and
+    crop commute in distribution: the codebases' different orders are one here.
+    """
+    keys = jax.random.split(key, images.shape[0])
+    return jax.vmap(lambda k, x: _one(k, x, options, mean, std))(keys, images)
+
+
+def _one(key, image, options, mean, std):
+    flip_key, crop_key, erase_key = jax.random.split(key, 3)
+    height, width, _ = image.shape
+    if options.flip:
+        flip = jax.random.bernoulli(flip_key, options.flip)
+        image = jnp.where(flip, image[:, ::-1], image)
+    if options.pad:
+        pad = options.pad
+        padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+        corner = jax.random.randint(crop_key, (2,), 0, 2 * pad + 1)
+        image = jax.lax.dynamic_slice(padded, (*corner, 0), (height, width, 3))
+    image = image.astype(jnp.float32)
+    if options.erase.probability:
+        image = _erase(erase_key, image, options.erase, mean, std)
+    return image
+
+
+def _erase(key, image, options, mean, std):
+    happen_key, area_key, aspect_key, place_key, noise_key = jax.random.split(key, 5)
+    height, width, _ = image.shape
+    draws = (options.attempts,)
+    area = height * width * jax.random.uniform(
+        area_key, draws, minval=options.area[0], maxval=options.area[1]
+    )
+    low, high = options.aspect
+    if options.aspect_draw == "log":
+        aspect = jnp.exp(
+            jax.random.uniform(aspect_key, draws, minval=math.log(low), maxval=math.log(high))
+        )
+    else:
+        aspect = jax.random.uniform(aspect_key, draws, minval=low, maxval=high)
+    tall = jnp.round(jnp.sqrt(area * aspect)).astype(jnp.int32)
+    wide = jnp.round(jnp.sqrt(area / aspect)).astype(jnp.int32)
+    fits = (tall < height) & (wide < width)
+    first = jnp.argmax(fits)
+    tall, wide = tall[first], wide[first]
+    free = jnp.maximum(jnp.array([height, width]) - jnp.stack([tall, wide]), 0)
+    place = jax.random.uniform(place_key, (2,))
+    top, left = jnp.minimum((place * (free + 1)).astype(jnp.int32), free)
+    happen = fits.any() & jax.random.bernoulli(happen_key, options.probability)
+    row, column = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
+    inside = (row >= top) & (row < top + tall) & (column >= left) & (column < left + wide)
+    colour = _fill(noise_key, image.shape, options.fill, mean, std)
+    return jnp.where((inside & happen)[..., None], colour, image)
+
+
+def _fill(key, shape, kind, mean, std):
+    mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
+    imagenet = jnp.asarray(IMAGENET_MEAN, jnp.float32)
+    if kind == "imagenet_mean":
+        return imagenet[None, None]
+    if kind == "normalised_mean":
+        return (imagenet / 255.0 * std + mean)[None, None]
+    return jax.random.normal(key, shape) * std[None, None] + mean[None, None]

@@ -1,0 +1,170 @@
+"""Which images make which batch: identity samplers as pure functions of (seed, step).
+
+A sampler's stream is a chain of passes; a pass is planned from `default_rng((*seed, pass))` alone, so
+batch t is the same whether or not the batches before it were ever drawn.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Int
+
+from g2ajax.config import nearest
+
+Batches = Int[np.ndarray, "S B"]
+
+
+@dataclasses.dataclass
+class Sampler:
+    """`batch_indices(step)` gives the rows of batch `step`, counted from 0."""
+
+    plan: Callable[[np.random.Generator], Batches]
+    seed: tuple[int, ...]
+    batch_size: int
+    _ends: list[int] = dataclasses.field(default_factory=list)
+    _pass: tuple[int, Batches] | None = None
+
+    def batch_indices(self, step: int) -> Int[np.ndarray, " B"]:
+        """The rows of the split that make batch `step`."""
+        number = int(np.searchsorted(self._ends, step, side="right"))
+        while number == len(self._ends):
+            end = (self._ends[-1] if self._ends else 0) + len(self.batches_of_pass(number))
+            self._ends.append(end)
+            if end <= step:
+                number += 1
+        start = self._ends[number - 1] if number else 0
+        return self.batches_of_pass(number)[step - start]
+
+    def batches_of_pass(self, number: int) -> Batches:
+        """All batches of one pass over the data; the latest pass is kept."""
+        if self._pass is None or self._pass[0] != number:
+            planned = self.plan(np.random.default_rng((*self.seed, number)))
+            self._pass = (number, np.asarray(planned, np.int32).reshape(-1, self.batch_size))
+        return self._pass[1]
+
+
+def make_sampler(
+    name: str,
+    label: Int[np.ndarray, " N"],
+    camera: Int[np.ndarray, " N"],
+    *,
+    identities: int,
+    images: int,
+    seed: tuple[int, ...] = (0,),
+    allow_single_image: bool = False,
+) -> Sampler:
+    """The sampler `name` over a split; rows with a negative label are never drawn.
+
+    `random_identity` (reid-strong-baseline, TransReID, torchreid) and `naive_identity` (fast-reid,
+    the same pass as an endless stream): each identity's images are shuffled and cut into groups
+    of K; P identities that have a group left are drawn until fewer than P are.
+    `balanced_identity` (fast-reid): each pass takes every identity once, with one image and K − 1
+    of its images from other cameras. `shuffled`: plain shuffled passes, batches of P·K.
+
+    Raises ValueError for an unknown name, an empty split, P above the number of identities, P or K
+    below 1, and identities with one image (unless `allow_single_image`, or K is 1).
+    """
+    if name not in PLANS:
+        raise ValueError(f"no sampler {name!r}; {nearest(name, PLANS)}")
+    if identities < 1 or images < 1:
+        raise ValueError(f"a batch of {identities} identities with {images} images each is empty")
+    label, camera = np.asarray(label), np.asarray(camera)
+    rows = np.flatnonzero(label >= 0)
+    if not len(rows):
+        raise ValueError("the training split has no labelled image")
+    size = identities * images
+    if name == "shuffled":
+        if len(rows) < size:
+            raise ValueError(f"a batch of {size} images, but the split has {len(rows)}")
+        return Sampler(_Shuffled(rows, size), seed, size)
+    present, counts = np.unique(label[rows], return_counts=True)
+    if identities > len(present):
+        raise ValueError(
+            f"sampler.identities = {identities} a batch, but the training split has only "
+            f"{len(present)} identities"
+        )
+    single = present[counts == 1]
+    if images > 1 and len(single) and not allow_single_image:
+        raise ValueError(
+            f"{len(single)} identities have one image, so {images} of each cannot be drawn "
+            f"(labels {single[:8].tolist()}{'...' if len(single) > 8 else ''}); leave them out, or "
+            "repeat their image with sampler.allow_single_image=True"
+        )
+    groups = [rows[label[rows] == identity] for identity in present]
+    return Sampler(PLANS[name](groups, camera, identities, images), seed, size)
+
+
+def declared_length(label: Int[np.ndarray, " N"], images: int) -> int:
+    """What the references call an epoch's length: an upper bound of the images a pass emits."""
+    counts = np.maximum(np.unique(label, return_counts=True)[1], images)
+    return int((counts - counts % images).sum())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shuffled:
+    rows: np.ndarray
+    batch_size: int
+
+    def __call__(self, rng: np.random.Generator) -> Batches:
+        whole = len(self.rows) // self.batch_size * self.batch_size
+        return rng.permutation(self.rows)[:whole].reshape(-1, self.batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Groups:
+    """Groups of K images of an identity, P identities a batch, until fewer than P have one left."""
+
+    of_identity: list[np.ndarray]
+    camera: np.ndarray
+    identities: int
+    images: int
+
+    def __call__(self, rng: np.random.Generator) -> Batches:
+        k = self.images
+        queues = []
+        for rows in self.of_identity:
+            rows = rng.permutation(rows) if len(rows) >= k else rng.choice(rows, k)
+            queues.append(list(rows[: len(rows) // k * k].reshape(-1, k)))
+        left = np.array([len(queue) for queue in queues])
+        batches = []
+        while (left > 0).sum() >= self.identities:
+            drawn = rng.choice(np.flatnonzero(left), self.identities, replace=False)
+            batches.append(np.concatenate([queues[i].pop() for i in drawn]))
+            left[drawn] -= 1
+        return np.stack(batches)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Balanced:
+    """Every identity once a pass; the rest of its group from other cameras than the first image."""
+
+    of_identity: list[np.ndarray]
+    camera: np.ndarray
+    identities: int
+    images: int
+
+    def __call__(self, rng: np.random.Generator) -> Batches:
+        order = rng.permutation(len(self.of_identity))
+        order = order[: len(order) // self.identities * self.identities]
+        groups = [self._group(self.of_identity[i], rng) for i in order]
+        return np.stack(groups).reshape(-1, self.identities * self.images)
+
+    def _group(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        first, k = rng.choice(rows), self.images
+        others = rows[self.camera[rows] != self.camera[first]]
+        if not len(others):
+            others = rows[rows != first]
+        if not len(others):
+            return np.full(k, first)
+        # fast-reid draws without replacement only where at least K others exist, not K − 1.
+        rest = rng.choice(others, k - 1, replace=len(others) < k)
+        return np.concatenate([[first], rest])
+
+
+PLANS = {
+    "random_identity": _Groups,
+    "naive_identity": _Groups,
+    "balanced_identity": _Balanced,
+    "shuffled": _Shuffled,
+}

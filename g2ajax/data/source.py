@@ -1,0 +1,208 @@
+"""Built datasets: opening one by name (building it first where possible) and reading its records."""
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import Bool, Int, Int8, Int32, Int64
+
+from g2ajax.config import nearest
+
+KINDS = ("person", "distractor", "junk")
+PLATFORMS = ("aerial", "ground", "wearable")
+COLUMNS = ("image_id", "identity", "label", "kind", "camera", "platform", "attributes", "protocols")
+
+
+@dataclasses.dataclass(frozen=True)
+class CropSplit:
+    """One split: its columns in memory, its images read on demand. Rows are sorted by `image_id`."""
+
+    name: str
+    folder: str
+    """Where the built dataset lies."""
+    position: Int64[np.ndarray, " N"]
+    """Place of each row in the stored split."""
+    image_id: np.ndarray
+    identity: Int64[np.ndarray, " N"]
+    label: Int32[np.ndarray, " N"]
+    kind: Int8[np.ndarray, " N"]
+    camera: Int32[np.ndarray, " N"]
+    platform: Int8[np.ndarray, " N"]
+    attributes: Int8[np.ndarray, "N M"]
+    protocols: Bool[np.ndarray, "N P"]
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def read(self, row: int) -> bytes:
+        """The encoded image of a row."""
+        return _records(self.folder, self.name)[int(self.position[row])]["image"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A built dataset."""
+
+    name: str
+    version: str
+    fingerprint: str
+    """Short hash of what every record is (not of its pixels); part of every result."""
+    metadata: Mapping[str, Any]
+    protocols: tuple[Mapping[str, Any], ...]
+    attribute_groups: tuple[tuple[str, tuple[str, ...]], ...]
+    splits: Mapping[str, CropSplit]
+
+    def protocol(
+        self, name: str
+    ) -> tuple[Int[np.ndarray, " Q"], Int[np.ndarray, " G"], Mapping[str, Any]]:
+        """Rows of the query and gallery splits that take part in a protocol, and its description.
+
+        Raises ValueError for a protocol that the dataset does not have.
+        """
+        names = [row["name"] for row in self.protocols]
+        if name not in names:
+            raise ValueError(f"{self.name} has no protocol {name!r}; {nearest(name, names)}")
+        column = names.index(name)
+        query, gallery = (
+            np.flatnonzero(self.splits[split].protocols[:, column]) for split in ("query", "gallery")
+        )
+        return query, gallery, self.protocols[column]
+
+
+def open_dataset(
+    name: str, *, data_dir: str | None = None, manual_dir: str | None = None, build: bool = True
+) -> Dataset:
+    """Opens the dataset `name` ("agreid", "skyground/crops_small"); builds it once if it is not there.
+
+    `data_dir` holds built datasets (default: `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`),
+    `manual_dir` what the user has downloaded (default: `<data_dir>/downloads/manual`).
+
+    Raises ValueError for an unknown name and FileNotFoundError, saying where to get the files and
+    where to put them, when it cannot be built.
+    """
+    root = pathlib.Path(
+        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    ).expanduser()
+    builder = make_builder(name, root)
+    if not (pathlib.Path(builder.data_dir) / "dataset_info.json").exists():
+        if not build:
+            raise FileNotFoundError(f"{name} is not built in {root}")
+        _build(builder, pathlib.Path(manual_dir) if manual_dir else root / "downloads" / "manual")
+    return _open(name, builder)
+
+
+def make_builder(name: str, data_dir: pathlib.Path) -> Any:
+    """The TFDS builder of `name`, with its configuration after a slash."""
+    import tfds_builders
+
+    dataset, _, config = name.partition("/")
+    package = pathlib.Path(tfds_builders.__file__).parent
+    known = sorted(p.parent.name for p in package.glob("*/*_dataset_builder.py"))
+    if dataset not in known:
+        raise ValueError(f"no dataset {dataset!r}; {nearest(dataset, known)}")
+    module = importlib.import_module(f"tfds_builders.{dataset}.{dataset}_dataset_builder")
+    configs = list(module.Builder.builder_configs)
+    if config and config not in configs:
+        raise ValueError(f"{dataset} has no configuration {config!r}; {nearest(config, configs)}")
+    return module.Builder(data_dir=str(data_dir.absolute()), **({"config": config} if config else {}))
+
+
+def _build(builder: Any, manual_dir: pathlib.Path) -> None:
+    instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+    if instructions and not (manual_dir.is_dir() and any(manual_dir.iterdir())):
+        raise FileNotFoundError(
+            f"{builder.name} is neither built in {builder.data_dir} nor downloaded in {manual_dir}.\n"
+            f"{instructions}\nPut it below {manual_dir}, or say where it is with "
+            "--config.data.manual_dir=..."
+        )
+    settings = {"manual_dir": str(manual_dir.absolute())} if instructions else {}
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
+
+
+def _open(name: str, builder: Any) -> Dataset:
+    folder = pathlib.Path(builder.data_dir)
+    metadata = dict(builder.info.metadata or {})
+    protocols = tuple(json.loads(metadata.get("protocols", "[]")))
+    groups = json.loads(metadata.get("attribute_groups", "{}"))
+    splits = {
+        split: _split(folder, split, len(protocols)) for split in sorted(builder.info.splits.keys())
+    }
+    return Dataset(
+        name=name,
+        version=str(builder.version),
+        fingerprint=fingerprint(splits),
+        metadata=metadata,
+        protocols=protocols,
+        attribute_groups=tuple((group, tuple(names)) for group, names in groups.items()),
+        splits=splits,
+    )
+
+
+def fingerprint(splits: Mapping[str, CropSplit]) -> str:
+    """Twelve hex digits that two builds share if all their records are the same but for pixels."""
+    digest = hashlib.sha256()
+    for name in sorted(splits):
+        split = splits[name]
+        digest.update(name.encode())
+        digest.update("\n".join(split.image_id.tolist()).encode())
+        for column in ("identity", "camera", "platform", "kind", "protocols", "attributes"):
+            digest.update(np.ascontiguousarray(getattr(split, column)).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _split(folder: pathlib.Path, name: str, num_protocols: int) -> CropSplit:
+    """The columns of a split, from the cache beside its records if that is younger than they are."""
+    cache = folder / f"columns-{name}.npz"
+    built = (folder / "dataset_info.json").stat().st_mtime_ns
+    if cache.exists():
+        stored = dict(np.load(cache, allow_pickle=False))
+        if int(stored.pop("built", -1)) == built:
+            return CropSplit(name=name, folder=str(folder), **stored)
+    columns = _columns(_records(str(folder), name), num_protocols)
+    try:
+        partial = cache.with_suffix(f".{os.getpid()}.npz")
+        np.savez(partial, built=built, **columns)
+        os.replace(partial, cache)
+    except OSError:  # a read-only data folder: the scan is repeated at the next opening
+        pass
+    return CropSplit(name=name, folder=str(folder), **columns)
+
+
+def _columns(records: Any, num_protocols: int) -> dict[str, np.ndarray]:
+    rows = [
+        {name: record[name] for name in COLUMNS} for record in (records[i] for i in range(len(records)))
+    ]
+    ids = np.array([row["image_id"].decode() for row in rows])
+    order = np.argsort(ids, kind="stable").astype(np.int64)
+    width = max((len(row["attributes"]) for row in rows), default=0)
+    attributes = np.full((len(rows), width), -1, np.int8)
+    member = np.zeros((len(rows), num_protocols), bool)
+    for i, row in enumerate(rows):
+        attributes[i, : len(row["attributes"])] = row["attributes"]
+        member[i, np.asarray(row["protocols"], int)] = True
+    columns = {
+        "image_id": ids,
+        "identity": np.array([row["identity"] for row in rows], np.int64),
+        "label": np.array([row["label"] for row in rows], np.int32),
+        "kind": np.array([row["kind"] for row in rows], np.int8),
+        "camera": np.array([row["camera"] for row in rows], np.int32),
+        "platform": np.array([row["platform"] for row in rows], np.int8),
+        "attributes": attributes,
+        "protocols": member,
+    }
+    return {"position": order, **{name: column[order] for name, column in columns.items()}}
+
+
+@functools.lru_cache(maxsize=32)
+def _records(folder: str, split: str) -> Any:
+    """The split's data source with undecoded images; opened once a process, never pickled."""
+    builder = tfds.builder_from_directory(folder)
+    return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
