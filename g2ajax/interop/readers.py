@@ -73,6 +73,8 @@ def read_tensors(path: str | pathlib.Path, *, entry: str = "") -> dict[str, np.n
         raise RefusedPickle(f"{path}: {error}") from None
     except Exception as error:  # whatever a damaged file brings about
         text = str(error) or type(error).__name__
+        if "CRC" in text:
+            text += " (torch.save writes such files, too, when its checksums are switched off)"
         message = text if str(path) in text else f"{path} is truncated or damaged: {text}"
         raise ValueError(message) from error
 

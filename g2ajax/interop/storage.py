@@ -80,7 +80,8 @@ class Tensor:
                 f"of {flat.size} elements; the file is damaged"
             )
         strides = [s * self.dtype.itemsize for s in self.stride]
-        view = np.lib.stride_tricks.as_strided(flat[start:], self.size, strides, writeable=False)
+        # Not as_strided, which goes through a type string that 8-bit floats do not have.
+        view = np.ndarray(self.size, self.dtype, data, start * self.dtype.itemsize, strides)
         return np.asarray(view, order="C") if count <= flat.size else view
 
 

@@ -67,7 +67,7 @@ _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _NAMES = re.compile(
     r"torch\.(cuda\.)?(storage\.)?\w*Storage|torch\.(Tensor|strided|contiguous_format|"
     r"(u?int|float|bfloat|complex)\d+|float8_\w+|bool|double|half|long)|"
-    r"builtins\.(dict|list|set|tuple|int|float|bool|str|bytes|object|complex)|"
+    r"builtins\.(dict|list|set|tuple|int|float|bool|str|bytes|object|complex|long|unicode)|"
     r"numpy\.(ndarray|bool_?|str_|(u?int|float|complex)\d+)"
 )
 # Classes that are kept as a record of what the file says about them.
