@@ -22,6 +22,7 @@ WORKDIR = flags.DEFINE_string(
 EVALUATE = flags.DEFINE_enum(
     "evaluate", None, ["best", "latest"], "Only score this checkpoint of the workdir."
 )
+TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error was raised.")
 
 
 def _default_workdir() -> str:
@@ -32,18 +33,19 @@ def _default_workdir() -> str:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}; settings look like --config.seed=1")
-    from g2ajax import training
+    # Imported here: grain's worker processes import this file too and need none of it.
+    from g2ajax.training import loop, mesh
 
-    training.initialise_processes()
+    mesh.initialise_processes()
     config = CONFIG.value.to_dict()
     workdir = WORKDIR.value or _default_workdir()
     try:
         if EVALUATE.value:
-            training.evaluate(config, workdir, EVALUATE.value)
+            loop.evaluate(config, workdir, EVALUATE.value)
         else:
-            training.run(config, workdir)
+            loop.run(config, workdir)
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
-        if flags.FLAGS.showprefixforinfo and "--traceback" in sys.argv:
+        if TRACEBACK.value:
             raise
         sys.exit(f"error: {error}")
 

@@ -1,59 +1,159 @@
-"""What experiments share: the fields of a run and its two small variants.
+"""What experiments share: the fields of a run, and its two small variants.
 
-Each file of this folder has `get_config(variant=None)`; after the file's name and a colon stands
-the variant: `:skyground` trains a small model on the embedded world within minutes on a laptop,
-`:tiny` runs in seconds, for tests. The options and their meaning: `g2ajax/training/options.py`.
+Each file of this folder has `get_config(variant=None)`; the variant stands after the file's name and
+a colon: `:skyground` trains a small model on the embedded world within minutes on a laptop, `:tiny`
+runs in seconds, for tests. All options and their meaning: `g2ajax/training/options.py`.
 """
 
 from ml_collections import ConfigDict
 
 VARIANTS = ("skyground", "tiny")
 
-FAST_REID_VIT = {
-    "optimizer": {},
-}
 
-
-def base() -> ConfigDict:
-    """A run with every block that a command line may set; experiments fill in the rest."""
+def base(name: str) -> ConfigDict:
+    """A run with every block that a command line may set; an experiment fills in its own."""
     config = ConfigDict()
-    config.name = ""
+    config.name = name
     config.seed = 0
     config.dataset = ""
     config.dtype = "bfloat16"
-    config.data = {
-        "dir": "",
-        "manual_dir": "",
-        "image_size": (256, 128),
-        "interpolation": "bicubic",
-        "test_interpolation": "bicubic",
-        "residency": "host",
-        "num_workers": 0,
-        "num_threads": 4,
-    }
-    config.sampler = {
-        "name": "naive_identity",
-        "identities": 16,
-        "images": 4,
-        "allow_single_image": False,
-    }
-    config.init = {"file": "", "family": "", "part": "backbone"}
-    config.mesh = {"data": -1, "fsdp": 1}
-    config.evaluate = {
-        "every_epochs": 20,
-        "batch_size": 128,
-        "protocols": (),
-        "bootstrap_samples": 1000,
-        "best": "mAP",
-    }
-    config.checkpoint = {"every_steps": 1000}
-    config.log = {"every_steps": 50, "tensorboard": True}
+    config.data = ConfigDict(
+        {
+            "dir": "",
+            "manual_dir": "",
+            "image_size": (256, 128),
+            "interpolation": "bicubic",
+            "test_interpolation": "bicubic",
+            "residency": "host",
+            "num_workers": 0,
+            "num_threads": 4,
+        }
+    )
+    config.sampler = ConfigDict(
+        {"name": "naive_identity", "identities": 16, "images": 4, "allow_single_image": False}
+    )
+    config.augment = ConfigDict({"flip": 0.5, "pad": 10, "erase": {"probability": 0.5}})
+    config.init = ConfigDict({"file": "", "family": "", "part": "backbone"})
+    config.mesh = ConfigDict({"data": -1, "fsdp": 1})
+    config.evaluate = ConfigDict(
+        {
+            "every_epochs": 20,
+            "batch_size": 128,
+            "protocols": (),
+            "bootstrap_samples": 1000,
+            "best": "mAP",
+        }
+    )
+    config.checkpoint = ConfigDict({"every_steps": 1000})
+    config.log = ConfigDict({"every_steps": 50, "tensorboard": True})
     config.phases = ("reid",)
     return config
 
 
-def check_variant(variant: str | None) -> str:
-    """The variant's name, "" for the full experiment. Raises ValueError for an unknown one."""
-    if variant and variant not in VARIANTS:
-        raise ValueError(f"no variant {variant!r}; known: {', '.join(VARIANTS)}")
-    return variant or ""
+def variant_of(name: str | None) -> str:
+    """The variant, "" for the full experiment. Raises ValueError for an unknown one."""
+    if name and name not in VARIANTS:
+        raise ValueError(f"no variant {name!r}; known: {', '.join(VARIANTS)}")
+    return name or ""
+
+
+def bot_resnet50(config: ConfigDict) -> None:
+    """fast-reid's BoT on ResNet-50 (Base-bagtricks.yml, bagtricks_R50.yml)."""
+    config.method = ConfigDict(
+        {
+            "name": "strong_baseline",
+            "backbone": {"name": "resnet50", "last_stride": 1, "pool": "fastreid"},
+            "head": {"pool": "GlobalAvgPool", "neck_feature": "before"},
+            "smoothing": 0.1,
+            "smoothing_form": "fastreid",
+            "margin": 0.3,
+        }
+    )
+    config.phase = ConfigDict(
+        {
+            "reid": {
+                "epochs": 120,
+                "steps_per_epoch": 0,
+                "ema": 0.0,
+                "optimizer": {"name": "adam", "learning_rate": 3.5e-4, "weight_decay": 5e-4},
+                "schedule": {
+                    "type": "fastreid_multistep",
+                    "milestones": (40, 90),
+                    "warmup_steps": 2000,
+                    "warmup_factor": 0.1,
+                },
+            }
+        }
+    )
+
+
+def bot_vit(config: ConfigDict) -> None:
+    """fast-reid's BoT on ViT-B/16 (bagtricks_vit.yml): no smoothing, soft-margin triplet, SGD."""
+    mean = (127.5, 127.5, 127.5)
+    config.method = ConfigDict(
+        {
+            "name": "strong_baseline",
+            "backbone": {"name": "vit_base", "stride": 16, "drop_path": 0.1, "remat": False},
+            "head": {"pool": "Identity", "neck_feature": "before"},
+            "preprocessing": {"mean": mean, "std": mean},
+            "smoothing": 0.0,
+            "smoothing_form": "fastreid",
+            "margin": 0.0,
+        }
+    )
+    config.phase = ConfigDict(
+        {
+            "reid": {
+                "epochs": 120,
+                "steps_per_epoch": 0,
+                "ema": 0.0,
+                "optimizer": {
+                    "name": "sgd",
+                    "learning_rate": 0.008,
+                    "momentum": 0.9,
+                    "weight_decay": 1e-4,
+                    "weight_decay_norm": 5e-4,
+                    "weight_decay_bias": 5e-4,
+                    "clip_norm": 5.0,
+                    "clip_by": "group",
+                },
+                "schedule": {
+                    "type": "fastreid_cosine",
+                    "floor": 1.6e-5,
+                    "warmup_steps": 1000,
+                    "warmup_factor": 0.01,
+                },
+            }
+        }
+    )
+
+
+def shrink(config: ConfigDict, variant: str, backbone: dict, tiny_backbone: dict) -> ConfigDict:
+    """Turns an experiment into one of its small variants; the method and its losses stay."""
+    if not variant:
+        return config
+    tiny = variant == "tiny"
+    config.name += f" ({variant})"
+    config.dataset = "skyground/crops_tiny" if tiny else "skyground/crops_small"
+    config.dtype = "float32"
+    config.init.file = ""
+    config.data.image_size = (64, 32) if tiny else (128, 64)
+    config.data.residency = "device"
+    config.data.num_threads = 2
+    config.augment.pad = 2 if tiny else 5
+    config.sampler.identities = 4 if tiny else 16
+    config.sampler.images = 2 if tiny else 4
+    config.method.backbone = ConfigDict(tiny_backbone if tiny else backbone)
+    reid = config.phase.reid
+    reid.epochs = 2 if tiny else 40
+    reid.steps_per_epoch = 3 if tiny else 0
+    reid.optimizer = ConfigDict({"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.05})
+    reid.schedule = ConfigDict(
+        {"type": "cosine", "warmup_steps": 2 if tiny else 100, "floor": 1e-6, "warmup_factor": 0.01}
+    )
+    config.evaluate.every_epochs = 1 if tiny else 20
+    config.evaluate.batch_size = 16 if tiny else 64
+    config.evaluate.bootstrap_samples = 100 if tiny else 1000
+    config.checkpoint.every_steps = 2 if tiny else 200
+    config.log.every_steps = 1 if tiny else 20
+    return config

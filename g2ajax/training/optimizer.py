@@ -99,9 +99,7 @@ def label_groups(params: nnx.State, options: OptimizerOptions) -> tuple[nnx.Stat
     groups = {path: group_of(path, siblings[path[:-1]], options) for path, _ in flat}
     # A bias with the rate and decay of the weights is in their group, as in the references.
     groups = {path: g._replace(is_bias=g.is_bias and g.factor != 1.0) for path, g in groups.items()}
-    labels = nnx.from_flat_state(
-        [(path, leaf.replace(groups[path].name)) for path, leaf in flat]
-    )
+    labels = nnx.from_flat_state([(path, leaf.replace(groups[path].name)) for path, leaf in flat])
     return labels, sorted(set(groups.values()))
 
 

@@ -154,7 +154,9 @@ def run_options(config: Mapping[str, Any]) -> RunOptions:
         if name not in run.phase:
             raise ValueError(f"phases names {name!r}, but phase has only {sorted(run.phase)}")
         if run.phase[name].epochs < 1:
-            raise ValueError(f"phase.{name}.epochs = {run.phase[name].epochs}; at least 1 is needed")
+            raise ValueError(
+                f"phase.{name}.epochs = {run.phase[name].epochs}; at least 1 is needed"
+            )
     if not run.phases:
         raise ValueError("phases is empty; name at least one")
     if "name" not in run.method:

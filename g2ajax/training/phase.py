@@ -8,12 +8,11 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from flax import nnx
 from jax.experimental import multihost_utils
 
 from g2ajax.data.augment import augment
-from g2ajax.data.pipeline import index_batches, train_batches
+from g2ajax.data.pipeline import index_table, train_batches
 from g2ajax.data.residency import gather_batch, load_resident
 from g2ajax.evaluation.results import Result
 from g2ajax.training import checkpoint as checkpoints
@@ -22,7 +21,7 @@ from g2ajax.training.journal import Journal, Progress
 from g2ajax.training.mesh import batch_sharding
 from g2ajax.training.optimizer import build_optimizer
 from g2ajax.training.setup import Setup
-from g2ajax.training.state import Leaves, Program, begin, make_step, put_batch
+from g2ajax.training.state import Leaves, Program, begin, make_step, put_batch, trainable_filter
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -81,14 +80,13 @@ def train_phase(
     name = options.phases[index]
     phase = options.phase[name]
     per_epoch = phase.steps_per_epoch or setup.steps_per_epoch
-    total = phase.epochs * per_epoch
+    total = setup.phase_steps(name)
     if start >= total:
         return []
     optimizer = build_optimizer(
         phase.optimizer,
         phase.schedule,
-        setup.model,
-        trainable=phase,
+        nnx.state(setup.model, trainable_filter(phase)),
         steps_per_epoch=per_epoch,
         epochs=phase.epochs,
     )
@@ -96,9 +94,9 @@ def train_phase(
     if start:
         leaves = _with_optimizer(program, leaves, store, start)
     sampler = setup.sampler(index)
-    batches, resident, prepare = _data(setup, sampler, start, total)
+    batches, resident = _batches(setup, index_table(sampler, start, total), journal)
     step_fn = make_step(
-        program, phase, optimizer.transform, prepare, setup.mesh, (options.seed, index)
+        program, phase, optimizer.transform, _preparation(setup), setup.mesh, options.seed + index
     )
 
     def save(kind: str, step: int) -> None:
@@ -157,6 +155,46 @@ def train_phase(
                 raise Stopped(0)
     nnx.update(setup.model, nnx.state(program.model(leaves, averaged=True)))
     return results
+
+
+def _batches(
+    setup: Setup, table: np.ndarray, journal: Journal
+) -> tuple[Iterator[dict[str, jax.Array]], jax.Array | None]:
+    """The phase's batches and, if the images live on the device, the images."""
+    data, train = setup.options.data, setup.dataset.splits["train"]
+    sharding = batch_sharding(setup.mesh)
+    images = {"image_size": data.image_size, "interpolation": data.interpolation}
+    if data.residency == "device":
+        resident = load_resident(
+            train,
+            sharding=sharding,
+            parts=setup.mesh.size,
+            num_threads=data.num_threads,
+            progress=lambda done, of: journal.say(f"images on the device: {done} of {of}"),
+            **images,
+        )
+        return train_batches(train, table, sharding=sharding, image_size=None), resident
+    batches = train_batches(
+        train,
+        table,
+        sharding=sharding,
+        num_workers=data.num_workers,
+        num_threads=data.num_threads,
+        **images,
+    )
+    return batches, None
+
+
+def _preparation(setup: Setup) -> Callable[[jax.Array, Any, Any], dict[str, jax.Array]]:
+    """What a step does with a batch first: its images from the device's store, augmented."""
+    options, network = setup.options.augment, setup.model.preprocessing
+
+    def prepare(key: jax.Array, batch: dict[str, jax.Array], store: Any) -> dict[str, jax.Array]:
+        image = batch["image"] if store is None else gather_batch(store, batch["index"])
+        image = put_batch({"image": image}, setup.mesh)["image"]
+        return {**batch, "image": augment(key, image, options, network.mean, network.std)}
+
+    return prepare
 
 
 def _settle(

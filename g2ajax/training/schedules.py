@@ -53,7 +53,9 @@ def learning_rates(
         return _by_step(options, base, steps)
     if options.type.startswith("fastreid"):
         return _fastreid(options, base, steps, steps_per_epoch, epochs)
-    rates = np.array([_of_epoch(options, base, options.first_epoch + e, epochs) for e in range(epochs)])
+    rates = np.array(
+        [_of_epoch(options, base, options.first_epoch + e, epochs) for e in range(epochs)]
+    )
     return rates[steps // steps_per_epoch]
 
 

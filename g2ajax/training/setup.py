@@ -33,6 +33,11 @@ class Setup:
         """Batches in as many images as the training split has, rounded down."""
         return max(1, len(self.dataset.splits["train"]) // self.options.sampler.batch_size)
 
+    def phase_steps(self, name: str) -> int:
+        """The length of a phase."""
+        phase = self.options.phase[name]
+        return phase.epochs * (phase.steps_per_epoch or self.steps_per_epoch)
+
     def sampler(self, phase: int) -> Sampler:
         """The sampler of the phase with this index; each phase has its own stream."""
         sampler = self.options.sampler
@@ -65,7 +70,7 @@ def prepare(options: RunOptions, *, trains: bool = True) -> Setup:
     if trains:
         check_batch(options.sampler.batch_size, mesh)
     model = build_model(options, dataset)
-    embed, _ = make_embed(model, mesh)
+    embed = make_embed(model, mesh)
     setup = Setup(options, dataset, mesh, model, embed)
     if trains:
         setup.sampler(0)

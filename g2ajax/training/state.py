@@ -93,9 +93,7 @@ def begin(
 ) -> tuple[Program, Leaves]:
     """The state at the first step of a phase, placed on the mesh."""
     set_modes(model, phase)
-    graphdef, trainable, frozen, rest = nnx.split(
-        model, trainable_filter(phase), nnx.Param, ...
-    )
+    graphdef, trainable, frozen, rest = nnx.split(model, trainable_filter(phase), nnx.Param, ...)
 
     def make(trainable: nnx.State, frozen: nnx.State, rest: nnx.State) -> dict[str, Any]:
         return {
@@ -109,9 +107,9 @@ def begin(
 
     shapes, treedef = jax.tree.flatten(jax.eval_shape(make, trainable, frozen, rest))
     shardings = [state_sharding(leaf, mesh) for leaf in shapes]
-    start = jax.jit(
-        lambda *parts: jax.tree.leaves(make(*parts)), out_shardings=shardings
-    )(trainable, frozen, rest)
+    start = jax.jit(lambda *parts: jax.tree.leaves(make(*parts)), out_shardings=shardings)(
+        trainable, frozen, rest
+    )
     return Program(graphdef, treedef, shardings), start
 
 
@@ -143,9 +141,7 @@ def make_step(
             loss, metrics, rest, gradients = _accumulated(
                 gradient, tree, batch, model_key, phase.accumulate
             )
-        updates, optimizer_state = optimizer.update(
-            gradients, tree["optimizer"], tree["trainable"]
-        )
+        updates, optimizer_state = optimizer.update(gradients, tree["optimizer"], tree["trainable"])
         trainable = optax.apply_updates(tree["trainable"], updates)
         ema = tree["ema"]
         if ema is not None:

@@ -1,0 +1,186 @@
+"""A result carries its protocol and its uncertainty; tables never mix protocols."""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from g2ajax.config import nearest
+
+SCORES = ("mAP", "rank1", "rank5", "rank10", "mINP")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The scores (in percent) of one model on one protocol of one dataset."""
+
+    name: str
+    """The experiment's."""
+    dataset: str
+    version: str
+    dataset_fingerprint: str
+    protocol: str
+    direction: str
+    """For people: "aerial -> ground"."""
+    queries: int
+    gallery: int
+    valid_queries: int
+    """Queries with a match left in the gallery; only these count."""
+    filter: str
+    """What is left out of a query's ranking."""
+    cmc_rule: str
+    feature: str
+    metric: str
+    seed: int
+    checkpoint: str
+    """`last`, or `best`, with what it was chosen by."""
+    step: int
+    mAP: float
+    mINP: float
+    rank1: float
+    rank5: float
+    rank10: float
+    interval_mAP: tuple[float, float]
+    """95%, bootstrap over query identities."""
+    interval_rank1: tuple[float, float]
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hex digits of what was asked, of what data; equal ones may share a column.
+
+        Feature and distance are the method's own and not part of it.
+        """
+        asked = (
+            self.dataset,
+            self.version,
+            self.dataset_fingerprint,
+            self.protocol,
+            self.direction,
+            self.queries,
+            self.gallery,
+            self.filter,
+            self.cmc_rule,
+        )
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+
+    @property
+    def label(self) -> str:
+        """The dataset and protocol for a table's head; the embedded world is always named as such."""
+        known = "SkyGround (synthetic)" if self.dataset.startswith("skyground") else self.dataset
+        suffix = self.dataset.partition("/")[2]
+        return f"{known} {suffix} {self.protocol}".replace("  ", " ")
+
+    def scalars(self) -> dict[str, float]:
+        """The scores by name."""
+        return {score: getattr(self, score) for score in SCORES}
+
+    def line(self) -> str:
+        """One line for the progress of a run."""
+        low, high = self.interval_mAP
+        return (
+            f"{self.label}: mAP {self.mAP:.2f} [{low:.2f}, {high:.2f}]  rank-1 {self.rank1:.2f}  "
+            f"mINP {self.mINP:.2f}  ({self.valid_queries} of {self.queries} queries, "
+            f"{self.gallery} gallery)"
+        )
+
+
+HEAD = ("experiment", "checkpoint", "mAP [95%]", "rank-1 [95%]", "rank-5", "rank-10", "mINP")
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    def with_interval(value: float, interval: tuple[float, float]) -> str:
+        return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+
+    return (
+        result.name,
+        f"{result.checkpoint} (step {result.step})",
+        with_interval(result.mAP, result.interval_mAP),
+        with_interval(result.rank1, result.interval_rank1),
+        f"{result.rank5:.2f}",
+        f"{result.rank10:.2f}",
+        f"{result.mINP:.2f}",
+    )
+
+
+def by_protocol(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Results grouped by protocol fingerprint, in order of appearance."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.fingerprint, []).append(result)
+    return groups
+
+
+def caption(result: Result) -> str:
+    """What a table's numbers are of."""
+    return (
+        f"{result.label} ({result.direction}); {result.valid_queries} of {result.queries} queries, "
+        f"{result.gallery} gallery; {result.filter}; {result.feature}, {result.metric}; "
+        f"data {result.version}/{result.dataset_fingerprint}, protocol {result.fingerprint}, "
+        f"seed {result.seed}"
+    )
+
+
+def as_table(results: Sequence[Result]) -> str:
+    """An aligned text table for each protocol: two protocols never share a column."""
+    blocks = []
+    for group in by_protocol(results).values():
+        rows = [HEAD, *map(_cells, group)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows
+        ]
+        blocks.append("\n".join([caption(group[0]), *(line.rstrip() for line in lines)]))
+    return "\n\n".join(blocks)
+
+
+def as_markdown(results: Sequence[Result]) -> str:
+    """The same for a paper's draft or an issue."""
+    blocks = []
+    for group in by_protocol(results).values():
+        rows = [HEAD, ("---",) * len(HEAD), *map(_cells, group)]
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        blocks.append("\n".join([f"**{caption(group[0])}**", "", *lines]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def as_csv(results: Sequence[Result]) -> str:
+    """Every field of every result, one a line."""
+    buffer = io.StringIO()
+    rows = [as_dict(result) for result in results]
+    if rows:
+        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def compare(results: Sequence[Result], score: str) -> dict[str, float]:
+    """One column: `score` by experiment and checkpoint.
+
+    Raises ValueError if the results are of different protocols, and names them, or for an unknown
+    score.
+    """
+    if score not in SCORES:
+        raise ValueError(f"no score {score!r}; {nearest(score, SCORES)}")
+    groups = by_protocol(results)
+    if len(groups) > 1:
+        names = "; ".join(f"{key}: {group[0].label}" for key, group in groups.items())
+        raise ValueError(f"results of {len(groups)} protocols cannot share a column ({names})")
+    return {f"{r.name} {r.checkpoint}": getattr(r, score) for r in results}
+
+
+def as_dict(result: Result) -> dict[str, Any]:
+    """All fields, the protocol fingerprint included."""
+    return {**dataclasses.asdict(result), "fingerprint": result.fingerprint}
+
+
+def write_results(results: Sequence[Result], folder: pathlib.Path, stem: str = "results") -> None:
+    """Writes `<stem>.json`, `<stem>.md` and `<stem>.csv`."""
+    text = json.dumps([as_dict(result) for result in results], indent=2)
+    (folder / f"{stem}.json").write_text(text + "\n")
+    (folder / f"{stem}.md").write_text(as_markdown(results))
+    (folder / f"{stem}.csv").write_text(as_csv(results))
