@@ -82,8 +82,10 @@ def _erase(key, image, options, mean, std):
     happen_key, area_key, aspect_key, place_key, noise_key = jax.random.split(key, 5)
     height, width, _ = image.shape
     draws = (options.attempts,)
-    area = height * width * jax.random.uniform(
-        area_key, draws, minval=options.area[0], maxval=options.area[1]
+    area = (
+        height
+        * width
+        * jax.random.uniform(area_key, draws, minval=options.area[0], maxval=options.area[1])
     )
     low, high = options.aspect
     if options.aspect_draw == "log":

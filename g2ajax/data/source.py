@@ -72,7 +72,8 @@ class Dataset:
             raise ValueError(f"{self.name} has no protocol {name!r}; {nearest(name, names)}")
         column = names.index(name)
         query, gallery = (
-            np.flatnonzero(self.splits[split].protocols[:, column]) for split in ("query", "gallery")
+            np.flatnonzero(self.splits[split].protocols[:, column])
+            for split in ("query", "gallery")
         )
         return query, gallery, self.protocols[column]
 
@@ -112,7 +113,9 @@ def make_builder(name: str, data_dir: pathlib.Path) -> Any:
     configs = list(module.Builder.builder_configs)
     if config and config not in configs:
         raise ValueError(f"{dataset} has no configuration {config!r}; {nearest(config, configs)}")
-    return module.Builder(data_dir=str(data_dir.absolute()), **({"config": config} if config else {}))
+    return module.Builder(
+        data_dir=str(data_dir.absolute()), **({"config": config} if config else {})
+    )
 
 
 def _build(builder: Any, manual_dir: pathlib.Path) -> None:
@@ -178,7 +181,8 @@ def _split(folder: pathlib.Path, name: str, num_protocols: int) -> CropSplit:
 
 def _columns(records: Any, num_protocols: int) -> dict[str, np.ndarray]:
     rows = [
-        {name: record[name] for name in COLUMNS} for record in (records[i] for i in range(len(records)))
+        {name: record[name] for name in COLUMNS}
+        for record in (records[i] for i in range(len(records)))
     ]
     ids = np.array([row["image_id"].decode() for row in rows])
     order = np.argsort(ids, kind="stable").astype(np.int64)

@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from g2ajax import backbones
+from g2ajax.backbones.vit import ViT, class_token
 from g2ajax.config import options
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet
@@ -100,7 +101,10 @@ class StrongBaseline(nnx.Module):
         """What the head pools: a map [B,h,w,D] or a class token [B,D], from pixels 0..255."""
         mean, std = (jnp.asarray(x, jnp.float32) for x in dataclasses.astuple(self.preprocessing))
         images = (images - mean) / std
-        return self.backbone(images, camera=camera if self.uses_camera else None, rngs=rngs)
+        if isinstance(self.backbone, ViT):
+            camera = camera if self.uses_camera else None
+            return class_token(self.backbone(images, camera=camera, rngs=rngs))
+        return self.backbone(images)
 
     def loss(
         self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
@@ -109,7 +113,10 @@ class StrongBaseline(nnx.Module):
         chosen = self.options
         out = self.heads(self.features(batch["image"], batch["camera"], rngs), batch["label"])
         identity = cross_entropy(
-            out["cls_outputs"], batch["label"], smoothing=chosen.smoothing, form=chosen.smoothing_form
+            out["cls_outputs"],
+            batch["label"],
+            smoothing=chosen.smoothing,
+            form=chosen.smoothing_form,
         )
         ranking = triplet(
             out["features"], batch["label"], margin=chosen.margin, hard_mining=chosen.hard_mining
