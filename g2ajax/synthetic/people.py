@@ -211,7 +211,11 @@ def _person(seed: int, number: int, traits: Mapping[str, str]) -> Person:
         patterns["two-tone"] = 14
     pattern = _choose(rng, patterns)
     colour = _colour(rng, main)
-    legs = colour if lower in ("dress", "suit") else _colour(rng, _choose(rng, _LOWER.get(lower, _CLOTH)))
+    legs = (
+        colour
+        if lower in ("dress", "suit")
+        else _colour(rng, _choose(rng, _LOWER.get(lower, _CLOTH)))
+    )
     long_sleeve = upper in SLEEVED or (upper != "tshirt" and rng.uniform() < 0.6)
     hem = {"coat": rng.uniform(0.45, 0.95), "dress": rng.uniform(0.75, 1.0)}
     lengths = {"shorts": rng.uniform(0.30, 0.48), "skirt": rng.uniform(0.38, 0.70)}
@@ -243,7 +247,9 @@ def _person(seed: int, number: int, traits: Mapping[str, str]) -> Person:
         logo=(rng.uniform(-0.3, 0.3), rng.uniform(0.45, 0.75), rng.uniform(0.25, 0.6)),
         sleeve=rng.uniform(0.95, 1.0) if long_sleeve else rng.uniform(0.22, 0.5),
         hem=hem.get(upper, rng.uniform(0.0, 0.22)),
-        inner_colour=_colour(rng, _choose(rng, {"white": 3, "blue": 1, "grey": 1, "red": 1, "black": 1})),
+        inner_colour=_colour(
+            rng, _choose(rng, {"white": 3, "blue": 1, "grey": 1, "red": 1, "black": 1})
+        ),
         lower=lower,
         lower_colour=legs,
         lower_length=lengths.get(lower, 1.0),

@@ -1,0 +1,620 @@
+"""The shapes of a person in one moment of the walk."""
+
+import math
+
+from g2ajax.synthetic import skeleton as s
+from g2ajax.synthetic.people import Person
+from g2ajax.synthetic.skeleton import Moment, Sculptor, Shapes, Vector
+
+_PATTERNS = {
+    "plain": s.PLAIN,
+    "horizontal": s.HORIZONTAL,
+    "vertical": s.VERTICAL,
+    "check": s.CHECK,
+    "logo": s.LOGO,
+    "two-tone": s.TWO_TONE,
+}
+_WHITE = (0.90, 0.90, 0.88)
+
+
+def _mix(a: Vector, b: Vector, share: float) -> Vector:
+    return tuple(p + (q - p) * share for p, q in zip(a, b, strict=True))
+
+
+def body(person: Person, moment: Moment, place: tuple[float, float] = (0.0, 0.0)) -> Shapes:
+    """The person's shapes at `place` on the ground, in metres."""
+    build = Sculptor()
+    size = person.stature
+    child = min(1.0, max(0.0, (1.5 - size) / 0.4))
+    girth = person.build * (1.0 + 0.08 * child)
+    # Hip and shoulder heights; a fast step lowers the body.
+    swing = person.stride * moment.speed + 0.05
+    drop = 0.022 * size * moment.speed * abs(math.cos(moment.phase))
+    hip = (0.53 - 0.02 * child) * size * person.legs - drop
+    lean = 0.035 * moment.speed * size
+    chest = hip + 0.235 * size * (1 - 0.08 * child)
+    neck = (0.835 - 0.025 * child) * size - drop
+    skin = build.material(person.skin)
+    legs(build, person, moment, hip, girth, swing, skin)
+    torso(build, person, hip, chest, neck, lean, girth, skin)
+    head(build, person, moment, neck, lean, child, skin)
+    hands = arms(build, person, moment, neck, lean, girth, skin)
+    carried(build, person, hip, chest, neck, lean, girth, hands)
+    return build.finish(moment.heading, place)
+
+
+def legs(
+    build: Sculptor,
+    person: Person,
+    moment: Moment,
+    hip: float,
+    girth: float,
+    swing: float,
+    skin: int,
+) -> None:
+    """Thighs, shins and shoes, with trousers or a skirt as far as they reach."""
+    size, lower = person.stature, person.lower
+    slack = {"leggins": 0.94, "jeans": 1.06, "shorts": 1.25, "pants": 1.2, "suit": 1.2}.get(
+        lower, 1.0
+    )
+    pattern = s.JEANS if lower == "jeans" else s.SIDE if person.stripe else s.PLAIN
+    cloth = build.material(person.lower_colour, person.second_colour, pattern, 0.02)
+    shoe = build.material(person.shoe_colour)
+    sole = build.material(person.sole_colour)
+    thick = 0.050 * size * (0.45 + 0.55 * girth)
+    thigh, shin = 0.255 * size * person.legs, 0.24 * size * person.legs
+    trousers = lower not in ("skirt", "dress")
+    for side in (-1, 1):
+        phase = moment.phase + (0.0 if side > 0 else math.pi)
+        angle = swing * math.sin(phase)
+        bend = moment.speed * (0.12 + 0.75 * max(0.0, math.cos(phase)) ** 2) + 0.04
+        x = side * 0.052 * size * (0.55 + 0.45 * girth)
+        top = (x, 0.0, hip)
+        knee = (x, thigh * math.sin(angle), hip - thigh * math.cos(angle))
+        ankle = (
+            x * 0.9,
+            knee[1] + shin * math.sin(angle - bend),
+            knee[2] - shin * math.cos(angle - bend),
+        )
+        covered = person.lower_length if trousers else 0.0
+        if covered > 0.9:
+            build.cone(
+                top,
+                knee,
+                thick * 1.22 * (0.5 + slack / 2),
+                thick * 0.84 * slack,
+                s.LOWER,
+                cloth,
+                casts=True,
+            )
+            build.cone(
+                knee, ankle, thick * 0.84 * slack, thick * 0.60 * slack, s.LOWER, cloth, casts=True
+            )
+        else:
+            end = _mix(top, knee, covered / 0.5)
+            if trousers:
+                build.cone(top, end, thick * 1.3, thick * 1.22, s.LOWER, cloth, casts=True)
+            build.cone(top, knee, thick * 1.08, thick * 0.70, s.SKIN, skin)
+            build.cone(knee, ankle, thick * 0.72, thick * 0.46, s.SKIN, skin, casts=True)
+        shoes(build, person, ankle, angle - bend, thick, shoe, sole, skin)
+    if lower == "skirt":
+        end = hip - person.lower_length * 0.495 * size
+        sway = 0.05 * math.sin(moment.phase) * moment.speed
+        build.cone(
+            (0, 0, hip + 0.03 * size),
+            (0, sway, end),
+            thick * 1.85,
+            thick * 2.5,
+            s.LOWER,
+            cloth,
+            flat=(1.0, 0.8, 1.0),
+            capped=False,
+            casts=True,
+        )
+    build.ball(
+        (0, 0, hip + 0.01 * size), (thick * 2.05, thick * 1.55, 0.075 * size), s.LOWER, cloth
+    )
+
+
+def shoes(
+    build: Sculptor,
+    person: Person,
+    ankle: Vector,
+    tilt: float,
+    thick: float,
+    shoe: int,
+    sole: int,
+    skin: int,
+) -> None:
+    """One shoe; boots reach up the shin and sandals show the foot."""
+    size = person.stature
+    lift = min(0.5, max(-0.35, -tilt * 0.8))
+    heel = (ankle[0], ankle[1] - 0.016 * size, ankle[2] - 0.020 * size)
+    toe = (
+        ankle[0] * 1.12,
+        ankle[1] + 0.088 * size * math.cos(lift),
+        ankle[2] - 0.024 * size - 0.088 * size * math.sin(lift),
+    )
+    wide = thick * (0.46 if person.shoes == "classicshoe" else 0.56)
+    bare = person.shoes == "sandals"
+    build.cone(heel, toe, wide, wide * 0.72, s.FEET, skin if bare else shoe, casts=True)
+    drop = (0.0, 0.0, -0.012 * size)
+    low_heel, low_toe = (
+        tuple(p + q for p, q in zip(point, drop, strict=True)) for point in (heel, toe)
+    )
+    build.cone(
+        low_heel,
+        low_toe,
+        wide * 1.08,
+        wide * 0.9,
+        s.FEET,
+        shoe if bare else sole,
+        flat=(1.0, 0.5, 1.0),
+    )
+    if person.shoes == "boots":
+        build.cone(
+            heel,
+            (ankle[0], ankle[1] - math.sin(tilt) * 0.1 * size, ankle[2] + 0.10 * size),
+            wide * 1.0,
+            wide * 1.25,
+            s.FEET,
+            shoe,
+        )
+
+
+def torso(
+    build: Sculptor,
+    person: Person,
+    hip: float,
+    chest: float,
+    neck: float,
+    lean: float,
+    girth: float,
+    skin: int,
+) -> None:
+    """Trunk, shoulders and the hem of the upper garment."""
+    size, upper = person.stature, person.upper
+    pattern = _PATTERNS[person.pattern]
+    second = person.second_colour
+    if upper == "suit":
+        pattern, second = s.SUIT, _WHITE
+    elif upper == "cardiga" or (upper == "coat" and person.pattern == "plain"):
+        pattern, second = s.OPEN, person.inner_colour
+    elif upper == "shirt" and person.pattern == "plain":
+        pattern, second = s.BUTTONS, _mix(person.upper_colour, _WHITE, 0.6)
+    side, height, width = person.logo
+    logo = (side * 0.1 * size, height * (neck - hip), width * 0.16 * size)
+    cloth = build.material(
+        person.upper_colour, second, pattern, person.pattern_size * size / 1.7, logo
+    )
+    bulk = {"coat": 1.14, "hoodie": 1.10, "sweater": 1.07, "suit": 1.07, "cardiga": 1.05}.get(
+        upper, 1.0
+    )
+    waist = 0.082 * size * (0.25 + 0.75 * girth) * bulk
+    breast = 0.094 * size * (0.5 + 0.5 * girth) * bulk
+    flat = (1.0, 0.66 + 0.10 * (girth - 0.8), 1.0)
+    build.cone(
+        (0, 0, hip + 0.02 * size),
+        (0, lean * 0.6, chest),
+        waist,
+        breast,
+        s.UPPER,
+        cloth,
+        flat=flat,
+        casts=True,
+    )
+    wide = 0.098 * size * person.shoulders * (0.75 + 0.25 * girth)
+    build.cone(
+        (-wide, lean, neck - 0.045 * size),
+        (wide, lean, neck - 0.045 * size),
+        0.042 * size * bulk,
+        0.042 * size * bulk,
+        s.UPPER,
+        cloth_sideways(build, person, cloth),
+        side=(0, 0, -1),
+        casts=True,
+    )
+    build.cone(
+        (0, lean * 0.6, chest - 0.02 * size),
+        (0, lean, neck - 0.02 * size),
+        breast * 1.04,
+        0.062 * size * bulk,
+        s.UPPER,
+        cloth,
+        flat=flat,
+        offset=chest - hip - 0.04 * size,
+        casts=True,
+    )
+    if girth > 1.15:
+        build.ball(
+            (0, 0.035 * size, hip + 0.085 * size),
+            (waist * 1.02, waist * 0.95, 0.10 * size),
+            s.UPPER,
+            cloth,
+        )
+    end = hip - (0.03 + person.hem * 0.25) * size
+    loose = waist * (1.04 if person.hem < 0.3 else 1.12 + 0.16 * person.hem)
+    tone = (
+        cloth
+        if pattern not in (s.LOGO, s.TWO_TONE)
+        else build.material(second if pattern == s.TWO_TONE else person.upper_colour)
+    )
+    build.cone(
+        (0, 0.002, hip + 0.10 * size),
+        (0, 0, end),
+        waist * 1.01,
+        loose,
+        s.UPPER,
+        tone,
+        flat=(1.0, 0.78, 1.0),
+        capped=False,
+        side=(-1, 0, 0),
+        casts=person.hem > 0.3,
+    )
+    if upper == "hoodie":
+        build.ball(
+            (0, lean - 0.062 * size, neck - 0.022 * size),
+            (0.066 * size, 0.042 * size, 0.048 * size),
+            s.UPPER,
+            cloth,
+        )
+    collar = person.inner_colour if upper in ("suit", "cardiga") else person.upper_colour
+    if upper in ("shirt", "coat", "suit", "sweater", "cardiga"):
+        build.cone(
+            (0, lean, neck - 0.03 * size),
+            (0, lean + 0.006, neck + 0.008 * size),
+            0.047 * size,
+            0.037 * size,
+            s.UPPER,
+            build.material(_mix(collar, _WHITE, 0.12)),
+        )
+    build.cone(
+        (0, lean, neck - 0.02 * size),
+        (0, lean + 0.01 * size, neck + 0.045 * size),
+        0.034 * size,
+        0.031 * size,
+        s.SKIN,
+        skin,
+    )
+
+
+def cloth_sideways(build: Sculptor, person: Person, cloth: int) -> int:
+    """The shoulders' material: plain where the trunk's pattern does not reach them."""
+    if person.pattern in ("horizontal", "vertical", "check") and person.upper not in (
+        "coat",
+        "suit",
+        "cardiga",
+    ):
+        turned = {"horizontal": s.VERTICAL, "vertical": s.HORIZONTAL, "check": s.CHECK}[
+            person.pattern
+        ]
+        return build.material(
+            person.upper_colour,
+            person.second_colour,
+            turned,
+            person.pattern_size * person.stature / 1.7,
+        )
+    return build.material(person.upper_colour)
+
+
+def head(
+    build: Sculptor,
+    person: Person,
+    moment: Moment,
+    neck: float,
+    lean: float,
+    child: float,
+    skin: int,
+) -> None:
+    """Head, hair, glasses and what is worn above them."""
+    size = person.stature * (1.0 + 0.22 * child)
+    c, t = math.cos(moment.turn), math.sin(moment.turn)
+    right, front = (c, t, 0.0), (-t, c, 0.0)
+    high = person.stature - 0.066 * size
+    centre = (0.0, lean + 0.016 * size, high)
+
+    def at(x: float, y: float, z: float) -> Vector:
+        return tuple(
+            centre[i] + size * (right[i] * x + front[i] * y + UPZ[i] * z) for i in range(3)
+        )
+
+    def radii(x: float, y: float, z: float) -> Vector:
+        return (x * size, y * size, z * size)
+
+    hair = build.material(person.hair)
+    dark = build.material((0.05, 0.05, 0.06) if person.glasses == "sun" else (0.16, 0.13, 0.12))
+    build.ball(centre, radii(0.043, 0.052, 0.064), s.HEAD, skin, side=right, casts=True)
+    build.ball(at(0, 0.046, -0.012), radii(0.010, 0.014, 0.012), s.HEAD, skin, side=right)
+    if person.glasses != "off":
+        thin = 0.011 if person.glasses == "sun" else 0.006
+        build.box(at(0, 0.045, 0.008), radii(0.037, 0.010, thin), s.HEAD, dark, side=right)
+    style = person.hairstyle
+    if style in ("short", "medium", "long", "horsetail"):
+        # The cap of hair is cut away below and in front: n·p >= d in its own coordinates.
+        clip = {"short": (0.0, -0.62, 0.78, -0.12), "medium": (0.0, -0.80, 0.60, -0.22)}.get(
+            style, (0.0, -0.80, 0.60, -0.26)
+        )
+        puff = 1.06 if person.headgear in ("cap", "beanie") else 1.14
+        build.ball(
+            at(0, -0.004, 0.006),
+            radii(0.044 * puff, 0.053 * puff, 0.063 * puff),
+            s.HAIR,
+            hair,
+            side=right,
+            clip=clip,
+        )
+    if style == "medium":
+        build.ball(
+            at(0, -0.020, -0.024),
+            radii(0.052, 0.044, 0.052),
+            s.HAIR,
+            hair,
+            side=right,
+            clip=(0, -1, 0, -0.25),
+        )
+    elif style == "long":
+        build.cone(
+            at(0, -0.026, 0.0),
+            at(0, -0.052, -0.155),
+            0.048 * size,
+            0.050 * size,
+            s.HAIR,
+            hair,
+            side=right,
+            flat=(1.0, 0.62, 1.0),
+            casts=True,
+        )
+    elif style == "horsetail":
+        build.ball(at(0, -0.062, 0.022), radii(0.018, 0.018, 0.018), s.HAIR, hair, side=right)
+        build.cone(
+            at(0, -0.072, 0.012),
+            at(0, -0.092, -0.10),
+            0.018 * size,
+            0.009 * size,
+            s.HAIR,
+            hair,
+            side=right,
+        )
+    worn = build.material(person.headgear_colour)
+    if person.headgear == "cap":
+        build.ball(
+            at(0, -0.002, 0.010),
+            radii(0.051, 0.060, 0.066),
+            s.HEADGEAR,
+            worn,
+            side=right,
+            clip=(0, 0, 1, 0.16),
+        )
+        build.ball(at(0, 0.062, 0.022), radii(0.040, 0.042, 0.008), s.HEADGEAR, worn, side=right)
+    elif person.headgear == "sunhat":
+        build.ball(
+            at(0, 0, 0.014),
+            radii(0.052, 0.060, 0.064),
+            s.HEADGEAR,
+            worn,
+            side=right,
+            clip=(0, 0, 1, 0.1),
+        )
+        build.ball(
+            at(0, 0, 0.020), radii(0.104, 0.110, 0.011), s.HEADGEAR, worn, side=right, casts=True
+        )
+    elif person.headgear == "beanie":
+        build.ball(
+            at(0, -0.006, 0.014),
+            radii(0.051, 0.060, 0.068),
+            s.HEADGEAR,
+            worn,
+            side=right,
+            clip=(0, -0.3, 0.95, -0.05),
+        )
+        build.ball(at(0, -0.010, 0.082), radii(0.016, 0.016, 0.016), s.HEADGEAR, worn)
+    elif person.headgear == "scarf":
+        build.ball(
+            at(0, -0.008, 0.002),
+            radii(0.053, 0.058, 0.072),
+            s.HEADGEAR,
+            worn,
+            side=right,
+            clip=(0, -1, 0.25, -0.52),
+        )
+        build.cone(
+            at(0, -0.012, -0.040),
+            at(0, -0.024, -0.108),
+            0.048 * size,
+            0.068 * size,
+            s.HEADGEAR,
+            worn,
+            side=right,
+            flat=(1.0, 0.8, 1.0),
+        )
+
+
+UPZ = (0.0, 0.0, 1.0)
+
+
+def arms(
+    build: Sculptor,
+    person: Person,
+    moment: Moment,
+    neck: float,
+    lean: float,
+    girth: float,
+    skin: int,
+) -> list[Vector]:
+    """Both arms; returns where the hands are, left first."""
+    size = person.stature
+    loose = {"coat": 1.35, "hoodie": 1.28, "sweater": 1.2, "suit": 1.2, "cardiga": 1.15}.get(
+        person.upper, 1.12
+    )
+    thick = 0.027 * size * (0.55 + 0.45 * girth)
+    repeated = person.pattern in ("horizontal", "check") and person.upper not in (
+        "coat",
+        "suit",
+        "cardiga",
+    )
+    pattern = _PATTERNS[person.pattern] if repeated else s.PLAIN
+    colour = (
+        person.second_colour
+        if person.pattern == "two-tone"
+        and person.pattern_size > 0.1
+        and person.upper not in ("coat", "suit")
+        else person.upper_colour
+    )
+    sleeve = build.material(colour, person.second_colour, pattern, person.pattern_size * size / 1.7)
+    hands = []
+    for side in (-1, 1):
+        phase = moment.phase + (math.pi if side > 0 else 0.0)
+        angle = person.swing * moment.speed * math.sin(phase) + 0.04
+        bent = 0.22 + 0.35 * moment.speed * max(0.0, math.sin(phase)) + moment.carry
+        out = 0.10 + 0.10 * (girth - 0.8)
+        if person.bag in ("handbag", "rolling") and side == person.bag_side:
+            angle, bent, out = (
+                (-0.45, 0.1, 0.16) if person.bag == "rolling" else (angle * 0.4, 0.12, 0.16)
+            )
+        x = side * 0.122 * size * person.shoulders * (0.72 + 0.28 * girth)
+        top = (x, lean, neck - 0.048 * size)
+        elbow = (
+            x + side * out * 0.165 * size,
+            top[1] + 0.165 * size * math.sin(angle),
+            top[2] - 0.165 * size * math.cos(angle),
+        )
+        fore = angle + bent
+        hand = (
+            elbow[0] + side * 0.02 * size * (1 - moment.carry),
+            elbow[1] + 0.15 * size * math.sin(fore),
+            elbow[2] - 0.15 * size * math.cos(fore),
+        )
+        if person.sleeve > 0.9:
+            build.cone(
+                top, elbow, thick * 1.18 * loose, thick * 0.95 * loose, s.UPPER, sleeve, casts=True
+            )
+            build.cone(
+                elbow,
+                _mix(elbow, hand, 0.95),
+                thick * 0.95 * loose,
+                thick * 0.82 * loose,
+                s.UPPER,
+                sleeve,
+                casts=True,
+            )
+        else:
+            build.cone(
+                top,
+                _mix(top, elbow, min(1.0, person.sleeve * 2)),
+                thick * 1.3 * loose,
+                thick * 1.2 * loose,
+                s.UPPER,
+                sleeve,
+                casts=True,
+            )
+            build.cone(top, elbow, thick * 1.1, thick * 0.84, s.SKIN, skin)
+            build.cone(elbow, hand, thick * 0.84, thick * 0.62, s.SKIN, skin, casts=True)
+        palm = _mix(elbow, hand, 1.14)
+        build.ball(
+            palm,
+            (0.015 * size, 0.022 * size, 0.032 * size),
+            s.SKIN,
+            skin,
+            axis=(0, math.sin(fore), -math.cos(fore)),
+        )
+        hands.append(palm)
+    return hands
+
+
+def carried(
+    build: Sculptor,
+    person: Person,
+    hip: float,
+    chest: float,
+    neck: float,
+    lean: float,
+    girth: float,
+    hands: list[Vector],
+) -> None:
+    """The bag and what holds it."""
+    if person.bag == "nothing":
+        return
+    size, large, side = (
+        person.stature,
+        person.bag_size * (0.6 + 0.24 * person.stature),
+        person.bag_side,
+    )
+    cloth = build.material(
+        person.bag_colour, _mix(person.bag_colour, (0.05, 0.05, 0.05), 0.45), s.POCKET, 0.1
+    )
+    strap = build.material(_mix(person.bag_colour, (0.05, 0.05, 0.05), 0.35))
+    deep = 0.075 * size * (0.4 + 0.6 * girth)
+    hand = hands[0] if side < 0 else hands[1]
+    if person.bag == "backpack":
+        back = lean * 0.8 - deep - 0.075 * large
+        middle = (chest + neck) / 2 - 0.065 * size
+        build.ball(
+            (0, back, middle),
+            (0.165 * large, 0.105 * large, 0.235 * large),
+            s.BAG,
+            cloth,
+            casts=True,
+        )
+        build.box(
+            (0, back - 0.01 * large, middle - 0.02),
+            (0.135 * large, 0.088 * large, 0.185 * large),
+            s.BAG,
+            cloth,
+        )
+        for x in (-0.062 * size, 0.062 * size):
+            build.cone(
+                (x, lean - 0.02 * size, neck - 0.008 * size),
+                (x, lean + 0.064 * size * girth**0.5, chest - 0.01 * size),
+                0.017,
+                0.015,
+                s.BAG,
+                strap,
+            )
+            build.cone(
+                (x, lean - 0.02 * size, neck - 0.008 * size),
+                (x, back, middle + 0.1 * large),
+                0.017,
+                0.017,
+                s.BAG,
+                strap,
+            )
+    elif person.bag == "handbag":
+        x, y, z = hand
+        build.box(
+            (x, y, z - 0.24 * large),
+            (0.055 * large, 0.16 * large, 0.12 * large),
+            s.BAG,
+            cloth,
+            casts=True,
+        )
+        for dy in (-0.09 * large, 0.09 * large):
+            build.cone((x, y, z), (x, y + dy, z - 0.13 * large), 0.011, 0.011, s.BAG, strap)
+    elif person.bag == "normal":
+        wide = 0.095 * size * (0.4 + 0.6 * girth)
+        build.box(
+            (side * (wide + 0.055), -0.02, hip + 0.0 * size),
+            (0.06 * large, 0.165 * large, 0.125 * large),
+            s.BAG,
+            cloth,
+            casts=True,
+        )
+        over = (-side * 0.05 * size, lean, neck - 0.005 * size)
+        for y in (deep * 1.06, -deep * 0.98):
+            low = (side * wide * 0.92, y * 0.75, hip + 0.08 * size)
+            middle = (side * 0.01 * size, y + lean * 0.7, chest + 0.01 * size)
+            build.cone(over, middle, 0.016, 0.016, s.BAG, strap)
+            build.cone(middle, low, 0.016, 0.016, s.BAG, strap)
+    elif person.bag == "rolling":
+        x, y, z = hand
+        build.box(
+            (x, y - 0.30, 0.33 * large + 0.05),
+            (0.21 * large, 0.12 * large, 0.29 * large),
+            s.BAG,
+            cloth,
+            axis=(0, 0.35, 1),
+            casts=True,
+        )
+        for dx in (-0.06, 0.06):
+            build.cone(
+                (x + dx, y - 0.20, 0.6 * large), (x + dx * 0.5, y, z), 0.012, 0.012, s.BAG, strap
+            )

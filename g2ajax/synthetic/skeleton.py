@@ -1,0 +1,240 @@
+"""From a person and a moment of the walk to the shapes that are drawn.
+
+Every shape is a round cone (two spheres and the cone that touches both) or a box, in a space of
+its own that is stretched along three axes: so capsules, ellipsoids, flat torsos and skirts are
+all one formula. World axes: metres, z up; the person walks along +y before `heading` turns them.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from g2ajax.synthetic.people import Colour, Person
+
+GROUND, HEAD, HAIR, HEADGEAR, UPPER, LOWER, FEET, BAG, SKIN, OTHER = range(10)
+"""Values of a part map. OTHER: whoever or whatever stands in front."""
+PART_NAMES = tuple("ground head hair headgear upper lower feet bag skin other".split())
+
+PLAIN, HORIZONTAL, VERTICAL, CHECK, LOGO, TWO_TONE, OPEN, SUIT, JEANS, SIDE, BUTTONS, POCKET = (
+    range(12)
+)
+"""Surface patterns."""
+
+Vector = tuple[float, float, float]
+UP: Vector = (0.0, 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """Shapes of one body, in the world. N shapes, K materials."""
+
+    box: Bool[np.ndarray, "N"]
+    capped: Bool[np.ndarray, "N"]
+    """Whether the end spheres are there; without them a cone is an open tube, such as a skirt."""
+    to_local: Float[np.ndarray, "N 3 3"]
+    centre: Float[np.ndarray, "N 3"]
+    length: Float[np.ndarray, "N"]
+    """Distance of the two spheres, in local units."""
+    radius: Float[np.ndarray, "N 2"]
+    clip: Float[np.ndarray, "N 4"]
+    """A point is kept where n·p >= d (n, d in local coordinates)."""
+    scale: Float[np.ndarray, "N 3"]
+    """Metres per local unit, for patterns."""
+    offset: Float[np.ndarray, "N"]
+    """Added to the local height in patterns, so that they run on from shape to shape."""
+    part: Int[np.ndarray, "N"]
+    material: Int[np.ndarray, "N"]
+    casts: Bool[np.ndarray, "N"]
+    """Whether the shape is in the sun's shadow; small ones are not."""
+    colours: Float[np.ndarray, "K 2 3"]
+    pattern: Int[np.ndarray, "K"]
+    figures: Float[np.ndarray, "K 4"]
+    """Pattern size, logo side, logo height, logo width in metres."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """A person's pose. Angles in radians, speed 0 (standing) to 1."""
+
+    heading: float
+    phase: float
+    speed: float
+    turn: float = 0.0
+    """Where the head looks, relative to the body."""
+    carry: float = 0.0
+    """Bend of the elbows beyond the walk's own."""
+
+
+class Sculptor:
+    """Collects shapes of one body; `finish` turns them into arrays."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple] = []
+        self._materials: list[tuple] = []
+
+    def material(
+        self,
+        first: Colour,
+        second: Colour = (0, 0, 0),
+        pattern: int = PLAIN,
+        size: float = 0.1,
+        logo: Vector = (0, 0, 0),
+    ) -> int:
+        """Adds a material and returns its number."""
+        self._materials.append(((first, second), pattern, (size, *logo)))
+        return len(self._materials) - 1
+
+    def cone(
+        self,
+        a: Vector,
+        b: Vector,
+        ra: float,
+        rb: float,
+        part: int,
+        material: int,
+        *,
+        side: Vector = (1.0, 0.0, 0.0),
+        flat: Vector = (1.0, 1.0, 1.0),
+        capped: bool = True,
+        clip: tuple = (0, 0, 0, -9),
+        casts: bool = False,
+        offset: float = 0.0,
+    ) -> None:
+        """A round cone from a to b, stretched by `flat` along its own side, front and axis."""
+        axis = (b[0] - a[0], b[1] - a[1], b[2] - a[2])
+        length = math.sqrt(axis[0] ** 2 + axis[1] ** 2 + axis[2] ** 2)
+        self._rows.append(
+            (
+                False,
+                capped,
+                a,
+                axis,
+                side,
+                flat,
+                length / flat[2],
+                (ra, rb),
+                clip,
+                offset,
+                part,
+                material,
+                casts,
+            )
+        )
+
+    def ball(
+        self,
+        centre: Vector,
+        radii: Vector,
+        part: int,
+        material: int,
+        *,
+        axis: Vector = UP,
+        side: Vector = (1.0, 0.0, 0.0),
+        clip: tuple = (0, 0, 0, -9),
+        casts: bool = False,
+    ) -> None:
+        """An ellipsoid with half-axes along side, front and axis."""
+        self._rows.append(
+            (
+                False,
+                True,
+                centre,
+                axis,
+                side,
+                radii,
+                0.0,
+                (1.0, 1.0),
+                clip,
+                0.0,
+                part,
+                material,
+                casts,
+            )
+        )
+
+    def box(
+        self,
+        centre: Vector,
+        halves: Vector,
+        part: int,
+        material: int,
+        *,
+        axis: Vector = UP,
+        side: Vector = (1.0, 0.0, 0.0),
+        casts: bool = False,
+    ) -> None:
+        """A box with rounded shading."""
+        self._rows.append(
+            (
+                True,
+                True,
+                centre,
+                axis,
+                side,
+                halves,
+                0.0,
+                (1.0, 1.0),
+                (0, 0, 0, -9),
+                0.0,
+                part,
+                material,
+                casts,
+            )
+        )
+
+    def finish(self, heading: float, place: tuple[float, float]) -> Shapes:
+        """All shapes, turned by the heading and moved to a place on the ground."""
+        (
+            box,
+            capped,
+            centre,
+            axis,
+            side,
+            scale,
+            length,
+            radius,
+            clip,
+            offset,
+            part,
+            material,
+            casts,
+        ) = zip(*self._rows, strict=True)
+        z = np.asarray(axis, np.float64)
+        z /= np.sqrt((z * z).sum(1, keepdims=True)) + 1e-9
+        x = np.asarray(side, np.float64)
+        x -= z * (x * z).sum(1, keepdims=True)
+        x /= np.sqrt((x * x).sum(1, keepdims=True)) + 1e-9
+        frame = np.stack([x, np.cross(z, x), z], 1)
+        scale = np.asarray(scale, np.float64)
+        c, s = math.cos(heading), math.sin(heading)
+        turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        colours, pattern, figures = zip(*self._materials, strict=True)
+        return Shapes(
+            box=np.array(box),
+            capped=np.array(capped),
+            to_local=np.einsum("nij,kj->nik", frame, turn) / scale[:, :, None],
+            centre=np.einsum("nj,kj->nk", np.asarray(centre, np.float64), turn) + [*place, 0.0],
+            length=np.array(length, np.float64),
+            radius=np.array(radius, np.float64),
+            clip=np.array(clip, np.float64),
+            scale=scale,
+            offset=np.array(offset, np.float64),
+            part=np.array(part),
+            material=np.array(material),
+            casts=np.array(casts),
+            colours=np.array(colours, np.float64),
+            pattern=np.array(pattern),
+            figures=np.array(figures, np.float64),
+        )
+
+
+def post(place: tuple[float, float], thickness: float, height: float, colour: Colour) -> Shapes:
+    """A lamp post or a bollard."""
+    sculptor = Sculptor()
+    metal = sculptor.material(colour)
+    x, y = 0.0, 0.0
+    sculptor.cone((x, y, 0.0), (x, y, height), thickness, thickness * 0.8, OTHER, metal, casts=True)
+    sculptor.cone((x, y, 0.0), (x, y, 0.12), thickness * 1.7, thickness * 1.6, OTHER, metal)
+    return sculptor.finish(0.0, place)
