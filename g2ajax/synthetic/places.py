@@ -1,0 +1,127 @@
+"""Grounds and walls, made of a few numbers: paving, asphalt, grass, tiles, planks."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float
+
+from g2ajax.synthetic.people import Colour
+
+GROUNDS = ("paving", "asphalt", "grass", "tiles", "planks")
+WALLS = ("bricks", "panels", "windows", "hedge")
+_SIDE = 64
+
+_TONES = {
+    "paving": ((0.55, 0.53, 0.50), (0.40, 0.39, 0.37)),
+    "asphalt": ((0.31, 0.31, 0.32), (0.85, 0.84, 0.78)),
+    "grass": ((0.27, 0.38, 0.16), (0.42, 0.43, 0.24)),
+    "tiles": ((0.62, 0.47, 0.38), (0.70, 0.66, 0.60)),
+    "planks": ((0.47, 0.35, 0.24), (0.20, 0.15, 0.11)),
+    "bricks": ((0.50, 0.27, 0.21), (0.62, 0.59, 0.54)),
+    "panels": ((0.62, 0.62, 0.60), (0.42, 0.42, 0.43)),
+    "windows": ((0.66, 0.62, 0.54), (0.22, 0.27, 0.33)),
+    "hedge": ((0.15, 0.25, 0.10), (0.27, 0.38, 0.17)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """One spot of the world. Lengths in metres, angles as (cosine, sine)."""
+
+    ground: str
+    wall: str
+    ground_tones: tuple[Colour, Colour]
+    wall_tones: tuple[Colour, Colour]
+    turn: tuple[float, float]
+    shift: tuple[float, float]
+    cell: float
+    noise: int
+    """Number of the noise table."""
+
+
+def place(rng: np.random.Generator) -> Place:
+    """A spot with ground, wall, colours and a position of its own."""
+    ground = GROUNDS[int(rng.integers(len(GROUNDS)))]
+    wall = WALLS[int(rng.integers(len(WALLS)))]
+    angle = rng.uniform(0.0, 2 * np.pi)
+
+    def tones(kind: str) -> tuple[Colour, Colour]:
+        scale, tint = rng.uniform(0.75, 1.2), rng.uniform(-0.03, 0.03, 3)
+        pair = [np.clip(np.asarray(tone) * scale + tint, 0.03, 0.95) for tone in _TONES[kind]]
+        return tuple(tuple(float(x) for x in tone) for tone in pair)
+
+    return Place(
+        ground=ground,
+        wall=wall,
+        ground_tones=tones(ground),
+        wall_tones=tones(wall),
+        turn=(float(np.cos(angle)), float(np.sin(angle))),
+        shift=(rng.uniform(0.0, 50.0), rng.uniform(0.0, 50.0)),
+        cell=rng.uniform(0.7, 1.4),
+        noise=int(rng.integers(1 << 30)),
+    )
+
+
+def _table(number: int) -> Float[np.ndarray, "64 64"]:
+    return np.random.Generator(np.random.PCG64([number, 7])).random((_SIDE, _SIDE), np.float32)
+
+
+def _cell(table: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A number of 0..1 for each unit square."""
+    flat = (np.floor(y).astype(np.int32) & (_SIDE - 1)) * _SIDE
+    flat += np.floor(x).astype(np.int32) & (_SIDE - 1)
+    return table.ravel()[flat]
+
+
+def _line(x: np.ndarray, width: float) -> np.ndarray:
+    """Whether x is in the first `width` of its unit cell."""
+    return (x - np.floor(x)) < width
+
+
+def paint(
+    kind: str,
+    tones: tuple[Colour, Colour],
+    cell: float,
+    number: int,
+    x: Float[np.ndarray, "*n"],
+    y: Float[np.ndarray, "*n"],
+) -> Float[np.ndarray, "*n 3"]:
+    """Colours of the points (x, y) of a surface, metres, float32."""
+    table = _table(number)
+    # Two octaves of noise: patches of half a metre, grain of four centimetres.
+    value = 0.72 + 0.22 * _cell(table, x * 1.9, y * 1.9) + 0.26 * _cell(table, x * 23, y * 23)
+    mark = np.zeros(x.shape, bool)
+    if kind == "paving":
+        u, v = x / (0.45 * cell), y / (0.30 * cell)
+        u = u + 0.5 * (np.floor(v).astype(np.int32) & 1)
+        mark = _line(u, 0.05) | _line(v, 0.07)
+        value += 0.30 * _cell(table, u, v) - 0.12
+    elif kind == "asphalt":
+        mark = _line(x / (5.5 * cell), 0.024) & (
+            _line(y / (4.0 * cell), 0.55) | (table[0, 0] > 0.5)
+        )
+    elif kind == "grass":
+        mark = _cell(table, x * 31, y * 13) > 0.72
+        value += 0.35 * _cell(table, y * 40, x * 40) - 0.18
+    elif kind == "tiles":
+        u, v = x / (0.33 * cell), y / (0.33 * cell)
+        mark = ((np.floor(u) + np.floor(v)).astype(np.int32) & 1).astype(bool)
+        value -= 0.22 * (_line(u, 0.04) | _line(v, 0.04))
+    elif kind == "planks":
+        u = x / (0.14 * cell)
+        mark = _line(u, 0.07)
+        value += 0.42 * _cell(table, u, y / 2.4) - 0.2
+    elif kind == "bricks":
+        v = y / 0.085
+        u = x / 0.25 + 0.5 * (np.floor(v).astype(np.int32) & 1)
+        mark = _line(u, 0.05) | _line(v, 0.14)
+        value += 0.4 * _cell(table, u, v) - 0.2
+    elif kind == "panels":
+        mark = _line(x / (1.3 * cell), 0.02) | _line(y / (0.9 * cell), 0.025)
+    elif kind == "windows":
+        mark = ~_line(x / (1.5 * cell), 0.35) & ~_line(y / (1.4 * cell), 0.30)
+    elif kind == "hedge":
+        mark = _cell(table, x * 12, y * 12) > 0.6
+        value += 0.6 * _cell(table, y * 19, x * 19) - 0.3
+    pair = np.asarray(tones, np.float32)
+    return pair[mark.astype(np.int8)] * value[..., None].astype(np.float32)
