@@ -11,11 +11,22 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from g2ajax.synthetic.people import Colour, Person
+from g2ajax.synthetic.people import Colour
 
 GROUND, HEAD, HAIR, HEADGEAR, UPPER, LOWER, FEET, BAG, SKIN, OTHER = range(10)
 """Values of a part map. OTHER: whoever or whatever stands in front."""
-PART_NAMES = tuple("ground head hair headgear upper lower feet bag skin other".split())
+PART_NAMES = (
+    "ground",
+    "head",
+    "hair",
+    "headgear",
+    "upper",
+    "lower",
+    "feet",
+    "bag",
+    "skin",
+    "other",
+)
 
 PLAIN, HORIZONTAL, VERTICAL, CHECK, LOGO, TWO_TONE, OPEN, SUIT, JEANS, SIDE, BUTTONS, POCKET = (
     range(12)
@@ -215,7 +226,8 @@ class Sculptor:
             box=np.array(box),
             capped=np.array(capped),
             to_local=np.einsum("nij,kj->nik", frame, turn) / scale[:, :, None],
-            centre=np.einsum("nj,kj->nk", np.asarray(centre, np.float64), turn) + [*place, 0.0],
+            centre=np.einsum("nj,kj->nk", np.asarray(centre, np.float64), turn)
+            + np.array([*place, 0.0]),
             length=np.array(length, np.float64),
             radius=np.array(radius, np.float64),
             clip=np.array(clip, np.float64),
