@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, UInt8
 
 from g2ajax.synthetic import cameras, places, render, sensor
 from g2ajax.synthetic.body import body
@@ -36,6 +36,8 @@ class Crop:
     visible: float
     """Share of the person's pixels that nothing hides."""
     view: cameras.View
+    quality: int
+    """Of the JPEG."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,14 +210,5 @@ def draw(person: Person, key: tuple[int, ...], altitude: float | None, passer_by
     )
     window = slice(box[1] - top, box[3] - top), slice(box[0] - left, box[2] - left)
     pixels = sensor.expose(image[window], setting.sensor, generator(NOISE, *key))
-    return Crop(pixels, np.ascontiguousarray(parts[window]), box, tight, visible, view)
-
-
-def quality(person: Person, key: tuple[int, ...], altitude: float | None, passer_by: Person) -> int:
-    """JPEG quality of a shot."""
-    return scene(person, key, altitude, passer_by).sensor.quality
-
-
-def count(parts: UInt8[np.ndarray, "h w"]) -> Int[np.ndarray, "10"]:
-    """Pixels of each part."""
-    return np.bincount(parts.ravel(), minlength=10)
+    parts = np.ascontiguousarray(parts[window])
+    return Crop(pixels, parts, box, tight, visible, view, setting.sensor.quality)
