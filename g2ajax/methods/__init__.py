@@ -18,6 +18,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from g2ajax.config import nearest
 
@@ -46,6 +47,11 @@ class Preprocessing:
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+
+    def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
+        """Images with pixels 0..255 as the network wants them."""
+        mean, std = (jnp.asarray(x, jnp.float32)[None, None, None] for x in (self.mean, self.std))
+        return (images - mean) / std
 
 
 def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> nnx.Module:

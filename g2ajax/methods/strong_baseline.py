@@ -99,8 +99,7 @@ class StrongBaseline(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "B ..."]:
         """What the head pools: a map [B,h,w,D] or a class token [B,D], from pixels 0..255."""
-        mean, std = (jnp.asarray(x, jnp.float32) for x in dataclasses.astuple(self.preprocessing))
-        images = (images - mean) / std
+        images = self.preprocessing(images)
         if isinstance(self.backbone, ViT):
             camera = camera if self.uses_camera else None
             return class_token(self.backbone(images, camera=camera, rngs=rngs))

@@ -66,6 +66,9 @@ class Checkpoints:
                     create=not read_only,
                     read_only=read_only,
                     cleanup_tmp_directories=not read_only,
+                    multiprocessing_options=ocp.options.MultiprocessingOptions(
+                        barrier_sync_key_prefix=kind
+                    ),
                 ),
             )
             for kind in ("latest", "best")
@@ -81,6 +84,8 @@ class Checkpoints:
         manager = self.managers[kind]
         if manager.latest_step() == step:
             return
+        # One save at a time: with several processes, the two managers' barriers would mix.
+        self.wait()
         arguments = {name: ocp.args.StandardSave(item) for name, item in items.items() if item}
         manager.save(
             step,
@@ -98,7 +103,7 @@ class Checkpoints:
         )
         return dict(restored.meta)
 
-    def restore(self, kind: str, targets: Mapping[str, Flat]) -> dict[str, Flat]:
+    def restore(self, kind: str, targets: Mapping[str, Mapping[str, Any]]) -> dict[str, Flat]:
         """Reads the items named by `targets` straight into their targets' shapes and shardings.
 
         Raises ValueError when there is no such checkpoint, or its tensors are not those of targets.

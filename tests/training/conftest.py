@@ -12,7 +12,7 @@ def fake_dataset(monkeypatch):
     return dataset
 
 
-def tiny_config(backbone: str = "vit_test", **changes) -> dict:
+def tiny_config(*, backbone: str = "vit_test", **changes) -> dict:
     """A run of two epochs of three steps on 48 x 20 images."""
     pool = "Identity" if backbone == "vit_test" else "GlobalAvgPool"
     config = {

@@ -16,7 +16,7 @@ def test_differences_name_fields_and_pass_over_free_ones():
 def test_resume_with_another_configuration_is_refused_with_the_difference(tmp_path):
     workdir.settle_config(tmp_path, {"seed": 0, "method": {"name": "a"}}, write=True)
     workdir.settle_config(tmp_path, {"seed": 0, "method": {"name": "a"}}, write=True)
-    with pytest.raises(ValueError, match="method.name: 'a' -> 'b'"):
+    with pytest.raises(ValueError, match=r"method.name: 'a' -> 'b'"):
         workdir.settle_config(tmp_path, {"seed": 0, "method": {"name": "b"}}, write=True)
     assert json.loads((tmp_path / "config.json").read_text())["method"] == {"name": "a"}
 

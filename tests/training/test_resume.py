@@ -1,0 +1,156 @@
+"""A run that is killed or stopped and started again ends as one that never was, bit for bit."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from g2ajax.training import loop
+from g2ajax.training.checkpoint import Checkpoints
+from tests.training.conftest import tiny_config
+
+ROOT = pathlib.Path(__file__).parents[2]
+LONG = {"phase__reid__epochs": 10, "evaluate__every_epochs": 5, "phase__reid__ema": 0.9}
+
+
+def tensors(workdir: pathlib.Path) -> dict[str, np.ndarray]:
+    """All arrays of the latest checkpoint, its optimizer's too."""
+    store = Checkpoints(workdir, read_only=True)
+    step = store.steps()["latest"]
+    items = store.managers["latest"].restore(step)
+    store.close()
+    arrays = {name: items[name] for name in ("params", "stats", "optimizer", "ema") if name in items}
+    return {
+        jax.tree_util.keystr(path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)
+    }
+
+
+def losses(workdir: pathlib.Path) -> dict[int, float]:
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    return {e["step"]: e["loss"] for e in entries if e["kind"].startswith("train")}
+
+
+def assert_same(one: pathlib.Path, other: pathlib.Path) -> None:
+    first, second = tensors(one), tensors(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+    assert losses(one) == losses(other)
+    results = [json.loads((w / "results.json").read_text()) for w in (one, other)]
+    assert results[0] == results[1]
+
+
+def start(workdir: pathlib.Path, **changes) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.training.run_fake", str(workdir), json.dumps(changes)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_step(process: subprocess.Popen, workdir: pathlib.Path, step: int) -> None:
+    while process.poll() is None:
+        if (workdir / "metrics.jsonl").exists():
+            text = (workdir / "metrics.jsonl").read_text()
+            if f'"step": {step},' in text:
+                return
+        time.sleep(0.01)
+    raise AssertionError(f"the run ended before step {step}:\n{process.stdout.read()}")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("whole")
+    process = start(workdir, **LONG)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return workdir
+
+
+def test_killed_at_a_random_step(uninterrupted, tmp_path):
+    step = int(np.random.default_rng().integers(3, 28))
+    process = start(tmp_path, **LONG)
+    wait_for_step(process, tmp_path, step)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "results.json").exists()
+    second = start(tmp_path, **LONG)
+    output, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, output
+    assert "goes on at step" in output or step < 3
+    assert_same(uninterrupted, tmp_path)
+
+
+def test_sigterm_saves_and_exits_cleanly(uninterrupted, tmp_path):
+    process = start(tmp_path, **LONG)
+    wait_for_step(process, tmp_path, 5)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "stopped at step" in output
+    second = start(tmp_path, **LONG)
+    output, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, output
+    assert_same(uninterrupted, tmp_path)
+
+
+def test_another_configuration_is_refused_with_the_difference(fake_dataset, tmp_path):
+    loop.run(tiny_config(), tmp_path)
+    with pytest.raises(ValueError, match=r"seed: 0 -> 1|seed: 'absent' -> 1"):
+        loop.run(tiny_config(seed=1), tmp_path)
+
+
+def test_a_finished_run_is_scored_again_without_training(fake_dataset, tmp_path, capsys):
+    first = loop.run(tiny_config(), tmp_path)
+    capsys.readouterr()
+    again = loop.run(tiny_config(), tmp_path)
+    assert "accuracy" not in capsys.readouterr().out
+    assert [r.mAP for r in again] == [r.mAP for r in first]
+    only = loop.evaluate(tiny_config(), tmp_path, "best")
+    assert [r.mAP for r in only] == [r.mAP for r in first if r.checkpoint.startswith("best")]
+    assert all("chosen on the test split" in r.checkpoint for r in only)
+    with pytest.raises(ValueError, match="has no best checkpoint"):
+        loop.evaluate(tiny_config(), tmp_path / "elsewhere", "best")
+
+
+def test_phases_follow_each_other_and_resume_in_the_second(fake_dataset, tmp_path):
+    def two_phases(**changes):
+        config = tiny_config(phases=("warm", "reid"), **changes)
+        config["phase"]["warm"] = {
+            **config["phase"]["reid"],
+            "epochs": 1,
+            "frozen": ("backbone",),
+        }
+        return config
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    loop.run(two_phases(), whole)
+    steps = []
+
+    def stop_in_the_second(step: int) -> bool:
+        steps.append(step)
+        return step == 5
+
+    import contextlib
+
+    from g2ajax.training import phase
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "stop_requests", lambda: contextlib.nullcontext(stop_in_the_second))
+        with pytest.raises(phase.Stopped):
+            loop.run(two_phases(), cut)
+    loop.run(two_phases(), cut)
+    assert_same(whole, cut)
+    assert max(losses(whole)) == 9
