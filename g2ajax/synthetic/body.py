@@ -64,6 +64,8 @@ def legs(
     thick = 0.050 * size * (0.45 + 0.55 * girth)
     thigh, shin = 0.255 * size * person.legs, 0.24 * size * person.legs
     trousers = lower not in ("skirt", "dress")
+    if not trousers:
+        swing *= 0.65
     for side in (-1, 1):
         phase = moment.phase + (0.0 if side > 0 else math.pi)
         angle = swing * math.sin(phase)
@@ -103,8 +105,8 @@ def legs(
         build.cone(
             (0, 0, hip + 0.03 * size),
             (0, sway, end),
-            thick * 1.85,
-            thick * 2.5,
+            thick * 2.0,
+            thick * 2.75,
             s.LOWER,
             cloth,
             flat=(1.0, 0.8, 1.0),
@@ -203,17 +205,19 @@ def torso(
         flat=flat,
         casts=True,
     )
-    wide = 0.098 * size * person.shoulders * (0.75 + 0.25 * girth)
-    build.cone(
-        (-wide, lean, neck - 0.045 * size),
-        (wide, lean, neck - 0.045 * size),
-        0.042 * size * bulk,
-        0.042 * size * bulk,
-        s.UPPER,
-        cloth_sideways(build, person, cloth),
-        side=(0, 0, -1),
-        casts=True,
-    )
+    wide = 0.106 * size * person.shoulders * (0.75 + 0.25 * girth)
+    across = cloth_sideways(build, person)
+    for x in (-1, 1):
+        build.cone(
+            (x * 0.020 * size, lean, neck - 0.034 * size),
+            (x * wide, lean, neck - 0.058 * size),
+            0.046 * size * bulk,
+            0.037 * size * bulk,
+            s.UPPER,
+            across,
+            side=(0, 0, -1),
+            casts=True,
+        )
     build.cone(
         (0, lean * 0.6, chest - 0.02 * size),
         (0, lean, neck - 0.02 * size),
@@ -233,7 +237,9 @@ def torso(
             cloth,
         )
     end = hip - (0.03 + person.hem * 0.25) * size
-    loose = waist * (1.04 if person.hem < 0.3 else 1.12 + 0.16 * person.hem)
+    # Wide enough to fall over the hips.
+    hips = 0.050 * size * (0.45 + 0.55 * girth)
+    loose = max(waist, 2.06 * hips) * (1.03 if person.hem < 0.3 else 1.1 + 0.2 * person.hem)
     tone = (
         cloth
         if pattern not in (s.LOGO, s.TWO_TONE)
@@ -246,7 +252,7 @@ def torso(
         loose,
         s.UPPER,
         tone,
-        flat=(1.0, 0.78, 1.0),
+        flat=(1.0, 0.84, 1.0),
         capped=False,
         side=(-1, 0, 0),
         casts=person.hem > 0.3,
@@ -278,7 +284,7 @@ def torso(
     )
 
 
-def cloth_sideways(build: Sculptor, person: Person, cloth: int) -> int:
+def cloth_sideways(build: Sculptor, person: Person) -> int:
     """The shoulders' material: plain where the trunk's pattern does not reach them."""
     if person.pattern in ("horizontal", "vertical", "check") and person.upper not in (
         "coat",
@@ -486,7 +492,7 @@ def arms(
         )
         if person.sleeve > 0.9:
             build.cone(
-                top, elbow, thick * 1.18 * loose, thick * 0.95 * loose, s.UPPER, sleeve, casts=True
+                top, elbow, thick * 1.12 * loose, thick * 0.95 * loose, s.UPPER, sleeve, casts=True
             )
             build.cone(
                 elbow,
@@ -501,8 +507,8 @@ def arms(
             build.cone(
                 top,
                 _mix(top, elbow, min(1.0, person.sleeve * 2)),
-                thick * 1.3 * loose,
-                thick * 1.2 * loose,
+                thick * 1.18 * loose,
+                thick * 1.14 * loose,
                 s.UPPER,
                 sleeve,
                 casts=True,

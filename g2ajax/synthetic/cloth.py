@@ -66,8 +66,8 @@ def surface(
         faded = np.where((pattern == s.JEANS) & (y > 0), np.float32(1.22), np.float32(1.0))
         colours = colours * faded[:, None]
     # Folds: broad light and dark bands across the cloth.
-    fold = (z * np.float32(11.0) + x * np.float32(5.0)) % np.float32(1.0)
-    fold = np.abs(fold - np.float32(0.5)) * np.float32(0.24) + np.float32(0.94)
+    fold = (z * np.float32(8.0) + x * np.float32(9.0)) % np.float32(1.0)
+    fold = np.abs(fold - np.float32(0.5)) * np.float32(0.18) + np.float32(0.955)
     part = shapes.part[number]
     cloth = (part == s.UPPER) | (part == s.LOWER) | (part == s.HAIR)
     return colours * np.where(cloth, fold, np.float32(1.0))[:, None]

@@ -261,7 +261,7 @@ def _person(seed: int, number: int, traits: Mapping[str, str]) -> Person:
         bag_colour=_colour(rng, _choose(rng, _CLOTH)),
         bag_size=rng.uniform(0.85, 1.2),
         bag_side=int(rng.integers(2)) * 2 - 1,
-        stride=rng.uniform(0.36, 0.54),
+        stride=rng.uniform(0.27, 0.42),
         swing=rng.uniform(0.25, 0.6),
         attributes=attributes.codes(**{k: v for k, v in traits.items() if v != "unknown"}),
     )

@@ -9,19 +9,21 @@ from g2ajax.synthetic.people import Colour
 
 GROUNDS = ("paving", "asphalt", "grass", "tiles", "planks")
 WALLS = ("bricks", "panels", "windows", "hedge")
+_FREQUENCY = (7, 6, 2, 3, 2)
 _SIDE = 64
 
 _TONES = {
-    "paving": ((0.55, 0.53, 0.50), (0.40, 0.39, 0.37)),
-    "asphalt": ((0.31, 0.31, 0.32), (0.85, 0.84, 0.78)),
-    "grass": ((0.27, 0.38, 0.16), (0.42, 0.43, 0.24)),
-    "tiles": ((0.62, 0.47, 0.38), (0.70, 0.66, 0.60)),
-    "planks": ((0.47, 0.35, 0.24), (0.20, 0.15, 0.11)),
-    "bricks": ((0.50, 0.27, 0.21), (0.62, 0.59, 0.54)),
-    "panels": ((0.62, 0.62, 0.60), (0.42, 0.42, 0.43)),
-    "windows": ((0.66, 0.62, 0.54), (0.22, 0.27, 0.33)),
-    "hedge": ((0.15, 0.25, 0.10), (0.27, 0.38, 0.17)),
+    "paving": ((0.52, 0.50, 0.47), (0.40, 0.39, 0.37)),
+    "asphalt": ((0.40, 0.40, 0.41), (0.80, 0.79, 0.75)),
+    "grass": ((0.34, 0.41, 0.24), (0.43, 0.45, 0.29)),
+    "tiles": ((0.52, 0.46, 0.41), (0.58, 0.55, 0.50)),
+    "planks": ((0.46, 0.39, 0.32), (0.24, 0.20, 0.16)),
+    "bricks": ((0.50, 0.36, 0.30), (0.58, 0.55, 0.51)),
+    "panels": ((0.56, 0.56, 0.54), (0.42, 0.42, 0.43)),
+    "windows": ((0.58, 0.55, 0.50), (0.26, 0.29, 0.33)),
+    "hedge": ((0.22, 0.29, 0.16), (0.31, 0.38, 0.22)),
 }
+"""First and second tone. Muted: a square's colours say less than its people's clothes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +43,13 @@ class Place:
 
 def place(rng: np.random.Generator) -> Place:
     """A spot with ground, wall, colours and a position of its own."""
-    ground = GROUNDS[int(rng.integers(len(GROUNDS)))]
+    draw = int(rng.integers(sum(_FREQUENCY)))
+    ground = GROUNDS[int(np.searchsorted(np.cumsum(_FREQUENCY), draw, side="right"))]
     wall = WALLS[int(rng.integers(len(WALLS)))]
     angle = rng.uniform(0.0, 2 * np.pi)
 
     def tones(kind: str) -> tuple[Colour, Colour]:
-        scale, tint = rng.uniform(0.75, 1.2), rng.uniform(-0.03, 0.03, 3)
+        scale, tint = rng.uniform(0.88, 1.1), rng.uniform(-0.02, 0.02, 3)
         pair = [np.clip(np.asarray(tone) * scale + tint, 0.03, 0.95) for tone in _TONES[kind]]
         return tuple(tuple(float(x) for x in tone) for tone in pair)
 
@@ -89,13 +92,13 @@ def paint(
     """Colours of the points (x, y) of a surface, metres, float32."""
     table = _table(number)
     # Two octaves of noise: patches of half a metre, grain of four centimetres.
-    value = 0.72 + 0.22 * _cell(table, x * 1.9, y * 1.9) + 0.26 * _cell(table, x * 23, y * 23)
+    value = 0.84 + 0.12 * _cell(table, x * 1.9, y * 1.9) + 0.17 * _cell(table, x * 23, y * 23)
     mark = np.zeros(x.shape, bool)
     if kind == "paving":
         u, v = x / (0.45 * cell), y / (0.30 * cell)
         u = u + 0.5 * (np.floor(v).astype(np.int32) & 1)
         mark = _line(u, 0.05) | _line(v, 0.07)
-        value += 0.30 * _cell(table, u, v) - 0.12
+        value += 0.20 * _cell(table, u, v) - 0.10
     elif kind == "asphalt":
         mark = _line(x / (5.5 * cell), 0.024) & (
             _line(y / (4.0 * cell), 0.55) | (table[0, 0] > 0.5)
@@ -112,9 +115,9 @@ def paint(
         mark = _line(u, 0.07)
         value += 0.42 * _cell(table, u, y / 2.4) - 0.2
     elif kind == "bricks":
-        v = y / 0.085
-        u = x / 0.25 + 0.5 * (np.floor(v).astype(np.int32) & 1)
-        mark = _line(u, 0.05) | _line(v, 0.14)
+        v = y / 0.19
+        u = x / 0.55 + 0.5 * (np.floor(v).astype(np.int32) & 1)
+        mark = _line(u, 0.04) | _line(v, 0.07)
         value += 0.4 * _cell(table, u, v) - 0.2
     elif kind == "panels":
         mark = _line(x / (1.3 * cell), 0.02) | _line(y / (0.9 * cell), 0.025)

@@ -60,24 +60,25 @@ def light_of(rng: np.random.Generator) -> Light:
     warm = rng.uniform(0.0, 1.0)
     return Light(
         sun=(math.cos(high) * math.cos(around), math.cos(high) * math.sin(around), math.sin(high)),
-        strength=rng.uniform(0.45, 0.85) if sunny else rng.uniform(0.0, 0.12),
-        sun_colour=(1.25, 1.25 - 0.16 * warm, 1.25 - 0.42 * warm),
+        strength=rng.uniform(0.35, 0.65) if sunny else rng.uniform(0.0, 0.12),
+        sun_colour=(1.25, 1.25 - 0.07 * warm, 1.25 - 0.18 * warm),
         sky_colour=(0.90 - 0.08 * sunny, 0.94, 1.0 + 0.08 * sunny),
     )
 
 
-def sensor_of(rng: np.random.Generator, aerial: bool) -> Sensor:
-    """A camera's settings at some hour."""
+def sensor_of(rng: np.random.Generator, aerial: bool, light: Light) -> Sensor:
+    """A camera's settings at some hour: it meters the light on the ground, and errs."""
+    level = 1.25 * light.strength * light.sun[2] + 1 - 0.55 * light.strength
     warm, green = rng.uniform(-1.0, 1.0), rng.uniform(-1.0, 1.0)
     return Sensor(
-        gain=0.62 * 2.3 ** rng.uniform(0.0, 1.0),
-        balance=(1 + 0.17 * warm, 1 + 0.06 * green, 1 - 0.19 * warm),
-        contrast=rng.uniform(-0.5, 0.9),
-        haze=rng.uniform(0.02, 0.20) if aerial else rng.uniform(0.0, 0.10),
-        saturation=rng.uniform(0.62, 1.15),
-        blur=rng.uniform(0.2, 1.2),
+        gain=1.12 * 1.3 ** rng.uniform(0.0, 1.0) / level,
+        balance=(1 + 0.07 * warm, 1 + 0.02 * green, 1 - 0.08 * warm),
+        contrast=rng.uniform(-0.1, 0.5),
+        haze=rng.uniform(0.0, 0.09) if aerial else rng.uniform(0.0, 0.05),
+        saturation=rng.uniform(0.85, 1.15),
+        blur=rng.uniform(0.2, 1.0),
         motion=int(rng.integers(0, 5)) if rng.uniform() < 0.3 else 0,
-        noise=rng.uniform(0.005, 0.035),
+        noise=rng.uniform(0.004, 0.022),
         quality=int(rng.integers(60, 96)),
     )
 
@@ -99,14 +100,15 @@ def scene(person: Person, key: tuple[int, ...], altitude: float | None, passer_b
         view = cameras.drone(rng, person.stature, altitude)
     hidden = rng.uniform() < 0.15
     front = _front(rng, view, passer_by) if hidden else None
+    light = light_of(rng)
     return Scene(
         shapes=body(person, moment),
         front=front,
         view=view,
         place=places.place(rng),
         wall=rng.uniform(1.5, 14.0) if altitude is None and rng.uniform() < 0.6 else None,
-        light=light_of(rng),
-        sensor=sensor_of(rng, altitude is not None),
+        light=light,
+        sensor=sensor_of(rng, altitude is not None, light),
     )
 
 
@@ -144,7 +146,7 @@ def overlap(a: Box, b: Box) -> float:
 def jitter(tight: Box, rng: np.random.Generator) -> Box:
     """A detector's box: each side is off by a few percent, and the overlap is at least 0.75."""
     wide, high = tight[2] - tight[0], tight[3] - tight[1]
-    amounts = rng.uniform(-0.05, 0.10, 4) * [-wide, -high, wide, high]
+    amounts = rng.uniform(-0.05, 0.085, 4) * [-wide, -high, wide, high]
     for share in (1.0, 0.7, 0.4, 0.2, 0.0):
         box = tuple(edge + round(float(a) * share) for edge, a in zip(tight, amounts, strict=True))
         if overlap(box, tight) >= 0.76:
