@@ -83,7 +83,7 @@ def legs(
             build.cone(
                 top,
                 knee,
-                thick * 1.22 * (0.5 + slack / 2),
+                thick * 1.14 * (0.5 + slack / 2),
                 thick * 0.84 * slack,
                 s.LOWER,
                 cloth,
@@ -113,9 +113,7 @@ def legs(
             capped=False,
             casts=True,
         )
-    build.ball(
-        (0, 0, hip + 0.01 * size), (thick * 2.05, thick * 1.55, 0.075 * size), s.LOWER, cloth
-    )
+    build.ball((0, 0, hip + 0.01 * size), (thick * 1.95, thick * 1.5, 0.075 * size), s.LOWER, cloth)
 
 
 def shoes(
@@ -239,7 +237,7 @@ def torso(
     end = hip - (0.03 + person.hem * 0.25) * size
     # Wide enough to fall over the hips.
     hips = 0.050 * size * (0.45 + 0.55 * girth)
-    loose = max(waist, 2.06 * hips) * (1.03 if person.hem < 0.3 else 1.1 + 0.2 * person.hem)
+    loose = max(waist, 2.38 * hips) * (1.03 if person.hem < 0.3 else 1.1 + 0.2 * person.hem)
     tone = (
         cloth
         if pattern not in (s.LOGO, s.TWO_TONE)
@@ -333,7 +331,7 @@ def head(
     build.ball(at(0, 0.046, -0.012), radii(0.010, 0.014, 0.012), s.HEAD, skin, side=right)
     if person.glasses != "off":
         thin = 0.011 if person.glasses == "sun" else 0.006
-        build.box(at(0, 0.045, 0.008), radii(0.037, 0.010, thin), s.HEAD, dark, side=right)
+        build.box(at(0, 0.042, 0.008), radii(0.031, 0.012, thin), s.HEAD, dark, side=right)
     style = person.hairstyle
     if style in ("short", "medium", "long", "horsetail"):
         # The cap of hair is cut away below and in front: n·p >= d in its own coordinates.

@@ -9,7 +9,7 @@ from g2ajax.synthetic.people import Colour
 
 GROUNDS = ("paving", "asphalt", "grass", "tiles", "planks")
 WALLS = ("bricks", "panels", "windows", "hedge")
-_FREQUENCY = (7, 6, 2, 3, 2)
+_FREQUENCY = (8, 7, 1, 3, 1)
 _SIDE = 64
 
 _TONES = {

@@ -1,11 +1,11 @@
 """Draws bodies on a ground by exact intersection of each pixel's ray with each shape.
 
-The per-pixel arithmetic is float32 NumPy with +, -, *, / and square roots only, which IEEE 754
-rounds alike everywhere; so a shot has the same pixels on every machine.
+The per-pixel arithmetic is NumPy with +, -, *, / and square roots only, which IEEE 754 rounds
+alike everywhere; so a shot has the same pixels on every machine. Intersections are float64: from
+a drone 50 m away the discriminant of a hat's brim is the difference of two large float32 numbers.
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +17,7 @@ from g2ajax.synthetic.cloth import surface
 from g2ajax.synthetic.places import Place
 from g2ajax.synthetic.skeleton import GROUND, OTHER, Shapes
 
-_FAR = np.float32(1e9)
+_FAR = 1e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +78,9 @@ def rectangles(shapes: Shapes, view: View) -> Float[np.ndarray, "N 4"]:
 
 def cast(shapes: Shapes, view: View, grid: Grid) -> Hits:
     """The first shape that each ray of the grid meets."""
-    depth = np.full((grid.height, grid.width), _FAR)
+    depth = np.full((grid.height, grid.width), 1e9)
     number = np.full((grid.height, grid.width), -1, np.int16)
-    columns, rows = grid.columns(), grid.rows()
+    columns, rows = grid.columns().astype(np.float64), grid.rows().astype(np.float64)
     boxes = rectangles(shapes, view)
     first = np.floor((boxes[:, :2] - [grid.left, grid.top]) / grid.step).astype(int)
     last = np.ceil((boxes[:, 2:] - [grid.left, grid.top]) / grid.step).astype(int) + 1
@@ -88,7 +88,7 @@ def cast(shapes: Shapes, view: View, grid: Grid) -> Hits:
     last = np.minimum(last, [grid.width, grid.height])
     # Rays in local coordinates: d = B (u, v, 1) for the pixel (u, v).
     lens = view.rotation().T / np.array([view.focal, view.focal, 1.0])
-    rays = np.einsum("nij,jk->nik", shapes.to_local, lens).astype(np.float32)
+    rays = np.einsum("nij,jk->nik", shapes.to_local, lens)
     origins = np.einsum("nij,nj->ni", shapes.to_local, np.asarray(view.position) - shapes.centre)
     for i in range(len(boxes)):
         (x0, y0), (x1, y1) = first[i], last[i]
@@ -102,7 +102,7 @@ def cast(shapes: Shapes, view: View, grid: Grid) -> Hits:
         else:
             t = _cone(d, origins[i], shapes.length[i], shapes.radius[i], shapes.capped[i])
         if shapes.clip[i, 3] > -5:
-            n, o = shapes.clip[i].astype(np.float32), origins[i].astype(np.float32)
+            n, o = shapes.clip[i], origins[i]
             side = n[0] * (o[0] + t * d[0]) + n[1] * (o[1] + t * d[1]) + n[2] * (o[2] + t * d[2])
             t = np.where(side >= n[3], t, _FAR)
         window = depth[y0:y1, x0:x1]
@@ -119,38 +119,36 @@ def _cone(
     o = origin.astype(np.float64)
     ra, rb = float(radius[0]), float(radius[1])
     q = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
-    od = np.float32(o[0]) * d[0] + np.float32(o[1]) * d[1] + np.float32(o[2]) * d[2]
+    od = (o[0]) * d[0] + (o[1]) * d[1] + (o[2]) * d[2]
     oo = float(o[0] * o[0] + o[1] * o[1] + o[2] * o[2])
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         if length < 1e-6:
-            inside = od * od - q * np.float32(oo - ra * ra)
+            inside = od * od - q * (oo - ra * ra)
             return np.where(inside > 0, (-od - np.sqrt(np.maximum(inside, 0))) / q, _FAR)
         # The body (a cone that touches both spheres): k2 t² + 2 k1 t + k0 = 0.
         rr = ra - rb
         h2 = length * length
         d2 = h2 - rr * rr
         m1 = length * float(o[2])
-        m2 = np.float32(length) * d[2]
-        k2 = np.float32(d2) * q - m2 * m2
-        k1 = np.float32(d2) * od + np.float32(rr * ra - m1) * m2
-        k0 = np.float32(d2 * oo - m1 * m1 + 2 * m1 * rr * ra - h2 * ra * ra)
+        m2 = (length) * d[2]
+        k2 = (d2) * q - m2 * m2
+        k1 = (d2) * od + (rr * ra - m1) * m2
+        k0 = d2 * oo - m1 * m1 + 2 * m1 * rr * ra - h2 * ra * ra
         inside = k1 * k1 - k0 * k2
         root = np.sqrt(np.maximum(inside, 0))
         t = (-root - k1) / k2
-        y = np.float32(m1 - ra * rr) + t * m2
-        body = (inside > 0) & (y > 0) & (y < np.float32(d2)) & (t > 0)
+        y = (m1 - ra * rr) + t * m2
+        body = (inside > 0) & (y > 0) & (y < (d2)) & (t > 0)
         t = np.where(body, t, _FAR)
         if not capped:
             # An open tube: where the near wall is missed the far one is seen from inside.
             far = (root - k1) / k2
-            y = np.float32(m1 - ra * rr) + far * m2
-            return np.where(
-                (inside > 0) & (y > 0) & (y < np.float32(d2)) & (far > 0) & ~body, far, t
-            )
+            y = (m1 - ra * rr) + far * m2
+            return np.where((inside > 0) & (y > 0) & (y < (d2)) & (far > 0) & ~body, far, t)
         for at, r in ((0.0, ra), (length, rb)):
             z = float(o[2]) - at
-            c = np.float32(oo - 2 * at * float(o[2]) + at * at - r * r)
-            od_ = od - np.float32(at) * d[2]
+            c = oo - 2 * at * float(o[2]) + at * at - r * r
+            od_ = od - (at) * d[2]
             inside = od_ * od_ - q * c
             s = (-od_ - np.sqrt(np.maximum(inside, 0))) / q
             del z
@@ -163,8 +161,8 @@ def _box(d: list[np.ndarray], origin: np.ndarray) -> np.ndarray:
     near, far = None, None
     with np.errstate(invalid="ignore", divide="ignore"):
         for k in range(3):
-            inverse = np.float32(1) / d[k]
-            middle, reach = -np.float32(origin[k]) * inverse, np.abs(inverse)
+            inverse = (1) / d[k]
+            middle, reach = -(origin[k]) * inverse, np.abs(inverse)
             near = middle - reach if near is None else np.maximum(near, middle - reach)
             far = middle + reach if far is None else np.minimum(far, middle + reach)
         return np.where((near < far) & (near > 0), near, _FAR)
@@ -180,10 +178,10 @@ def shade(
     row, column = np.nonzero(seen)
     u, v = grid.columns()[column], grid.rows()[row]
     lens = view.rotation().T / np.array([view.focal, view.focal, 1.0])
-    rays = np.einsum("nij,jk->nik", shapes.to_local, lens).astype(np.float32)[number]
+    rays = np.einsum("nij,jk->nik", shapes.to_local, lens)[number]
     origin = np.einsum("nij,nj->ni", shapes.to_local, np.asarray(view.position) - shapes.centre)
     direction = rays[:, :, 0] * u[:, None] + rays[:, :, 1] * v[:, None] + rays[:, :, 2]
-    p = origin.astype(np.float32)[number] + t[:, None] * direction
+    p = (origin[number] + t[:, None] * direction).astype(np.float32)
     # The normal points away from the nearest point of the axis.
     h, ra, rb = shapes.length, shapes.radius[:, 0], shapes.radius[:, 1]
     slope = (ra - rb) / np.maximum(h, 1e-6)
@@ -241,7 +239,7 @@ def background(
     lit = np.full(x.shape, max(light.sun[2], 0.0), np.float32)
     sky = np.ones(x.shape, np.float32)
     for shapes in bodies:
-        shadows(shapes, light, x, y, lit, sky)
+        shadows(shapes, view, grid, light, x, y, lit, sky)
     image *= irradiance(lit.ravel(), sky.ravel(), light).reshape(image.shape)
     if wall is not None:
         # The wall faces the camera's azimuth; coordinates along it and up it.
@@ -266,7 +264,14 @@ def background(
 
 
 def shadows(
-    shapes: Shapes, light: Light, x: np.ndarray, y: np.ndarray, lit: np.ndarray, sky: np.ndarray
+    shapes: Shapes,
+    view: View,
+    grid: Grid,
+    light: Light,
+    x: np.ndarray,
+    y: np.ndarray,
+    lit: np.ndarray,
+    sky: np.ndarray,
 ) -> None:
     """Darkens `lit` in the sun's shadow and `sky` near the feet, in place.
 
@@ -280,46 +285,55 @@ def shadows(
     for i in feet:
         cx, cy, _ = shapes.centre[i]
         near = (x - np.float32(cx)) ** 2 + (y - np.float32(cy)) ** 2
-        sky *= np.float32(1.0) - np.float32(0.55) / (np.float32(1.0) + near * np.float32(120.0))
+        near *= np.float32(120.0)
+        sky *= np.float32(1.0) - np.float32(0.55) / (np.float32(1.0) + near)
     if light.strength < 0.05:
         return
     sun = np.asarray(light.sun, np.float64)
-    for i in np.nonzero(shapes.casts)[0]:
-        m, scale = shapes.to_local[i], shapes.scale[i]
-        d = m @ sun
-        size = math.sqrt(float(d @ d))
-        d = d / size
-        other = np.array([0.0, 0.0, 1.0]) if abs(d[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
-        e1 = np.cross(d, other)
-        e1 /= math.sqrt(float(e1 @ e1))
-        e2 = np.cross(d, e1)
-        rows = np.stack([e1, e2]) @ m
-        start = -rows @ shapes.centre[i]
-        length, (ra, rb) = shapes.length[i], shapes.radius[i]
-        if shapes.box[i]:
-            ra = rb = 1.15
-        # Rectangle on the ground that holds the shadow.
-        reach = max(ra, rb) * float(scale.max()) * (1 + 1 / max(sun[2], 0.2))
-        tip = shapes.centre[i] + (m.T * scale**2) @ np.array([0, 0, length])
-        ground = [point[:2] - sun[:2] * point[2] / sun[2] for point in (shapes.centre[i], tip)]
-        low, high = np.minimum(*ground) - reach, np.maximum(*ground) + reach
-        inside = (x > low[0]) & (x < high[0]) & (y > low[1]) & (y < high[1])
-        if not inside.any():
+    chosen = np.nonzero(shapes.casts)[0]
+    m, centre, scale = shapes.to_local[chosen], shapes.centre[chosen], shapes.scale[chosen]
+    length = shapes.length[chosen]
+    radius = np.where(shapes.box[chosen, None], 1.15, shapes.radius[chosen])
+    # Two axes across the sun's direction, in local coordinates.
+    d = np.einsum("nij,j->ni", m, sun)
+    d /= np.sqrt((d * d).sum(1, keepdims=True))
+    e1 = np.cross(d, np.where(np.abs(d[:, 2:]) < 0.9, [[0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]]))
+    e1 /= np.sqrt((e1 * e1).sum(1, keepdims=True))
+    e = np.stack([e1, np.cross(d, e1)], 1)
+    rows = np.einsum("nij,njk->nik", e, m)
+    start = -np.einsum("nij,nj->ni", rows, centre)
+    end = (e[:, :, 2] * length[:, None]).astype(np.float32)
+    # The rectangle of pixels that holds the shadow.
+    reach = (radius.max(1) * scale.max(1) * (1 + 1 / sun[2]))[:, None]
+    tip = centre + m[:, 2] * (scale[:, 2] ** 2 * length)[:, None]
+    ends = [point[:, :2] - sun[:2] * (point[:, 2:] / sun[2]) for point in (centre, tip)]
+    sides = np.minimum(*ends) - reach, np.maximum(*ends) + reach
+    corners = np.zeros((len(chosen), 4, 3))
+    for k in range(4):
+        corners[:, k, 0], corners[:, k, 1] = sides[k & 1][:, 0], sides[k >> 1][:, 1]
+    pixels = (view.project(corners) - [grid.left, grid.top]) / grid.step
+    first = np.clip(np.floor(pixels.min(1)), 0, [grid.width, grid.height]).astype(int)
+    last = np.clip(np.ceil(pixels.max(1)), 0, [grid.width, grid.height]).astype(int)
+    rows, start, radius = (v.astype(np.float32) for v in (rows, start, radius))
+    for i in range(len(chosen)):
+        (x0, y0), (x1, y1) = first[i], last[i]
+        if x0 >= x1 or y0 >= y1:
             continue
-        gx, gy = x[inside], y[inside]
-        (a, b), (ax, bx), (ay, by) = (
-            start.astype(np.float32),
-            rows[:, 0].astype(np.float32),
-            rows[:, 1].astype(np.float32),
-        )
-        p, q = a + ax * gx + ay * gy, b + bx * gx + by * gy
-        ex, ey = np.float32(e1[2] * length), np.float32(e2[2] * length)
-        along = np.clip((p * ex + q * ey) / np.float32(max(ex * ex + ey * ey, 1e-9)), 0, 1)
-        away = np.sqrt((p - along * ex) ** 2 + (q - along * ey) ** 2)
-        radius = np.float32(ra) + np.float32(rb - ra) * along
+        window = slice(y0, y1), slice(x0, x1)
+        gx, gy = x[window], y[window]
+        p = start[i, 0] + rows[i, 0, 0] * gx + rows[i, 0, 1] * gy
+        q = start[i, 1] + rows[i, 1, 0] * gx + rows[i, 1, 1] * gy
+        (ra, rb), (ex, ey) = radius[i], end[i]
+        size = ex * ex + ey * ey
+        if size > 1e-9:
+            along = np.clip((p * ex + q * ey) * (1 / size), 0, 1)
+            p -= along * ex
+            q -= along * ey
+            ra = ra + (rb - ra) * along
         # A soft edge, a seventh of the radius wide.
-        dark = np.clip((radius - away) * np.float32(7.0 / max(ra, rb)) + np.float32(0.5), 0, 1)
-        lit[inside] *= np.float32(1.0) - dark
+        away = np.sqrt(p * p + q * q)
+        dark = np.clip((ra - away) * (np.float32(7.0) / radius[i].max()) + np.float32(0.5), 0, 1)
+        lit[window] *= np.float32(1.0) - dark
 
 
 def compose(shapes: Shapes, number: Int[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:

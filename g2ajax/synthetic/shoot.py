@@ -15,7 +15,7 @@ from g2ajax.synthetic.skeleton import GROUND, OTHER, Moment, Shapes, post
 
 # The scene's own draws; people.py has the other purposes.
 SCENE, BOX, NOISE = 10, 11, 12
-_ROWS = 240
+_ROWS = 220
 """Rays over the height of a person; larger crops are enlarged, smaller ones averaged."""
 
 Box = tuple[int, int, int, int]
@@ -71,9 +71,9 @@ def sensor_of(rng: np.random.Generator, aerial: bool, light: Light) -> Sensor:
     level = 1.25 * light.strength * light.sun[2] + 1 - 0.55 * light.strength
     warm, green = rng.uniform(-1.0, 1.0), rng.uniform(-1.0, 1.0)
     return Sensor(
-        gain=1.12 * 1.3 ** rng.uniform(0.0, 1.0) / level,
-        balance=(1 + 0.07 * warm, 1 + 0.02 * green, 1 - 0.08 * warm),
-        contrast=rng.uniform(-0.1, 0.5),
+        gain=1.15 * 1.24 ** rng.uniform(0.0, 1.0) / level,
+        balance=(1 + 0.055 * warm, 1 + 0.02 * green, 1 - 0.065 * warm),
+        contrast=rng.uniform(0.0, 0.4),
         haze=rng.uniform(0.0, 0.09) if aerial else rng.uniform(0.0, 0.05),
         saturation=rng.uniform(0.85, 1.15),
         blur=rng.uniform(0.2, 1.0),
