@@ -1,0 +1,67 @@
+"""Draws many shots in several processes; the result does not depend on how many."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+
+from g2ajax.synthetic import sensor
+from g2ajax.synthetic.world import Shot, World, render
+
+_FEW = 400
+"""Below so many shots, starting processes costs more than it saves."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Photograph:
+    """An encoded shot and what its camera knew."""
+
+    shot: Shot
+    jpeg: bytes
+    altitude_m: float
+    """Height of the camera."""
+    distance_m: float
+    """Along the ground."""
+    angle_deg: float
+    """Pitch below the horizon."""
+
+
+def photograph(world: World, shot: Shot) -> Photograph:
+    """Draws and encodes one shot."""
+    crop = render(world, shot)
+    data = sensor.jpeg(crop.image, crop.quality)
+    view = crop.view
+    return Photograph(shot, data, view.position[2], view.distance, view.pitch)
+
+
+@functools.lru_cache(maxsize=1)
+def _world(size: str, seed: int) -> World:
+    return World(size, seed)
+
+
+def _work(size: str, seed: int, image_id: str) -> tuple[bytes, float, float, float]:
+    world = _world(size, seed)
+    done = photograph(world, world.shot(image_id))
+    return done.jpeg, done.altitude_m, done.distance_m, done.angle_deg
+
+
+def photographs(
+    world: World, shots: Sequence[Shot], workers: int | None = None
+) -> Iterator[Photograph]:
+    """Draws and encodes shots, in their order. `workers`: processes, by default one a core.
+
+    With more than one worker and many shots, a script must guard its start with
+    `if __name__ == "__main__"`, as for every use of multiprocessing.
+    """
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    if workers <= 1 or len(shots) < _FEW:
+        yield from (photograph(world, shot) for shot in shots)
+        return
+    names = [shot.image_id for shot in shots]
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor:
+        work = functools.partial(_work, world.size, world.seed)
+        for shot, done in zip(shots, executor.map(work, names, chunksize=16), strict=True):
+            yield Photograph(shot, *done)

@@ -1,0 +1,36 @@
+"""A contact sheet: the same people from the ground and from four altitudes."""
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from g2ajax.synthetic import shoot
+from g2ajax.synthetic.cameras import ALTITUDES
+from g2ajax.synthetic.world import World
+
+_CELL = (150, 212)
+_GAP = 6
+_SIDE = 44
+
+
+def contact_sheet(world: World, people: int = 8) -> Image.Image:
+    """One column a person, one row a camera; each crop in its own aspect, at most cell-high."""
+    chosen = world.people[: 3 * people : 3] if len(world.people) >= 3 * people else world.people
+    chosen = chosen[:people]
+    rows = (None, *ALTITUDES)
+    wide, high = _CELL[0] + _GAP, _CELL[1] + _GAP
+    sheet = Image.new("RGB", (_SIDE + len(chosen) * wide, len(rows) * high + _GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    for j, altitude in enumerate(rows):
+        name = "CCTV" if altitude is None else f"{altitude} m"
+        pen.text((4, _GAP + j * high + _CELL[1] // 2), name, fill="black")
+        for i, person in enumerate(chosen):
+            number = 1000 + j
+            key = (world.seed, person.number, 0, number)
+            crop = shoot.draw(person, key, altitude, world.crowd[(i + 5 * j) % len(world.crowd)])
+            picture = Image.fromarray(np.ascontiguousarray(crop.image))
+            share = min(_CELL[0] / picture.width, _CELL[1] / picture.height)
+            size = max(1, round(picture.width * share)), max(1, round(picture.height * share))
+            picture = picture.resize(size, Image.Resampling.BICUBIC)
+            left = _SIDE + i * wide + (_CELL[0] - size[0]) // 2
+            sheet.paste(picture, (left, _GAP + j * high + (_CELL[1] - size[1]) // 2))
+    return sheet.quantize(256, dither=Image.Dither.NONE)
