@@ -237,7 +237,7 @@ def torso(
     end = hip - (0.03 + person.hem * 0.25) * size
     # Wide enough to fall over the hips.
     hips = 0.050 * size * (0.45 + 0.55 * girth)
-    loose = max(waist, 2.38 * hips) * (1.03 if person.hem < 0.3 else 1.1 + 0.2 * person.hem)
+    loose = max(waist, 2.38 * hips) * (1.03 if person.hem < 0.3 else 1.03 + 0.13 * person.hem)
     tone = (
         cloth
         if pattern not in (s.LOGO, s.TWO_TONE)
@@ -317,7 +317,7 @@ def head(
     high = person.stature - 0.066 * size
     centre = (0.0, lean + 0.016 * size, high)
 
-    def at(x: float, y: float, z: float) -> Vector:
+    def at(x: float | int, y: float | int, z: float | int) -> Vector:
         return tuple(
             centre[i] + size * (right[i] * x + front[i] * y + UPZ[i] * z) for i in range(3)
         )
@@ -475,8 +475,8 @@ def arms(
             angle, bent, out = (
                 (-0.45, 0.1, 0.16) if person.bag == "rolling" else (angle * 0.4, 0.12, 0.16)
             )
-        x = side * 0.122 * size * person.shoulders * (0.72 + 0.28 * girth)
-        top = (x, lean, neck - 0.048 * size)
+        x = side * 0.117 * size * person.shoulders * (0.72 + 0.28 * girth)
+        top = (x, lean, neck - 0.066 * size)
         elbow = (
             x + side * out * 0.165 * size,
             top[1] + 0.165 * size * math.sin(angle),

@@ -7,7 +7,7 @@ import numpy as np
 
 from g2ajax.synthetic import attributes
 
-Colour = tuple[float, float, float]
+Colour = tuple[float | int, float | int, float | int]
 """Red, green, blue in 0..1, as a camera with neutral white balance would record them."""
 
 PALETTE: Mapping[str, Colour] = {
@@ -163,7 +163,7 @@ def _colour(rng: np.random.Generator, name: str, amount: float = 1.0) -> Colour:
     return tuple(float(x) for x in np.clip(tinted * rng.uniform(0.8, 1.22), 0.03, 0.95))
 
 
-def _choose(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
+def _choose(rng: np.random.Generator, weights: Mapping[str, int]) -> str:
     shares = np.cumsum(list(weights.values()))
     return list(weights)[int(np.searchsorted(shares, rng.uniform() * shares[-1], side="right"))]
 

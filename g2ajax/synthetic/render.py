@@ -9,13 +9,13 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from g2ajax.synthetic import places
 from g2ajax.synthetic.cameras import View
 from g2ajax.synthetic.cloth import surface
 from g2ajax.synthetic.places import Place
-from g2ajax.synthetic.skeleton import GROUND, OTHER, Shapes
+from g2ajax.synthetic.skeleton import GROUND, Shapes
 
 _FAR = 1e9
 
@@ -36,11 +36,11 @@ class Light:
 class Grid:
     """The rays of a rectangle of pixels. Pixels of the native image, optical axis at (0, 0)."""
 
-    left: float
-    top: float
+    left: float | int
+    top: float | int
     width: int
     height: int
-    step: float
+    step: float | int
     """Native pixels from one ray to the next."""
 
     def columns(self) -> Float[np.ndarray, "w"]:
@@ -100,7 +100,7 @@ def cast(shapes: Shapes, view: View, grid: Grid) -> Hits:
         if shapes.box[i]:
             t = _box(d, origins[i])
         else:
-            t = _cone(d, origins[i], shapes.length[i], shapes.radius[i], shapes.capped[i])
+            t = _cone(d, origins[i], shapes.length[i], shapes.radius[i], bool(shapes.capped[i]))
         if shapes.clip[i, 3] > -5:
             n, o = shapes.clip[i], origins[i]
             side = n[0] * (o[0] + t * d[0]) + n[1] * (o[1] + t * d[1]) + n[2] * (o[2] + t * d[2])
@@ -336,11 +336,6 @@ def shadows(
         lit[window] *= np.float32(1.0) - dark
 
 
-def compose(shapes: Shapes, number: Int[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
+def compose(shapes: Shapes, number: Int[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """Part map of a body: `GROUND` where it is not."""
     return np.where(number >= 0, shapes.part[np.maximum(number, 0)], GROUND).astype(np.uint8)
-
-
-def mark_other(parts: Int[np.ndarray, "h w"], front: Bool[np.ndarray, "h w"]) -> None:
-    """Writes `OTHER` where something stands in front, in place."""
-    parts[front] = OTHER

@@ -33,4 +33,4 @@ def contact_sheet(world: World, people: int = 8) -> Image.Image:
             picture = picture.resize(size, Image.Resampling.BICUBIC)
             left = _SIDE + i * wide + (_CELL[0] - size[0]) // 2
             sheet.paste(picture, (left, _GAP + j * high + (_CELL[1] - size[1]) // 2))
-    return sheet.quantize(256, dither=Image.Dither.NONE)
+    return sheet.quantize(256, dither=Image.Dither.FLOYDSTEINBERG)

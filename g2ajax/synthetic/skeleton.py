@@ -33,7 +33,7 @@ PLAIN, HORIZONTAL, VERTICAL, CHECK, LOGO, TWO_TONE, OPEN, SUIT, JEANS, SIDE, BUT
 )
 """Surface patterns."""
 
-Vector = tuple[float, float, float]
+Vector = tuple[float | int, float | int, float | int]
 UP: Vector = (0.0, 0.0, 1.0)
 
 
