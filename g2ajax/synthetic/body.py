@@ -3,8 +3,10 @@
 import math
 
 from g2ajax.synthetic import skeleton as s
+from g2ajax.synthetic.bags import carried
+from g2ajax.synthetic.heads import head
 from g2ajax.synthetic.people import Person
-from g2ajax.synthetic.skeleton import Moment, Sculptor, Shapes, Vector
+from g2ajax.synthetic.skeleton import Moment, Sculptor, Shapes, Vector, mix
 
 _PATTERNS = {
     "plain": s.PLAIN,
@@ -15,10 +17,6 @@ _PATTERNS = {
     "two-tone": s.TWO_TONE,
 }
 _WHITE = (0.90, 0.90, 0.88)
-
-
-def _mix(a: Vector, b: Vector, share: float) -> Vector:
-    return tuple(p + (q - p) * share for p, q in zip(a, b, strict=True))
 
 
 def body(person: Person, moment: Moment, place: tuple[float, float] = (0.0, 0.0)) -> Shapes:
@@ -93,7 +91,7 @@ def legs(
                 knee, ankle, thick * 0.84 * slack, thick * 0.60 * slack, s.LOWER, cloth, casts=True
             )
         else:
-            end = _mix(top, knee, covered / 0.5)
+            end = mix(top, knee, covered / 0.5)
             if trousers:
                 build.cone(top, end, thick * 1.3, thick * 1.22, s.LOWER, cloth, casts=True)
             build.cone(top, knee, thick * 1.08, thick * 0.70, s.SKIN, skin)
@@ -181,7 +179,7 @@ def torso(
     elif upper == "cardiga" or (upper == "coat" and person.pattern == "plain"):
         pattern, second = s.OPEN, person.inner_colour
     elif upper == "shirt" and person.pattern == "plain":
-        pattern, second = s.BUTTONS, _mix(person.upper_colour, _WHITE, 0.6)
+        pattern, second = s.BUTTONS, mix(person.upper_colour, _WHITE, 0.6)
     side, height, width = person.logo
     logo = (side * 0.1 * size, height * (neck - hip), width * 0.16 * size)
     cloth = build.material(
@@ -270,7 +268,7 @@ def torso(
             0.047 * size,
             0.037 * size,
             s.UPPER,
-            build.material(_mix(collar, _WHITE, 0.12)),
+            build.material(mix(collar, _WHITE, 0.12)),
         )
     build.cone(
         (0, lean, neck - 0.02 * size),
@@ -299,141 +297,6 @@ def cloth_sideways(build: Sculptor, person: Person) -> int:
             person.pattern_size * person.stature / 1.7,
         )
     return build.material(person.upper_colour)
-
-
-def head(
-    build: Sculptor,
-    person: Person,
-    moment: Moment,
-    neck: float,
-    lean: float,
-    child: float,
-    skin: int,
-) -> None:
-    """Head, hair, glasses and what is worn above them."""
-    size = person.stature * (1.0 + 0.22 * child)
-    c, t = math.cos(moment.turn), math.sin(moment.turn)
-    right, front = (c, t, 0.0), (-t, c, 0.0)
-    high = person.stature - 0.066 * size
-    centre = (0.0, lean + 0.016 * size, high)
-
-    def at(x: float | int, y: float | int, z: float | int) -> Vector:
-        return tuple(
-            centre[i] + size * (right[i] * x + front[i] * y + UPZ[i] * z) for i in range(3)
-        )
-
-    def radii(x: float, y: float, z: float) -> Vector:
-        return (x * size, y * size, z * size)
-
-    hair = build.material(person.hair)
-    dark = build.material((0.05, 0.05, 0.06) if person.glasses == "sun" else (0.16, 0.13, 0.12))
-    build.ball(centre, radii(0.043, 0.052, 0.064), s.HEAD, skin, side=right, casts=True)
-    build.ball(at(0, 0.046, -0.012), radii(0.010, 0.014, 0.012), s.HEAD, skin, side=right)
-    if person.glasses != "off":
-        thin = 0.011 if person.glasses == "sun" else 0.006
-        build.box(at(0, 0.042, 0.008), radii(0.031, 0.012, thin), s.HEAD, dark, side=right)
-    style = person.hairstyle
-    if style in ("short", "medium", "long", "horsetail"):
-        # The cap of hair is cut away below and in front: n·p >= d in its own coordinates.
-        clip = {"short": (0.0, -0.62, 0.78, -0.12), "medium": (0.0, -0.80, 0.60, -0.22)}.get(
-            style, (0.0, -0.80, 0.60, -0.26)
-        )
-        puff = 1.06 if person.headgear in ("cap", "beanie") else 1.14
-        build.ball(
-            at(0, -0.004, 0.006),
-            radii(0.044 * puff, 0.053 * puff, 0.063 * puff),
-            s.HAIR,
-            hair,
-            side=right,
-            clip=clip,
-        )
-    if style == "medium":
-        build.ball(
-            at(0, -0.020, -0.024),
-            radii(0.052, 0.044, 0.052),
-            s.HAIR,
-            hair,
-            side=right,
-            clip=(0, -1, 0, -0.25),
-        )
-    elif style == "long":
-        build.cone(
-            at(0, -0.026, 0.0),
-            at(0, -0.052, -0.155),
-            0.048 * size,
-            0.050 * size,
-            s.HAIR,
-            hair,
-            side=right,
-            flat=(1.0, 0.62, 1.0),
-            casts=True,
-        )
-    elif style == "horsetail":
-        build.ball(at(0, -0.062, 0.022), radii(0.018, 0.018, 0.018), s.HAIR, hair, side=right)
-        build.cone(
-            at(0, -0.072, 0.012),
-            at(0, -0.092, -0.10),
-            0.018 * size,
-            0.009 * size,
-            s.HAIR,
-            hair,
-            side=right,
-        )
-    worn = build.material(person.headgear_colour)
-    if person.headgear == "cap":
-        build.ball(
-            at(0, -0.002, 0.010),
-            radii(0.051, 0.060, 0.066),
-            s.HEADGEAR,
-            worn,
-            side=right,
-            clip=(0, 0, 1, 0.16),
-        )
-        build.ball(at(0, 0.062, 0.022), radii(0.040, 0.042, 0.008), s.HEADGEAR, worn, side=right)
-    elif person.headgear == "sunhat":
-        build.ball(
-            at(0, 0, 0.014),
-            radii(0.052, 0.060, 0.064),
-            s.HEADGEAR,
-            worn,
-            side=right,
-            clip=(0, 0, 1, 0.1),
-        )
-        build.ball(
-            at(0, 0, 0.020), radii(0.104, 0.110, 0.011), s.HEADGEAR, worn, side=right, casts=True
-        )
-    elif person.headgear == "beanie":
-        build.ball(
-            at(0, -0.006, 0.014),
-            radii(0.051, 0.060, 0.068),
-            s.HEADGEAR,
-            worn,
-            side=right,
-            clip=(0, -0.3, 0.95, -0.05),
-        )
-        build.ball(at(0, -0.010, 0.082), radii(0.016, 0.016, 0.016), s.HEADGEAR, worn)
-    elif person.headgear == "scarf":
-        build.ball(
-            at(0, -0.008, 0.002),
-            radii(0.053, 0.058, 0.072),
-            s.HEADGEAR,
-            worn,
-            side=right,
-            clip=(0, -1, 0.25, -0.52),
-        )
-        build.cone(
-            at(0, -0.012, -0.040),
-            at(0, -0.024, -0.108),
-            0.048 * size,
-            0.068 * size,
-            s.HEADGEAR,
-            worn,
-            side=right,
-            flat=(1.0, 0.8, 1.0),
-        )
-
-
-UPZ = (0.0, 0.0, 1.0)
 
 
 def arms(
@@ -494,7 +357,7 @@ def arms(
             )
             build.cone(
                 elbow,
-                _mix(elbow, hand, 0.95),
+                mix(elbow, hand, 0.95),
                 thick * 0.95 * loose,
                 thick * 0.82 * loose,
                 s.UPPER,
@@ -504,7 +367,7 @@ def arms(
         else:
             build.cone(
                 top,
-                _mix(top, elbow, min(1.0, person.sleeve * 2)),
+                mix(top, elbow, min(1.0, person.sleeve * 2)),
                 thick * 1.18 * loose,
                 thick * 1.14 * loose,
                 s.UPPER,
@@ -513,7 +376,7 @@ def arms(
             )
             build.cone(top, elbow, thick * 1.1, thick * 0.84, s.SKIN, skin)
             build.cone(elbow, hand, thick * 0.84, thick * 0.62, s.SKIN, skin, casts=True)
-        palm = _mix(elbow, hand, 1.14)
+        palm = mix(elbow, hand, 1.14)
         build.ball(
             palm,
             (0.015 * size, 0.022 * size, 0.032 * size),
@@ -523,102 +386,3 @@ def arms(
         )
         hands.append(palm)
     return hands
-
-
-def carried(
-    build: Sculptor,
-    person: Person,
-    hip: float,
-    chest: float,
-    neck: float,
-    lean: float,
-    girth: float,
-    hands: list[Vector],
-) -> None:
-    """The bag and what holds it."""
-    if person.bag == "nothing":
-        return
-    size, large, side = (
-        person.stature,
-        person.bag_size * (0.6 + 0.24 * person.stature),
-        person.bag_side,
-    )
-    cloth = build.material(
-        person.bag_colour, _mix(person.bag_colour, (0.05, 0.05, 0.05), 0.45), s.POCKET, 0.1
-    )
-    strap = build.material(_mix(person.bag_colour, (0.05, 0.05, 0.05), 0.35))
-    deep = 0.075 * size * (0.4 + 0.6 * girth)
-    hand = hands[0] if side < 0 else hands[1]
-    if person.bag == "backpack":
-        back = lean * 0.8 - deep - 0.075 * large
-        middle = (chest + neck) / 2 - 0.065 * size
-        build.ball(
-            (0, back, middle),
-            (0.165 * large, 0.105 * large, 0.235 * large),
-            s.BAG,
-            cloth,
-            casts=True,
-        )
-        build.box(
-            (0, back - 0.01 * large, middle - 0.02),
-            (0.135 * large, 0.088 * large, 0.185 * large),
-            s.BAG,
-            cloth,
-        )
-        for x in (-0.062 * size, 0.062 * size):
-            build.cone(
-                (x, lean - 0.02 * size, neck - 0.008 * size),
-                (x, lean + 0.064 * size * girth**0.5, chest - 0.01 * size),
-                0.017,
-                0.015,
-                s.BAG,
-                strap,
-            )
-            build.cone(
-                (x, lean - 0.02 * size, neck - 0.008 * size),
-                (x, back, middle + 0.1 * large),
-                0.017,
-                0.017,
-                s.BAG,
-                strap,
-            )
-    elif person.bag == "handbag":
-        x, y, z = hand
-        build.box(
-            (x, y, z - 0.24 * large),
-            (0.055 * large, 0.16 * large, 0.12 * large),
-            s.BAG,
-            cloth,
-            casts=True,
-        )
-        for dy in (-0.09 * large, 0.09 * large):
-            build.cone((x, y, z), (x, y + dy, z - 0.13 * large), 0.011, 0.011, s.BAG, strap)
-    elif person.bag == "normal":
-        wide = 0.095 * size * (0.4 + 0.6 * girth)
-        build.box(
-            (side * (wide + 0.055), -0.02, hip + 0.0 * size),
-            (0.06 * large, 0.165 * large, 0.125 * large),
-            s.BAG,
-            cloth,
-            casts=True,
-        )
-        over = (-side * 0.05 * size, lean, neck - 0.005 * size)
-        for y in (deep * 1.06, -deep * 0.98):
-            low = (side * wide * 0.92, y * 0.75, hip + 0.08 * size)
-            middle = (side * 0.01 * size, y + lean * 0.7, chest + 0.01 * size)
-            build.cone(over, middle, 0.016, 0.016, s.BAG, strap)
-            build.cone(middle, low, 0.016, 0.016, s.BAG, strap)
-    elif person.bag == "rolling":
-        x, y, z = hand
-        build.box(
-            (x, y - 0.30, 0.33 * large + 0.05),
-            (0.21 * large, 0.12 * large, 0.29 * large),
-            s.BAG,
-            cloth,
-            axis=(0, 0.35, 1),
-            casts=True,
-        )
-        for dx in (-0.06, 0.06):
-            build.cone(
-                (x + dx, y - 0.20, 0.6 * large), (x + dx * 0.5, y, z), 0.012, 0.012, s.BAG, strap
-            )

@@ -31,7 +31,7 @@ def write_agreid(world: World, out: str | pathlib.Path, *, workers: int | None =
     shots = [*world.shots("train"), *world.shots("query"), *world.shots("gallery")]
     for name in {agreid_folder(shot) for shot in shots}:
         (out / name).mkdir(parents=True, exist_ok=True)
-    for done in photographs(world, shots, workers):
+    for done in photographs(world, shots, workers, progress="SkyGround"):
         (out / agreid_folder(done.shot) / done.shot.image_id).write_bytes(done.jpeg)
     tables = {
         "train": _table(world.shots("train")),

@@ -5,6 +5,8 @@ import dataclasses
 import functools
 import multiprocessing
 import os
+import sys
+import time
 from collections.abc import Iterator, Sequence
 
 from g2ajax.synthetic import sensor
@@ -48,20 +50,31 @@ def _work(size: str, seed: int, image_id: str) -> tuple[bytes, float, float, flo
 
 
 def photographs(
-    world: World, shots: Sequence[Shot], workers: int | None = None
+    world: World, shots: Sequence[Shot], workers: int | None = None, progress: str = ""
 ) -> Iterator[Photograph]:
     """Draws and encodes shots, in their order. `workers`: processes, by default one a core.
 
-    With more than one worker and many shots, a script must guard its start with
-    `if __name__ == "__main__"`, as for every use of multiprocessing.
+    `progress`: a name under which progress is told on stderr, every five seconds. With more than
+    one worker and many shots, a script must guard its start with `if __name__ == "__main__"`, as
+    for every use of multiprocessing.
     """
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers <= 1 or len(shots) < _FEW:
         yield from (photograph(world, shot) for shot in shots)
         return
     names = [shot.image_id for shot in shots]
+    # Spawned, not forked: the parent may hold threads of JAX.
     context = multiprocessing.get_context("spawn")
+    start = last = time.monotonic()
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor:
-        work = functools.partial(_work, world.size, world.seed)
-        for shot, done in zip(shots, executor.map(work, names, chunksize=16), strict=True):
-            yield Photograph(shot, *done)
+        results = executor.map(
+            functools.partial(_work, world.size, world.seed), names, chunksize=16
+        )
+        for done, (shot, result) in enumerate(zip(shots, results, strict=True)):
+            if progress and time.monotonic() - last > 5:
+                last = time.monotonic()
+                rate = done / (last - start)
+                left = (len(shots) - done) / max(rate, 1e-9)
+                text = f"{progress}: {done} of {len(shots)}, {rate:.0f} a second, {left:.0f} s left"
+                print(text, file=sys.stderr, flush=True)
+            yield Photograph(shot, *result)

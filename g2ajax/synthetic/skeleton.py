@@ -37,6 +37,11 @@ Vector = tuple[float | int, float | int, float | int]
 UP: Vector = (0.0, 0.0, 1.0)
 
 
+def mix(a: Vector, b: Vector, share: float) -> Vector:
+    """The point (or colour) a `share` of the way from a to b."""
+    return tuple(p + (q - p) * share for p, q in zip(a, b, strict=True))
+
+
 @dataclasses.dataclass(frozen=True)
 class Shapes:
     """Shapes of one body, in the world. N shapes, K materials."""

@@ -104,5 +104,5 @@ def test_unknown_names_are_told():
         World("huge")
     with pytest.raises(ValueError, match="no split 'val'"):
         World().shots("val")
-    with pytest.raises(KeyError, match="has no image 'x.jpg'"):
+    with pytest.raises(KeyError, match=r"has no image 'x\.jpg'"):
         World().shot("x.jpg")
