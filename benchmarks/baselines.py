@@ -1,0 +1,84 @@
+"""What a score on a dataset is worth: the same split scored without learning.
+
+    python benchmarks/baselines.py --dataset=skyground/crops_small
+
+Prints mAP and rank-1 of (a) random features, (b) the laptop recipe's network untrained, (c) a colour
+histogram of the crop (RGB, 4 x 4 x 4 bins in three horizontal stripes, Hellinger distance).
+"""
+
+import argparse
+import concurrent.futures
+
+import jax
+import numpy as np
+from flax import nnx
+
+from g2ajax import methods
+from g2ajax.data.images import decode, resize
+from g2ajax.data.source import CropSplit, Dataset, open_dataset
+from g2ajax.evaluation.crops import evaluate_crops
+from g2ajax.evaluation.results import Result
+
+BINS, STRIPES = 4, 3
+
+
+def images(split: CropSplit, size: tuple[int, int]) -> np.ndarray:
+    """Every image of a split at `size`."""
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        return np.stack(
+            list(pool.map(lambda i: resize(decode(split.read(i)), size), range(len(split))))
+        )
+
+
+def histogram(image: np.ndarray) -> np.ndarray:
+    """The root of the joint RGB histogram of each stripe: Euclidean on it is Hellinger's distance."""
+    parts = []
+    for stripe in np.array_split(image, STRIPES, axis=0):
+        bins = (stripe.reshape(-1, 3).astype(int) * BINS) // 256
+        index = (bins[:, 0] * BINS + bins[:, 1]) * BINS + bins[:, 2]
+        parts.append(np.bincount(index, minlength=BINS**3) / len(index))
+    return np.sqrt(np.concatenate(parts) / STRIPES).astype(np.float32)
+
+
+def untrained(dataset: Dataset, pictures: dict[str, np.ndarray], seed: int) -> dict:
+    """Embeddings of the `:skyground` recipe's network with its first parameters."""
+    from configs import agreid_vit
+
+    config = agreid_vit.get_config("skyground").to_dict()
+    size = tuple(config["data"]["image_size"])
+    task = methods.Task(int(dataset.splits["train"].label.max()) + 1, size)
+    model = methods.build(config["method"], task, rngs=nnx.Rngs(params=seed))
+    view = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
+    graphdef, state = nnx.split(view)
+    embed = jax.jit(lambda s, x: nnx.merge(graphdef, s, copy=True).embed(x.astype("float32")))
+    return {
+        name: np.concatenate([np.asarray(embed(state, part)) for part in np.array_split(x, 16)])
+        for name, x in pictures.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--dataset", default="skyground/crops_small")
+    parser.add_argument("--data_dir", default=None)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    dataset = open_dataset(arguments.dataset, data_dir=arguments.data_dir)
+    pictures = {name: images(dataset.splits[name], (128, 64)) for name in ("query", "gallery")}
+    rng = np.random.default_rng(arguments.seed)
+    features = {
+        "random features": {n: rng.normal(size=(len(x), 64)) for n, x in pictures.items()},
+        "untrained network": untrained(dataset, pictures, arguments.seed),
+        "colour histogram": {n: np.stack([histogram(i) for i in x]) for n, x in pictures.items()},
+    }
+    for name, of_split in features.items():
+        metric = "squared_euclidean" if name == "colour histogram" else "cosine"
+        results: list[Result] = evaluate_crops(
+            of_split, dataset, metric=metric, feature_name=name, name=name, seed=arguments.seed
+        )
+        for result in results:
+            print(f"{name:18}  {result.line()}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
