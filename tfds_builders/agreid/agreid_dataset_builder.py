@@ -1,0 +1,138 @@
+"""AG-ReID: people seen from a drone at 15 to 45 m and from a CCTV camera (Nguyen et al., 2023)."""
+
+import json
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from tfds_builders.agreid.attributes import GROUP_SIZES, read_attributes
+from tfds_builders.base import (
+    ManualBuilder,
+    count_configs,
+    image_files,
+    images_and_identities,
+    labels_of,
+    protocol,
+)
+
+ATTRIBUTES = "qut_attribute_v4_88_attributes.mat"
+# A letter may follow the frame number: some names of the second release have one.
+NAME = re.compile(r"^P(\d{4})T(\d{4}[01])A([012])C([03])F(\d+)[A-Z]?\.jpg$")
+PROTOCOLS = [protocol("A2G", "aerial", "ground"), protocol("G2A", "ground", "aerial")]
+A2G, G2A = 0, 1
+
+# folder → split, the one camera of its images, protocols it takes part in
+FOLDERS = {
+    "bounding_box_train": ("train", None, []),
+    "query_all_c0": ("query", "0", [A2G]),
+    "query_all_c3": ("query", "3", [G2A]),
+    "bounding_box_test_all_c0": ("gallery", "0", [G2A]),
+    "bounding_box_test_all_c3": ("gallery", "3", [A2G]),
+}
+
+
+class Builder(ManualBuilder):
+    """Reads the five flat folders and the attribute file."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    BUILDER_CONFIGS = count_configs()
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"""\
+AG-ReID is linked from https://github.com/huynguyen792/AG-ReID (images and attributes are two
+files). Unpack both so that manual_dir/AG-ReID holds
+  bounding_box_train/  query_all_c0/  query_all_c3/
+  bounding_box_test_all_c0/  bounding_box_test_all_c3/
+  {ATTRIBUTES}"""
+    FOLDER = "AG-ReID"
+    REQUIRED = (*FOLDERS, ATTRIBUTES)
+    # The README's folder counts. The paper's own differ: its ground gallery has 3,255 images (there
+    # are two releases), its text counts 2,033 queries. So a difference is a warning.
+    EXPECTED = {
+        "train": (11554, 199),
+        "query": (2663, None),
+        "gallery": (10535, 189),
+        "query_all_c0": (1701, None),
+        "query_all_c3": (962, None),
+        "bounding_box_test_all_c0": (7204, None),
+        "bounding_box_test_all_c3": (3331, None),
+    }
+    COUNT_LEVEL = "warning"
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        # The class names are the file's; they are filled in while building.
+        return self.crop_info(
+            homepage="https://github.com/huynguyen792/AG-ReID",
+            protocols=PROTOCOLS,
+            attribute_groups={group: [] for group in GROUP_SIZES},
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        root = self.root(dl_manager)
+        groups, codes = read_attributes(root / ATTRIBUTES)
+        self.info.metadata["attribute_groups"] = json.dumps(groups)
+        folders = {name: read_folder(root / name, codes) for name in FOLDERS}
+        splits: dict[str, list[dict[str, Any]]] = {"train": [], "query": [], "gallery": []}
+        for name, (split, _, _) in FOLDERS.items():
+            splits[split] += folders[name]
+        labels = labels_of(record["identity"] for record in splits["train"])
+        for record in splits["train"]:
+            record["label"] = labels[record["identity"]]
+        self.check_counts(
+            {name: images_and_identities(rows) for name, rows in {**splits, **folders}.items()}
+        )
+        return self.split_records(splits)
+
+
+def read_folder(
+    folder: pathlib.Path, codes: Mapping[str, Mapping[int, np.ndarray]]
+) -> list[dict[str, Any]]:
+    """What `crop` takes for each image of one of the folders.
+
+    The identity is the number of the digits of P, T and A one after another: P alone numbers people
+    within one session only, and a person at another altitude or time is another identity on purpose.
+
+    Raises ValueError for a name of another form, a camera that is not the folder's, and an identity
+    without attributes.
+    """
+    split, only_camera, protocols = FOLDERS[folder.name]
+    part = "train" if split == "train" else "test"
+    records = []
+    for path in image_files(folder):
+        match = NAME.match(path.name)
+        if match is None:
+            raise ValueError(
+                f"agreid: {folder.name}/{path.name} is not of the form P0001T04041A0C0F31.jpg"
+            )
+        person, session, altitude, camera, frame = match.groups()
+        if only_camera not in (None, camera):
+            raise ValueError(
+                f"agreid: {folder.name}/{path.name} is of camera C{camera}, its folder of "
+                f"C{only_camera}"
+            )
+        identity = int(person + session + altitude)
+        if identity not in codes[part]:
+            raise ValueError(
+                f"agreid: {ATTRIBUTES} has no {part} row for identity {identity} "
+                f"({folder.name}/{path.name})"
+            )
+        records.append(
+            {
+                "image": path,
+                "image_id": f"{folder.name}/{path.name}",
+                "identity": identity,
+                "identity_raw": f"P{person}T{session}A{altitude}",
+                "camera": 0 if camera == "0" else 1,
+                "camera_raw": f"C{camera}",
+                "platform": "aerial" if camera == "0" else "ground",
+                "altitude_level": int(altitude),
+                "session": session,
+                "frame": int(frame),
+                "attributes": codes[part][identity],
+                "protocols": protocols,
+            }
+        )
+    return records
