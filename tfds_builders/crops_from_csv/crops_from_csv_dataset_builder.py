@@ -1,0 +1,139 @@
+"""Your own crops: a folder of images and a table `crops.csv` that says who is on them."""
+
+import json
+import pathlib
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from tfds_builders.base import PLATFORMS, ManualBuilder, count_configs, labels_of, protocol
+from tfds_builders.crops_from_csv.listing import (
+    SPLITS,
+    Row,
+    classes_of,
+    divide,
+    numbers_of,
+    read_rows,
+)
+
+TABLE = "crops.csv"
+
+
+class Builder(ManualBuilder):
+    """Reads the table; the configuration `partial` passes over images that are not there."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    BUILDER_CONFIGS = count_configs()
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"""\
+Put your images below manual_dir, and a table manual_dir/{TABLE} beside them, for example
+  path,identity,camera,platform
+  images/anna_1.jpg,anna,0,aerial
+  images/anna_2.jpg,anna,1,ground
+A column `split` (train, query, gallery) is optional; every other column is an attribute."""
+    FOLDER = "crops_from_csv"
+    REQUIRED = (TABLE,)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        # Protocols and attributes are the table's; they are filled in while building.
+        return self.crop_info(homepage="", protocols=[])
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        root = self.root(dl_manager)
+        rows, attributes = read_rows(root / TABLE)
+        rows = self.with_images(root, rows)
+        if rows[0].split:
+            splits = {split: [row for row in rows if row.split == split] for split in SPLITS}
+        else:
+            splits = divide(rows)
+        shared = {r.identity for r in splits["train"]} & {
+            r.identity for r in splits["query"] + splits["gallery"]
+        }
+        if shared:
+            warnings.warn(
+                f"{self.name}: {len(shared)} identities are in train and in query or gallery "
+                f"({', '.join(sorted(shared)[:5])}); results on them say little about new people"
+            )
+        protocols = protocols_of(splits["query"], splits["gallery"])
+        classes = classes_of(rows, attributes)
+        self.info.metadata["protocols"] = json.dumps(protocols)
+        self.info.metadata["attribute_groups"] = json.dumps(classes)
+        numbers = numbers_of({row.identity for row in rows})
+        labels = labels_of(numbers[row.identity] for row in splits["train"])
+        return self.split_records(
+            {
+                split: [
+                    _record(root, row, split, numbers, labels, protocols, classes) for row in rows
+                ]
+                for split, rows in splits.items()
+            }
+        )
+
+    def with_images(self, root: pathlib.Path, rows: Sequence[Row]) -> list[Row]:
+        """The rows whose image exists.
+
+        Raises FileNotFoundError if one does not, unless the configuration is `partial`.
+        """
+        missing = [row for row in rows if not (root / row.path).is_file()]
+        if missing and self.strict:
+            raise FileNotFoundError(
+                f"{TABLE}, line {missing[0].line}: {root / missing[0].path} does not exist "
+                f"({len(missing)} of {len(rows)} images are missing; the configuration `partial` "
+                "passes over them)"
+            )
+        if missing:
+            warnings.warn(f"{self.name}: {len(missing)} of {len(rows)} images are missing")
+        if len(missing) == len(rows):
+            raise FileNotFoundError(f"{TABLE}: none of its {len(rows)} images is below {root}")
+        return [row for row in rows if row not in missing] if missing else list(rows)
+
+
+def protocols_of(query: Sequence[Row], gallery: Sequence[Row]) -> list[dict[str, Any]]:
+    """Protocols a test set can be evaluated by: A2G and the like, then A2A and the like, then ALL.
+
+    A platform's search in itself needs at least two cameras, as the query's own is dropped.
+    """
+    asked = [p for p in PLATFORMS if any(row.platform == p for row in query)]
+    searched = [p for p in PLATFORMS if any(row.platform == p for row in gallery)]
+    pairs = [(a, b) for a in asked for b in searched if a != b]
+    if len({*asked, *searched}) > 1:
+        pairs += [
+            (p, p)
+            for p in asked
+            if p in searched
+            and len({row.camera for row in [*query, *gallery] if row.platform == p}) > 1
+        ]
+    named = [protocol(f"{a[0].upper()}2{b[0].upper()}", a, b) for a, b in pairs]
+    return [*named, protocol("ALL", "any", "any")]
+
+
+def _record(
+    root: pathlib.Path,
+    row: Row,
+    split: str,
+    numbers: Mapping[str, int],
+    labels: Mapping[int, int],
+    protocols: Sequence[Mapping[str, Any]],
+    classes: Mapping[str, Sequence[str]],
+) -> dict[str, Any]:
+    side = f"{split}_platform"
+    codes = [
+        names.index(value) if value else -1
+        for names, value in zip(classes.values(), row.attributes, strict=True)
+    ]
+    return {
+        "image": root / row.path,
+        "image_id": row.path,
+        "identity": numbers[row.identity],
+        "identity_raw": row.identity,
+        "label": labels[numbers[row.identity]] if split == "train" else -1,
+        "camera": row.camera,
+        "camera_raw": str(row.camera),
+        "platform": row.platform,
+        "attributes": codes,
+        "protocols": [
+            i for i, p in enumerate(protocols) if p.get(side, "") in ("any", row.platform)
+        ],
+    }

@@ -1,0 +1,141 @@
+"""Reads a table of crops: one row an image, errors with the line they are in."""
+
+import csv
+import dataclasses
+import hashlib
+import itertools
+import pathlib
+import re
+from collections.abc import Sequence
+
+from tfds_builders.base import IMAGE_SUFFIXES, PLATFORMS
+
+REQUIRED_COLUMNS = ("path", "identity", "camera", "platform")
+SPLITS = ("train", "query", "gallery")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One image of the table."""
+
+    line: int
+    path: str
+    """Relative to the table, with forward slashes."""
+    identity: str
+    camera: int
+    platform: str
+    split: str
+    """Empty where the table has no such column."""
+    attributes: tuple[str, ...]
+
+
+def read_rows(table: pathlib.Path) -> tuple[list[Row], tuple[str, ...]]:
+    """The rows of a table and the names of its attribute columns.
+
+    Raises ValueError, naming the line, for a missing or repeated column, an empty identity, a
+    camera that is not a number from 0, an unknown platform or split, a path outside the folder or
+    of no image format, and an image listed twice in a split.
+    """
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        header = [name.strip() for name in next(reader, [])]
+        lines = [(reader.line_num, cells) for cells in reader]
+    missing = [name for name in REQUIRED_COLUMNS if name not in header]
+    if missing:
+        raise ValueError(
+            f"{table.name}, line 1: no column {', '.join(missing)}; the first line names the columns "
+            f"and must have {', '.join(REQUIRED_COLUMNS)}; it is {','.join(header)!r}"
+        )
+    if "" in header or len(set(header)) != len(header):
+        raise ValueError(f"{table.name}, line 1: an empty or repeated column name in {header}")
+    attributes = tuple(name for name in header if name not in (*REQUIRED_COLUMNS, "split"))
+    rows, seen = [], {}
+    for line, cells in lines:
+        if not any(cell.strip() for cell in cells):
+            continue
+        try:
+            row = _row(header, cells, line, attributes)
+        except ValueError as error:
+            raise ValueError(f"{table.name}, line {line}: {error}") from None
+        earlier = seen.setdefault((row.split, row.path), line)
+        if earlier != line:
+            raise ValueError(f"{table.name}, line {line}: {row.path} is in line {earlier} already")
+        rows.append(row)
+    if not rows:
+        raise ValueError(f"{table.name} lists no images")
+    return rows, attributes
+
+
+def _row(header: Sequence[str], cells: Sequence[str], line: int, attributes: Sequence[str]) -> Row:
+    if len(cells) != len(header):
+        raise ValueError(f"{len(cells)} values, expected {len(header)}")
+    value = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+    path = value["path"].replace("\\", "/")
+    posix = pathlib.PurePosixPath(path)
+    if not path or posix.is_absolute() or ".." in posix.parts or re.match(r"[A-Za-z]:", path):
+        raise ValueError(f"path {path!r} is not a file below the folder of the table")
+    if posix.suffix.lower() not in IMAGE_SUFFIXES:
+        raise ValueError(f"path {path!r} does not end in {', '.join(IMAGE_SUFFIXES)}")
+    if not value["identity"]:
+        raise ValueError("the identity is empty")
+    if not re.fullmatch(r"[0-9]{1,9}", value["camera"]):
+        raise ValueError(f"camera {value['camera']!r} is not a whole number from 0")
+    platform = value["platform"].lower()
+    if platform not in PLATFORMS:
+        raise ValueError(f"platform {value['platform']!r} is none of {', '.join(PLATFORMS)}")
+    split = value.get("split", "")
+    if "split" in value and split not in SPLITS:
+        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    return Row(
+        line=line,
+        path=str(posix),
+        identity=value["identity"],
+        camera=int(value["camera"]),
+        platform=platform,
+        split=split,
+        attributes=tuple(value[name] for name in attributes),
+    )
+
+
+def numbers_of(identities: set[str]) -> dict[str, int]:
+    """Identity → its number: its own if all are plain numbers, else its place among all, sorted."""
+    if all(re.fullmatch(r"0|[1-9][0-9]{0,17}", identity) for identity in identities):
+        return {identity: int(identity) for identity in identities}
+    return {identity: number for number, identity in enumerate(sorted(identities))}
+
+
+def classes_of(rows: Sequence[Row], names: Sequence[str]) -> dict[str, list[str]]:
+    """Attribute → its classes: the values of its column, sorted, "unknown" last. Empty: no class."""
+    return {
+        name: sorted(
+            {row.attributes[i] for row in rows} - {""},
+            key=lambda value: (value == "unknown", value),
+        )
+        for i, name in enumerate(names)
+    }
+
+
+def divide(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Splits for a table that names none; the same rows give the same splits, in any order.
+
+    Identities are ordered by the SHA-256 of their text; the first half, rounded up, trains. Of each
+    other identity the first image by path of each camera is a query, and all others are the
+    gallery. A query that is the only image of its identity in its camera is in the gallery too,
+    where other cameras are to find it: it is no answer to itself, as images of a query's own
+    camera and identity are dropped from its ranking.
+    """
+    identities = sorted({row.identity for row in rows}, key=_hash)
+    training = set(identities[: (len(identities) + 1) // 2])
+    splits: dict[str, list[Row]] = {"train": [], "query": [], "gallery": []}
+    splits["train"] = [row for row in rows if row.identity in training]
+    test = [row for row in rows if row.identity not in training]
+    test.sort(key=lambda row: (row.identity, row.camera, row.path))
+    for _, group in itertools.groupby(test, key=lambda row: (row.identity, row.camera)):
+        first, *others = group
+        splits["query"].append(first)
+        splits["gallery"] += others or [first]
+    return splits
+
+
+def _hash(identity: str) -> str:
+    return hashlib.sha256(identity.encode()).hexdigest()
