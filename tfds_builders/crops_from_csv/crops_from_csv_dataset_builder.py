@@ -87,7 +87,8 @@ A column `split` (train, query, gallery) is optional; every other column is an a
             warnings.warn(f"{self.name}: {len(missing)} of {len(rows)} images are missing")
         if len(missing) == len(rows):
             raise FileNotFoundError(f"{TABLE}: none of its {len(rows)} images is below {root}")
-        return [row for row in rows if row not in missing] if missing else list(rows)
+        gone = {row.line for row in missing}
+        return [row for row in rows if row.line not in gone]
 
 
 def protocols_of(query: Sequence[Row], gallery: Sequence[Row]) -> list[dict[str, Any]]:

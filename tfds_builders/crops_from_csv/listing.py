@@ -34,7 +34,7 @@ def read_rows(table: pathlib.Path) -> tuple[list[Row], tuple[str, ...]]:
 
     Raises ValueError, naming the line, for a missing or repeated column, an empty identity, a
     camera that is not a number from 0, an unknown platform or split, a path outside the folder or
-    of no image format, and an image listed twice in a split.
+    of no image format, an image listed twice in a split, and a camera on two platforms.
     """
     with table.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
@@ -49,7 +49,7 @@ def read_rows(table: pathlib.Path) -> tuple[list[Row], tuple[str, ...]]:
     if "" in header or len(set(header)) != len(header):
         raise ValueError(f"{table.name}, line 1: an empty or repeated column name in {header}")
     attributes = tuple(name for name in header if name not in (*REQUIRED_COLUMNS, "split"))
-    rows, seen = [], {}
+    rows, seen, cameras = [], {}, {}
     for line, cells in lines:
         if not any(cell.strip() for cell in cells):
             continue
@@ -60,6 +60,12 @@ def read_rows(table: pathlib.Path) -> tuple[list[Row], tuple[str, ...]]:
         earlier = seen.setdefault((row.split, row.path), line)
         if earlier != line:
             raise ValueError(f"{table.name}, line {line}: {row.path} is in line {earlier} already")
+        first = cameras.setdefault(row.camera, row)
+        if first.platform != row.platform:
+            raise ValueError(
+                f"{table.name}, line {line}: camera {row.camera} is {row.platform}, but "
+                f"{first.platform} in line {first.line}; number the cameras through all platforms"
+            )
         rows.append(row)
     if not rows:
         raise ValueError(f"{table.name} lists no images")

@@ -1,0 +1,182 @@
+"""Checks of a built dataset: its counts, its content hashes, and that every image decodes."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from g2ajax.data.source import CropSplit, Dataset
+
+PERSON = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Count:
+    """One line of the table of counts. `expected`: None where nothing is published."""
+
+    name: str
+    images: int
+    expected_images: int | None
+    identities: int
+    expected_identities: int | None
+
+    @property
+    def as_expected(self) -> bool:
+        pairs = (
+            (self.images, self.expected_images),
+            (self.identities, self.expected_identities),
+        )
+        return all(expected in (None, found) for found, expected in pairs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """What reading every image of a split gave."""
+
+    split: str
+    digest: str
+    """SHA-256 of all image_ids and encoded images."""
+    recorded: str | None
+    """The same as it was while building; None where the builder did not record it."""
+    unreadable: tuple[tuple[str, str], ...]
+    """image_id and reason of each image that is empty or does not decode."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """The findings about a dataset."""
+
+    dataset: Dataset
+    counts: tuple[Count, ...]
+    contents: tuple[Content, ...]
+
+    @property
+    def errors(self) -> list[str]:
+        """What makes results on this copy meaningless."""
+        found = [] if self._counts_warn else self._count_lines
+        for content in self.contents:
+            if content.recorded not in (None, content.digest):
+                found.append(
+                    f"{content.split}: the images are not those that were built (content hash "
+                    f"{content.digest[:12]}, recorded {content.recorded[:12]}); build it again"
+                )
+            found += [
+                f"{content.split}: {image_id}: {reason}" for image_id, reason in content.unreadable
+            ]
+        return found
+
+    @property
+    def warnings(self) -> list[str]:
+        """What should be known about this copy."""
+        return self._count_lines if self._counts_warn else []
+
+    @property
+    def _counts_warn(self) -> bool:
+        return self.dataset.metadata.get("count_level") == "warning"
+
+    @property
+    def _count_lines(self) -> list[str]:
+        lines = []
+        for c in self.counts:
+            if c.expected_images not in (None, c.images):
+                lines.append(f"{c.name}: {c.images} images, expected {c.expected_images}")
+            if c.expected_identities not in (None, c.identities):
+                lines.append(
+                    f"{c.name}: {c.identities} identities, expected {c.expected_identities}"
+                )
+        return lines
+
+
+def verify(dataset: Dataset) -> Verification:
+    """Counts the records of a built dataset, and reads and decodes every image of it."""
+    return Verification(
+        dataset=dataset,
+        counts=tuple(_counts(dataset)),
+        contents=tuple(
+            _content(split, dataset.metadata.get(f"content_{name}"))
+            for name, split in sorted(dataset.splits.items())
+        ),
+    )
+
+
+def _counts(dataset: Dataset) -> list[Count]:
+    """A line for each split, and for each folder whose count is published."""
+    expected = json.loads(dataset.metadata.get("expected", "{}"))
+    names = [name for name in ("train", "query", "gallery") if name in dataset.splits]
+    names += [name for name in dataset.splits if name not in names]
+    names += [name for name in expected if name not in names]
+    counts = []
+    for name in names:
+        if name in dataset.splits:
+            images, identities = _numbers([(dataset.splits[name], slice(None))])
+        else:
+            parts = [
+                (split, np.char.startswith(split.image_id, f"{name}/"))
+                for split in dataset.splits.values()
+            ]
+            images, identities = _numbers(parts)
+        expected_images, expected_identities = expected.get(name, (None, None))
+        counts.append(Count(name, images, expected_images, identities, expected_identities))
+    return counts
+
+
+def _numbers(parts: Sequence[tuple[CropSplit, slice | np.ndarray]]) -> tuple[int, int]:
+    """Images of the parts, and the identities among those of persons."""
+    images = sum(len(split.identity[rows]) for split, rows in parts)
+    persons = [split.identity[rows][split.kind[rows] == PERSON] for split, rows in parts]
+    return images, len(np.unique(np.concatenate(persons)))
+
+
+def _content(split: CropSplit, recorded: str | None) -> Content:
+    digest, unreadable = hashlib.sha256(), []
+    for row, image_id in enumerate(split.image_id.tolist()):  # sorted, as the recorded hash is
+        data = split.read(row)
+        digest.update(f"{image_id} {hashlib.sha256(data).hexdigest()}\n".encode())
+        reason = defect(data)
+        if reason:
+            unreadable.append((image_id, reason))
+    return Content(split.name, digest.hexdigest(), recorded, tuple(unreadable))
+
+
+def defect(data: bytes) -> str:
+    """Why an encoded image cannot be used; empty if it can."""
+    if not data:
+        return "empty file"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # oddities of metadata, which no pixel depends on
+            image = Image.open(io.BytesIO(data))
+            image.convert("RGB").load()
+    except Exception as error:  # decoders of broken files raise many kinds
+        return f"does not decode ({str(error).split(' <')[0]})"
+    return "" if min(image.size) > 0 else "has no pixels"
+
+
+def table(counts: Sequence[Count]) -> str:
+    """Counts in aligned columns; the last one says whether they are the published ones."""
+    rows = [("", "images", "expected", "identities", "expected", "")]
+    for c in counts:
+        known = (c.expected_images, c.expected_identities) != (None, None)
+        rows.append(
+            (
+                c.name,
+                f"{c.images:,}",
+                "-" if c.expected_images is None else f"{c.expected_images:,}",
+                f"{c.identities:,}",
+                "-" if c.expected_identities is None else f"{c.expected_identities:,}",
+                ("ok" if c.as_expected else "differs") if known else "",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i in (0, len(widths) - 1) else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
