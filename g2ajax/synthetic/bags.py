@@ -83,8 +83,9 @@ def carried(
             casts=True,
         )
         over = (-side * 0.05 * size, lean, neck - 0.005 * size)
-        for y in (deep * 1.06, -deep * 0.98):
-            low = (side * wide * 0.92, y * 0.75, hip + 0.08 * size)
+        belly = 0.04 * size if girth > 1.15 else 0.008 * size
+        for y in (deep * 1.06 + belly, -deep * 1.04):
+            low = (side * wide * 0.95, y, hip + 0.09 * size)
             middle = (side * 0.01 * size, y + lean * 0.7, chest + 0.01 * size)
             build.cone(over, middle, 0.016, 0.016, s.BAG, strap)
             build.cone(middle, low, 0.016, 0.016, s.BAG, strap)

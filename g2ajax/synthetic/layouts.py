@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.io
-from jaxtyping import Float
 
 from g2ajax.synthetic import attributes
 from g2ajax.synthetic.pool import photographs
@@ -41,7 +40,7 @@ def write_agreid(world: World, out: str | pathlib.Path, *, workers: int | None =
     return len(shots)
 
 
-def _table(shots: Sequence[Shot]) -> dict[str, Float[np.ndarray, "1 ids"]]:
+def _table(shots: Sequence[Shot]) -> dict[str, np.ndarray]:
     """One row an identity: its ten digits, and 88 columns of 1 (no) and 2 (yes)."""
     people = {shot.image_id.split("C")[0]: shot.person for shot in shots}
     tokens = sorted(people)
