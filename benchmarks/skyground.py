@@ -1,6 +1,6 @@
 """How many SkyGround crops a second one core draws and encodes.
 
-    python benchmarks/skyground.py --size=small --count=200
+python benchmarks/skyground.py --size=small --count=200
 """
 
 import argparse
@@ -24,7 +24,9 @@ def main() -> None:
         start = time.perf_counter()
         size = sum(len(encode(world, shot)) for shot in chosen)
         seconds = time.perf_counter() - start
-        print(f"{name}: {len(chosen) / seconds:.0f} crops/s, {size / len(chosen) / 1024:.1f} kB a crop")
+        print(
+            f"{name}: {len(chosen) / seconds:.0f} crops/s, {size / len(chosen) / 1024:.1f} kB a crop"
+        )
 
 
 if __name__ == "__main__":

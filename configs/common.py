@@ -145,13 +145,14 @@ def shrink(config: ConfigDict, variant: str, backbone: dict, tiny_backbone: dict
     config.sampler.images = 2 if tiny else 4
     config.method.backbone = ConfigDict(tiny_backbone if tiny else backbone)
     reid = config.phase.reid
-    reid.epochs = 2 if tiny else 40
+    config.evaluate.protocols = ("A2G", "G2A")
+    reid.epochs = 2 if tiny else 25
     reid.steps_per_epoch = 3 if tiny else 0
     reid.optimizer = ConfigDict({"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.05})
     reid.schedule = ConfigDict(
         {"type": "cosine", "warmup_steps": 2 if tiny else 100, "floor": 1e-6, "warmup_factor": 0.01}
     )
-    config.evaluate.every_epochs = 1 if tiny else 20
+    config.evaluate.every_epochs = 1 if tiny else 5
     config.evaluate.batch_size = 16 if tiny else 64
     config.evaluate.bootstrap_samples = 100 if tiny else 1000
     config.checkpoint.every_steps = 2 if tiny else 200

@@ -29,7 +29,9 @@ def test_builds_nested_dataclasses_and_keeps_defaults():
 
 
 def test_unknown_key_names_the_nearest_and_the_place():
-    with pytest.raises(ValueError, match=r"Outer.inner has no option 'margn'; did you mean 'margin'"):
+    with pytest.raises(
+        ValueError, match=r"Outer.inner has no option 'margn'; did you mean 'margin'"
+    ):
         options(Outer, {"name": "x", "inner": {"margn": 1.0}})
 
 

@@ -1,6 +1,6 @@
 """A run on the dataset in memory as a program, for tests that kill it or start several.
 
-    python -m tests.training.run_fake WORKDIR '{"seed": 1}'
+python -m tests.training.run_fake WORKDIR '{"seed": 1}'
 """
 
 import json

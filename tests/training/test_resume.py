@@ -26,7 +26,9 @@ def tensors(workdir: pathlib.Path) -> dict[str, np.ndarray]:
     step = store.steps()["latest"]
     items = store.managers["latest"].restore(step)
     store.close()
-    arrays = {name: items[name] for name in ("params", "stats", "optimizer", "ema") if name in items}
+    arrays = {
+        name: items[name] for name in ("params", "stats", "optimizer", "ema") if name in items
+    }
     return {
         jax.tree_util.keystr(path): np.asarray(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)

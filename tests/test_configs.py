@@ -1,0 +1,71 @@
+"""Every experiment of `configs/` is valid, and its `:tiny` variant runs."""
+
+import importlib
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from configs import common
+from g2ajax import methods
+from g2ajax.training import loop
+from g2ajax.training.options import run_options
+
+ROOT = pathlib.Path(__file__).parents[1]
+NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*_*.py") if not p.stem.startswith("__"))
+
+
+def load(name: str, variant: str | None = None):
+    return importlib.import_module(f"configs.{name}").get_config(variant)
+
+
+@pytest.mark.parametrize("variant", [None, *common.VARIANTS])
+@pytest.mark.parametrize("name", NAMES)
+def test_options_and_method_are_valid(name, variant):
+    run = run_options(load(name, variant).to_dict())
+    task = methods.Task(10, run.data.image_size, 2, dtype=jnp.dtype(run.dtype))
+    model = nnx.eval_shape(lambda: methods.build(run.method, task, rngs=nnx.Rngs(params=0)))
+    assert model.metric in ("cosine", "squared_euclidean")
+    assert run.dataset
+
+
+def test_an_unknown_variant_is_refused():
+    with pytest.raises(ValueError, match="no variant 'smal'; known: skyground, tiny"):
+        load("agreid_vit", "smal")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tiny_variant_runs(name, tmp_path):
+    results = loop.run(load(name, "tiny").to_dict(), tmp_path)
+    assert [r.protocol for r in results] == ["A2G", "G2A", "A2G", "G2A"]
+    assert all(r.label.startswith("SkyGround") for r in results)
+    assert {p.name for p in tmp_path.iterdir()} >= {
+        *("config.json", "metrics.jsonl", "results.json", "results.md", "results.csv"),
+        *("checkpoints", "tensorboard"),
+    }
+    assert len(json.loads((tmp_path / "results.json").read_text())) == 4
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "run.py", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_command_line_names_a_wrong_field(tmp_path):
+    done = command("--config=configs/agreid_vit.py:tiny", "--config.sed=1")
+    assert done.returncode != 0
+    assert "seed" in done.stderr
+
+
+def test_command_line_says_what_is_wrong_in_one_line(tmp_path):
+    done = command(
+        "--config=configs/agreid_vit.py", f"--workdir={tmp_path}", f"--config.data.dir={tmp_path}"
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Put it below") or "error:" in done.stderr
+    assert "Traceback" not in done.stderr
