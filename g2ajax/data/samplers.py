@@ -26,7 +26,9 @@ class Sampler:
     _pass: tuple[int, Batches] | None = None
 
     def batch_indices(self, step: int) -> Int[np.ndarray, " B"]:
-        """The rows of the split that make batch `step`."""
+        """The rows of the split that make batch `step`. Raises ValueError for a negative step."""
+        if step < 0:
+            raise ValueError(f"no batch for step {step}; steps count from 0")
         number = int(np.searchsorted(self._ends, step, side="right"))
         while number == len(self._ends):
             end = (self._ends[-1] if self._ends else 0) + len(self.batches_of_pass(number))
@@ -97,6 +99,8 @@ def make_sampler(
 
 def declared_length(label: Int[np.ndarray, " N"], images: int) -> int:
     """What the references call an epoch's length: an upper bound of the images a pass emits."""
+    label = np.asarray(label)
+    label = label[label >= 0]
     counts = np.maximum(np.unique(label, return_counts=True)[1], images)
     return int((counts - counts % images).sum())
 
