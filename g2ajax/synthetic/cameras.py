@@ -8,6 +8,8 @@ from jaxtyping import Float
 
 ALTITUDES = (15, 25, 35, 45)
 """Metres above ground of the drones."""
+HEIGHTS = {"cctv": (62, 385), "drone": (62, 640)}
+"""Pixels from head to feet that the zoom keeps to; a detector's box adds or takes a tenth."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +25,11 @@ class View:
     """Degrees below the horizon."""
     distance: float
     """Metres along the ground."""
+
+    def zoomed(self, height: float, limits: tuple[int, int]) -> "View":
+        """The view with the focal length that brings `height` pixels inside the limits."""
+        wanted = min(max(height, limits[0]), limits[1])
+        return dataclasses.replace(self, focal=self.focal * wanted / height)
 
     def rotation(self) -> Float[np.ndarray, "3 3"]:
         """World to camera."""
@@ -54,16 +61,14 @@ def look(
     return View(tuple(float(x) for x in position), axes, focal, pitch, distance)
 
 
-def cctv(rng: np.random.Generator, stature: float) -> View:
-    """A camera 2.5–4 m high, 4–30 m away, that looks 5–20° down; people are 60–410 pixels high."""
+def cctv(rng: np.random.Generator) -> View:
+    """A camera 2.5–4 m high, 4–30 m away, that looks 5–20° down."""
     height = rng.uniform(2.5, 4.0)
     # Near ones are rarer than far ones, as on any square.
     distance = 4.0 * (30.0 / 4.0) ** rng.uniform(0.0, 1.0)
     pitch = math.radians(rng.uniform(5.0, 20.0))
     azimuth = rng.uniform(0.0, 2 * math.pi)
-    focal = rng.uniform(800.0, 1500.0)
-    high = focal * stature / math.hypot(distance, height - stature / 2)
-    focal *= min(max(high, 62.0), 400.0) / high
+    focal = rng.uniform(700.0, 1300.0)
     side = rng.uniform(-0.12, 0.12)
     c, s = math.cos(azimuth), math.sin(azimuth)
     position = (distance * c, distance * s, height)
@@ -73,16 +78,14 @@ def cctv(rng: np.random.Generator, stature: float) -> View:
     return dataclasses.replace(view, distance=distance)
 
 
-def drone(rng: np.random.Generator, stature: float, altitude: float) -> View:
-    """A drone at `altitude` metres that looks 30–75° down; people are 59–680 pixels high."""
-    below = math.radians(rng.uniform(30.0, 75.0))
+def drone(rng: np.random.Generator, altitude: float) -> View:
+    """A drone at `altitude` metres that looks 30–75° down."""
+    below = math.radians(rng.uniform(33.0, 73.0))
     azimuth = rng.uniform(0.0, 2 * math.pi)
     distance = altitude / math.tan(below)
     position = (distance * math.cos(azimuth), distance * math.sin(azimuth), altitude)
     focal = 2600.0 * (7500.0 / 2600.0) ** rng.uniform(0.0, 1.0)
     slant = math.hypot(distance, altitude)
-    high = focal * (stature * math.cos(below) + 0.5 * math.sin(below)) / slant
-    focal *= min(max(high, 64.0), 640.0) / high
     aim = (rng.uniform(-0.03, 0.03) * slant, rng.uniform(-0.03, 0.03) * slant, 0.9)
     view = look(position, aim, rng.uniform(-0.08, 0.08), focal)
     return dataclasses.replace(view, distance=distance)

@@ -119,7 +119,7 @@ def _cone(
     o = origin.astype(np.float64)
     ra, rb = float(radius[0]), float(radius[1])
     q = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
-    od = (o[0]) * d[0] + (o[1]) * d[1] + (o[2]) * d[2]
+    od = o[0] * d[0] + o[1] * d[1] + o[2] * d[2]
     oo = float(o[0] * o[0] + o[1] * o[1] + o[2] * o[2])
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         if length < 1e-6:
@@ -130,28 +130,26 @@ def _cone(
         h2 = length * length
         d2 = h2 - rr * rr
         m1 = length * float(o[2])
-        m2 = (length) * d[2]
-        k2 = (d2) * q - m2 * m2
-        k1 = (d2) * od + (rr * ra - m1) * m2
+        m2 = length * d[2]
+        k2 = d2 * q - m2 * m2
+        k1 = d2 * od + (rr * ra - m1) * m2
         k0 = d2 * oo - m1 * m1 + 2 * m1 * rr * ra - h2 * ra * ra
         inside = k1 * k1 - k0 * k2
         root = np.sqrt(np.maximum(inside, 0))
         t = (-root - k1) / k2
         y = (m1 - ra * rr) + t * m2
-        body = (inside > 0) & (y > 0) & (y < (d2)) & (t > 0)
+        body = (inside > 0) & (y > 0) & (y < d2) & (t > 0)
         t = np.where(body, t, _FAR)
         if not capped:
             # An open tube: where the near wall is missed the far one is seen from inside.
             far = (root - k1) / k2
             y = (m1 - ra * rr) + far * m2
-            return np.where((inside > 0) & (y > 0) & (y < (d2)) & (far > 0) & ~body, far, t)
+            return np.where((inside > 0) & (y > 0) & (y < d2) & (far > 0) & ~body, far, t)
         for at, r in ((0.0, ra), (length, rb)):
-            z = float(o[2]) - at
             c = oo - 2 * at * float(o[2]) + at * at - r * r
-            od_ = od - (at) * d[2]
+            od_ = od - at * d[2]
             inside = od_ * od_ - q * c
             s = (-od_ - np.sqrt(np.maximum(inside, 0))) / q
-            del z
             t = np.where((inside > 0) & (s < t) & (s > 0), s, t)
     return t
 
@@ -161,8 +159,8 @@ def _box(d: list[np.ndarray], origin: np.ndarray) -> np.ndarray:
     near, far = None, None
     with np.errstate(invalid="ignore", divide="ignore"):
         for k in range(3):
-            inverse = (1) / d[k]
-            middle, reach = -(origin[k]) * inverse, np.abs(inverse)
+            inverse = 1 / d[k]
+            middle, reach = -origin[k] * inverse, np.abs(inverse)
             near = middle - reach if near is None else np.maximum(near, middle - reach)
             far = middle + reach if far is None else np.minimum(far, middle + reach)
         return np.where((near < far) & (near > 0), near, _FAR)

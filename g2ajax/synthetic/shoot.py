@@ -95,14 +95,19 @@ def scene(person: Person, key: tuple[int, ...], altitude: float | None, passer_b
         carry=rng.uniform(0.6, 1.5) if rng.uniform() < 0.15 else 0.0,
     )
     if altitude is None:
-        view = cameras.cctv(rng, person.stature)
+        view = cameras.cctv(rng)
     else:
-        view = cameras.drone(rng, person.stature, altitude)
+        view = cameras.drone(rng, altitude)
+    shapes = body(person, moment)
+    bounds = render.rectangles(shapes, view)
+    # The rectangles are those of boxes around shapes: some 4% higher than the silhouette.
+    high = 0.96 * float(bounds[:, 3].max() - bounds[:, 1].min())
+    view = view.zoomed(high, cameras.HEIGHTS["cctv" if altitude is None else "drone"])
     hidden = rng.uniform() < 0.15
     front = _front(rng, view, passer_by) if hidden else None
     light = light_of(rng)
     return Scene(
-        shapes=body(person, moment),
+        shapes=shapes,
         front=front,
         view=view,
         place=places.place(rng),
