@@ -5,6 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from g2ajax.synthetic.attributes import GROUPS
+from g2ajax.synthetic.layouts import write_agreid
+from g2ajax.synthetic.world import SPLITS, World
 from tests.tfds_builders import dummies
 from tfds_builders.agreid.agreid_dataset_builder import Builder
 from tfds_builders.agreid.attributes import group_columns
@@ -191,3 +194,18 @@ def test_no_class_or_several_are_not_annotated(tmp_path):
     assert query["query_all_c0/P0001T02140A1C0F31.jpg"]["attributes"][7] == -1
     codes = query["query_all_c0/P0003T04041A0C0F31.jpg"]["attributes"].tolist()
     assert codes == [-1, *TEST_CODES[3040410][1:]]
+
+
+def test_skyground_in_this_layout_reads_back(tmp_path):
+    world = World("tiny", 0)
+    write_agreid(world, tmp_path / "manual" / "AG-ReID", workers=1)
+    built = dummies.build(Builder, tmp_path / "data", tmp_path / "manual")
+    groups = json.loads(built.info.metadata["attribute_groups"])
+    assert {name: tuple(classes) for name, classes in groups.items()} == GROUPS
+    for split in SPLITS:
+        records = {k.split("/")[1]: r for k, r in dummies.rows(built, split).items()}
+        assert set(records) == {shot.image_id for shot in world.shots(split)}
+        for shot in world.shots(split):
+            record = records[shot.image_id]
+            assert (record["identity"], record["camera"]) == (shot.identity, shot.camera)
+            assert tuple(record["attributes"]) == tuple(shot.person.attributes)
