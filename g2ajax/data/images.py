@@ -1,11 +1,12 @@
 """Encoded images to arrays, on the host."""
 
 import io
-import warnings
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+
+from g2ajax.config import nearest
 
 try:
     import simplejpeg
@@ -20,12 +21,14 @@ def decode(data: bytes, name: str = "image") -> UInt8[np.ndarray, "H W 3"]:
     if not data:
         raise ValueError(f"{name} is empty (0 bytes)")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if simplejpeg is not None and simplejpeg.is_jpeg(data):
-                return simplejpeg.decode_jpeg(data, colorspace="RGB")
-            return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombWarning) as error:
+        if simplejpeg is not None and simplejpeg.is_jpeg(data):
+            return simplejpeg.decode_jpeg(data, colorspace="RGB")
+        image = Image.open(io.BytesIO(data))
+        # PIL itself only warns here, and filters for warnings are not safe in reader threads.
+        if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels are no crop")
+        return np.asarray(image.convert("RGB"))
+    except Exception as error:  # damaged data makes PIL raise errors of many kinds
         raise ValueError(
             f"{name} cannot be decoded ({len(data)} bytes): {error}; "
             "`python -m g2ajax verify` lists all such images"
@@ -35,7 +38,12 @@ def decode(data: bytes, name: str = "image") -> UInt8[np.ndarray, "H W 3"]:
 def resize(
     image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int], interpolation: str = "bicubic"
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The image at `size` (height, width), antialiased when it shrinks, as PIL does it."""
+    """The image at `size` (height, width), antialiased when it shrinks, as PIL does it.
+
+    Raises ValueError for an unknown interpolation.
+    """
+    if interpolation not in FILTERS:
+        raise ValueError(f"no interpolation {interpolation!r}; {nearest(interpolation, FILTERS)}")
     if image.shape[:2] == tuple(size):
         return image
     height, width = size

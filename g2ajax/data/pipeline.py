@@ -24,7 +24,10 @@ PREFETCH = 2
 
 def index_table(sampler: Sampler, start: int, stop: int) -> Int[np.ndarray, "S B"]:
     """The rows of batches `start` to `stop`."""
-    return np.stack([sampler.batch_indices(step) for step in range(start, stop)])
+    table = np.empty((max(stop - start, 0), sampler.batch_size), np.int32)
+    for i in range(len(table)):
+        table[i] = sampler.batch_indices(start + i)
+    return table
 
 
 def load(
