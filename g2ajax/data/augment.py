@@ -55,7 +55,8 @@ def augment(
     """Augmented images, float32 and still in 0..255; `mean` and `std` are the network's.
 
     Each row has its own key, made from `key` and its place alone, so the result depends neither on
-    how rows lie on devices nor on the rows after it. Flip and crop commute in distribution: the codebases' different orders are one here.
+    how rows lie on devices nor on the rows after it. Flip and crop
+    commute in distribution: the codebases' different orders are one here.
     """
     keys = jax.random.split(key, images.shape[0])
     return jax.vmap(lambda k, x: _one(k, x, options, mean, std))(keys, images)

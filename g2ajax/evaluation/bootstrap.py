@@ -16,10 +16,12 @@ def interval(
 
     The queries of one person are alike, so drawing queries would feign precision. The mean of a
     draw weighs its queries equally, as the score itself does. One identity: the interval is the
-    score itself. Raises ValueError without scores.
+    score itself. Raises ValueError without scores or samples.
     """
     if not len(scores):
         raise ValueError("no scores to resample")
+    if samples < 1:
+        raise ValueError(f"{samples} bootstrap samples; at least 1 is needed")
     people, person = np.unique(identity, return_inverse=True)
     total = np.bincount(person, weights=scores)
     count = np.bincount(person)

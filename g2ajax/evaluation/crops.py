@@ -1,5 +1,6 @@
 """Scoring embedded crops on the protocols of their dataset."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -28,8 +29,15 @@ def evaluate_crops(
     """One result for each protocol (all of the dataset's if none is named).
 
     `features` holds the embeddings of the `query` and `gallery` splits, row for row. Raises
-    ValueError for an unknown protocol, one without queries or gallery, and what `evaluate` refuses.
+    ValueError for features of another number of rows, an unknown protocol, one without queries or
+    gallery, and what `evaluate` refuses.
     """
+    for split in ("query", "gallery"):
+        if len(features[split]) != len(dataset.splits[split]):
+            raise ValueError(
+                f"{len(features[split])} features for the {len(dataset.splits[split])} images of "
+                f"{dataset.name}'s {split} split; give one a row, without the padding"
+            )
     results = []
     for protocol in protocols or [row["name"] for row in dataset.protocols]:
         query_rows, gallery_rows, described = dataset.protocol(protocol)
@@ -50,6 +58,14 @@ def evaluate_crops(
             junk=gallery.kind[gallery_rows] == KINDS.index("junk"),
             distractor=gallery.kind[gallery_rows] == KINDS.index("distractor"),
         )
+        absent = ~np.isin(query.identity[query_rows], gallery.identity[gallery_rows])
+        if absent.any():
+            warnings.warn(
+                f"{dataset.name} {protocol}: {absent.sum()} of {len(absent)} queries have an identity "
+                "that the gallery lacks and do not count (the first: "
+                f"{', '.join(query.image_id[query_rows][absent][:3])})",
+                stacklevel=2,
+            )
         people = query.identity[query_rows][ranked.valid]
         first = ranked.first_match[ranked.valid]
         scores = 100.0 * ranked.average_precision[ranked.valid]

@@ -70,9 +70,9 @@ class Result:
     @property
     def label(self) -> str:
         """The dataset and protocol for a table's head; the embedded world is always named as such."""
-        known = "SkyGround (synthetic)" if self.dataset.startswith("skyground") else self.dataset
-        suffix = self.dataset.partition("/")[2]
-        return f"{known} {suffix} {self.protocol}".replace("  ", " ")
+        name, _, configuration = self.dataset.partition("/")
+        name = "SkyGround (synthetic)" if name == "skyground" else name
+        return " ".join(filter(None, (name, configuration, self.protocol)))
 
     def scalars(self) -> dict[str, float]:
         """The scores by name."""
@@ -114,13 +114,18 @@ def by_protocol(results: Sequence[Result]) -> dict[str, list[Result]]:
     return groups
 
 
-def caption(result: Result) -> str:
-    """What a table's numbers are of."""
+def caption(results: Sequence[Result]) -> str:
+    """What a table's numbers are of; features, distances and seeds may differ among its rows."""
+
+    def all_of(field: str) -> str:
+        return "/".join(dict.fromkeys(str(getattr(result, field)) for result in results))
+
+    first = results[0]
     return (
-        f"{result.label} ({result.direction}); {result.valid_queries} of {result.queries} queries, "
-        f"{result.gallery} gallery; {result.filter}; {result.feature}, {result.metric}; "
-        f"data {result.version}/{result.dataset_fingerprint}, protocol {result.fingerprint}, "
-        f"seed {result.seed}"
+        f"{first.label} ({first.direction}); {all_of('valid_queries')} of {first.queries} queries, "
+        f"{first.gallery} gallery; {first.filter}; {all_of('feature')}, {all_of('metric')}; "
+        f"data {first.version}/{first.dataset_fingerprint}, protocol {first.fingerprint}, "
+        f"seed {all_of('seed')}"
     )
 
 
@@ -133,7 +138,7 @@ def as_table(results: Sequence[Result]) -> str:
         lines = [
             "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows
         ]
-        blocks.append("\n".join([caption(group[0]), *(line.rstrip() for line in lines)]))
+        blocks.append("\n".join([caption(group), *(line.rstrip() for line in lines)]))
     return "\n\n".join(blocks)
 
 
@@ -142,15 +147,20 @@ def as_markdown(results: Sequence[Result]) -> str:
     blocks = []
     for group in by_protocol(results).values():
         rows = [HEAD, ("---",) * len(HEAD), *map(_cells, group)]
-        lines = ["| " + " | ".join(row) + " |" for row in rows]
-        blocks.append("\n".join([f"**{caption(group[0])}**", "", *lines]))
+        # A bar inside a name would open another column.
+        escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+        lines = ["| " + " | ".join(row) + " |" for row in escaped]
+        blocks.append("\n".join([f"**{caption(group)}**", "", *lines]))
     return "\n\n".join(blocks) + "\n"
 
 
 def as_csv(results: Sequence[Result]) -> str:
-    """Every field of every result, one a line."""
+    """Every field of every result, one a line; an interval is two columns, `_low` and `_high`."""
     buffer = io.StringIO()
     rows = [as_dict(result) for result in results]
+    for row in rows:
+        for name in ("interval_mAP", "interval_rank1"):
+            row[f"{name}_low"], row[f"{name}_high"] = row.pop(name)
     if rows:
         writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -161,8 +171,8 @@ def as_csv(results: Sequence[Result]) -> str:
 def compare(results: Sequence[Result], score: str) -> dict[str, float]:
     """One column: `score` by experiment and checkpoint.
 
-    Raises ValueError if the results are of different protocols, and names them, or for an unknown
-    score.
+    Raises ValueError if the results are of different protocols, and names them, for two results of
+    one name, and for an unknown score.
     """
     if score not in SCORES:
         raise ValueError(f"no score {score!r}; {nearest(score, SCORES)}")
@@ -170,7 +180,11 @@ def compare(results: Sequence[Result], score: str) -> dict[str, float]:
     if len(groups) > 1:
         names = "; ".join(f"{key}: {group[0].label}" for key, group in groups.items())
         raise ValueError(f"results of {len(groups)} protocols cannot share a column ({names})")
-    return {f"{r.name} {r.checkpoint}": getattr(r, score) for r in results}
+    names = [f"{result.name} {result.checkpoint}" for result in results]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{names.count(name)} results are called {name!r}; name them apart")
+    return {name: getattr(r, score) for name, r in zip(names, results, strict=True)}
 
 
 def as_dict(result: Result) -> dict[str, Any]:

@@ -33,12 +33,12 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
     process = jax.process_index()
     with folder.hold(workdir, process=process):
         folder.settle_config(workdir, config, write=process == 0)
-        setup = prepare(options)
-        size = sum(leaf.nbytes for leaf in jax.tree.leaves(nnx.state(setup.model)))
-        # Latest with two moments, its successor while it is written, and best.
-        folder.check_space(workdir, 8 * size)
         store = checkpoints.Checkpoints(workdir)
         try:
+            setup = prepare(options, fresh=store.meta("latest") is None)
+            size = sum(leaf.nbytes for leaf in jax.tree.leaves(nnx.state(setup.model)))
+            # Latest with two moments, its successor while it is written, and best.
+            folder.check_space(workdir, 8 * size)
             results = _train(setup, workdir, store)
         finally:
             store.close()
@@ -56,7 +56,7 @@ def evaluate(config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str) 
     meta = store.meta(kind)
     if meta is None:
         raise ValueError(f"{workdir} has no {kind} checkpoint; train with this --workdir first")
-    setup = prepare(run_options(config), trains=False)
+    setup = prepare(run_options(config), trains=False, fresh=False)
     _restore(setup, store, kind)
     store.close()
     results = score(setup.model, setup, checkpoint=_describe(kind, setup), step=meta["total_step"])

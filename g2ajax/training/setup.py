@@ -53,8 +53,10 @@ class Setup:
         )
 
 
-def prepare(options: RunOptions, *, trains: bool = True) -> Setup:
+def prepare(options: RunOptions, *, trains: bool = True, fresh: bool = True) -> Setup:
     """Opens the data, builds the model, and checks that they fit each other and the devices.
+
+    A model that is not `fresh` will be filled from a checkpoint: the file of `init` is not read.
 
     Raises ValueError or FileNotFoundError, whose text says what to do, for whatever does not fit.
     """
@@ -70,6 +72,10 @@ def prepare(options: RunOptions, *, trains: bool = True) -> Setup:
     if trains:
         check_batch(options.sampler.batch_size, mesh)
     model = build_model(options, dataset)
+    if options.init.file and fresh:
+        report = initialise(model, options.init)
+        if jax.process_index() == 0:
+            print(report, flush=True)
     embed = make_embed(model, mesh)
     setup = Setup(options, dataset, mesh, model, embed)
     if trains:
@@ -80,7 +86,7 @@ def prepare(options: RunOptions, *, trains: bool = True) -> Setup:
 
 
 def build_model(options: RunOptions, dataset: Dataset) -> nnx.Module:
-    """The run's model with its first parameters, drawn from the seed or read as `init` says."""
+    """The run's model with its parameters drawn from the seed."""
     train = dataset.splits["train"]
     task = methods.Task(
         num_classes=int(train.label.max()) + 1,
@@ -95,12 +101,7 @@ def build_model(options: RunOptions, dataset: Dataset) -> nnx.Module:
 
     # Under one jit: drawn eagerly, every shape would compile by itself.
     graphdef, _ = nnx.split(nnx.eval_shape(build))
-    model = nnx.merge(graphdef, jax.jit(lambda: nnx.state(build()))())
-    if options.init.file:
-        report = initialise(model, options.init)
-        if jax.process_index() == 0:
-            print(report, flush=True)
-    return model
+    return nnx.merge(graphdef, jax.jit(lambda: nnx.state(build()))())
 
 
 def check_phases(setup: Setup) -> None:
