@@ -184,7 +184,7 @@ def test_one_column_of_one_protocol():
 
 
 def test_two_protocols_share_no_column():
-    with pytest.raises(ValueError, match="results of 2 protocols.*agreid A2G.*agreid G2A"):
+    with pytest.raises(ValueError, match=r"results of 2 protocols.*agreid A2G.*agreid G2A"):
         compare([RESULT, BACK], "mAP")
 
 
