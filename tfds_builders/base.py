@@ -230,7 +230,7 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {split: self._generate_examples(split, records) for split, records in splits.items()}
 
     def _generate_examples(
-        self, split: str, records: list[dict[str, Any]]
+        self, split: str, records: Iterable[dict[str, Any]]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         digests = {}
         for key, record in self.unique((record["image_id"], record) for record in records):

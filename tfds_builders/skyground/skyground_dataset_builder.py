@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from g2ajax.synthetic.attributes import GROUPS
 from g2ajax.synthetic.pool import photographs
 from g2ajax.synthetic.world import CAMERAS, RENDERER, SPLITS, Shot, World
-from tfds_builders.base import ManualBuilder, crop, labels_of, protocol
+from tfds_builders.base import ManualBuilder, labels_of, protocol
 
 PROTOCOLS = [
     protocol("A2G", "aerial", "ground"),
@@ -48,38 +48,37 @@ class Builder(ManualBuilder):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         world = World(self.builder_config.size, self.builder_config.seed)
-        return {split: self._generate_examples(world, split) for split in SPLITS}
+        return {split: self._generate_examples(split, _records(world, split)) for split in SPLITS}
 
-    def _generate_examples(self, world: World, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        shots = world.shots(split)
-        labels = labels_of(shot.identity for shot in world.shots("train"))
-        for photograph in photographs(world, shots, progress=f"SkyGround {split}"):
-            shot = photograph.shot
-            yield (
-                shot.image_id,
-                crop(
-                    photograph.jpeg,
-                    shot.image_id,
-                    shot.identity,
-                    identity_raw=shot.image_id.partition("C")[0],
-                    label=labels[shot.identity] if split == "train" else -1,
-                    camera=shot.camera,
-                    camera_raw=CAMERAS[shot.camera],
-                    platform="aerial" if shot.camera == 0 else "ground",
-                    time_of_day="day",
-                    altitude_m=photograph.altitude_m,
-                    distance_m=photograph.distance_m,
-                    angle_deg=photograph.angle_deg,
-                    altitude_level=shot.altitude_level,
-                    session=shot.session,
-                    frame=shot.frame,
-                    attributes=shot.person.attributes,
-                    protocols=_protocols(shot),
-                ),
-            )
+
+def _records(world: World, split: str) -> Iterator[dict[str, Any]]:
+    """The crops of a split, drawn while they are written."""
+    labels = labels_of(shot.identity for shot in world.shots("train"))
+    for photograph in photographs(world, world.shots(split), progress=f"SkyGround {split}"):
+        shot = photograph.shot
+        yield {
+            "image": photograph.jpeg,
+            "image_id": shot.image_id,
+            "identity": shot.identity,
+            "identity_raw": shot.image_id.partition("C")[0],
+            "label": labels[shot.identity] if split == "train" else -1,
+            "camera": shot.camera,
+            "camera_raw": CAMERAS[shot.camera],
+            "platform": "aerial" if shot.camera == 0 else "ground",
+            "time_of_day": "day",
+            "altitude_m": photograph.altitude_m,
+            "distance_m": photograph.distance_m,
+            "angle_deg": photograph.angle_deg,
+            "altitude_level": shot.altitude_level,
+            "session": shot.session,
+            "frame": shot.frame,
+            "attributes": shot.person.attributes,
+            "protocols": _protocols(shot),
+        }
 
 
 def _protocols(shot: Shot) -> list[int]:
     """A2G asks aerial queries of a ground gallery; everything is in ALL."""
-    as_query = {0: 0, 1: 1}[shot.camera]
-    return {"train": [], "query": [as_query, 2], "gallery": [1 - as_query, 2]}[shot.split]
+    # Camera 0 is the drone: its queries are of protocol 0, its gallery images of protocol 1.
+    as_query, as_gallery = shot.camera, 1 - shot.camera
+    return {"train": [], "query": [as_query, 2], "gallery": [as_gallery, 2]}[shot.split]
