@@ -80,7 +80,7 @@ def _fastreid(options, base, steps, steps_per_epoch, epochs):
     moves_after = (done * steps_per_epoch > warmup) & (done > options.delay_epochs)
     moves = np.concatenate([[0], np.cumsum(moves_after)[:-1]])
     if options.type == "fastreid_multistep":
-        passed = np.searchsorted(np.asarray(options.milestones), moves, side="right")
+        passed = np.searchsorted(np.sort(options.milestones), moves, side="right")
         rates = base * options.gamma ** passed.astype(np.float64)
     else:
         length = epochs - max(math.ceil(warmup / steps_per_epoch), options.delay_epochs)
