@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 
 from g2ajax.config import nearest
 
@@ -17,17 +17,21 @@ FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BIL
 
 
 def decode(data: bytes, name: str = "image") -> UInt8[np.ndarray, "H W 3"]:
-    """The RGB pixels of an encoded image. Raises ValueError naming the image if it is corrupt."""
+    """The RGB pixels of an encoded image, turned upright where its EXIF data say so.
+
+    Raises ValueError naming the image if it is empty, corrupt or far too large for a crop.
+    """
     if not data:
         raise ValueError(f"{name} is empty (0 bytes)")
     try:
-        if simplejpeg is not None and simplejpeg.is_jpeg(data):
+        # simplejpeg knows nothing of EXIF; the few files that have it are PIL's.
+        if simplejpeg is not None and simplejpeg.is_jpeg(data) and b"Exif\0\0" not in data[:4096]:
             return simplejpeg.decode_jpeg(data, colorspace="RGB")
         image = Image.open(io.BytesIO(data))
         # PIL itself only warns here, and filters for warnings are not safe in reader threads.
         if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels are no crop")
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except Exception as error:  # damaged data makes PIL raise errors of many kinds
         raise ValueError(
             f"{name} cannot be decoded ({len(data)} bytes): {error}; "

@@ -78,6 +78,16 @@ def test_cmyk_jpeg():
     assert np.abs(decode(data).astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_exif_orientation_is_followed(kind, orientation, turns):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.fromarray(PICTURE), kind, exif=exif)
+    plain = decode(encode(Image.fromarray(PICTURE), kind))
+    np.testing.assert_array_equal(decode(data), np.rot90(plain, turns))
+
+
 def test_an_empty_file_names_itself():
     with pytest.raises(ValueError, match=r"p01/c2\.jpg is empty"):
         decode(b"", "p01/c2.jpg")

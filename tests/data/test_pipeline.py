@@ -1,5 +1,6 @@
 import dataclasses
 import pickle
+import threading
 
 import jax
 import numpy as np
@@ -196,6 +197,20 @@ def test_batches_are_read_ahead_by_the_declared_number():
     assert int(next(stream)["x"][0]) == 0
     assert taken == list(range(pipeline.PREFETCH + 1))
     assert [int(batch["x"][0]) for batch in stream] == [1, 2, 3, 4, 5]
+
+
+def test_a_run_that_stops_early_leaves_no_reader_behind():
+    before = set(threading.enumerate())
+    stream = train_batches(
+        SPLIT, index_table(SAMPLER, 0, 50), sharding=sharding(), image_size=SIZE, num_threads=2
+    )
+    next(stream)
+    started = set(threading.enumerate()) - before
+    assert started
+    stream.close()
+    for thread in started:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in started)
 
 
 def test_image_batches_reads_minus_one_as_black():
