@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import pathlib
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -165,10 +166,9 @@ def _split(folder: pathlib.Path, name: str, num_protocols: int) -> CropSplit:
     """The columns of a split, from the cache beside its records if that is younger than they are."""
     cache = folder / f"columns-{name}.npz"
     built = (folder / "dataset_info.json").stat().st_mtime_ns
-    if cache.exists():
-        stored = dict(np.load(cache, allow_pickle=False))
-        if int(stored.pop("built", -1)) == built:
-            return CropSplit(name=name, folder=str(folder), **stored)
+    stored = _cached(cache, built)
+    if stored:
+        return CropSplit(name=name, folder=str(folder), **stored)
     columns = _columns(_records(str(folder), name), num_protocols)
     try:
         partial = cache.with_suffix(f".{os.getpid()}.npz")
@@ -179,12 +179,25 @@ def _split(folder: pathlib.Path, name: str, num_protocols: int) -> CropSplit:
     return CropSplit(name=name, folder=str(folder), **columns)
 
 
+def _cached(cache: pathlib.Path, built: int) -> dict[str, np.ndarray] | None:
+    """The stored columns; None if they are of another build, another version or unreadable."""
+    try:
+        # Opened here, because numpy leaves a broken archive open.
+        with cache.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            stored = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    if int(stored.pop("built", -1)) != built or set(stored) != {"position", *COLUMNS}:
+        return None
+    return stored
+
+
 def _columns(records: Any, num_protocols: int) -> dict[str, np.ndarray]:
     rows = [
         {name: record[name] for name in COLUMNS}
         for record in (records[i] for i in range(len(records)))
     ]
-    ids = np.array([row["image_id"].decode() for row in rows])
+    ids = np.array([row["image_id"].decode() for row in rows], dtype=np.str_)
     order = np.argsort(ids, kind="stable").astype(np.int64)
     width = max((len(row["attributes"]) for row in rows), default=0)
     attributes = np.full((len(rows), width), -1, np.int8)
