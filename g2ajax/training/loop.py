@@ -17,6 +17,7 @@ from g2ajax.training.mesh import state_sharding
 from g2ajax.training.options import run_options
 from g2ajax.training.phase import Best, stop_requests, train_phase
 from g2ajax.training.setup import Setup, prepare
+from g2ajax.training.state import trainable_filter
 
 CHOSEN_ON_TEST = "best, chosen on the test split"
 
@@ -57,7 +58,7 @@ def evaluate(config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str) 
     if meta is None:
         raise ValueError(f"{workdir} has no {kind} checkpoint; train with this --workdir first")
     setup = prepare(run_options(config), trains=False, fresh=False)
-    _restore(setup, store, kind)
+    _restore(setup, store, kind, averaged=True)
     store.close()
     results = score(setup.model, setup, checkpoint=_describe(kind, setup), step=meta["total_step"])
     if jax.process_index() == 0:
@@ -93,10 +94,12 @@ def _train(setup: Setup, workdir: pathlib.Path, store: checkpoints.Checkpoints) 
                 steps = setup.phase_steps(options.phases[index])
                 done, start = done - start + steps, 0
             store.wait()
-            last = results or score(setup.model, setup, checkpoint="last", step=done)
+            if not results:  # the run had ended before: it is scored again
+                _restore(setup, store, "latest", averaged=True)
+                results = score(setup.model, setup, checkpoint="last", step=done)
             _restore(setup, store, "best")
             chosen = score(setup.model, setup, checkpoint=CHOSEN_ON_TEST, step=best.step)
-        return [*last, *chosen]
+        return [*results, *chosen]
     finally:
         journal.close()
 
@@ -105,8 +108,14 @@ def _describe(kind: str, setup: Setup) -> str:
     return CHOSEN_ON_TEST if kind == "best" else "last"
 
 
-def _restore(setup: Setup, store: checkpoints.Checkpoints, kind: str) -> None:
-    """Reads parameters and statistics of a checkpoint into the run's model."""
+def _restore(
+    setup: Setup, store: checkpoints.Checkpoints, kind: str, *, averaged: bool = False
+) -> None:
+    """Reads parameters and statistics of a checkpoint into the run's model.
+
+    `averaged`: with the averaged parameters where the checkpoint's phase keeps any (the best
+    checkpoint's parameters are what was scored already).
+    """
     params, rest = nnx.state(setup.model, nnx.Param), nnx.state(setup.model, nnx.Not(nnx.Param))
 
     def target(state: nnx.State) -> dict[str, jax.ShapeDtypeStruct]:
@@ -117,6 +126,11 @@ def _restore(setup: Setup, store: checkpoints.Checkpoints, kind: str) -> None:
             for name, leaf in checkpoints.flat_state(state).items()
         }
 
-    read = store.restore(kind, {"params": target(params), "stats": target(rest)})
-    nnx.update(setup.model, checkpoints.with_values(params, read["params"]))
+    wanted = {"params": target(params), "stats": target(rest)}
+    phase = setup.options.phase[store.meta(kind)["phase"]]
+    if averaged and kind == "latest" and phase.ema:
+        wanted["ema"] = target(nnx.state(setup.model, trainable_filter(phase)))
+    read = store.restore(kind, wanted)
+    flat = {**read["params"], **read.get("ema", {})}
+    nnx.update(setup.model, checkpoints.with_values(params, flat))
     nnx.update(setup.model, checkpoints.with_values(rest, read["stats"]))

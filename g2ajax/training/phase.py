@@ -71,7 +71,8 @@ def train_phase(
     journal: Journal,
     stop: Callable[[int], bool],
 ) -> list[Result]:
-    """Trains phase number `index` from step `start` to its end; `setup.model` then holds the result.
+    """Trains phase number `index` from step `start` to its end; `setup.model` then holds the trained
+    parameters (not the averaged ones: the next phase goes on from what was trained).
 
     `before` counts the steps of earlier phases. Returns the results of the last evaluation. Raises
     NonFiniteLoss, and Stopped when `stop` says so (after saving).
@@ -153,7 +154,7 @@ def train_phase(
                 store.wait()
                 journal.say(f"stopped at step {step} of {name}; start again to go on from here")
                 raise Stopped(0)
-    nnx.update(setup.model, nnx.state(program.model(leaves, averaged=True)))
+    nnx.update(setup.model, nnx.state(program.model(leaves)))
     return results
 
 

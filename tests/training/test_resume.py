@@ -1,5 +1,6 @@
 """A run that is killed or stopped and started again ends as one that never was, bit for bit."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from g2ajax.training import loop
+from g2ajax.training import loop, phase
 from g2ajax.training.checkpoint import Checkpoints
 from tests.training.conftest import tiny_config
 
@@ -115,20 +116,25 @@ def test_another_configuration_is_refused_with_the_difference(fake_dataset, tmp_
 
 
 def test_a_finished_run_is_scored_again_without_training(fake_dataset, tmp_path, capsys):
-    first = loop.run(tiny_config(), tmp_path)
+    config = tiny_config(phase__reid__ema=0.5)
+    first = loop.run(config, tmp_path)
     capsys.readouterr()
-    again = loop.run(tiny_config(), tmp_path)
+    again = loop.run(config, tmp_path)
     assert "accuracy" not in capsys.readouterr().out
     assert [r.mAP for r in again] == [r.mAP for r in first]
-    only = loop.evaluate(tiny_config(), tmp_path, "best")
+    latest = loop.evaluate(config, tmp_path, "latest")
+    assert [r.mAP for r in latest] == [r.mAP for r in first if r.checkpoint == "last"]
+    only = loop.evaluate(config, tmp_path, "best")
     assert [r.mAP for r in only] == [r.mAP for r in first if r.checkpoint.startswith("best")]
     assert all("chosen on the test split" in r.checkpoint for r in only)
     with pytest.raises(ValueError, match="has no best checkpoint"):
-        loop.evaluate(tiny_config(), tmp_path / "elsewhere", "best")
+        loop.evaluate(config, tmp_path / "elsewhere", "best")
 
 
-def test_phases_follow_each_other_and_resume_in_the_second(fake_dataset, tmp_path):
+@pytest.mark.parametrize("step", [3, 5])
+def test_phases_follow_each_other_and_resume_in_the_second(fake_dataset, tmp_path, step):
     def two_phases(**changes):
+        changes["phase__reid__ema"] = 0.5
         config = tiny_config(phases=("warm", "reid"), **changes)
         config["phase"]["warm"] = {
             **config["phase"]["reid"],
@@ -139,18 +145,12 @@ def test_phases_follow_each_other_and_resume_in_the_second(fake_dataset, tmp_pat
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     loop.run(two_phases(), whole)
-    steps = []
 
-    def stop_in_the_second(step: int) -> bool:
-        steps.append(step)
-        return step == 5
-
-    import contextlib
-
-    from g2ajax.training import phase
+    def stop(total_step: int) -> bool:
+        return total_step == step
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "stop_requests", lambda: contextlib.nullcontext(stop_in_the_second))
+        patch.setattr(loop, "stop_requests", lambda: contextlib.nullcontext(stop))
         with pytest.raises(phase.Stopped):
             loop.run(two_phases(), cut)
     loop.run(two_phases(), cut)
