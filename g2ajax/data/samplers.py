@@ -55,8 +55,11 @@ def make_sampler(
     images: int,
     seed: tuple[int, ...] = (0,),
     allow_single_image: bool = False,
+    identity: Int[np.ndarray, " N"] | None = None,
 ) -> Sampler:
     """The sampler `name` over a split; rows with a negative label are never drawn.
+
+    `identity`: what messages call the people (default: their labels).
 
     `random_identity` (reid-strong-baseline, TransReID, torchreid) and `naive_identity` (fast-reid,
     the same pass as an endless stream): each identity's images are shuffled and cut into groups
@@ -88,9 +91,11 @@ def make_sampler(
         )
     single = present[counts == 1]
     if images > 1 and len(single) and not allow_single_image:
+        known = label if identity is None else np.asarray(identity)
+        names = [str(known[np.flatnonzero(label == one)[0]]) for one in single]
         raise ValueError(
             f"{len(single)} identities have one image, so {images} of each cannot be drawn "
-            f"(labels {single[:8].tolist()}{'...' if len(single) > 8 else ''}); leave them out, or "
+            f"({', '.join(names[:8])}{', ...' if len(names) > 8 else ''}); leave them out, or "
             "repeat their image with sampler.allow_single_image=True"
         )
     groups = [rows[label[rows] == identity] for identity in present]

@@ -55,7 +55,7 @@ class Result:
         Feature and distance are the method's own and not part of it.
         """
         asked = (
-            self.dataset,
+            self.dataset.partition("/")[0],  # "agreid" and "agreid/strict" are one
             self.version,
             self.dataset_fingerprint,
             self.protocol,
@@ -143,7 +143,7 @@ def as_table(results: Sequence[Result]) -> str:
 
 
 def as_markdown(results: Sequence[Result]) -> str:
-    """The same for a paper's draft or an issue."""
+    """The same for a paper's draft."""
     blocks = []
     for group in by_protocol(results).values():
         rows = [HEAD, ("---",) * len(HEAD), *map(_cells, group)]

@@ -14,7 +14,7 @@ from g2ajax.interop.load import initialise
 from g2ajax.training.inference import Embed, make_embed
 from g2ajax.training.mesh import check_batch, make_mesh
 from g2ajax.training.options import RunOptions
-from g2ajax.training.state import check_paths
+from g2ajax.training.state import check_paths, check_prefix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Setup:
             images=sampler.images,
             seed=(self.options.seed, phase),
             allow_single_image=sampler.allow_single_image,
+            identity=train.identity,
         )
 
 
@@ -110,6 +111,8 @@ def check_phases(setup: Setup) -> None:
     for name in options.phases:
         phase = options.phase[name]
         check_paths(model, name, phase)
+        for prefix, _ in phase.optimizer.factors:
+            check_prefix(model, prefix, f"phase.{name}.optimizer.factors")
         if not hasattr(model, phase.loss):
             raise ValueError(f"phase.{name}.loss: {options.method['name']} has no {phase.loss!r}")
         if phase.accumulate > 1:

@@ -39,17 +39,22 @@ def trainable_filter(phase: PhaseOptions) -> Callable[[tuple, Any], bool]:
 
 def check_paths(model: nnx.Module, name: str, phase: PhaseOptions) -> None:
     """Raises ValueError when a path of the phase names no parameter, or nothing is left to train."""
-    paths = [path for path, _ in nnx.to_flat_state(nnx.state(model, nnx.Param))]
     for field in ("trainable", "frozen"):
         for prefix in getattr(phase, field):
-            if not any(under(path, (prefix,)) for path in paths):
-                tops = sorted({str(path[0]) for path in paths})
-                raise ValueError(
-                    f"phase.{name}.{field} names {prefix!r}, which has no parameter; "
-                    f"the model's parts are {', '.join(tops)}"
-                )
+            check_prefix(model, prefix, f"phase.{name}.{field}")
     if not nnx.to_flat_state(nnx.state(model, trainable_filter(phase))):
         raise ValueError(f"phase.{name} leaves nothing to train")
+
+
+def check_prefix(model: nnx.Module, prefix: str, where: str) -> None:
+    """Raises ValueError unless a parameter lies at or below the path `prefix` that `where` names."""
+    paths = [path for path, _ in nnx.to_flat_state(nnx.state(model, nnx.Param))]
+    if not any(under(path, (prefix,)) for path in paths):
+        tops = sorted({str(path[0]) for path in paths})
+        raise ValueError(
+            f"{where} names {prefix!r}, which has no parameter; the model's parts are "
+            f"{', '.join(tops)}"
+        )
 
 
 def set_modes(model: nnx.Module, phase: PhaseOptions) -> None:
