@@ -43,7 +43,10 @@ def test_configuration(changes, message):
         ({"method__name": "strong_base"}, "no method 'strong_base'; did you mean"),
         ({"phase__reid__trainable": ("head",)}, "names 'head', which has no parameter"),
         ({"phase__reid__frozen": ("*",)}, "leaves nothing to train"),
-        ({"phase__reid__optimizer__factors": (("head", 2.0),)}, "factors names 'head', which has no"),
+        (
+            {"phase__reid__optimizer__factors": (("head", 2.0),)},
+            "factors names 'head', which has no",
+        ),
         ({"phase__reid__loss": "explain"}, "strong_baseline has no 'explain'"),
         ({"phase__reid__accumulate": 2}, "the terms triplet compare the images of a batch"),
         ({"init__file": "/nowhere/resnet50.pth"}, "/nowhere/resnet50.pth"),
