@@ -17,7 +17,7 @@ train: $(VENV)/ready
 	$(BIN)/python run.py --config=configs/agreid_vit.py:skyground --workdir=$(WORKDIR)
 
 test: $(VENV)/ready
-	$(BIN)/pytest -q -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/pytest -q -rs -n 2 --dist loadgroup -m "not slow"
 
 test-slow: $(VENV)/ready
 	$(BIN)/pytest -q -m slow
