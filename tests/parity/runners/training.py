@@ -8,7 +8,7 @@ from g2ajax.training.optimizer import OptimizerOptions, clip_by_norm, update_rul
 from g2ajax.training.schedules import ScheduleOptions, learning_rates
 
 
-def _schedule(entry: dict, epochs: int) -> tuple[ScheduleOptions, int]:
+def _schedule(entry: dict) -> tuple[ScheduleOptions, int]:
     """The options of one schedule of the index and its steps an epoch."""
     common = {"milestones": tuple(entry.get("milestones", ())), "gamma": entry.get("gamma", 0.1)}
     if entry["type"] == "fastreid":
@@ -42,13 +42,13 @@ def _schedule(entry: dict, epochs: int) -> tuple[ScheduleOptions, int]:
             first_epoch=entry["first_index"],
         )
         return options, 1
-    raise NotImplementedError(entry["type"])
+    raise NotImplementedError(f"schedules of type {entry['type']}")
 
 
 def run_lr_schedules(args, inputs, weights):
     results = {}
     for entry in args["schedules"]:
-        options, steps = _schedule(entry, entry["epochs"])
+        options, steps = _schedule(entry)
         rates = learning_rates(options, entry["base_lr"], steps, entry["epochs"])
         results |= dict.fromkeys(entry["outputs"].values(), rates * args.get("multiplier", 1.0))
     return results
