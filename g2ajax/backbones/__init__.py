@@ -1,4 +1,4 @@
-"""Backbones: ResNet (a map of features) and ViT (tokens), built by name."""
+"""Backbones: ResNet and OSNet (a map of features) and ViT (tokens), built by name."""
 
 import difflib
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
-from g2ajax.backbones import resnet, vit
+from g2ajax.backbones import osnet, resnet, vit
 
-NAMES = (*resnet.VARIANTS, *vit.VARIANTS)
+NAMES = (*resnet.VARIANTS, *osnet.VARIANTS, *vit.VARIANTS)
 
 
 def _module(name: str):
-    for module in (resnet, vit):
+    for module in (resnet, osnet, vit):
         if name in module.VARIANTS:
             return module
     near = difflib.get_close_matches(name, NAMES, 1)
@@ -28,12 +28,12 @@ def build(
     dtype: Any = jnp.float32,
     rngs: nnx.Rngs,
     **options: Any,
-) -> resnet.ResNet | vit.ViT:
+) -> resnet.ResNet | osnet.OSNet | vit.ViT:
     """The backbone called `name` for normalised images of `image_size` (H, W) pixels.
 
-    `options` are those of `ResNet` or `ViT`; `dtype` is the one computed in, parameters are
-    float32. A ResNet returns a map [B,h,w,D], a ViT tokens [B,T,D] with the class token first;
-    D is its `feature_dim`.
+    `options` are those of `ResNet`, `OSNet` or `ViT`; `dtype` is the one computed in, parameters
+    are float32. A ResNet and an OSNet return a map [B,h,w,D], a ViT tokens [B,T,D] with the class
+    token first; D is its `feature_dim`.
 
     Raises:
       ValueError: for an unknown name (with the nearest known one), and what the network refuses.
