@@ -1,0 +1,11 @@
+"""Explanations for people: one figure a query, one self-contained HTML page. Takes plain arrays.
+
+from g2ajax.report import Explanation, Query, Ranked, draw, page
+png = draw(Explanation(query, attributes, ranked, plain, ranking="decomposed", dataset="AG-ReID"))
+html = page("A run", explanations, intro="What was asked.", tables=[Table("Scores", head, rows)])
+"""
+
+from g2ajax.report.figure import Explanation, Query, Ranked, draw, overlay, words
+from g2ajax.report.page import Table, page
+
+__all__ = ["Explanation", "Query", "Ranked", "Table", "draw", "overlay", "page", "words"]

@@ -1,0 +1,210 @@
+"""One HTML file with explanations and tables: no network, no scripts, images inside."""
+
+import base64
+import dataclasses
+import html
+import io
+from collections.abc import Sequence
+
+from PIL import Image
+
+from g2ajax.report.figure import MARK, SCALE, SIGNS, Explanation, Ranked, draw
+
+_LARGEST = 3
+"""Attributes named in the text beside a figure."""
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1a1a1a; --faint: #595959; --paper: #ffffff;
+  --line: #d4d4d4; --shade: #f4f4f4; --link: #0b57a4; }
+@media (prefers-color-scheme: dark) { :root { --ink: #ececec; --faint: #b0b0b0; --paper: #16181b;
+  --line: #3c4045; --shade: #212429; --link: #86b7f0; } }
+body { margin: 0 auto; padding: 1.5rem; max-width: 80rem; background: var(--paper);
+  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.7rem; line-height: 1.25; }
+h2 { margin-top: 2.5rem; padding-top: .6rem; border-top: 1px solid var(--line); font-size: 1.25rem; }
+a { color: var(--link); }
+nav { padding: .6rem 1rem; background: var(--shade); border-radius: 6px; }
+nav ol { margin: .3rem 0; padding-left: 1.6rem; }
+.wide { overflow-x: auto; }
+figure { margin: 1rem 0; }
+figure img { display: block; max-width: none; height: auto; border-radius: 6px;
+  background: #ffffff; }
+figcaption, .label { color: var(--faint); }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
+caption { padding: .3rem 0; text-align: left; font-weight: 600; }
+th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: left;
+  vertical-align: top; }
+th { background: var(--shade); }
+td.number { text-align: right; }
+details { margin: .6rem 0; }
+summary { cursor: pointer; }
+@media print { details { display: block; } .wide { overflow: visible; }
+  figure img { max-width: 100%; } }
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of the page. Raises ValueError for a row of another length than the head."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str | int | float]]
+    """Floats are shown with four significant digits; pass text for another form."""
+
+    def __post_init__(self) -> None:
+        for i, row in enumerate(self.rows):
+            if len(row) != len(self.head):
+                raise ValueError(
+                    f"table {self.caption!r}: row {i} has {len(row)} cells, its head {len(self.head)}"
+                )
+
+
+def page(
+    title: str,
+    explanations: Sequence[Explanation],
+    *,
+    intro: str,
+    tables: Sequence[Table] = (),
+    attributes: int = 3,
+) -> str:
+    """The page as text: introduction, contents, tables, then a figure an explanation.
+
+    Everything is escaped; `intro` is plain text whose empty lines part paragraphs. Each ranked list
+    is also there as a table under its figure, with its ranking and dataset label, for readers who do
+    not see the figure. `attributes` as in `draw`.
+    """
+    entries, parts = [], []
+    for i, table in enumerate(tables, start=1):
+        entries.append((f"table-{i}", table.caption))
+        parts.append(f'<section id="table-{i}">\n<h2>{_text(table.caption)}</h2>\n{_table(table)}')
+        parts.append("</section>")
+    for i, explanation in enumerate(explanations, start=1):
+        entries.append((f"explanation-{i}", f"Query {explanation.query.title}"))
+        parts.append(_section(f"explanation-{i}", explanation, attributes))
+    contents = "\n".join(f'<li><a href="#{to}">{_text(text)}</a></li>' for to, text in entries)
+    paragraphs = "\n".join(f"<p>{_text(part)}</p>" for part in intro.split("\n\n") if part.strip())
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{_text(title)}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<header>
+<h1>{_text(title)}</h1>
+{paragraphs}
+</header>
+<nav aria-label="Contents">
+<strong>Contents</strong>
+<ol>
+{contents}
+</ol>
+</nav>
+<main>
+{chr(10).join(parts)}
+</main>
+</body>
+</html>
+"""
+
+
+def _section(name: str, explanation: Explanation, attributes: int) -> str:
+    """Heading, figure and the rankings as tables."""
+    png = draw(explanation, attributes=attributes)
+    width, height = (side // SCALE for side in Image.open(io.BytesIO(png)).size)
+    data = base64.b64encode(png).decode("ascii")
+    dataset, ranking = explanation.dataset, explanation.ranking
+    lists = [_ranked(f"{dataset}, ranked by: {ranking}", explanation, explanation.ranked)]
+    if explanation.plain:
+        caption = f"{dataset}, ranked without the explainable stream"
+        lists.append(_ranked(caption, explanation, explanation.plain))
+    return f"""<section id="{name}">
+<h2>Query {_text(explanation.query.title)}</h2>
+<p class="label">Dataset: {_text(dataset)}. Ranked by: {_text(ranking)}.</p>
+<figure>
+<div class="wide" tabindex="0" role="group" aria-label="Figure; scrolls sideways">
+<img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="{_alt(explanation)}">
+</div>
+<figcaption>Maps show where the model looks for an attribute. Each map has its own scale, so colours
+compare places within one image, never two images. Percentages are shares of the sum of all
+attributes' distances.</figcaption>
+</figure>
+<details>
+<summary>The rankings as text</summary>
+{chr(10).join(_table(table) for table in lists)}
+</details>
+</section>"""
+
+
+def _ranked(caption: str, explanation: Explanation, items: Sequence[Ranked]) -> Table:
+    """A ranked list; contributions only where there are any."""
+    head = ["rank", "image", "the query's person", "distance"]
+    rows = [[i, x.title, _answer(x), float(x.distance)] for i, x in enumerate(items, start=1)]
+    if any(item.shares is not None for item in items):
+        head.append(f"largest contributions ({MARK} annotations differ)")
+        for row, item in zip(rows, items, strict=True):
+            row.append(_contributions(explanation.attributes, item))
+    return Table(caption, head, rows)
+
+
+def _contributions(attributes: Sequence[str], item: Ranked) -> str:
+    if item.shares is None:
+        return ""
+    order = (-item.shares).argsort(kind="stable")[:_LARGEST]
+    return ", ".join(
+        f"{MARK} " * (item.exclusive is not None and bool(item.exclusive[k]))
+        + f"{attributes[k]} {100 * item.shares[k]:.1f}%"
+        for k in order
+    )
+
+
+def _answer(item: Ranked) -> str:
+    word = {True: "yes", False: "no", None: "not known"}[item.correct]
+    return f"{SIGNS[item.correct]} {word}"
+
+
+def _alt(explanation: Explanation) -> str:
+    """What the figure shows, in a sentence or two; the tables below it say the rest."""
+    right = sum(item.correct is True for item in explanation.ranked)
+    text = (
+        f"Query {explanation.query.title} and {len(explanation.ranked)} images of "
+        f"{explanation.dataset}, ranked by: {explanation.ranking}; {right} of them are known to show "
+        "the query's person."
+    )
+    first = explanation.ranked[0]
+    if first.shares is not None:
+        largest = _contributions(explanation.attributes, first)
+        text += f" Largest contributions to the first distance: {largest}."
+    if explanation.plain:
+        right = sum(item.correct is True for item in explanation.plain)
+        text += (
+            f" Below, {len(explanation.plain)} images ranked without the explainable stream, "
+            f"{right} of them known to show the person."
+        )
+    return _text(text)
+
+
+def _table(table: Table) -> str:
+    head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in table.head)
+    rows = "\n".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in table.rows)
+    return f"""<div class="wide"><table>
+<caption>{_text(table.caption)}</caption>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table></div>"""
+
+
+def _cell(value: str | int | float) -> str:
+    if isinstance(value, str):
+        return f"<td>{_text(value)}</td>"
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f'<td class="number">{text}</td>'
+
+
+def _text(value: str) -> str:
+    return html.escape(value, quote=True)
