@@ -193,6 +193,9 @@ class ResNet(nnx.Module):
         blocks.
     """
 
+    # The modules of the stem and of each stage, for a network that is cut between stages.
+    parts = (("conv1", "bn1"), *((f"layer{i}", f"NL_{i}") for i in (1, 2, 3, 4)))
+
     def __init__(
         self,
         depths: tuple[int, ...] = (3, 4, 6, 3),

@@ -37,6 +37,8 @@ class Task:
     """Cameras among the training images."""
     attribute_groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Attribute groups and their class names, in the order of the columns."""
+    attribute_rates: tuple[float, ...] = ()
+    """For each class of each group, the share of the training identities that have it."""
     dtype: DTypeLike = jnp.float32
     """Of the computation; parameters, statistics and losses stay float32."""
 

@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from g2ajax import backbones
+from g2ajax.backbones.split import patch_map
 from g2ajax.backbones.vit import ViT, class_token
 from g2ajax.config import options
 from g2ajax.losses.cross_entropy import cross_entropy
@@ -28,7 +29,7 @@ class HeadOptions:
     """The embedding head; names of pools and classifiers are fast-reid's."""
 
     pool: str = "GlobalAvgPool"
-    """`Identity` for a class token."""
+    """`Identity` for a ViT's class token; any other pools its patch tokens."""
     embedding_dim: int = 0
     """Width of a reduction before the neck; 0: none."""
     neck_feature: Literal["before", "after"] = "before"
@@ -98,11 +99,16 @@ class StrongBaseline(nnx.Module):
         camera: Int[Array, " B"] | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "B ..."]:
-        """What the head pools: a map [B,h,w,D] or a class token [B,D], from pixels 0..255."""
+        """What the head pools, from pixels 0..255: a map [B,h,w,D], or [B,D], the class token of a
+        ViT whose head has the pooling `Identity` (with any other it pools the patch tokens).
+        """
         images = self.preprocessing(images)
         if isinstance(self.backbone, ViT):
             camera = camera if self.uses_camera else None
-            return class_token(self.backbone(images, camera=camera, rngs=rngs))
+            tokens = self.backbone(images, camera=camera, rngs=rngs)
+            if self.options.head.pool == "Identity":
+                return class_token(tokens)
+            return patch_map(self.backbone, tokens)
         return self.backbone(images)
 
     def loss(

@@ -122,13 +122,17 @@ class EmbeddingHead(nnx.Module):
     ) -> tuple[Float[Array, "B C"], Float[Array, "B D"]]:
         """The pooled feature and the feature after the neck, both float32."""
         pooled = self.pool_layer(x)
+        return pooled, self.neck(pooled)
+
+    def neck(self, pooled: Float[Array, "B C"]) -> Float[Array, "B D"]:
+        """A pooled feature after the reduction and the batch norm, as far as there are any."""
         after = pooled
         for layer in self.bottleneck:
             if isinstance(layer, nnx.Conv):
                 after = layer(after[:, None, None])[:, 0, 0]
             else:
                 after = layer(after)
-        return pooled, after
+        return after
 
     def embed(self, x: Float[Array, "B h w C"] | Float[Array, "B C"]) -> Float[Array, "B D"]:
         """The test feature: after the neck."""

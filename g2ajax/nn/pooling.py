@@ -152,3 +152,38 @@ def build_pool(kind: str, *, p: int | float = 3.0, eps: int | float = 1e-6) -> P
     if kind == "GeneralizedMeanPoolingP":
         return GeM(p, eps=eps)
     return Pool(kind, p=p, eps=eps)
+
+
+def guided(
+    pool: Pool | GeM, features: Float[Array, "B h w C"], attention: Float[Array, "B h w M"]
+) -> Float[Array, "B M C"]:
+    """The pooled features under each of M attention maps: pool(features * attention_k), float32.
+
+    No M masked maps are ever formed: an average, and a generalised mean of what is not negative,
+    of a product of two factors is ONE matrix product over the places,
+    (mean(max(F, eps)^p A^p))^(1/p). Below eps the exact form clamps each product where this one
+    clamps each factor; the difference is of the order of eps.
+
+    Raises:
+      ValueError: for a pooling that does not factor so (any with a maximum).
+    """
+    features, attention = features.astype(jnp.float32), attention.astype(jnp.float32)
+
+    def mean(x: Float[Array, "B h w C"], a: Float[Array, "B h w M"]) -> Float[Array, "B M C"]:
+        places = x.shape[1] * x.shape[2]
+        return jnp.einsum("bhwc,bhwm->bmc", x, a, precision=jax.lax.Precision.HIGHEST) / places
+
+    if isinstance(pool, Pool) and pool.kind in ("GlobalAvgPool", "FastGlobalAvgPool"):
+        return mean(features, attention)
+    if isinstance(pool, Pool) and pool.kind != "GeneralizedMeanPooling":
+        raise ValueError(
+            f"pooling {pool.kind!r} under attention maps: expected GlobalAvgPool, "
+            "GeneralizedMeanPooling or GeneralizedMeanPoolingP"
+        )
+    p = jnp.asarray(pool.p[...] if isinstance(pool, GeM) else pool.p, jnp.float32).reshape(())
+    eps = pool.eps
+    x = jnp.power(jnp.maximum(features, eps), p)
+    a = jnp.power(jnp.maximum(attention, eps), p)
+    # eps^p leaves float32's range from p of about 6: the least mean is a normal number.
+    floor = jnp.maximum(jnp.power(eps, p), jnp.finfo(jnp.float32).tiny)
+    return jnp.power(jnp.maximum(mean(x, a), floor), 1.0 / p)

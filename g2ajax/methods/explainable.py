@@ -1,0 +1,352 @@
+"""The explainable two-stream system of AG-ReID (Nguyen et al., ICME 2023, arXiv 2303.08597).
+
+It is Attribute-guided Metric Distillation (AMD; Chen et al., ICCV 2021, arXiv 2103.01451) on other
+backbones. Stream 1 is a finished re-identification model and stays as it is. Stream 2 shares its
+lower stages, has upper stages of its own and an attribute decomposition head (ADH) that gives one
+attention map for each attribute. Pooling stream 1's map under each attention gives one feature per
+attribute, and their distances d^k are trained to add up to stream 1's distance d.
+
+AG-ReID released no code; AMD's is the authority for what its paper leaves open.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, Num
+
+from g2ajax import backbones, methods
+from g2ajax.backbones import split as cut
+from g2ajax.config import options
+from g2ajax.losses.attribute_distillation import (
+    Terms,
+    attribute_distances,
+    attribute_distillation,
+    contributions,
+    exclusive_mask,
+)
+from g2ajax.methods import Task
+from g2ajax.nn.heads import EmbeddingHead
+from g2ajax.nn.init import torch_uniform
+from g2ajax.nn.pooling import guided
+from g2ajax.retrieval.attributes import signed
+
+PREDICTOR_WEIGHT = 100.0  # of the attribute predictor's loss in AMD's code
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a configuration may set; the defaults are AMD's."""
+
+    stream1: Mapping[str, Any]
+    """The re-identification model: `name` of a method with `backbone` and `heads`, its options."""
+    split: int = -1
+    """Where stream 2 leaves stream 1: blocks of a ViT, or the stage (3: stem and stages 1 and 2 are
+    shared); −1: half of the blocks, or 3."""
+    hidden: int = 0
+    """Channels inside the attribute decomposition head; 0: an eighth of the map's."""
+    k: float = 1.0
+    """K of the attention's activation."""
+    t: float = 0.5
+    """T of the attention's activation."""
+    alpha: float = 10.0
+    """Weight of L_p1."""
+    beta: float = 100.0
+    """Weight of L_p2."""
+    v: float = 0.5
+    """Exponent of the share that exclusive attributes must explain, (M_E/M)^v."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """Whether the d^k average to d (AMD's code) or add up to it (as printed; take k = 1/M)."""
+    predictor: bool = False
+    """Whether a third copy of the upper stages learns to predict the attributes (AMD's code only).
+    The ranking `reweighted_exclusive` needs it."""
+
+
+class Explained(NamedTuple):
+    """What the model says of a batch of images."""
+
+    embedding: Float[Array, "B D"]
+    """f, stream 1's feature after the neck."""
+    attribute_embedding: Float[Array, "B M D"]
+    """f^k, the same of the map under each attribute's attention."""
+    attention: Float[Array, "B h w M"]
+
+
+def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "Explainable":
+    """Builds the method. Raises ValueError for unknown options, and for data without attributes."""
+    return Explainable(options(Options, config, "method"), task, rngs=rngs)
+
+
+def activation(
+    x: Float[Array, "..."], k: int | float = 1.0, t: int | float = 0.5
+) -> Float[Array, "..."]:
+    """K (x+1)^T for x ≥ 0, K e^x below: positive, continuous, unbounded above (AMD's eq. 1).
+
+    The derivative at 0 is K T, the right-hand one, as the reference's.
+    """
+    below = x < 0
+    # Each branch is given only what it can take: a NaN in the one not chosen would spoil gradients.
+    falling = jnp.exp(jnp.where(below, x, 0.0))
+    rising = jnp.power(jnp.where(below, 0.0, x) + 1.0, t)
+    return k * jnp.where(below, falling, rising)
+
+
+class AttributeDecompositionHead(nnx.Module):
+    """3x3 convolution C → hidden, 1x1 → M, nothing between them, no biases; logits in float32."""
+
+    def __init__(self, channels: int, hidden: int, attributes: int, *, dtype, rngs: nnx.Rngs):
+        settings = {"use_bias": False, "dtype": dtype, "rngs": rngs}
+        self.conv1 = nnx.Conv(
+            channels,
+            hidden,
+            (3, 3),
+            padding=1,
+            kernel_init=torch_uniform(9 * channels),
+            **settings,
+        )
+        self.conv2 = nnx.Conv(
+            hidden, attributes, (1, 1), kernel_init=torch_uniform(hidden), **settings
+        )
+
+    def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B h w M"]:
+        return self.conv2(self.conv1(x)).astype(jnp.float32)
+
+
+class Explainable(nnx.Module):
+    """Stream 1, stream 2's own upper stages, the attribute decomposition head.
+
+    Two losses for two phases: `reid_loss` trains stream 1 (`trainable=("stream1",)`),
+    `explain_loss` the rest (`trainable=("stream2", "adh")`), with stream 1 frozen.
+
+    Raises ValueError for data without attributes and for a stream 1 whose head does not pool a map
+    by an average or a generalised mean.
+    """
+
+    uses_attributes = True
+
+    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
+        if not task.attribute_groups:
+            raise ValueError(
+                "the explainable stream learns from annotated attributes, and this dataset has "
+                "none; agreid, agreid_v2 and skyground have them, and so has crops_from_csv with "
+                "attribute columns"
+            )
+        self.stream1 = methods.build(options.stream1, task, rngs=rngs)
+        for part in ("backbone", "heads"):
+            if not hasattr(self.stream1, part):
+                raise ValueError(
+                    f"method.stream1 = {options.stream1['name']!r} has no {part!r}; the explainable "
+                    "stream stands on a method with a backbone and an embedding head"
+                )
+        backbone = self.stream1.backbone
+        self.split = cut.default_split(backbone) if options.split < 0 else options.split
+        cut.check_split(backbone, self.split)
+        self.options = options
+        self.sizes = tuple(len(names) for _, names in task.attribute_groups)
+        width, attributes = backbone.feature_dim, sum(self.sizes)
+
+        def upper_stages() -> nnx.Module:
+            spec = dict(options.stream1["backbone"])
+            own = backbones.build(
+                spec.pop("name"), image_size=task.image_size, dtype=task.dtype, rngs=rngs, **spec
+            )
+            return cut.keep_upper(own, self.split)
+
+        self.stream2 = upper_stages()
+        self.adh = AttributeDecompositionHead(
+            width, options.hidden or width // 8, attributes, dtype=task.dtype, rngs=rngs
+        )
+        if options.predictor:
+            self.predictor = upper_stages()
+            self.predictor_head = nnx.Linear(
+                width,
+                attributes,
+                use_bias=False,
+                kernel_init=nnx.initializers.normal(0.001),
+                rngs=rngs,
+            )
+            self.rates = task.attribute_rates
+        _check_pooling(self.stream1.heads)
+        self.preprocessing = self.stream1.preprocessing
+        self.metric = self.stream1.metric
+        self.feature_name = self.stream1.feature_name
+        self.uses_camera = self.stream1.uses_camera
+        self.in_batch_terms = (*self.stream1.in_batch_terms, "attribute distillation")
+
+    @property
+    def pretrained(self) -> nnx.Module:
+        """What a file of weights fills: stream 1."""
+        return self.stream1
+
+    def reid_loss(
+        self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """Stream 1's own loss."""
+        return self.stream1.loss(batch, rngs)
+
+    def explain_loss(
+        self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """L_d + α L_p1 + β L_p2 over the pairs of the batch.
+
+        Gradients reach the attention only, and through it the head of stream 2 and its upper stages.
+        AMD also adds stream 1's classification loss, which only touches what is frozen.
+        """
+        attributes = signed(batch["attributes"], self.sizes)
+        terms, found = self.explained_terms(batch, attributes, rngs)
+        metrics = {
+            "distillation": terms.distillation,
+            "group": terms.group,
+            "single": terms.single,
+            **self._progress(found, attributes, batch),
+        }
+        if not self.options.predictor:
+            return terms.total, metrics
+        metrics["attributes"] = self._predictor_loss(batch, attributes, rngs)
+        return terms.total + PREDICTOR_WEIGHT * metrics["attributes"], metrics
+
+    def explained_terms(
+        self, batch: Mapping[str, jax.Array], attributes: Num[Array, "B M"], rngs: nnx.Rngs
+    ) -> tuple[Terms, Explained]:
+        """The terms of the loss, and what they are of. `attributes` are +1, −1, 0 (unknown)."""
+        chosen = self.options
+        found = self.explain(batch["image"], camera=batch["camera"], rngs=rngs)
+        terms = attribute_distillation(
+            attribute_distances(found.embedding[:, None])[..., 0],
+            attribute_distances(found.attribute_embedding),
+            attributes,
+            batch["mask"],
+            batch["index"],
+            alpha=chosen.alpha,
+            beta=chosen.beta,
+            v=chosen.v,
+            reduction=chosen.reduction,
+        )
+        return terms, found
+
+    def embed(
+        self,
+        images: Float[Array, "B H W 3"],
+        *,
+        camera: Int[Array, " B"] | None = None,
+        platform: Int[Array, " B"] | None = None,
+    ) -> Float[Array, "B D"]:
+        """Stream 1's test feature of images with pixels 0..255: stream 2 changes nothing in it."""
+        return self.stream1.embed(images, camera=camera, platform=platform)
+
+    def explain(
+        self,
+        images: Float[Array, "B H W 3"],
+        *,
+        camera: Int[Array, " B"] | None = None,
+        platform: Int[Array, " B"] | None = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> Explained:
+        """Embedding, attribute embeddings and attention of images with pixels 0..255.
+
+        Distances between them are Euclidean, of features that are not normalised.
+        """
+        low, features, embedding = self._stream1(images, camera)
+        attention = self.attention_of(low, rngs)
+        return Explained(embedding, self.attribute_features(features, attention), attention)
+
+    def predict_attributes(
+        self,
+        images: Float[Array, "B H W 3"],
+        *,
+        camera: Int[Array, " B"] | None = None,
+        platform: Int[Array, " B"] | None = None,
+    ) -> Float[Array, "B M"]:
+        """1 where the predictor sees an attribute (logit above 0.5, as AMD's code), else 0."""
+        return (self._predict(self._stream1(images, camera)[0]) > 0.5).astype(jnp.float32)
+
+    def _stream1(
+        self, images: Float[Array, "B H W 3"], camera: Int[Array, " B"] | None
+    ) -> tuple[Float[Array, "B ..."], Float[Array, "B h w C"], Float[Array, "B D"]]:
+        """What the streams share, stream 1's map F and its feature f after the neck."""
+        backbone = self.stream1.backbone
+        camera = camera if self.uses_camera else None
+        low = cut.lower(backbone, self.preprocessing(images), self.split, camera)
+        features = cut.upper(backbone, low, self.split)
+        return low, features, self.stream1.heads.embed(features)
+
+    def attention_of(
+        self, low: Float[Array, "B ..."], rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "B h w M"]:
+        """Stream 2's attention maps, from what the streams share."""
+        logits = self.adh(cut.upper(self.stream2, low, self.split, rngs))
+        return activation(logits, self.options.k, self.options.t)
+
+    def attribute_features(
+        self, features: Float[Array, "B h w C"], attention: Float[Array, "B h w M"]
+    ) -> Float[Array, "B M D"]:
+        """f^k: stream 1's map under each attention, through the head that gave f."""
+        heads = self.stream1.heads
+        pooled = guided(heads.pool_layer, features, attention)
+        rows, attributes, width = pooled.shape
+        return heads.neck(pooled.reshape(-1, width)).reshape(rows, attributes, -1)
+
+    def _progress(
+        self, found: Explained, attributes: Num[Array, "B M"], batch: Mapping[str, jax.Array]
+    ) -> dict[str, Float[Array, ""]]:
+        """What tells whether the explanations come true; over pairs of different images."""
+        distance = attribute_distances(found.embedding[:, None])[..., 0]
+        attribute_distance = attribute_distances(found.attribute_embedding)
+        same = batch["index"][:, None] == batch["index"][None, :]
+        pairs = batch["mask"][:, None] & batch["mask"][None, :] & ~same
+        exclusive = exclusive_mask(attributes)
+        share = jnp.sum(contributions(attribute_distance, same) * exclusive, -1)
+        uniform = jnp.mean(exclusive, -1)
+
+        def mean(values: Float[Array, "B B"], chosen: Array) -> Float[Array, ""]:
+            return jnp.sum(jnp.where(chosen, values, 0.0)) / jnp.maximum(jnp.sum(chosen), 1)
+
+        gap = jnp.abs(distance - jnp.mean(attribute_distance, -1)) / distance
+        differ = pairs & (uniform > 0)
+        return {
+            "gap": mean(gap, pairs),
+            "exclusive_share": mean(share, differ),
+            "exclusive_share_uniform": mean(uniform, differ),
+            "attention_variance": jnp.mean(jnp.var(found.attention, axis=(1, 2))),
+        }
+
+    def _predict(
+        self, low: Float[Array, "B ..."], rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "B M"]:
+        features = cut.upper(self.predictor, low, self.split, rngs).astype(jnp.float32)
+        return self.predictor_head(jnp.mean(features, (1, 2)))
+
+    def _predictor_loss(
+        self, batch: Mapping[str, jax.Array], attributes: Num[Array, "B M"], rngs: nnx.Rngs
+    ) -> Float[Array, ""]:
+        """Weighted binary cross-entropy: e^(1−r) for those who have an attribute, e^r for the rest,
+        r being the share of training identities that have it; mean over annotated entries.
+        """
+        low, _, _ = self._stream1(batch["image"], batch["camera"])
+        logits = self._predict(low, rngs)
+        rate = jnp.asarray(self.rates, jnp.float32)[None]
+        has = attributes > 0
+        weight = jnp.exp(jnp.where(has, 1.0 - rate, rate))
+        counted = (attributes != 0) & batch["mask"][:, None]
+        entropy = jax.nn.softplus(jnp.where(has, -logits, logits))
+        total = jnp.sum(jnp.where(counted, weight * entropy, 0.0))
+        return total / jnp.maximum(jnp.sum(counted), 1)
+
+
+def _check_pooling(heads: EmbeddingHead) -> None:
+    """Raises ValueError for a head that pools no map, or by something that does not factor."""
+    pool = heads.pool_layer
+    kind = getattr(pool, "kind", "GeneralizedMeanPoolingP")
+    try:
+        probe = jnp.ones((1, 1, 1, 1))
+        guided(pool, probe, probe)
+    except ValueError as error:
+        hint = (
+            " A class token cannot be pooled under attention: let stream 1 pool its patch tokens"
+            if kind == "Identity"
+            else ""
+        )
+        raise ValueError(f"method.stream1.head.pool: {error}.{hint}") from None
