@@ -105,24 +105,31 @@ def verify(dataset: Dataset) -> Verification:
 
 
 def _counts(dataset: Dataset) -> list[Count]:
-    """A line for each split, and for each folder whose count is published."""
+    """A line for each split, and for each folder and side of a protocol whose count is published."""
     expected = json.loads(dataset.metadata.get("expected", "{}"))
     names = [name for name in ("train", "query", "gallery") if name in dataset.splits]
     names += [name for name in dataset.splits if name not in names]
     names += [name for name in expected if name not in names]
     counts = []
     for name in names:
-        if name in dataset.splits:
-            images, identities = _numbers([(dataset.splits[name], slice(None))])
-        else:
-            parts = [
-                (split, np.char.startswith(split.image_id, f"{name}/"))
-                for split in dataset.splits.values()
-            ]
-            images, identities = _numbers(parts)
+        images, identities = _numbers(_parts(dataset, name))
         expected_images, expected_identities = expected.get(name, (None, None))
         counts.append(Count(name, images, expected_images, identities, expected_identities))
     return counts
+
+
+def _parts(dataset: Dataset, name: str) -> list[tuple[CropSplit, slice | np.ndarray]]:
+    """Splits, and their rows, of a split, of a side of a protocol ("A2C query") or of a folder."""
+    if name in dataset.splits:
+        return [(dataset.splits[name], slice(None))]
+    protocol, _, side = name.rpartition(" ")
+    names = [row["name"] for row in dataset.protocols]
+    if protocol in names and side in dataset.splits:
+        split = dataset.splits[side]
+        return [(split, split.protocols[:, names.index(protocol)])]
+    return [
+        (split, np.char.startswith(split.image_id, f"{name}/")) for split in dataset.splits.values()
+    ]
 
 
 def _numbers(parts: Sequence[tuple[CropSplit, slice | np.ndarray]]) -> tuple[int, int]:

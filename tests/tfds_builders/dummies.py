@@ -57,6 +57,77 @@ AGREID_IMAGES = {
         "P0001T02140A1C3F91Z.jpg",
     ],
 }
+# AG-ReID.v2: 3040410 is seen by C0, C2 and C3, 1021401 by C0 and C2, 5021401 by C2 and C3.
+AGREID_V2_IMAGES = {
+    "train_all/P0001T04041A0": [
+        "P0001T04041A0C0F31.jpg",
+        "P0001T04041A0C2F61.jpg",
+        "P0001T04041A0C3F1.jpg",
+    ],
+    "train_all/P0000T02140A2": [
+        "P0000T02140A2C0F691.jpg",
+        "P0000T02140A2C2F8671Z.jpg",
+        "P0000T02140A2C3F01111.jpg",
+    ],
+    "query/P0003T04041A0": [
+        "P0003T04041A0C0F31.jpg",
+        "P0003T04041A0C2F31.jpg",
+        "P0003T04041A0C3F31.jpg",
+    ],
+    "query/P0001T02140A1": ["P0001T02140A1C0F31.jpg", "P0001T02140A1C2F31.jpg"],
+    "query/P0005T02140A1": ["P0005T02140A1C2F31.jpg"],
+    "gallery/P0003T04041A0": [
+        "P0003T04041A0C0F61.jpg",
+        "P0003T04041A0C2F61.jpg",
+        "P0003T04041A0C3F61.jpg",
+    ],
+    "gallery/P0001T02140A1": ["P0001T02140A1C0F61.jpg", "P0001T02140A1C2F61Z.jpg"],
+    "gallery/P0005T02140A1": ["P0005T02140A1C2F61.jpg", "P0005T02140A1C3F61.jpg"],
+}
+AGREID_V2_TEST = {**AGREID_TEST, "0005021401": ("genderfemale",)}
+# The files differ from the rule on purpose: A2C and A2W leave out an image each. One file has
+# back-slashes and the line ends of Windows, the last one no end of its last line.
+AGREID_V2_PROTOCOLS = {
+    "exp1_aerial_to_cctv.txt": """\
+query/P0003T04041A0/P0003T04041A0C0F31.jpg
+gallery/P0003T04041A0/P0003T04041A0C3F61.jpg
+""",
+    "exp2_aerial_to_wearable.txt": """\
+query/P0003T04041A0/P0003T04041A0C0F31.jpg
+gallery/P0003T04041A0/P0003T04041A0C2F61.jpg
+gallery/P0001T02140A1/P0001T02140A1C2F61Z.jpg
+""",
+    "exp4_cctv_to_aerial.txt": (
+        "query\\P0003T04041A0\\P0003T04041A0C3F31.jpg\r\n"
+        "\r\n"
+        "gallery\\P0003T04041A0\\P0003T04041A0C0F61.jpg\r\n"
+    ),
+    "exp5_wearable_to_aerial.txt": """\
+query/P0003T04041A0/P0003T04041A0C2F31.jpg
+query/P0001T02140A1/P0001T02140A1C2F31.jpg
+gallery/P0003T04041A0/P0003T04041A0C0F61.jpg
+gallery/P0001T02140A1/P0001T02140A1C0F61.jpg""",
+}
+AGREID_CHALLENGE_IMAGES = {
+    "bounding_box_train": [
+        "P0001T04041A0C0F31.jpg",
+        "P0001T04041A0C2F61Z.jpg",
+        "P0000T02140A2C3F01111.jpg",
+    ],
+    "exp3_aerial_to_ground/query": ["P0003T04041A0C0F31.jpg", "P0001T02140A1C0F31.jpg"],
+    "exp3_aerial_to_ground/bounding_box_test": [
+        "P0003T04041A0C3F61.jpg",
+        "P0001T02140A1C2F61.jpg",
+    ],
+    "exp6_ground_to_aerial/query": ["P0003T04041A0C3F31.jpg", "P0001T02140A1C2F31.jpg"],
+    "exp6_ground_to_aerial/bounding_box_test": [
+        "P0003T04041A0C0F61.jpg",
+        "P0001T02140A1C0F61.jpg",
+    ],
+    # one distractor without a row of attributes, one with the identity of a query
+    "gallery_add_on/exp3_aerial_to_ground": ["P0009T04041A0C3F1.jpg", "P0003T04041A0C2F1.jpg"],
+    "gallery_add_on/exp6_ground_to_aerial": ["P0009T04041A0C0F1.jpg"],
+}
 MARKET_IMAGES = {
     "bounding_box_train": [
         "0002_c1s1_000451_03.jpg",
@@ -110,15 +181,43 @@ def agreid_table(people: dict[str, tuple[str, ...]], order: int = 1) -> dict[str
     return table
 
 
+def write_attributes(path: pathlib.Path, train=None, test=None, people=AGREID_TEST) -> None:
+    """An attribute file; `train` and `test` replace its parts."""
+    parts = {
+        "train": agreid_table(AGREID_TRAIN) if train is None else train,
+        "test": agreid_table(people) if test is None else test,
+    }
+    scipy.io.savemat(path, {"qut_attribute": parts}, format="5")
+
+
 def write_agreid(root: pathlib.Path, train=None, test=None) -> pathlib.Path:
     """A small AG-ReID; `train` and `test` replace the parts of its attribute file."""
     write_images(root, AGREID_IMAGES)
-    parts = {
-        "train": agreid_table(AGREID_TRAIN) if train is None else train,
-        "test": agreid_table(AGREID_TEST) if test is None else test,
-    }
-    path = root / "qut_attribute_v4_88_attributes.mat"
-    scipy.io.savemat(path, {"qut_attribute": parts}, format="5")
+    write_attributes(root / "qut_attribute_v4_88_attributes.mat", train, test)
+    return root
+
+
+def write_agreid_v2(
+    outer: pathlib.Path, *, inner: bool = True, beside: bool = True, files=None, **parts
+) -> pathlib.Path:
+    """A small AG-ReID.v2; returns the folder of its images.
+
+    `inner`: the images lie in a second folder AG-ReID.v2. `beside`: attribute and protocol files
+    lie in `outer`, else with the images. `files` replaces the protocol files, `parts` the parts of
+    the attribute file.
+    """
+    root = write_images(outer / "AG-ReID.v2" if inner else outer, AGREID_V2_IMAGES)
+    place = outer if beside else root
+    for name, text in (AGREID_V2_PROTOCOLS if files is None else files).items():
+        (place / name).write_bytes(text.encode())
+    write_attributes(place / "qut_attribute_v8.mat", people=AGREID_V2_TEST, **parts)
+    return root
+
+
+def write_agreid_challenge(root: pathlib.Path, **parts) -> pathlib.Path:
+    """A small release of the challenge of 2023."""
+    write_images(root, AGREID_CHALLENGE_IMAGES)
+    write_attributes(root / "qut_attribute_v8.mat", people=AGREID_V2_TEST, **parts)
     return root
 
 

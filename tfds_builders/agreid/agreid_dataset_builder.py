@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from tfds_builders.agreid.attributes import GROUP_SIZES, read_attributes
+from tfds_builders.agreid.names import EXAMPLE, parse_name
 from tfds_builders.base import (
     ManualBuilder,
     count_configs,
@@ -20,18 +20,17 @@ from tfds_builders.base import (
 )
 
 ATTRIBUTES = "qut_attribute_v4_88_attributes.mat"
-# A letter may follow the frame number: some names of the second release have one.
-NAME = re.compile(r"^P(\d{4})T(\d{4}[01])A([012])C([03])F(\d+)[A-Z]?\.jpg$")
+CAMERAS = {"C0": "aerial", "C3": "ground"}
 PROTOCOLS = [protocol("A2G", "aerial", "ground"), protocol("G2A", "ground", "aerial")]
 A2G, G2A = 0, 1
 
 # folder → split, the one camera of its images, protocols it takes part in
 FOLDERS = {
     "bounding_box_train": ("train", None, []),
-    "query_all_c0": ("query", "0", [A2G]),
-    "query_all_c3": ("query", "3", [G2A]),
-    "bounding_box_test_all_c0": ("gallery", "0", [G2A]),
-    "bounding_box_test_all_c3": ("gallery", "3", [A2G]),
+    "query_all_c0": ("query", "C0", [A2G]),
+    "query_all_c3": ("query", "C3", [G2A]),
+    "bounding_box_test_all_c0": ("gallery", "C0", [G2A]),
+    "bounding_box_test_all_c3": ("gallery", "C3", [A2G]),
 }
 
 
@@ -92,9 +91,6 @@ def read_folder(
 ) -> list[dict[str, Any]]:
     """What `crop` takes for each image of one of the folders.
 
-    The identity is the number of the digits of P, T and A one after another: P alone numbers people
-    within one session only, and a person at another altitude or time is another identity on purpose.
-
     Raises ValueError for a name of another form, a camera that is not the folder's, and an identity
     without attributes.
     """
@@ -102,18 +98,18 @@ def read_folder(
     part = "train" if split == "train" else "test"
     records = []
     for path in image_files(folder):
-        match = NAME.match(path.name)
-        if match is None:
+        named = parse_name(path.name)
+        if named is None or named["camera_raw"] not in CAMERAS:
             raise ValueError(
-                f"agreid: {folder.name}/{path.name} is not of the form P0001T04041A0C0F31.jpg"
+                f"agreid: {folder.name}/{path.name} is not of the form {EXAMPLE}, with a camera of "
+                f"{' and '.join(CAMERAS)}"
             )
-        person, session, altitude, camera, frame = match.groups()
+        camera, identity = named["camera_raw"], named["identity"]
         if only_camera not in (None, camera):
             raise ValueError(
-                f"agreid: {folder.name}/{path.name} is of camera C{camera}, its folder of "
-                f"C{only_camera}"
+                f"agreid: {folder.name}/{path.name} is of camera {camera}, its folder of "
+                f"{only_camera}"
             )
-        identity = int(person + session + altitude)
         if identity not in codes[part]:
             raise ValueError(
                 f"agreid: {ATTRIBUTES} has no {part} row for identity {identity} "
@@ -121,16 +117,11 @@ def read_folder(
             )
         records.append(
             {
+                **named,
                 "image": path,
                 "image_id": f"{folder.name}/{path.name}",
-                "identity": identity,
-                "identity_raw": f"P{person}T{session}A{altitude}",
-                "camera": 0 if camera == "0" else 1,
-                "camera_raw": f"C{camera}",
-                "platform": "aerial" if camera == "0" else "ground",
-                "altitude_level": int(altitude),
-                "session": session,
-                "frame": int(frame),
+                "camera": list(CAMERAS).index(camera),
+                "platform": CAMERAS[camera],
                 "attributes": codes[part][identity],
                 "protocols": protocols,
             }
