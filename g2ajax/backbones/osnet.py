@@ -37,6 +37,7 @@ class Variant:
 
     widths: tuple[int, int, int, int]
     instance_norm: str = "none"
+    gate_reduction: int = 16
 
 
 _WIDTHS = {
@@ -49,7 +50,8 @@ VARIANTS = {
     **{f"osnet_{name}": Variant(widths) for name, widths in _WIDTHS.items()},
     "osnet_ibn_x1_0": Variant(_WIDTHS["x1_0"], "ibn"),
     **{f"osnet_ain_{name}": Variant(widths, "ain") for name, widths in _WIDTHS.items()},
-    "osnet_test": Variant((4, 8, 12, 16)),
+    # A gate of one inner channel is often dead at the start: this one keeps all of them.
+    "osnet_test": Variant((8, 16, 24, 32), gate_reduction=1),
 }
 
 
@@ -283,6 +285,9 @@ class OSNet(nnx.Module):
       ValueError: for an unknown instance norm or max-pool, a number of stages that is not three,
         or "ain" with depths other than (2, 2, 2).
     """
+
+    # The modules of the stem and of each stage, for a network that is cut between stages.
+    parts = (("conv1",), ("conv2", "pool2"), ("conv3", "pool3"), ("conv4",), ("conv5",))
 
     def __init__(
         self,

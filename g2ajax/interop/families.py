@@ -97,6 +97,20 @@ FAMILIES = (
     ),
     Family("timm ViT", (_VIT_BLOCK, r"^patch_embed\.proj\.weight$"), **_IMAGENET_VIT),
     Family(
+        "torchreid OSNet",
+        # The streams of OSNet and OSNet-IBN, or of OSNet-AIN; files of ImageNet and of
+        # re-identification have the same names.
+        (
+            r"^(module\.)?conv2\.0\.conv2(a|\.0\.layers\.0)\.conv1\.weight$",
+            r"^(module\.)?conv5\.conv\.weight$",
+        ),
+        rename=((r"^(module\.)?", "backbone."),),
+        # torchreid's head (a linear map, batch norm and ReLU, then a classifier with a bias) is
+        # not the neck of the methods here.
+        ignore=(r"^(module\.)?(fc|classifier)\.",),
+        head=False,
+    ),
+    Family(
         "torchvision/timm ResNet",
         (r"^conv1\.weight$", r"^layer1\.0\.conv1\.weight$"),
         rename=((r"^", "backbone."),),
@@ -113,6 +127,7 @@ USUAL_FILES = (
     ("resnet101_ibn", "resnet101_ibn_a-59ea0ac6.pth", "the releases of XingangPan/IBN-Net"),
     ("resnet50", "resnet50-19c8e357.pth", "torchvision's model zoo"),
     ("resnet101", "resnet101-5d3b4d8f.pth", "torchvision's model zoo"),
+    ("osnet", "osnet_x1_0_imagenet.pth (or of another width)", "torchreid's model zoo"),
     ("vit_base", "jx_vit_base_p16_224-80ecf9dd.pth", "timm's releases (ImageNet-21k, then 1k)"),
     ("deit_small", "deit_small_distilled_patch16_224-649709d9.pth", "facebookresearch/deit"),
     ("deit_base", "deit_base_distilled_patch16_224-df68dfff.pth", "facebookresearch/deit"),
