@@ -5,7 +5,9 @@ png = draw(Explanation(query, attributes, ranked, plain, ranking="decomposed", d
 html = page("A run", explanations, intro="What was asked.", tables=[Table("Scores", head, rows)])
 """
 
-from g2ajax.report.figure import Explanation, Query, Ranked, draw, overlay, words
+from g2ajax.report.figure import draw, overlay
+from g2ajax.report.layout import Explanation, Query, Ranked
+from g2ajax.report.names import words
 from g2ajax.report.page import Table, page
 
 __all__ = ["Explanation", "Query", "Ranked", "Table", "draw", "overlay", "page", "words"]

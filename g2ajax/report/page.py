@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from g2ajax.report.figure import MARK, SCALE, SIGNS, Explanation, Ranked, draw
+from g2ajax.report.figure import MARK, SCALE, SIGNS, draw
+from g2ajax.report.layout import Explanation, Ranked
 
 _LARGEST = 3
 """Attributes named in the text beside a figure."""
