@@ -22,6 +22,7 @@ from g2ajax.evaluation.bootstrap import interval
 from g2ajax.retrieval.decomposition import exclusive, shares
 
 HIGHEST = jax.lax.Precision.HIGHEST
+TINY = float(jnp.finfo(jnp.float32).tiny)
 SOURCES = ("attention", "random", "uniform", "grad-cam")
 MODES = ("deletion", "insertion")
 # Each metric of the pairs, and the count of pairs it is the mean over.
@@ -59,8 +60,8 @@ def pair_sums(
     Equal shares rank in the order of attributes. `mask` False takes a pair out. `by_query`: sums
     [Q] over the gallery alone, for intervals.
 
-    Memory: one sort of [Q, G, M] at a time, about 6 float32 arrays of that shape at the peak with
-    `dk` itself; hand in as few queries or gallery entries at a time as that takes.
+    Memory: at its peak about 7 float32 arrays [Q, G, M], `dk` among them (two sorts and their running
+    counts); nothing of a higher order. Hand in as many queries or gallery entries as that allows.
     """
     dk = dk.astype(jnp.float32)
     attributes = dk.shape[-1]
@@ -192,13 +193,12 @@ def energy_inside(
     Negative entries count as 0; an all-zero map scores the part's share of the image.
     """
     maps, parts = jnp.maximum(jnp.asarray(maps, jnp.float32), 0.0), jnp.asarray(parts)
-    peak = jnp.max(maps, (1, 2), keepdims=True)
-    # Divided by the maximum: the sum of a large map must not overflow.
-    maps = jnp.where(peak > 0, maps / jnp.where(peak > 0, peak, 1.0), 1.0)
+    # Divided before the sum, which a large map would overflow.
+    maps = maps / (maps.shape[1] * maps.shape[2])
     inside = jnp.sum(jnp.where(parts, maps, 0.0), (1, 2))
-    outside = jnp.sum(jnp.where(parts, 0.0, maps), (1, 2))
-    finite = jnp.isfinite(peak[:, 0, 0])
-    score = jnp.where(finite, inside / jnp.where(finite, inside + outside, 1.0), 0.0)
+    total = inside + jnp.sum(jnp.where(parts, 0.0, maps), (1, 2))
+    score = jnp.where(jnp.isfinite(total) & (total > 0), inside / jnp.maximum(total, TINY), 0.0)
+    score = jnp.where(total == 0, jnp.mean(parts, (1, 2), dtype=jnp.float32), score)
     return jnp.where(jnp.any(parts, (1, 2)), score, jnp.nan)
 
 
