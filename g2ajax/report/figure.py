@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import IdentityTransform
 from PIL import Image
@@ -48,7 +48,10 @@ MARK = "◆"
 
 _LEGEND = "✓ green: the query's person   ✗ red: another person   ? grey: not known   d: distance"
 _INK, _FAINT = "#1a1a1a", "#5f5f5f"
-_TEXT, _SMALL = 11.0, 10.0
+_TEXT, _SMALL = 11, 10
+
+Length = int | float
+"""In units."""
 
 
 def overlay(
@@ -169,7 +172,7 @@ def _charts(figure: Figure, explanation: Explanation, boxes: Sequence[Box]) -> N
     count = len(explanation.attributes)
     listed = count if count <= ALL_LISTED else LISTED
     items = explanation.ranked
-    longest = max(item.shares.max() for item in items if item.shares is not None)
+    longest = max(float(item.shares.max()) for item in items if item.shares is not None)
     for box, item in zip(boxes, items, strict=True):
         if item.shares is None:
             _write(figure, box.left, box.top + 12, "no shares", _SMALL, colour=_FAINT)
@@ -272,7 +275,7 @@ def _image(figure: Figure, box: Box, image: np.ndarray, *, frame: str) -> None:
 
 
 def _rectangle(
-    figure: Figure, left: float, top: float, height: float, width: float, colour: str
+    figure: Figure, left: Length, top: Length, height: Length, width: Length, colour: str
 ) -> None:
     """A filled rectangle whose edges are those of pixels."""
     high = round(figure.bbox.height)
@@ -290,17 +293,18 @@ def _rectangle(
 
 def _write(
     figure: Figure,
-    left: float,
-    base: float,
+    left: Length,
+    base: Length,
     text: str,
-    size: float,
+    size: Length,
     *,
-    width: float | None = None,
+    width: Length | None = None,
     ha: str = "left",
     weight: str = "normal",
     colour: str = _INK,
 ) -> float:
     """One line of text on its baseline, shortened to `width`; its width."""
+    text = _drawable(text)
     if width is not None:
         text = _shortened(figure, text, size, width, weight)
     figure.text(
@@ -320,17 +324,23 @@ def _write(
     return _width(figure, text, size, weight)
 
 
-def _font(size: float, weight: str = "normal") -> FontProperties:
+def _drawable(text: str) -> str:
+    """The text on one line, with a sign for what the font lacks: matplotlib would warn each time."""
+    known = get_font(findfont(_font(_TEXT))).get_char_index
+    return "".join(" " if c.isspace() else c if known(ord(c)) else "�" for c in text)
+
+
+def _font(size: Length, weight: str = "normal") -> FontProperties:
     """The font that comes with matplotlib; a point is 1/72 inch, a unit 1/100."""
-    return FontProperties("DejaVu Sans", weight=weight, size=size * 72 / 100)
+    return FontProperties(family="DejaVu Sans", weight=weight, size=size * 72 / 100)
 
 
-def _width(figure: Figure, text: str, size: float, weight: str = "normal") -> float:
+def _width(figure: Figure, text: str, size: Length, weight: str = "normal") -> float:
     renderer = figure.canvas.get_renderer()
     return renderer.get_text_width_height_descent(text, _font(size, weight), False)[0] / SCALE
 
 
-def _shortened(figure: Figure, text: str, size: float, width: float, weight: str) -> str:
+def _shortened(figure: Figure, text: str, size: Length, width: Length, weight: str) -> str:
     """The text with its middle left out, if it is wider than `width`."""
     if _width(figure, text, size, weight) <= width:
         return text
@@ -341,9 +351,9 @@ def _shortened(figure: Figure, text: str, size: float, width: float, weight: str
     return "…"
 
 
-def _wrapped(figure: Figure, text: str, size: float, width: float) -> list[str]:
+def _wrapped(figure: Figure, text: str, size: Length, width: Length) -> list[str]:
     """At most two lines, broken between words."""
-    parts = text.split()
+    parts = _drawable(text).split()
     for cut in range(len(parts), 0, -1):
         first = " ".join(parts[:cut])
         if cut == 1 or _width(figure, first, size) <= width:

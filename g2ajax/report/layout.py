@@ -117,7 +117,7 @@ class Layout:
     ranked: tuple[Box, ...]
     plain: tuple[Box, ...]
     shown: tuple[int, ...]
-    """Attributes that have a row of maps, the largest mean share first."""
+    """Attributes that have a row of maps, the largest mean share first; none without maps."""
     maps: tuple[tuple[Box, ...], ...]
     """For each of `shown`: the query's box, then one a ranked image."""
     bars: tuple[Box, ...]
@@ -181,9 +181,13 @@ def _left(column: int) -> int:
 
 
 def _largest(explanation: Explanation, count: int) -> tuple[int, ...]:
-    """The attributes with the largest mean share over the ranked images; ties by position."""
+    """The attributes with the largest mean share over the ranked images; ties by position.
+
+    None where there is nothing to show of them.
+    """
     shares = [item.shares for item in explanation.ranked if item.shares is not None]
-    if not shares:
+    maps = [item.maps for item in (explanation.query, *explanation.ranked) if item.maps is not None]
+    if not shares or not maps:
         return ()
     order = np.argsort(-np.mean(shares, axis=0, dtype=np.float64), kind="stable")
     return tuple(int(k) for k in order[:count])

@@ -78,8 +78,9 @@ def page(
     entries, parts = [], []
     for i, table in enumerate(tables, start=1):
         entries.append((f"table-{i}", table.caption))
-        parts.append(f'<section id="table-{i}">\n<h2>{_text(table.caption)}</h2>\n{_table(table)}')
-        parts.append("</section>")
+        heading = f"<h2>{_text(table.caption)}</h2>"
+        content = _table(table, captioned=False)
+        parts.append(f'<section id="table-{i}">\n{heading}\n{content}\n</section>')
     for i, explanation in enumerate(explanations, start=1):
         entries.append((f"explanation-{i}", f"Query {explanation.query.title}"))
         parts.append(_section(f"explanation-{i}", explanation, attributes))
@@ -169,7 +170,7 @@ def _answer(item: Ranked) -> str:
 
 def _alt(explanation: Explanation) -> str:
     """What the figure shows, in a sentence or two; the tables below it say the rest."""
-    right = sum(item.correct is True for item in explanation.ranked)
+    right = sum(bool(item.correct) for item in explanation.ranked)
     text = (
         f"Query {explanation.query.title} and {len(explanation.ranked)} images of "
         f"{explanation.dataset}, ranked by: {explanation.ranking}; {right} of them are known to show "
@@ -180,7 +181,7 @@ def _alt(explanation: Explanation) -> str:
         largest = _contributions(explanation.attributes, first)
         text += f" Largest contributions to the first distance: {largest}."
     if explanation.plain:
-        right = sum(item.correct is True for item in explanation.plain)
+        right = sum(bool(item.correct) for item in explanation.plain)
         text += (
             f" Below, {len(explanation.plain)} images ranked without the explainable stream, "
             f"{right} of them known to show the person."
@@ -188,12 +189,12 @@ def _alt(explanation: Explanation) -> str:
     return _text(text)
 
 
-def _table(table: Table) -> str:
+def _table(table: Table, *, captioned: bool = True) -> str:
+    caption = f"<caption>{_text(table.caption)}</caption>\n" * captioned
     head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in table.head)
     rows = "\n".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in table.rows)
     return f"""<div class="wide"><table>
-<caption>{_text(table.caption)}</caption>
-<thead><tr>{head}</tr></thead>
+{caption}<thead><tr>{head}</tr></thead>
 <tbody>
 {rows}
 </tbody>
