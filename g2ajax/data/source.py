@@ -43,6 +43,11 @@ class CropSplit:
     def __len__(self) -> int:
         return len(self.image_id)
 
+    def take(self, rows: Int[np.ndarray, " n"]) -> "CropSplit":
+        """The same split with these rows only, in this order."""
+        columns = ("position", *COLUMNS)
+        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in columns})
+
     def read(self, row: int) -> bytes:
         """The encoded image of a row."""
         return _records(self.folder, self.name)[int(self.position[row])]["image"]

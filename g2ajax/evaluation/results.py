@@ -47,12 +47,17 @@ class Result:
     interval_mAP: tuple[float, float]
     """95%, bootstrap over query identities."""
     interval_rank1: tuple[float, float]
+    ranking: str = "reid"
+    """`reid`, the method's own, or an explained one of `evaluation.rankings`."""
+    given: str = ""
+    """What the ranking is told besides the images; "" for nothing."""
 
     @property
     def fingerprint(self) -> str:
         """Eight hex digits of what was asked, of what data; equal ones may share a column.
 
-        Feature and distance are the method's own and not part of it.
+        Feature, distance and ranking are the method's own and not part of it, unless the ranking
+        is told more than the images.
         """
         asked = (
             self.dataset.partition("/")[0],  # "agreid" and "agreid/strict" are one
@@ -64,6 +69,7 @@ class Result:
             self.gallery,
             self.filter,
             self.cmc_rule,
+            *filter(None, (self.given,)),
         )
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
 
@@ -81,14 +87,24 @@ class Result:
     def line(self) -> str:
         """One line for the progress of a run."""
         low, high = self.interval_mAP
+        shown = " ".join(filter(None, (self.label, _shown(self.ranking))))
         return (
-            f"{self.label}: mAP {self.mAP:.2f} [{low:.2f}, {high:.2f}]  rank-1 {self.rank1:.2f}  "
+            f"{shown}: mAP {self.mAP:.2f} [{low:.2f}, {high:.2f}]  rank-1 {self.rank1:.2f}  "
             f"mINP {self.mINP:.2f}  ({self.valid_queries} of {self.queries} queries, "
             f"{self.gallery} gallery)"
         )
 
 
-HEAD = ("experiment", "checkpoint", "mAP [95%]", "rank-1 [95%]", "rank-5", "rank-10", "mINP")
+HEAD = (
+    "experiment",
+    "ranking",
+    "checkpoint",
+    "mAP [95%]",
+    "rank-1 [95%]",
+    "rank-5",
+    "rank-10",
+    "mINP",
+)
 
 
 def _cells(result: Result) -> tuple[str, ...]:
@@ -97,6 +113,7 @@ def _cells(result: Result) -> tuple[str, ...]:
 
     return (
         result.name,
+        result.ranking,
         f"{result.checkpoint} (step {result.step})",
         with_interval(result.mAP, result.interval_mAP),
         with_interval(result.rank1, result.interval_rank1),
@@ -123,7 +140,8 @@ def caption(results: Sequence[Result]) -> str:
     first = results[0]
     return (
         f"{first.label} ({first.direction}); {all_of('valid_queries')} of {first.queries} queries, "
-        f"{first.gallery} gallery; {first.filter}; {all_of('feature')}, {all_of('metric')}; "
+        f"{first.gallery} gallery; {first.filter}; "
+        f"{f'{first.given}; ' if first.given else ''}{all_of('feature')}, {all_of('metric')}; "
         f"data {first.version}/{first.dataset_fingerprint}, protocol {first.fingerprint}, "
         f"seed {all_of('seed')}"
     )
@@ -169,7 +187,7 @@ def as_csv(results: Sequence[Result]) -> str:
 
 
 def compare(results: Sequence[Result], score: str) -> dict[str, float]:
-    """One column: `score` by experiment and checkpoint.
+    """One column: `score` by experiment, ranking and checkpoint.
 
     Raises ValueError if the results are of different protocols, and names them, for two results of
     one name, and for an unknown score.
@@ -180,11 +198,15 @@ def compare(results: Sequence[Result], score: str) -> dict[str, float]:
     if len(groups) > 1:
         names = "; ".join(f"{key}: {group[0].label}" for key, group in groups.items())
         raise ValueError(f"results of {len(groups)} protocols cannot share a column ({names})")
-    names = [f"{result.name} {result.checkpoint}" for result in results]
+    names = [" ".join(filter(None, (r.name, _shown(r.ranking), r.checkpoint))) for r in results]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{names.count(name)} results are called {name!r}; name them apart")
     return {name: getattr(r, score) for name, r in zip(names, results, strict=True)}
+
+
+def _shown(ranking: str) -> str:
+    return "" if ranking == "reid" else f"({ranking})"
 
 
 def as_dict(result: Result) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Embedding a dataset's test images with a model, and scoring its protocols."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,69 +12,147 @@ from jaxtyping import Float
 
 from g2ajax.data.pipeline import eval_batches
 from g2ajax.data.source import CropSplit
-from g2ajax.evaluation.crops import evaluate_crops
+from g2ajax.evaluation.crops import evaluate_crops, protocol_rows, score_protocol
+from g2ajax.evaluation.rankings import ANNOTATED, Compared, Side, compare
+from g2ajax.evaluation.rankings import described as describe
 from g2ajax.evaluation.results import Result
+from g2ajax.retrieval import evaluate_distances
+from g2ajax.retrieval.attributes import signed
 from g2ajax.training.mesh import batch_sharding, replicated
 from g2ajax.training.options import DataOptions
 
-Embed = Callable[[nnx.State, dict[str, jax.Array]], jax.Array]
+Embed = Callable[[nnx.State, dict[str, jax.Array]], Any]
+INPUTS = ("image", "camera", "platform")
 
 
-def make_embed(model: nnx.Module, mesh: Mesh) -> Embed:
-    """The jitted embedding of `model` in evaluation mode, `(state, batch) -> [B, D]`."""
+def make_embed(model: nnx.Module, mesh: Mesh, function: str = "embed") -> Embed:
+    """The jitted `function` of `model` in evaluation mode, `(state, batch) -> [B, D]` (for `embed`)."""
     view = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
     graphdef, _ = nnx.split(view)
 
-    def embed(state: nnx.State, batch: dict[str, jax.Array]) -> jax.Array:
+    def embed(state: nnx.State, batch: dict[str, jax.Array]) -> Any:
         model = nnx.merge(graphdef, state, copy=True)
-        return model.embed(
+        return getattr(model, function)(
             batch["image"].astype("float32"), camera=batch["camera"], platform=batch["platform"]
         )
 
     return jax.jit(embed, out_shardings=replicated(mesh))
 
 
-def embed_split(
-    embed: Embed, state: nnx.State, split: CropSplit, data: DataOptions, batch_size: int, mesh: Mesh
-) -> Float[np.ndarray, "N D"]:
-    """The embedding of every image of a split, in the order of its rows."""
-    features = []
-    for batch in eval_batches(
+def split_batches(
+    split: CropSplit, data: DataOptions, batch_size: int, mesh: Mesh
+) -> Iterator[dict[str, jax.Array]]:
+    """The test images of a split in order; the last batch is padded (`mask` False)."""
+    return eval_batches(
         split,
         batch_size=batch_size,
         image_size=data.image_size,
         interpolation=data.test_interpolation,
         num_threads=data.num_threads,
         sharding=batch_sharding(mesh),
-    ):
-        features.append(embed(state, {k: batch[k] for k in ("image", "camera", "platform")}))
+    )
+
+
+def embed_split(
+    embed: Embed, state: nnx.State, split: CropSplit, data: DataOptions, batch_size: int, mesh: Mesh
+) -> Float[np.ndarray, "N D"]:
+    """The embedding of every image of a split, in the order of its rows."""
+    features = [
+        embed(state, {k: batch[k] for k in INPUTS})
+        for batch in split_batches(split, data, batch_size, mesh)
+    ]
     return np.concatenate([np.asarray(part) for part in features])[: len(split)]
 
 
-def score(model: nnx.Module, setup: Any, *, checkpoint: str, step: int) -> list[Result]:
-    """The results of `model` on the protocols that the run names."""
-    options = setup.options
-    state = nnx.state(model)
-    features = {
-        name: embed_split(
-            setup.embed,
-            state,
-            setup.dataset.splits[name],
-            options.data,
-            options.evaluate.batch_size,
-            setup.mesh,
-        )
-        for name in ("query", "gallery")
+def score(
+    model: nnx.Module,
+    setup: Any,
+    *,
+    checkpoint: str,
+    step: int,
+    rankings: Sequence[str] = ("reid",),
+) -> list[Result]:
+    """The results of `model` on the protocols that the run names, by each of the rankings."""
+    options, dataset = setup.options, setup.dataset
+    described = {
+        "name": options.name,
+        "checkpoint": checkpoint,
+        "step": step,
+        "seed": options.seed,
+        "bootstrap_samples": options.evaluate.bootstrap_samples,
     }
-    return evaluate_crops(
-        features,
-        setup.dataset,
-        protocols=options.evaluate.protocols,
-        metric=model.metric,
-        feature_name=model.feature_name,
-        name=options.name,
-        checkpoint=checkpoint,
-        step=step,
-        seed=options.seed,
-        bootstrap_samples=options.evaluate.bootstrap_samples,
-    )
+    results = []
+    if "reid" in rankings:
+        state = nnx.state(model)
+        features = {
+            name: embed_split(
+                setup.embed,
+                state,
+                dataset.splits[name],
+                options.data,
+                options.evaluate.batch_size,
+                setup.mesh,
+            )
+            for name in ("query", "gallery")
+        }
+        results += evaluate_crops(
+            features,
+            dataset,
+            protocols=options.evaluate.protocols,
+            metric=model.metric,
+            feature_name=model.feature_name,
+            **described,
+        )
+    explained = [name for name in rankings if name != "reid"]
+    if explained:
+        weight = options.evaluate.reweight
+        for protocol in setup.protocols:
+            found = compare_protocol(model, setup, protocol, explained, measure=False)
+            results += [
+                score_protocol(
+                    functools.partial(evaluate_distances, found.distances[name]),
+                    dataset,
+                    protocol,
+                    metric=describe(name, weight),
+                    feature_name="after neck",
+                    ranking=name,
+                    given="query attributes annotated" if name in ANNOTATED else "",
+                    **described,
+                )
+                for name in explained
+            ]
+    return results
+
+
+def compare_protocol(
+    model: nnx.Module, setup: Any, protocol: str, rankings: Sequence[str], *, measure: bool
+) -> Compared:
+    """The explained distances of a protocol's queries to its gallery, and the sums of measures."""
+    dataset, options = setup.dataset, setup.options
+    query_rows, gallery_rows = protocol_rows(dataset, protocol)
+    predicts = "reweighted_exclusive" in rankings
+    query = explained_sides(model, setup, dataset.splits["query"].take(query_rows), predicts)
+    sides = [Side(*(None if x is None else x[mask] for x in side)) for side, mask in query]
+    whole = Side(*(None if parts[0] is None else np.concatenate(parts) for parts in zip(*sides, strict=True)))
+    gallery = explained_sides(model, setup, dataset.splits["gallery"].take(gallery_rows), predicts)
+    return compare(whole, gallery, rankings, weight=options.evaluate.reweight, measure=measure)
+
+
+def explained_sides(
+    model: nnx.Module, setup: Any, split: CropSplit, predicts: bool = False
+) -> Iterator[tuple[Side, np.ndarray]]:
+    """What the model says of each batch of a split, and its mask (False: padding)."""
+    options, state = setup.options, nnx.state(model)
+    sizes = [len(names) for _, names in setup.dataset.attribute_groups]
+    for batch in split_batches(split, options.data, options.evaluate.batch_size, setup.mesh):
+        inputs = {k: batch[k] for k in INPUTS}
+        found = setup.explain(state, inputs)
+        yield (
+            Side(
+                np.asarray(found.embedding),
+                np.asarray(found.attribute_embedding),
+                np.asarray(signed(batch["attributes"], sizes)),
+                np.asarray(setup.predict(state, inputs)) if predicts else None,
+            ),
+            np.asarray(batch["mask"]),
+        )

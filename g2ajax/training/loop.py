@@ -60,7 +60,13 @@ def evaluate(config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str) 
     setup = prepare(run_options(config), trains=False, fresh=False)
     _restore(setup, store, kind, averaged=True)
     store.close()
-    results = score(setup.model, setup, checkpoint=_describe(kind, setup), step=meta["total_step"])
+    results = score(
+        setup.model,
+        setup,
+        checkpoint=_describe(kind, setup),
+        step=meta["total_step"],
+        rankings=setup.options.phase[meta["phase"]].rankings,
+    )
     if jax.process_index() == 0:
         write_results(results, workdir, stem=f"results-{kind}")
         print("\n" + as_table(results), flush=True)
@@ -84,6 +90,7 @@ def _train(setup: Setup, workdir: pathlib.Path, store: checkpoints.Checkpoints) 
     if meta:
         journal.say(f"goes on at step {start} of phase {meta['phase']}")
     results: list[Result] = []
+    rankings = options.phase[options.phases[-1]].rankings
     try:
         with stop_requests() as stop:
             for index in range(first, len(options.phases)):
@@ -96,9 +103,11 @@ def _train(setup: Setup, workdir: pathlib.Path, store: checkpoints.Checkpoints) 
             store.wait()
             if not results:  # the run had ended before: it is scored again
                 _restore(setup, store, "latest", averaged=True)
-                results = score(setup.model, setup, checkpoint="last", step=done)
+                results = score(setup.model, setup, checkpoint="last", step=done, rankings=rankings)
             _restore(setup, store, "best")
-            chosen = score(setup.model, setup, checkpoint=CHOSEN_ON_TEST, step=best.step)
+            chosen = score(
+                setup.model, setup, checkpoint=CHOSEN_ON_TEST, step=best.step, rankings=rankings
+            )
         return [*results, *chosen]
     finally:
         journal.close()

@@ -79,6 +79,13 @@ class PhaseOptions:
     """Decay of the averaged parameters that are evaluated instead; 0: none are kept."""
     accumulate: int = 1
     """Micro-batches a step; only for losses that look at one image at a time."""
+    sampler: SamplerOptions | None = None
+    """Batches of this phase; None: the run's."""
+    copy: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """At the start of the phase the parameters and statistics below each module path take the values
+    of those of the same names below another: `{"stream2": "stream1.backbone"}`."""
+    rankings: tuple[str, ...] = ("reid",)
+    """How the gallery is ranked when this phase is scored, names of `evaluation.rankings`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +100,10 @@ class EvaluateOptions:
     bootstrap_samples: int = 1000
     """Resamplings of the query identities behind the 95% intervals."""
     best: Literal["mAP", "rank1"] = "mAP"
-    """What the best checkpoint is chosen by, averaged over the protocols."""
+    """What the best checkpoint of the last phase is chosen by, averaged over protocols and
+    rankings."""
+    reweight: float = 1.0
+    """w of the re-weighted rankings; never to be chosen on the test split."""
 
 
 @dataclasses.dataclass(frozen=True)

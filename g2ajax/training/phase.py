@@ -21,7 +21,15 @@ from g2ajax.training.journal import Journal, Progress
 from g2ajax.training.mesh import batch_sharding
 from g2ajax.training.optimizer import build_optimizer
 from g2ajax.training.setup import Setup
-from g2ajax.training.state import Leaves, Program, begin, make_step, put_batch, trainable_filter
+from g2ajax.training.state import (
+    Leaves,
+    Program,
+    begin,
+    copy_parts,
+    make_step,
+    put_batch,
+    trainable_filter,
+)
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -55,10 +63,11 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
 
 @dataclasses.dataclass
 class Best:
-    """The best evaluation so far."""
+    """The best evaluation so far of the phase: another phase may have other rankings."""
 
     value: float = -1.0
     step: int = -1
+    phase: str = ""
 
 
 def train_phase(
@@ -80,10 +89,12 @@ def train_phase(
     options = setup.options
     name = options.phases[index]
     phase = options.phase[name]
-    per_epoch = phase.steps_per_epoch or setup.steps_per_epoch
+    per_epoch = setup.steps_per_epoch(name)
     total = setup.phase_steps(name)
     if start >= total:
         return []
+    if not start:
+        copy_parts(setup.model, name, phase)
     optimizer = build_optimizer(
         phase.optimizer,
         phase.schedule,
@@ -116,17 +127,24 @@ def train_phase(
 
     def assess(step: int) -> list[Result]:
         model = program.model(leaves, averaged=True)
-        results = score(model, setup, checkpoint="last", step=before + step)
+        results = score(
+            model, setup, checkpoint="last", step=before + step, rankings=phase.rankings
+        )
         value = float(np.mean([getattr(r, options.evaluate.best) for r in results]))
         for result in results:
-            journal.scalars(before + step, f"evaluation/{result.protocol}", result.scalars())
+            place = (
+                result.protocol
+                if result.ranking == "reid"
+                else f"{result.protocol}-{result.ranking}"
+            )
+            journal.scalars(before + step, f"evaluation/{place}", result.scalars())
             journal.say(f"{name}  {step}/{total}  {result.line()}")
-        if value > best.value:
-            best.value, best.step = value, before + step
+        if value > best.value or best.phase != name:
+            best.value, best.step, best.phase = value, before + step, name
             save("best", step)
         return results
 
-    progress = Progress(start, total, options.sampler.batch_size)
+    progress = Progress(start, total, setup.sampler_options(name).batch_size)
     pending: list[tuple[int, Mapping[str, jax.Array]]] = []
     results: list[Result] = []
     with contextlib.closing(batches):

@@ -4,17 +4,19 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
 from g2ajax import methods
 from g2ajax.data.samplers import Sampler, make_sampler
-from g2ajax.data.source import Dataset, open_dataset
+from g2ajax.data.source import KINDS, Dataset, open_dataset
+from g2ajax.evaluation import rankings
 from g2ajax.interop.load import initialise
 from g2ajax.training.inference import Embed, make_embed
 from g2ajax.training.mesh import check_batch, make_mesh
-from g2ajax.training.options import RunOptions
-from g2ajax.training.state import check_paths, check_prefix
+from g2ajax.training.options import PhaseOptions, RunOptions, SamplerOptions
+from g2ajax.training.state import check_copies, check_paths, check_prefix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,21 +28,35 @@ class Setup:
     mesh: Mesh
     model: nnx.Module
     embed: Embed
-    """Jitted once; serves every evaluation of the run."""
+    """Jitted once, as the two below; serves every evaluation of the run."""
+    explain: Embed | None = None
+    """Of a method that explains its distances."""
+    predict: Embed | None = None
+    """Of a method that predicts attributes."""
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Batches in as many images as the training split has, rounded down."""
-        return max(1, len(self.dataset.splits["train"]) // self.options.sampler.batch_size)
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols on which the run is scored."""
+        named = self.options.evaluate.protocols
+        return tuple(named or (row["name"] for row in self.dataset.protocols))
+
+    def sampler_options(self, name: str) -> SamplerOptions:
+        """What makes the batches of a phase."""
+        return self.options.phase[name].sampler or self.options.sampler
+
+    def steps_per_epoch(self, name: str) -> int:
+        """Batches of a phase in as many images as the training split has, rounded down."""
+        batch = self.sampler_options(name).batch_size
+        given = self.options.phase[name].steps_per_epoch
+        return given or max(1, len(self.dataset.splits["train"]) // batch)
 
     def phase_steps(self, name: str) -> int:
         """The length of a phase."""
-        phase = self.options.phase[name]
-        return phase.epochs * (phase.steps_per_epoch or self.steps_per_epoch)
+        return self.options.phase[name].epochs * self.steps_per_epoch(name)
 
     def sampler(self, phase: int) -> Sampler:
         """The sampler of the phase with this index; each phase has its own stream."""
-        sampler = self.options.sampler
+        sampler = self.sampler_options(self.options.phases[phase])
         train = self.dataset.splits["train"]
         return make_sampler(
             sampler.name,
@@ -70,17 +86,23 @@ def prepare(options: RunOptions, *, trains: bool = True, fresh: bool = True) -> 
     )
     for name in options.evaluate.protocols:
         dataset.protocol(name)
-    if trains:
-        check_batch(options.sampler.batch_size, mesh)
     model = build_model(options, dataset)
+    if getattr(model, "uses_attributes", False):
+        check_attributes(dataset)
     if options.init.file and fresh:
-        report = initialise(model, options.init)
+        report = initialise(getattr(model, "pretrained", model), options.init)
         if jax.process_index() == 0:
             print(report, flush=True)
-    embed = make_embed(model, mesh)
-    setup = Setup(options, dataset, mesh, model, embed)
+    setup = Setup(
+        options,
+        dataset,
+        mesh,
+        model,
+        make_embed(model, mesh),
+        make_embed(model, mesh, "explain") if hasattr(model, "explain") else None,
+        make_embed(model, mesh, "predict_attributes") if hasattr(model, "predictor") else None,
+    )
     if trains:
-        setup.sampler(0)
         check_phases(setup)
     check_cameras(model, dataset)
     return setup
@@ -94,6 +116,7 @@ def build_model(options: RunOptions, dataset: Dataset) -> nnx.Module:
         image_size=options.data.image_size,
         num_cameras=int(train.camera.max()) + 1,
         attribute_groups=dataset.attribute_groups,
+        attribute_rates=attribute_rates(dataset),
         dtype=jnp.dtype(options.dtype),
     )
 
@@ -108,9 +131,14 @@ def build_model(options: RunOptions, dataset: Dataset) -> nnx.Module:
 def check_phases(setup: Setup) -> None:
     """Raises ValueError where a phase does not fit the model or the batch."""
     options, model = setup.options, setup.model
-    for name in options.phases:
+    for index, name in enumerate(options.phases):
         phase = options.phase[name]
+        batch = setup.sampler_options(name).batch_size
+        check_batch(batch, setup.mesh)
+        setup.sampler(index)
         check_paths(model, name, phase)
+        check_copies(model, name, phase)
+        check_rankings(model, name, phase)
         for prefix, _ in phase.optimizer.factors:
             check_prefix(model, prefix, f"phase.{name}.optimizer.factors")
         if not hasattr(model, phase.loss):
@@ -123,7 +151,61 @@ def check_phases(setup: Setup) -> None:
                     "other, so micro-batches would train another loss; use more devices, a "
                     "smaller batch or the backbone's remat"
                 )
-            check_batch(options.sampler.batch_size // phase.accumulate, setup.mesh, "micro-batch")
+            check_batch(batch // phase.accumulate, setup.mesh, "micro-batch")
+
+
+def check_rankings(model: nnx.Module, name: str, phase: PhaseOptions) -> None:
+    """Raises ValueError for an unknown ranking, or one the method cannot give."""
+    for ranking in phase.rankings:
+        needed = rankings.requirement(ranking)
+        offered = hasattr(model, "predictor" if needed == "predict_attributes" else needed or "")
+        if needed and not offered:
+            raise ValueError(
+                f"phase.{name}.rankings names {ranking!r}, which needs a method with {needed!r} "
+                "(`explainable`; for reweighted_exclusive with method.predictor=True)"
+            )
+
+
+def check_attributes(dataset: Dataset) -> None:
+    """Raises ValueError for attribute codes that are of no class, and identities without any."""
+    sizes = np.array([len(names) for _, names in dataset.attribute_groups])
+    for name, split in dataset.splits.items():
+        people = split.kind == KINDS.index("person")
+        codes = split.attributes[people]
+        if codes.shape[1] != len(sizes):
+            raise ValueError(
+                f"{dataset.name} {name}: {codes.shape[1]} attributes an image, but "
+                f"{len(sizes)} groups are named; build the dataset again"
+            )
+        wrong = (codes < -1) | (codes >= sizes[None])
+        if wrong.any():
+            row, group = map(int, np.argwhere(wrong)[0])
+            raise ValueError(
+                f"{dataset.name} {name}: {split.image_id[people][row]} has code {codes[row, group]} "
+                f"for {dataset.attribute_groups[group][0]!r}; expected 0 to {sizes[group] - 1}, or "
+                "-1 (not annotated)"
+            )
+        bare = (codes == -1).all(axis=1)
+        if name == "train" and bare.any():
+            identities = np.unique(split.identity[people][bare])
+            raise ValueError(
+                f"{dataset.name}: {len(identities)} training identities have no attribute annotated "
+                f"(the first: {identities[:5].tolist()}); give them attributes or leave them out"
+            )
+
+
+def attribute_rates(dataset: Dataset) -> tuple[float, ...]:
+    """For each class of each attribute group, the share of the training identities that have it."""
+    if not dataset.attribute_groups:
+        return ()
+    train = dataset.splits["train"]
+    _, first = np.unique(train.identity, return_index=True)
+    codes = train.attributes[first]
+    return tuple(
+        float((codes[:, group] == code).mean())
+        for group, (_, names) in enumerate(dataset.attribute_groups)
+        for code in range(len(names))
+    )
 
 
 def check_cameras(model: nnx.Module, dataset: Dataset) -> None:

@@ -57,6 +57,46 @@ def check_prefix(model: nnx.Module, prefix: str, where: str) -> None:
         )
 
 
+def check_copies(model: nnx.Module, name: str, phase: PhaseOptions) -> None:
+    """Raises ValueError unless all that a phase copies has a source of the same name and shape."""
+    _copied(model, name, phase.copy)
+
+
+def copy_parts(model: nnx.Module, name: str, phase: PhaseOptions) -> None:
+    """Does what `copy` of a phase asks, in place."""
+    for path, value in _copied(model, name, phase.copy).items():
+        nnx.update(model, nnx.State.from_flat_path({path: value}))
+
+
+def _copied(model: nnx.Module, name: str, copies: Mapping[str, str]) -> dict[tuple, Any]:
+    """Path of a variable → the variable whose value it takes."""
+    flat = dict(nnx.to_flat_state(nnx.state(model)))
+    found = {}
+    for target, source in copies.items():
+        check_prefix(model, target, f"phase.{name}.copy")
+        check_prefix(model, source, f"phase.{name}.copy")
+        start = tuple(target.split("."))
+        for path, variable in flat.items():
+            if not under(path, (target,)):
+                continue
+            twin = _twin(path, start, tuple(source.split(".")), flat)
+            if twin is None or flat[twin].shape != variable.shape:
+                raise ValueError(
+                    f"phase.{name}.copy: {'.'.join(map(str, path))} has no counterpart of its shape "
+                    f"below {source}"
+                )
+            found[path] = flat[twin]
+    return found
+
+
+def _twin(path: tuple, target: tuple, source: tuple, flat: Mapping[tuple, Any]) -> tuple | None:
+    rest = path[len(target) :]
+    names = [
+        candidate for candidate in flat if tuple(map(str, candidate)) == (*source, *map(str, rest))
+    ]
+    return names[0] if names else None
+
+
 def set_modes(model: nnx.Module, phase: PhaseOptions) -> None:
     """Training mode for what is trained; evaluation mode (statistics too) for frozen modules."""
     model.train()

@@ -139,7 +139,7 @@ def test_markdown_parses_back():
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[0] == list(HEAD) and cells[1] == ["---"] * len(HEAD)
     assert cells[2] == [
-        "baseline", "last (step 600)", "61.24 [58.50, 64.12]", "70.00 [66.00, 74.00]",
+        "baseline", "reid", "last (step 600)", "61.24 [58.50, 64.12]", "70.00 [66.00, 74.00]",
         "80.50", "90.25", "30.00",
     ]  # fmt: skip
     assert len(cells) == 4

@@ -1,0 +1,154 @@
+"""How a gallery can be ranked for a query, by name, and the distances of the explained rankings.
+
+d is the distance of two images, d^k their distance under attribute k, s^k = d^k / Σ d^k its share
+(Chen et al., ICCV 2021; the variants are those of its evaluation code):
+
+- `reid`: the method's own distance;
+- `distance`: d, Euclidean, of features that are not normalised: what the d^k explain;
+- `decomposed`: Σ_k d^k, "+ Explainable" in AG-ReID's Table III;
+- `reweighted_max`: d (1 + w max_k s^k);
+- `reweighted_exclusive`: d (1 + w Σ_k s^k u^k), u^k the disagreement of the query's ANNOTATED with
+  the gallery's predicted attributes. It is told more than the images, so its results form a
+  protocol of their own. The reference chooses w by rank-1 on the test set; here it is a constant of
+  the configuration.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Num
+
+from g2ajax.config import nearest
+from g2ajax.evaluation.explanation import Sums, distance_gap, pair_sums
+from g2ajax.retrieval.decomposition import exclusive_share, largest_share, reweighted
+
+# Ranking → what the method must offer for it.
+REQUIREMENTS = {
+    "reid": None,
+    "distance": "explain",
+    "decomposed": "explain",
+    "reweighted_max": "explain",
+    "reweighted_exclusive": "predict_attributes",
+}
+ANNOTATED = ("reweighted_exclusive",)
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+def requirement(ranking: str) -> str | None:
+    """The function that a method must have for a ranking. Raises ValueError for an unknown one."""
+    if ranking not in REQUIREMENTS:
+        raise ValueError(f"no ranking {ranking!r}; {nearest(ranking, REQUIREMENTS)}")
+    return REQUIREMENTS[ranking]
+
+
+def described(ranking: str, weight: float) -> str:
+    """The distance of a ranking for a table's head."""
+    return {
+        "distance": "euclidean",
+        "decomposed": "sum of euclidean over attributes",
+        "reweighted_max": f"euclidean x (1 + {weight:g} largest share)",
+        "reweighted_exclusive": f"euclidean x (1 + {weight:g} exclusive share, query annotated)",
+    }[ranking]
+
+
+class Side(NamedTuple):
+    """One side of a comparison: what is known of its images, row for row."""
+
+    embedding: Float[Array | np.ndarray, "N D"]
+    attribute_embedding: Float[Array | np.ndarray, "N M D"]
+    attributes: Num[Array | np.ndarray, "N M"]
+    """Annotated: +1, −1 and 0 (not annotated)."""
+    prediction: Num[Array | np.ndarray, "N M"] | None = None
+    """Predicted: 1 and 0."""
+
+
+class Compared(NamedTuple):
+    """Queries against the whole gallery."""
+
+    distances: Mapping[str, Float[np.ndarray, "Q G"]]
+    """By ranking."""
+    pairs: Sums
+    """Sums over all pairs for `explanation.pair_metrics`."""
+    gap: Sums
+    """Sums over all pairs for `explanation.gap_percent`, against the mean of the d^k."""
+
+
+def between(query: Float[Array, "Q M D"], gallery: Float[Array, "G M D"]) -> Float[Array, "Q G M"]:
+    """Euclidean distances attribute by attribute, float32 at full precision."""
+    center = jnp.mean(query, 0, keepdims=True)  # near the origin the squares cancel less
+    query, gallery = query - center, gallery - center
+    gram = jnp.einsum("qmd,gmd->qgm", query, gallery, precision=HIGHEST)
+    squares = jnp.sum(query * query, -1)[:, None] + jnp.sum(gallery * gallery, -1)[None]
+    return jnp.sqrt(jnp.maximum(squares - 2.0 * gram, 1e-12))
+
+
+def make_compare(
+    rankings: Iterable[str], weight: float, *, measure: bool
+) -> Callable[[Side, Side, Bool[Array, " G"]], tuple[dict[str, Array], Sums, Sums]]:
+    """The jitted comparison of queries with a block of the gallery, `(query, gallery, mask) ->
+    (distances, pairs, gap)`. `measure`: whether the sums of the explanation metrics are made too
+    (they cost two sorts of [Q, G, M]).
+    """
+    rankings = tuple(rankings)
+
+    def compare(query: Side, gallery: Side, mask: Bool[Array, " G"]):
+        distance = between(query.embedding[:, None], gallery.embedding[:, None])[..., 0]
+        attribute_distance = between(query.attribute_embedding, gallery.attribute_embedding)
+        found = {"distance": distance, "decomposed": jnp.sum(attribute_distance, -1)}
+        if "reweighted_max" in rankings:
+            evidence = largest_share(attribute_distance)
+            found["reweighted_max"] = reweighted(distance, evidence, weight)
+        if "reweighted_exclusive" in rankings:
+            evidence = exclusive_share(attribute_distance, query.attributes, gallery.prediction)
+            found["reweighted_exclusive"] = reweighted(distance, evidence, weight)
+        kept = jnp.broadcast_to(mask[None], distance.shape)
+        gap = distance_gap(distance, jnp.mean(attribute_distance, -1), kept)
+        pairs = {}
+        if measure:
+            pairs = pair_sums(attribute_distance, query.attributes, gallery.attributes, kept)
+        return {name: found[name] for name in rankings}, pairs, gap
+
+    return jax.jit(compare)
+
+
+def compare(
+    query: Side,
+    gallery: Iterable[tuple[Side, Bool[np.ndarray, " B"]]],
+    rankings: Iterable[str],
+    *,
+    weight: float = 1.0,
+    measure: bool = True,
+    queries: int = 256,
+) -> Compared:
+    """Distances of queries to a gallery that comes in blocks `(side, mask)`, the last one padded.
+
+    Only the queries' attribute features are held ([Q, M, D]); `queries` of them are compared with a
+    block at a time.
+    """
+    rankings = tuple(rankings)
+    block_of = make_compare(rankings, weight, measure=measure)
+    total = len(query.embedding)
+    pieces = [
+        jax.tree.map(lambda x, s=s: x[s : s + queries], query) for s in range(0, total, queries)
+    ]
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in rankings}
+    sums: list[tuple[Sums, Sums]] = []
+    for side, mask in gallery:
+        found = [block_of(piece, side, jnp.asarray(mask)) for piece in pieces]
+        kept = np.asarray(mask)
+        for name in rankings:
+            rows = np.concatenate([np.asarray(part[0][name]) for part in found])
+            columns[name].append(rows[:, kept])
+        sums += [jax.device_get(part[1:]) for part in found]
+    return Compared(
+        {name: np.concatenate(parts, axis=1) for name, parts in columns.items()},
+        _added([pairs for pairs, _ in sums]),
+        _added([gap for _, gap in sums]),
+    )
+
+
+def _added(sums: list[Sums]) -> Sums:
+    return {name: np.sum([float(s[name]) for s in sums], dtype=np.float64) for name in sums[0]}
