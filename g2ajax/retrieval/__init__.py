@@ -1,12 +1,30 @@
-"""Ranking people: distances, exact metrics. Takes arrays, needs nothing else of g2ajax.
+"""Ranking people: distances, exact metrics, top-k search, query expansion, re-ranking.
 
 from g2ajax.retrieval import evaluate
 result = evaluate(query, gallery, query_identity, gallery_identity, query_camera, gallery_camera)
 print(result.mAP, result.rank(1))
+
+Takes arrays, needs nothing else of g2ajax.
 """
 
 from g2ajax.retrieval.distances import METRICS, pairwise
+from g2ajax.retrieval.expansion import expand
 from g2ajax.retrieval.metrics import RetrievalResult, evaluate, evaluate_distances
+from g2ajax.retrieval.reranking import rerank, rerank_blocks, rerank_distances
 from g2ajax.retrieval.roc import roc
+from g2ajax.retrieval.search import Neighbours, search
 
-__all__ = ["METRICS", "RetrievalResult", "evaluate", "evaluate_distances", "pairwise", "roc"]
+__all__ = [
+    "METRICS",
+    "Neighbours",
+    "RetrievalResult",
+    "evaluate",
+    "evaluate_distances",
+    "expand",
+    "pairwise",
+    "rerank",
+    "rerank_blocks",
+    "rerank_distances",
+    "roc",
+    "search",
+]

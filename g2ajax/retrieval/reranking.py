@@ -1,0 +1,335 @@
+"""k-reciprocal re-ranking in memory that grows with N · k, not with N².
+
+Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017. Queries and
+gallery together are N embeddings, queries first. The published code holds several N × N matrices;
+here distances exist for a block of rows at a time, and what remains of them are neighbour lists and
+sparse vectors of weights.
+"""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy import sparse
+
+from g2ajax.retrieval.distances import check_metric, pairwise, unit
+from g2ajax.retrieval.search import AnyFloat, check_count, check_features, check_pair
+
+VARIANTS = ("zhong", "fastreid")
+
+
+def rerank(
+    query: AnyFloat,
+    gallery: AnyFloat,
+    *,
+    metric: str = "cosine",
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+    variant: str = "zhong",
+    block_size: int = 256,
+) -> Float[np.ndarray, "Q G"]:
+    """Re-ranked distances of all queries to all gallery entries, for `evaluate_distances`.
+
+    (1 − λ) · Jaccard distance of k-reciprocal neighbours + λ · original distance.
+
+    Args:
+      query: embeddings [Q, D]; gallery: [G, D].
+      metric: "cosine" compares the embeddings scaled to unit length, "euclidean" and
+        "squared_euclidean" as they are. Neighbours and weights come from squared Euclidean
+        distances in each case.
+      k1: neighbours that count as near, at most G; k2: neighbours over whose weights the mean is
+        taken, 1 for none; lambda_value: the share λ of the original distance, 0..1.
+      variant: "zhong", the published form: k1 neighbours beside the embedding itself, weights
+        exp(−d²/m) for m the largest d² of the row, original distance d²/m. "fastreid", what
+        fast-reid's evaluator computes: k1 neighbours with the embedding itself, weights exp(−d²),
+        original distance as `metric` says. k2 above k1 counts as k1 there.
+      block_size: rows a block; memory is a few times `block_size` × (Q + G) × 4 bytes, the sparse
+        weights (about 8 bytes × the sum of all neighbourhoods' sizes) and the result.
+
+    An embedding comes first among its own neighbours; the others at equal distance follow in the
+    order queries, gallery. Raises ValueError for options out of range and for embeddings that are
+    empty, not finite or of different widths.
+    """
+    blocks = rerank_blocks(
+        query,
+        gallery,
+        metric=metric,
+        k1=k1,
+        k2=k2,
+        lambda_value=lambda_value,
+        variant=variant,
+        block_size=block_size,
+    )
+    return _whole(blocks, len(query), len(gallery))
+
+
+def rerank_blocks(
+    query: AnyFloat,
+    gallery: AnyFloat,
+    *,
+    metric: str = "cosine",
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+    variant: str = "zhong",
+    block_size: int = 256,
+) -> Iterator[tuple[slice, Float[np.ndarray, "B G"]]]:
+    """As `rerank`, as pairs (rows of the query, their distances), so that Q × G never exists."""
+    check_metric(metric)
+    query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
+    check_pair(query, gallery)
+    _check(len(query), len(gallery), k1, k2, lambda_value, variant, block_size)
+    source = _Features(query, gallery, metric, block_size)
+    return _blocks(source, k1, k2, lambda_value, variant)
+
+
+def rerank_distances(
+    query_gallery: AnyFloat,
+    query_query: AnyFloat,
+    gallery_gallery: AnyFloat,
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+    variant: str = "zhong",
+    block_size: int = 256,
+) -> Float[np.ndarray, "Q G"]:
+    """As `rerank`, from distances [Q, G], [Q, Q] and [G, G] that are already there.
+
+    They are squared here: give Euclidean distances, not squared ones. The last two are taken to be
+    symmetric. NumPy memory maps are read a block of rows at a time. "fastreid" takes
+    `query_gallery` itself, not its square, as the original distance.
+
+    Raises ValueError as `rerank`, for shapes that do not fit, and for NaN, infinite or negative
+    distances.
+    """
+    queries, entries = query_gallery.shape if query_gallery.ndim == 2 else (0, 0)
+    shapes = [d.shape for d in (query_gallery, query_query, gallery_gallery)]
+    if shapes != [(queries, entries), (queries, queries), (entries, entries)]:
+        raise ValueError(
+            "distances query × gallery, query × query, gallery × gallery have shapes "
+            f"{', '.join(map(str, shapes))}; expected [Q, G], [Q, Q], [G, G]"
+        )
+    _check(queries, entries, k1, k2, lambda_value, variant, block_size)
+    source = _Matrices(query_gallery, query_query, gallery_gallery, block_size)
+    return _whole(_blocks(source, k1, k2, lambda_value, variant), queries, entries)
+
+
+class _Features:
+    """Squared distances among all embeddings, computed where they are asked for."""
+
+    def __init__(self, query: AnyFloat, gallery: AnyFloat, metric: str, block_size: int):
+        self.queries, self.count = len(query), len(query) + len(gallery)
+        self.metric, self.size = metric, min(block_size, self.count)
+        self.all = np.concatenate([np.asarray(query, np.float32), np.asarray(gallery, np.float32)])
+        if metric == "cosine":
+            self.all = np.array(unit(jnp.asarray(self.all)))
+        self.on_device = jnp.asarray(self.all)
+
+    def rows(self, start: int) -> Float[Array, "B N"]:
+        block = self.all[start : start + self.size]
+        block = np.pad(block, [(0, self.size - len(block)), (0, 0)])
+        return _distances(block, self.on_device, "squared_euclidean")
+
+    def pairs(self, i: Int[np.ndarray, " P"], j: Int[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
+        result = np.empty(len(i), np.float32)
+        step = max(1, 2**22 // self.all.shape[1])
+        for start in range(0, len(i), step):
+            part = slice(start, start + step)
+            difference = self.all[i[part]] - self.all[j[part]]
+            result[part] = np.einsum("pd,pd->p", difference, difference)
+        return result
+
+    def original(self, rows: slice) -> Float[np.ndarray, "B G"]:
+        block = self.all[rows]
+        block = np.pad(block, [(0, self.size - len(block)), (0, 0)])
+        distance = _distances(block, self.on_device, self.metric)
+        return np.asarray(distance)[: rows.stop - rows.start, self.queries :]
+
+
+class _Matrices:
+    """The same from given Euclidean distances."""
+
+    def __init__(self, query_gallery, query_query, gallery_gallery, block_size: int):
+        self.queries, entries = query_gallery.shape
+        self.count = self.queries + entries
+        self.size = min(block_size, self.count)
+        self.cross, self.query, self.gallery = query_gallery, query_query, gallery_gallery
+
+    def rows(self, start: int) -> Float[Array, "B N"]:
+        stop, middle = min(start + self.size, self.count), self.queries
+        upper, lower = slice(start, min(stop, middle)), slice(max(start - middle, 0), stop - middle)
+        block = np.zeros((self.size, self.count), np.float32)
+        if start < middle:
+            rows = upper.stop - upper.start
+            block[:rows, :middle], block[:rows, middle:] = self.query[upper], self.cross[upper]
+        if stop > middle:
+            rows = slice(max(middle - start, 0), stop - start)
+            block[rows, :middle] = np.asarray(self.cross[:, lower]).T
+            block[rows, middle:] = self.gallery[lower]
+        if not np.isfinite(block).all() or (block < 0).any():
+            raise ValueError(
+                f"rows {start} to {stop - 1} of the distances (queries first) hold NaN, infinite or "
+                "negative values; expected Euclidean distances"
+            )
+        return jnp.asarray(block * block)
+
+    def pairs(self, i: Int[np.ndarray, " P"], j: Int[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
+        first, second, middle = np.minimum(i, j), np.maximum(i, j), self.queries
+        result = np.empty(len(i), np.float32)
+        qq, gg = second < middle, first >= middle
+        qg = ~qq & ~gg
+        result[qq] = self.query[first[qq], second[qq]]
+        result[qg] = self.cross[first[qg], second[qg] - middle]
+        result[gg] = self.gallery[first[gg] - middle, second[gg] - middle]
+        return result * result
+
+    def original(self, rows: slice) -> Float[np.ndarray, "B G"]:
+        return np.asarray(self.cross[rows], np.float32)
+
+
+def _blocks(
+    source: _Features | _Matrices, k1: int, k2: int, lambda_value: float, variant: str
+) -> Iterator[tuple[slice, Float[np.ndarray, "B G"]]]:
+    zhong = variant == "zhong"
+    near = k1 + 1 if zhong else k1
+    # Python rounds halves to even, as the published code does.
+    half = min(near, round(k1 / 2) + 1)
+    nearest, largest = _neighbours(source, max(near, k2) if zhong else near)
+    weights = _weights(source, nearest, near, half, largest if zhong else None)
+    if k2 > 1:
+        weights = _mean_over_neighbours(weights, nearest[:, :k2])
+    of_query, of_gallery = weights[: source.queries], weights[source.queries :].T.tocsr()
+    for start in range(0, source.queries, source.size):
+        rows = slice(start, min(start + source.size, source.queries))
+        if zhong:
+            square = np.asarray(source.rows(start))[: rows.stop - start, source.queries :]
+            distance = square / largest[rows, None]
+        else:
+            distance = source.original(rows)
+        jaccard = _jaccard(of_query[rows], of_gallery)
+        yield rows, ((1.0 - lambda_value) * jaccard + lambda_value * distance).astype(np.float32)
+
+
+def _neighbours(
+    source: _Features | _Matrices, k: int
+) -> tuple[Int[np.ndarray, "N K"], Float[np.ndarray, " N"]]:
+    """The k nearest of each embedding, itself first, and its largest squared distance (1 for 0)."""
+    nearest = np.empty((source.count, k), np.int32)
+    largest = np.empty(source.count, np.float32)
+    for start in range(0, source.count, source.size):
+        rows = slice(start, min(start + source.size, source.count))
+        index, most = _nearest(source.rows(start), start, k=k)
+        nearest[rows] = np.asarray(index)[: rows.stop - start]
+        largest[rows] = np.asarray(most)[: rows.stop - start]
+    return nearest, np.where(largest > 0, largest, np.float32(1))
+
+
+@functools.partial(jax.jit, static_argnames="metric")
+def _distances(
+    block: Float[Array, "B D"], everything: Float[Array, "N D"], metric: str
+) -> Float[Array, "B N"]:
+    # Rows are of unit length already where the metric is the cosine.
+    return pairwise(block, everything, metric, normalised=True)
+
+
+@functools.partial(jax.jit, static_argnames="k")
+def _nearest(
+    square: Float[Array, "B N"], start: int | Int[Array, ""], *, k: int
+) -> tuple[Int[Array, "B K"], Float[Array, " B"]]:
+    row = start + jnp.arange(square.shape[0])
+    itself = jnp.arange(square.shape[1])[None, :] == row[:, None]
+    # The published code leaves the place of the embedding itself to rounding and the sort, and has
+    # an empty neighbourhood where more than k1 others are equal to it.
+    _, index = jax.lax.top_k(jnp.where(itself, 1.0, -square), k)
+    return index, square.max(axis=1)
+
+
+def _weights(
+    source: _Features | _Matrices,
+    nearest: Int[np.ndarray, "N K"],
+    near: int,
+    half: int,
+    largest: Float[np.ndarray, " N"] | None,
+) -> sparse.csr_array:
+    """Sparse [N, N]: rows of weights over each embedding's expanded neighbourhood, of sum 1."""
+    wide, narrow = _reciprocal(nearest[:, :near]), _reciprocal(nearest[:, :half])
+    members = np.diff(narrow.indptr)
+    parts = []
+    for start in range(0, source.count, 4096):
+        own = wide[start : start + 4096]
+        # A neighbour's narrower neighbourhood joins if more than 2/3 of it are neighbours already.
+        shared = own.multiply(own @ narrow.T).tocsr()
+        shared.data = (3 * shared.data > 2 * members[shared.indices]).astype(np.int32)
+        expanded = (own + shared @ narrow).tocsr()
+        expanded.eliminate_zeros()
+        expanded.sort_indices()
+        row = np.repeat(np.arange(expanded.shape[0]), np.diff(expanded.indptr))
+        square = source.pairs(start + row, expanded.indices)
+        if largest is not None:
+            square = square / largest[start + row]
+        weight = np.exp(-square)
+        total = np.bincount(row, weight, minlength=expanded.shape[0])
+        expanded.data = (weight / total[row]).astype(np.float32)
+        parts.append(expanded)
+    return sparse.vstack(parts, format="csr")
+
+
+def _reciprocal(nearest: Int[np.ndarray, "N K"]) -> sparse.csr_array:
+    """Sparse [N, N]: 1 where two embeddings are in each other's lists."""
+    lists = _lists(nearest, np.int32)
+    return lists.multiply(lists.T.tocsr()).tocsr()
+
+
+def _mean_over_neighbours(
+    weights: sparse.csr_array, nearest: Int[np.ndarray, "N K"]
+) -> sparse.csr_array:
+    means = []
+    for start in range(0, len(nearest), 4096):
+        part = nearest[start : start + 4096]
+        means.append(_lists(part, np.float32, width=len(nearest)) @ weights / part.shape[1])
+    return sparse.vstack(means, format="csr")
+
+
+def _lists(nearest: Int[np.ndarray, "B K"], dtype, width: int | None = None) -> sparse.csr_array:
+    rows, k = nearest.shape
+    return sparse.csr_array(
+        (np.ones(rows * k, dtype), nearest.ravel(), np.arange(0, rows * k + 1, k)),
+        shape=(rows, width or rows),
+    )
+
+
+def _jaccard(query: sparse.csr_array, gallery: sparse.csr_array) -> Float[np.ndarray, "B G"]:
+    """1 − Σ min / Σ max of rows of `query` [B, N] and columns of `gallery` [N, G], all of sum 1."""
+    result = np.ones((query.shape[0], gallery.shape[1]), np.float32)
+    for row, (start, stop) in enumerate(zip(query.indptr[:-1], query.indptr[1:], strict=True)):
+        touched = gallery[query.indices[start:stop]]
+        own = np.repeat(query.data[start:stop], np.diff(touched.indptr))
+        smaller = np.minimum(own, touched.data)
+        minimum = np.bincount(touched.indices, smaller, minlength=gallery.shape[1])
+        # Rounding may bring a sum of minima above 1.
+        result[row] = np.maximum(1.0 - minimum / (2.0 - minimum), 0.0)
+    return result
+
+
+def _whole(blocks, queries: int, entries: int) -> Float[np.ndarray, "Q G"]:
+    result = np.empty((queries, entries), np.float32)
+    for rows, block in blocks:
+        result[rows] = block
+    return result
+
+
+def _check(queries, entries, k1, k2, lambda_value, variant, block_size) -> None:
+    if not queries or not entries:
+        raise ValueError(f"{queries} queries and {entries} gallery entries: both are needed")
+    check_count("k1", k1, entries)
+    check_count("k2", k2, entries)
+    check_count("block_size", block_size)
+    if not 0.0 <= lambda_value <= 1.0:
+        raise ValueError(f"lambda_value is {lambda_value}; expected a share from 0 to 1")
+    if variant not in VARIANTS:
+        raise ValueError(f"variant {variant!r} is unknown; known: {', '.join(VARIANTS)}")
