@@ -86,42 +86,50 @@ class ConvLayer(nnx.Module):
         return jax.nn.relu(x) if self.relu else x
 
 
-def _shifts(x: jax.Array) -> list[jax.Array]:
-    """The map moved by -1, 0, 1 rows and columns, zeros outside: what a 3x3 window sees."""
+def _grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (1, 1),
+        ((1, 1), (1, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+    )
+
+
+def _shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
     height, width = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-
-
-def _weigh_shifts(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    weights = kernel.astype(jnp.float32).reshape(9, 1, 1, 1, -1)
-    moved = zip(_shifts(x), weights, strict=True)
-    return sum(y.astype(jnp.float32) * weight for y, weight in moved).astype(x.dtype)
+    weights = kernel.astype(jnp.float32)
+    total = jnp.zeros(x.shape, jnp.float32)
+    for i in range(3):
+        for j in range(3):
+            moved = padded[:, i : i + height, j : j + width].astype(jnp.float32)
+            total = total + moved * weights[i, j, 0][None, None, None]
+    return total.astype(x.dtype)
 
 
 @jax.custom_vjp
 def depthwise(
     x: Float[Array, "B h w C"], kernel: Float[Array, "3 3 1 C"]
 ) -> Float[Array, "B h w C"]:
-    """Depthwise 3x3 convolution, padded by 1: nine shifted multiply-adds, summed in float32.
+    """Depthwise 3x3 convolution, padded by 1, as nine shifted multiply-adds summed in float32.
 
-    They fuse into one pass over the map. XLA's grouped convolution computes the same and is tens
-    of times slower on a CPU; the gradient is written out because the derived one keeps all nine
-    shifted maps.
+    They fuse into one pass over the map, where XLA's grouped convolution, which computes the
+    same, is tens of times slower on a CPU. The kernel's gradient stays the grouped convolution's:
+    nine sums need nine more maps of memory there.
     """
-    return _weigh_shifts(x, kernel)
+    return _shifted(x, kernel)
 
 
 def _depthwise_forward(x, kernel):
-    return _weigh_shifts(x, kernel), (x, kernel)
+    return _shifted(x, kernel), (x, kernel)
 
 
 def _depthwise_backward(residuals, cotangent):
     x, kernel = residuals
-    to_x = _weigh_shifts(cotangent, kernel[::-1, ::-1])
-    cotangent = cotangent.astype(jnp.float32)
-    to_kernel = [jnp.sum(y.astype(jnp.float32) * cotangent, (0, 1, 2)) for y in _shifts(x)]
-    return to_x, jnp.stack(to_kernel).reshape(kernel.shape).astype(kernel.dtype)
+    _, to_kernel = jax.vjp(lambda kernel: _grouped(x, kernel), kernel)
+    return _shifted(cotangent, kernel[::-1, ::-1]), *to_kernel(cotangent)
 
 
 depthwise.defvjp(_depthwise_forward, _depthwise_backward)
