@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import pathlib
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -105,14 +106,20 @@ def protocol(
     gallery_platform: str,
     *,
     drop_same_camera: bool = True,
+    camera_key: str = "camera",
     cmc: str = "standard",
 ) -> dict[str, Any]:
-    """One row of the protocol table: who is asked to find whom. Platform "any": all."""
+    """One row of the protocol table: who is asked to find whom. Platform "any": all.
+
+    `camera_key`: what "the same camera" means where those images are left out, `camera` or
+    `platform`.
+    """
     return {
         "name": name,
         "query_platform": query_platform,
         "gallery_platform": gallery_platform,
         "drop_same_camera": drop_same_camera,
+        "camera_key": camera_key,
         "cmc": cmc,
     }
 
@@ -150,13 +157,13 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """A builder of a dataset that its user obtains; works without TensorFlow.
 
     A dataset sets `FOLDER` (the official root folder), `REQUIRED` (entries below it), `EXPECTED`
-    (split → images; a pair adds identities) and `COUNT_LEVEL`.
+    and `COUNT_LEVEL`; reads its records in `_split_generators` and returns `finished(...)`.
     """
 
     FOLDER = ""
     REQUIRED: tuple[str, ...] = ()
     EXPECTED: Mapping[str, tuple[int, int | None]] = {}
-    """split → (images, identities or None)."""
+    """Split, side of a protocol ("A2C query") or folder → (images, identities or None)."""
     COUNT_LEVEL = "error"
     """"warning" where the sources themselves disagree."""
 
@@ -212,6 +219,48 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             f"{self.name}: {nearest} lacks {', '.join(missing)}\n"
             f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
         )
+
+    def folders(self, root: pathlib.Path, below: str, example: str) -> list[pathlib.Path]:
+        """The folders in `root / below`, sorted. Raises ValueError for an image beside them."""
+        stray = image_files(root / below)
+        if stray:
+            raise ValueError(
+                f"{self.name}: {below}/{stray[0].name} lies outside the folders {below}/{example}/ "
+                "and the like"
+            )
+        places = sorted((root / below).iterdir())
+        return [path for path in places if path.is_dir() and not path.name.startswith(".")]
+
+    def named_images(
+        self, folder: pathlib.Path, below: str, form: re.Pattern[str], example: str
+    ) -> Iterator[tuple[pathlib.Path, str, re.Match[str]]]:
+        """(file, image_id, what its name says) of each image of a folder; `below` is the folder's
+        path below the dataset's.
+
+        Raises ValueError for a name of another form.
+        """
+        for path in image_files(folder):
+            yield path, f"{below}/{path.name}", self.parsed(f"{below}/{path.name}", form, example)
+
+    def parsed(self, image_id: str, form: re.Pattern[str], example: str) -> re.Match[str]:
+        """What an image's file name says. Raises ValueError for a name of another form."""
+        match = form.match(image_id.rpartition("/")[2])
+        if match is None:
+            raise ValueError(f"{self.name}: {image_id} is not of the form {example}")
+        return match
+
+    def finished(
+        self, splits: Mapping[str, list[dict[str, Any]]]
+    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
+        """Gives the records of `train` their labels, compares counts, and returns `split_records`."""
+        labels = labels_of(record["identity"] for record in splits["train"])
+        for record in splits["train"]:
+            record["label"] = labels[record["identity"]]
+        names = [row["name"] for row in json.loads(self.info.metadata["protocols"])]
+        self.check_counts(
+            {name: images_and_identities(part(splits, names, name)) for name in self.EXPECTED}
+        )
+        return self.split_records(splits)
 
     def split_records(
         self, splits: Mapping[str, list[dict[str, Any]]]
@@ -276,6 +325,20 @@ def images_and_identities(records: Iterable[Mapping[str, Any]]) -> tuple[int, in
     records = list(records)
     persons = {r["identity"] for r in records if r.get("kind", "person") == "person"}
     return len(records), len(persons)
+
+
+def part(
+    splits: Mapping[str, list[dict[str, Any]]], protocols: list[str], name: str
+) -> list[dict[str, Any]]:
+    """The records of a split, of a side of a protocol ("A2C query") or of a folder."""
+    if name in splits:
+        return splits[name]
+    row, _, side = name.rpartition(" ")
+    if row in protocols and side in splits:
+        index = protocols.index(row)
+        return [record for record in splits[side] if index in record["protocols"]]
+    everything = [record for records in splits.values() for record in records]
+    return [record for record in everything if record["image_id"].startswith(f"{name}/")]
 
 
 def count_differences(

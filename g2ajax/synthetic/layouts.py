@@ -1,14 +1,16 @@
 """Writes a world to disk exactly as real datasets ship their files."""
 
+import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.io
 
 from g2ajax.synthetic import attributes
 from g2ajax.synthetic.pool import photographs
-from g2ajax.synthetic.world import CAMERAS, Shot, World
+from g2ajax.synthetic.sensor import jpeg
+from g2ajax.synthetic.world import CAMERAS, SPLITS, Shot, World, render
 
 AGREID_ATTRIBUTES = "qut_attribute_v4_88_attributes.mat"
 
@@ -26,17 +28,26 @@ def write_agreid(world: World, out: str | pathlib.Path, *, workers: int | None =
 
     The folders are made if needed. Images that are there already are written again.
     """
-    out = pathlib.Path(out)
-    shots = [*world.shots("train"), *world.shots("query"), *world.shots("gallery")]
-    for name in {agreid_folder(shot) for shot in shots}:
-        (out / name).mkdir(parents=True, exist_ok=True)
-    for done in photographs(world, shots, workers, progress="SkyGround"):
-        (out / agreid_folder(done.shot) / done.shot.image_id).write_bytes(done.jpeg)
+    count = _write(world, out, lambda shot: f"{agreid_folder(shot)}/{shot.image_id}", workers)
     tables = {
         "train": _table(world.shots("train")),
         "test": _table([*world.shots("query"), *world.shots("gallery")]),
     }
-    scipy.io.savemat(out / AGREID_ATTRIBUTES, {"qut_attribute": tables}, format="5")
+    path = pathlib.Path(out) / AGREID_ATTRIBUTES
+    scipy.io.savemat(path, {"qut_attribute": tables}, format="5")
+    return count
+
+
+def _write(
+    world: World, out: str | pathlib.Path, path_of: Callable[[Shot], str], workers: int | None
+) -> int:
+    """Draws all shots into the files `path_of(shot)` below `out`; returns how many."""
+    out = pathlib.Path(out)
+    shots = [shot for split in SPLITS for shot in world.shots(split)]
+    for folder in {(out / path_of(shot)).parent for shot in shots}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for done in photographs(world, shots, workers, progress="SkyGround"):
+        (out / path_of(done.shot)).write_bytes(done.jpeg)
     return len(shots)
 
 
@@ -52,4 +63,57 @@ def _table(shots: Sequence[Shot]) -> dict[str, np.ndarray]:
     return {"image_index": digits, **named}
 
 
-LAYOUTS = {"agreid": write_agreid}
+def market1501_path(shot: Shot) -> str:
+    """The file of Market-1501 that holds a shot: the drone is its camera 1, CCTV its camera 2.
+
+    Identities count from 1, because 0000 are the distractors. Sequence 1 is a morning, 2 an
+    afternoon.
+    """
+    folder = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+    name = f"{shot.person.number + 1:04d}_{_market1501_view(shot)}_{shot.frame:06d}_01.jpg"
+    return f"{folder[shot.split]}/{name}"
+
+
+def _market1501_view(shot: Shot) -> str:
+    return f"c{shot.camera + 1}s{1 + int(shot.session[-1])}"
+
+
+def write_market1501(world: World, out: str | pathlib.Path, *, workers: int | None = None) -> int:
+    """Writes three flat folders of JPEG files, as `write_agreid`; returns the image count.
+
+    As in the dataset, for every six images of the gallery one of a passer-by (0000, distractors)
+    and one that is cut off at half its height (-1, junk) lie beside them, and a file of Windows.
+    """
+    out = pathlib.Path(out)
+    count = _write(world, out, market1501_path, workers)
+    folder, gallery = out / "bounding_box_test", world.shots("gallery")[::6]
+    for number, shot in enumerate(gallery):
+        passer_by = world.crowd[number % len(world.crowd)]
+        stranger = dataclasses.replace(shot, person=passer_by, number=1000 + number)
+        for identity, drawn in (("0000", stranger), ("-1", shot)):
+            crop = render(world, drawn)
+            image = crop.image if drawn is stranger else crop.image[: len(crop.image) // 2]
+            name = f"{identity}_{_market1501_view(shot)}_{number:06d}_01.jpg"
+            (folder / name).write_bytes(jpeg(image, crop.quality))
+    (folder / "Thumbs.db").write_bytes(b"")
+    return count + 2 * len(gallery)
+
+
+def cargo_path(shot: Shot) -> str:
+    """The file of CARGO that holds a shot.
+
+    CARGO has five aerial and eight ground cameras, SkyGround one of each: the numbers of person and
+    shot choose the camera whose name it gets. It is always day.
+    """
+    number = shot.person.number + shot.number
+    camera = 1 + number % 5 if shot.camera == 0 else 6 + number % 8
+    name = f"Cam{camera}_day_{shot.person.number}_{shot.number}.jpg"
+    return f"{shot.split}/Cam{camera}/{name}"
+
+
+def write_cargo(world: World, out: str | pathlib.Path, *, workers: int | None = None) -> int:
+    """Writes folders of cameras for each of three splits, as `write_agreid`; returns the count."""
+    return _write(world, out, cargo_path, workers)
+
+
+LAYOUTS = {"agreid": write_agreid, "cargo": write_cargo, "market1501": write_market1501}

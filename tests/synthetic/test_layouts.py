@@ -78,6 +78,46 @@ def test_attribute_file(written):
             np.testing.assert_array_equal(row - 1, attributes.one_hot(codes)[0])
 
 
+MARKET = re.compile(r"^(-1|\d{4})_c([1-6])s(\d)_(\d{6})_(\d{2})\.jpg$")
+CARGO = re.compile(r"^(train|query|gallery)/Cam(\d{1,2})/Cam(\d{1,2})_day_(\d+)_(\d+)\.jpg$")
+
+
+def unlike(world, shots, workers, progress):
+    """In place of `layouts.photographs`: no image, the name of its shot."""
+    for shot in shots:
+        yield pool.Photograph(shot, shot.image_id.encode(), 0.0, 0.0, 0.0)
+
+
+def test_market1501(tmp_path, monkeypatch):
+    world = World("tiny")
+    monkeypatch.setattr(layouts, "photographs", unlike)
+    assert layouts.write_market1501(world, tmp_path, workers=1) == 160 + 2 * 11
+    names = {p.name: sorted(f.name for f in p.glob("*.jpg")) for p in tmp_path.iterdir()}
+    counts = {"bounding_box_train": 80, "query": 16, "bounding_box_test": 64 + 22}
+    assert {folder: len(files) for folder, files in names.items()} == counts
+    assert all(MARKET.match(name) for files in names.values() for name in files)
+    identities = [MARKET.match(name)[1] for name in names["bounding_box_test"]]
+    assert identities.count("0000") == identities.count("-1") == 11
+    assert not {"0000", "-1"} & {name.split("_")[0] for name in names["query"]}
+    shot = world.shots("query")[3]
+    path = layouts.market1501_path(shot)
+    assert (tmp_path / path).read_bytes() == shot.image_id.encode()
+    assert int(path.split("/")[1][:4]) == shot.person.number + 1
+
+
+def test_names_of_cargo():
+    world = World("tiny")
+    shots = [shot for split in ("train", "query", "gallery") for shot in world.shots(split)]
+    matches = [CARGO.match(layouts.cargo_path(shot)) for shot in shots]
+    assert len({match[0] for match in matches}) == len(shots)
+    for shot, match in zip(shots, matches, strict=True):
+        assert match[1] == shot.split
+        assert match[2] == match[3]
+        assert (int(match[2]) <= 5) == (shot.camera == 0)
+        assert int(match[4]) == shot.person.number
+    assert {int(match[2]) for match in matches} == set(range(1, 14))
+
+
 @pytest.mark.parametrize("workers", [2])
 def test_processes_draw_the_same(monkeypatch, capfd, workers):
     monkeypatch.setattr(pool, "_FEW", 1)

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from tests.tfds_builders import dummies
+from g2ajax.synthetic import layouts
+from g2ajax.synthetic.world import World
+from tests.tfds_builders import dummies, dummies_crops
 from tfds_builders.market1501.market1501_dataset_builder import Builder
 
 
@@ -87,3 +89,19 @@ def test_empty_split(tmp_path):
         path.unlink()
     with pytest.raises(ValueError, match="no images for the split 'query'"):
         dummies.build(Builder, tmp_path / "data", tmp_path / "manual")
+
+
+def test_skyground_in_this_layout(tmp_path, monkeypatch):
+    monkeypatch.setattr(layouts, "photographs", dummies_crops.undrawn)
+    world = World("tiny")
+    layouts.write_market1501(world, tmp_path / "manual" / "Market-1501-v15.09.15", workers=1)
+    built = dummies.build(Builder, tmp_path / "data", tmp_path / "manual")
+    dummies.check_built(built, {"train": 80, "query": 16, "gallery": 64 + 11})
+    for split in ("train", "query", "gallery"):
+        found = dummies.rows(built, split)
+        for shot in world.shots(split):
+            record = found[layouts.market1501_path(shot)]
+            assert (record["identity"], record["camera"]) == (shot.person.number + 1, shot.camera)
+            assert (record["frame"], record["kind"]) == (shot.frame, 0)
+            assert record["sequence"] == 1 + int(shot.session[-1])
+    assert sum(r["kind"] == 1 for r in dummies.rows(built, "gallery").values()) == 11

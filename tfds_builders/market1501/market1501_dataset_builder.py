@@ -6,16 +6,10 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from tfds_builders.base import (
-    ManualBuilder,
-    count_configs,
-    image_files,
-    images_and_identities,
-    labels_of,
-    protocol,
-)
+from tfds_builders.base import ManualBuilder, count_configs, protocol
 
 NAME = re.compile(r"^(-1|\d{4})_c([1-6])s(\d)_(\d{6})_(\d{2})\.jpg$")
+EXAMPLE = "0002_c1s1_000451_03.jpg"
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 DISTRACTOR, JUNK = 0, -1
 
@@ -44,49 +38,39 @@ only). Unpack Market-1501-v15.09.15.zip so that manual_dir/Market-1501-v15.09.15
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         root = self.root(dl_manager)
-        splits = {split: read_folder(root / name, split) for split, name in FOLDERS.items()}
-        labels = labels_of(record["identity"] for record in splits["train"])
-        for record in splits["train"]:
-            record["label"] = labels[record["identity"]]
-        self.check_counts({split: images_and_identities(rows) for split, rows in splits.items()})
-        return self.split_records(splits)
+        splits = {split: self.read_folder(root / name, split) for split, name in FOLDERS.items()}
+        return self.finished(splits)
 
+    def read_folder(self, folder: pathlib.Path, split: str) -> list[dict[str, Any]]:
+        """What `crop` takes for each image of a folder that is a person or a distractor.
 
-def read_folder(folder: pathlib.Path, split: str) -> list[dict[str, Any]]:
-    """What `crop` takes for each image of a folder that is a person or a distractor.
-
-    Identity 0 is a distractor, in the gallery and never a correct match; −1 is junk, which the
-    benchmark removes from every ranking. Raises ValueError for a name of another form, and for a
-    distractor or junk outside the gallery.
-    """
-    records = []
-    for path in image_files(folder):
-        match = NAME.match(path.name)
-        if match is None:
-            raise ValueError(
-                f"market1501: {folder.name}/{path.name} is not of the form 0002_c1s1_000451_03.jpg"
+        Identity 0 is a distractor, in the gallery and never a correct match; −1 is junk, which the
+        benchmark removes from every ranking. Raises ValueError for a name of another form, and for
+        a distractor or junk outside the gallery.
+        """
+        records = []
+        for path, image_id, match in self.named_images(folder, folder.name, NAME, EXAMPLE):
+            identity = int(match[1])
+            if split != "gallery" and identity in (DISTRACTOR, JUNK):
+                raise ValueError(
+                    f"{self.name}: {image_id} is a distractor or junk, which belong into "
+                    f"{FOLDERS['gallery']} only"
+                )
+            if identity == JUNK:
+                continue
+            records.append(
+                {
+                    "image": path,
+                    "image_id": image_id,
+                    "identity": identity,
+                    "identity_raw": match[1],
+                    "kind": "distractor" if identity == DISTRACTOR else "person",
+                    "camera": int(match[2]) - 1,
+                    "camera_raw": f"c{match[2]}",
+                    "platform": "ground",
+                    "sequence": int(match[3]),
+                    "frame": int(match[4]),
+                    "protocols": [] if split == "train" else [0],
+                }
             )
-        identity = int(match[1])
-        if split != "gallery" and identity in (DISTRACTOR, JUNK):
-            raise ValueError(
-                f"market1501: {folder.name}/{path.name} is a distractor or junk, which belong into "
-                f"{FOLDERS['gallery']} only"
-            )
-        if identity == JUNK:
-            continue
-        records.append(
-            {
-                "image": path,
-                "image_id": f"{folder.name}/{path.name}",
-                "identity": identity,
-                "identity_raw": match[1],
-                "kind": "distractor" if identity == DISTRACTOR else "person",
-                "camera": int(match[2]) - 1,
-                "camera_raw": f"c{match[2]}",
-                "platform": "ground",
-                "sequence": int(match[3]),
-                "frame": int(match[4]),
-                "protocols": [] if split == "train" else [0],
-            }
-        )
-    return records
+        return records
