@@ -1,4 +1,4 @@
-"""AG-ReID, BoT (ViT-B/16).
+"""AG-ReID, BoT (ViT-B/16) + Explainable: the paper's best system, in two phases.
 
     python run.py --config=configs/agreid_vit.py --config.init.file=/path/to/jx_vit_base_p16_224-80ecf9dd.pth
 
@@ -14,10 +14,11 @@ from configs import common
 
 def get_config(variant: str | None = None) -> ConfigDict:
     variant = common.variant_of(variant)
-    config = common.base("BoT (ViT-B/16)")
+    config = common.base("BoT (ViT-B/16) + Explainable")
     config.dataset = "agreid"
     common.bot_vit(config)
     config.phase.reid.optimizer.learning_rate = 1e-3  # the paper: SGD 1e-3 for ViT
+    common.explainable(config)
     return common.shrink(
         config,
         variant,

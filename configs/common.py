@@ -128,6 +128,46 @@ def bot_vit(config: ConfigDict) -> None:
     )
 
 
+def explainable(config: ConfigDict) -> None:
+    """Puts AG-ReID's explainable stream on the method: phase `explain` after phase `reid`.
+
+    AMD's recipe (batches of 6 x 4, Adam 1e-4, a warm-up of 10 epochs, then constant); AG-ReID
+    publishes the optimizer and its rate only. Stream 2 starts where stream 1 does (ImageNet, with
+    `init.file`), not where stream 1 ends.
+    """
+    head = config.method.head
+    if head.pool == "Identity":
+        # A class token cannot be pooled under attention; the papers do not say what a ViT pools.
+        head.pool = "GlobalAvgPool"
+    config.method = ConfigDict({"name": "explainable", "stream1": config.method})
+    config.phase.reid.update(
+        trainable=("stream1",), loss="reid_loss", copy=ConfigDict({"stream2": "stream1.backbone"})
+    )
+    config.phase.explain = ConfigDict(
+        {
+            "epochs": 60,
+            "steps_per_epoch": 0,
+            "trainable": ("stream2", "adh"),
+            "loss": "explain_loss",
+            "rankings": ("reid", "distance", "decomposed"),
+            "sampler": {
+                "name": config.sampler.name,
+                "identities": 6,
+                "images": 4,
+                "allow_single_image": False,
+            },
+            "optimizer": {"name": "adam", "learning_rate": 1e-4, "weight_decay": 5e-4},
+            "schedule": {
+                "type": "fastreid_multistep",
+                "milestones": (),
+                "warmup_steps": 0,
+                "warmup_factor": 0.01,
+            },
+        }
+    )
+    config.phases = ("reid", "explain")
+
+
 def shrink(config: ConfigDict, variant: str, backbone: dict, tiny_backbone: dict) -> ConfigDict:
     """Turns an experiment into one of its small variants; the method and its losses stay."""
     if not variant:
@@ -143,7 +183,8 @@ def shrink(config: ConfigDict, variant: str, backbone: dict, tiny_backbone: dict
     config.augment.pad = 2 if tiny else 5
     config.sampler.identities = 4 if tiny else 16
     config.sampler.images = 2 if tiny else 4
-    config.method.backbone = ConfigDict(tiny_backbone if tiny else backbone)
+    stream1 = config.method.get("stream1", config.method)
+    stream1.backbone = ConfigDict(tiny_backbone if tiny else backbone)
     reid = config.phase.reid
     config.evaluate.protocols = ("A2G", "G2A")
     reid.epochs = 2 if tiny else 25
@@ -152,6 +193,15 @@ def shrink(config: ConfigDict, variant: str, backbone: dict, tiny_backbone: dict
     reid.schedule = ConfigDict(
         {"type": "cosine", "warmup_steps": 2 if tiny else 100, "floor": 1e-6, "warmup_factor": 0.01}
     )
+    if "explain" in config.phase:
+        explain = config.phase.explain
+        explain.epochs = 2 if tiny else 20
+        explain.steps_per_epoch = 3 if tiny else 0
+        explain.sampler.update(identities=2 if tiny else 6, images=4)
+        explain.optimizer = ConfigDict({"name": "adam", "learning_rate": 1e-4, "weight_decay": 5e-4})
+        explain.schedule = ConfigDict(
+            {"type": "constant", "warmup_steps": 2 if tiny else 100, "warmup_factor": 0.01}
+        )
     config.evaluate.every_epochs = 1 if tiny else 5
     config.evaluate.batch_size = 16 if tiny else 64
     config.evaluate.bootstrap_samples = 100 if tiny else 1000

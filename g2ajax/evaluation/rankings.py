@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
 from g2ajax.config import nearest
-from g2ajax.evaluation.explanation import Sums, distance_gap, pair_sums
+from g2ajax.evaluation.explanation import distance_gap, pair_sums
 from g2ajax.retrieval.decomposition import exclusive_share, largest_share, reweighted
 
 # Ranking → what the method must offer for it.
@@ -70,10 +70,10 @@ class Compared(NamedTuple):
 
     distances: Mapping[str, Float[np.ndarray, "Q G"]]
     """By ranking."""
-    pairs: Sums
-    """Sums over all pairs for `explanation.pair_metrics`."""
-    gap: Sums
-    """Sums over all pairs for `explanation.gap_percent`, against the mean of the d^k."""
+    pairs: Mapping[str, Float[np.ndarray, " Q"]]
+    """Each query's sums over the gallery, as of `explanation.pair_sums`; empty if not measured."""
+    gap: Mapping[str, Float[np.ndarray, " Q"]]
+    """Each query's sum of |d − mean_k d^k| / d over the gallery, and the number of its pairs."""
 
 
 def between(query: Float[Array, "Q M D"], gallery: Float[Array, "G M D"]) -> Float[Array, "Q G M"]:
@@ -87,7 +87,7 @@ def between(query: Float[Array, "Q M D"], gallery: Float[Array, "G M D"]) -> Flo
 
 def make_compare(
     rankings: Iterable[str], weight: float, *, measure: bool
-) -> Callable[[Side, Side, Bool[Array, " G"]], tuple[dict[str, Array], Sums, Sums]]:
+) -> Callable[[Side, Side, Bool[Array, " G"]], tuple[dict[str, Array], ...]]:
     """The jitted comparison of queries with a block of the gallery, `(query, gallery, mask) ->
     (distances, pairs, gap)`. `measure`: whether the sums of the explanation metrics are made too
     (they cost two sorts of [Q, G, M]).
@@ -105,10 +105,12 @@ def make_compare(
             evidence = exclusive_share(attribute_distance, query.attributes, gallery.prediction)
             found["reweighted_exclusive"] = reweighted(distance, evidence, weight)
         kept = jnp.broadcast_to(mask[None], distance.shape)
-        gap = distance_gap(distance, jnp.mean(attribute_distance, -1), kept)
+        mean = jnp.mean(attribute_distance, -1)
+        gap = jax.vmap(distance_gap)(distance, mean, kept)
         pairs = {}
         if measure:
-            pairs = pair_sums(attribute_distance, query.attributes, gallery.attributes, kept)
+            annotated = query.attributes, gallery.attributes
+            pairs = pair_sums(attribute_distance, *annotated, kept, by_query=True)
         return {name: found[name] for name in rankings}, pairs, gap
 
     return jax.jit(compare)
@@ -135,20 +137,17 @@ def compare(
         jax.tree.map(lambda x, s=s: x[s : s + queries], query) for s in range(0, total, queries)
     ]
     columns: dict[str, list[np.ndarray]] = {name: [] for name in rankings}
-    sums: list[tuple[Sums, Sums]] = []
+    totals: list[dict[str, np.ndarray]] = [{}, {}]
     for side, mask in gallery:
         found = [block_of(piece, side, jnp.asarray(mask)) for piece in pieces]
         kept = np.asarray(mask)
         for name in rankings:
             rows = np.concatenate([np.asarray(part[0][name]) for part in found])
             columns[name].append(rows[:, kept])
-        sums += [jax.device_get(part[1:]) for part in found]
+        for place, total in enumerate(totals, start=1):
+            for name in found[0][place]:
+                values = np.concatenate([np.asarray(part[place][name]) for part in found])
+                total[name] = total.get(name, 0.0) + values.astype(np.float64)
     return Compared(
-        {name: np.concatenate(parts, axis=1) for name, parts in columns.items()},
-        _added([pairs for pairs, _ in sums]),
-        _added([gap for _, gap in sums]),
+        {name: np.concatenate(parts, axis=1) for name, parts in columns.items()}, *totals
     )
-
-
-def _added(sums: list[Sums]) -> Sums:
-    return {name: np.sum([float(s[name]) for s in sums], dtype=np.float64) for name in sums[0]}

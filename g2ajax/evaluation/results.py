@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from g2ajax.config import nearest
+from g2ajax.evaluation.explanation import Measure, as_rows
 
 SCORES = ("mAP", "rank1", "rank5", "rank10", "mINP")
 
@@ -75,10 +76,8 @@ class Result:
 
     @property
     def label(self) -> str:
-        """The dataset and protocol for a table's head; the embedded world is always named as such."""
-        name, _, configuration = self.dataset.partition("/")
-        name = "SkyGround (synthetic)" if name == "skyground" else name
-        return " ".join(filter(None, (name, configuration, self.protocol)))
+        """The dataset and protocol for a table's head."""
+        return " ".join(filter(None, (dataset_label(self.dataset), self.protocol)))
 
     def scalars(self) -> dict[str, float]:
         """The scores by name."""
@@ -95,6 +94,13 @@ class Result:
         )
 
 
+def dataset_label(dataset: str) -> str:
+    """A dataset's name for people; the embedded world is always named as such."""
+    name, _, configuration = dataset.partition("/")
+    name = "SkyGround (synthetic)" if name == "skyground" else name
+    return " ".join(filter(None, (name, configuration)))
+
+
 HEAD = (
     "experiment",
     "ranking",
@@ -107,7 +113,7 @@ HEAD = (
 )
 
 
-def _cells(result: Result) -> tuple[str, ...]:
+def cells(result: Result) -> tuple[str, ...]:
     def with_interval(value: float, interval: tuple[float, float]) -> str:
         return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
 
@@ -151,20 +157,29 @@ def as_table(results: Sequence[Result]) -> str:
     """An aligned text table for each protocol: two protocols never share a column."""
     blocks = []
     for group in by_protocol(results).values():
-        rows = [HEAD, *map(_cells, group)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-        lines = [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows
-        ]
-        blocks.append("\n".join([caption(group), *(line.rstrip() for line in lines)]))
+        blocks.append("\n".join([caption(group), *_aligned([HEAD, *map(cells, group)])]))
     return "\n\n".join(blocks)
+
+
+def explanations_table(measures: Sequence[Measure], dataset: str) -> str:
+    """What was measured of the explanations, as an aligned text table."""
+    head, rows = as_rows(measures)
+    return "\n".join([f"explanations on {dataset_label(dataset)}", *_aligned([head, *rows])])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def as_markdown(results: Sequence[Result]) -> str:
     """The same for a paper's draft."""
     blocks = []
     for group in by_protocol(results).values():
-        rows = [HEAD, ("---",) * len(HEAD), *map(_cells, group)]
+        rows = [HEAD, ("---",) * len(HEAD), *map(cells, group)]
         # A bar inside a name would open another column.
         escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
         lines = ["| " + " | ".join(row) + " |" for row in escaped]
@@ -214,9 +229,18 @@ def as_dict(result: Result) -> dict[str, Any]:
     return {**dataclasses.asdict(result), "fingerprint": result.fingerprint}
 
 
-def write_results(results: Sequence[Result], folder: pathlib.Path, stem: str = "results") -> None:
-    """Writes `<stem>.json`, `<stem>.md` and `<stem>.csv`."""
-    text = json.dumps([as_dict(result) for result in results], indent=2)
+def write_results(
+    results: Sequence[Result],
+    folder: pathlib.Path,
+    stem: str = "results",
+    explanations: Sequence[Measure] = (),
+) -> None:
+    """Writes `<stem>.json` (with what was measured of the explanations), `<stem>.md`, `<stem>.csv`."""
+    content = {
+        "results": [as_dict(result) for result in results],
+        "explanations": [dataclasses.asdict(measure) for measure in explanations],
+    }
+    text = json.dumps(content, indent=2)
     (folder / f"{stem}.json").write_text(text + "\n")
     (folder / f"{stem}.md").write_text(as_markdown(results))
     (folder / f"{stem}.csv").write_text(as_csv(results))

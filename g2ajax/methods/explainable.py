@@ -253,6 +253,24 @@ class Explainable(nnx.Module):
         attention = self.attention_of(low, rngs)
         return Explained(embedding, self.attribute_features(features, attention), attention)
 
+    def distance_gradient(
+        self,
+        images: Float[Array, "B H W 3"],
+        other: Float[Array, "B D"],
+        *,
+        camera: Int[Array, " B"] | None = None,
+    ) -> tuple[Float[Array, "B h w C"], Float[Array, "B h w C"]]:
+        """Stream 1's map of each image, and the gradient at it of the distance to an `other` embedding:
+        what Grad-CAM needs.
+        """
+        _, features, _ = self._stream1(images, camera)
+
+        def distance(features: Float[Array, "B h w C"]) -> Float[Array, ""]:
+            apart = self.stream1.heads.embed(features) - other
+            return jnp.sum(jnp.sqrt(jnp.maximum(jnp.sum(apart * apart, -1), 1e-12)))
+
+        return features, jax.grad(distance)(features)
+
     def predict_attributes(
         self,
         images: Float[Array, "B H W 3"],

@@ -133,7 +133,9 @@ def compare_protocol(
     predicts = "reweighted_exclusive" in rankings
     query = explained_sides(model, setup, dataset.splits["query"].take(query_rows), predicts)
     sides = [Side(*(None if x is None else x[mask] for x in side)) for side, mask in query]
-    whole = Side(*(None if parts[0] is None else np.concatenate(parts) for parts in zip(*sides, strict=True)))
+    whole = Side(
+        *(None if parts[0] is None else np.concatenate(parts) for parts in zip(*sides, strict=True))
+    )
     gallery = explained_sides(model, setup, dataset.splits["gallery"].take(gallery_rows), predicts)
     return compare(whole, gallery, rankings, weight=options.evaluate.reweight, measure=measure)
 

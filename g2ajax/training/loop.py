@@ -8,8 +8,10 @@ import jax
 from absl import logging as absl_logging
 from flax import nnx
 
-from g2ajax.evaluation.results import Result, as_table, write_results
+from g2ajax.evaluation.explanation import Measure
+from g2ajax.evaluation.results import Result, as_table, explanations_table, write_results
 from g2ajax.training import checkpoint as checkpoints
+from g2ajax.training import explaining, reporting
 from g2ajax.training import workdir as folder
 from g2ajax.training.inference import score
 from g2ajax.training.journal import Journal
@@ -40,26 +42,20 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
             size = sum(leaf.nbytes for leaf in jax.tree.leaves(nnx.state(setup.model)))
             # Latest with two moments, its successor while it is written, and best.
             folder.check_space(workdir, 8 * size)
-            results = _train(setup, workdir, store)
+            results, measured = _train(setup, workdir, store)
         finally:
             store.close()
         if process == 0:
-            write_results(results, workdir)
+            write_results(results, workdir, explanations=measured)
             print("\n" + as_table(results), flush=True)
+            if measured:
+                print("\n" + explanations_table(measured, options.dataset), flush=True)
         return results
 
 
 def evaluate(config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str) -> list[Result]:
     """Scores the checkpoint `kind` ("best" or "latest") of the run in `workdir`; trains nothing."""
-    absl_logging.set_verbosity(absl_logging.ERROR)
-    workdir = pathlib.Path(workdir)
-    store = checkpoints.Checkpoints(workdir, read_only=True)
-    meta = store.meta(kind)
-    if meta is None:
-        raise ValueError(f"{workdir} has no {kind} checkpoint; train with this --workdir first")
-    setup = prepare(run_options(config), trains=False, fresh=False)
-    _restore(setup, store, kind, averaged=True)
-    store.close()
+    setup, meta = reopen(config, workdir, kind)
     results = score(
         setup.model,
         setup,
@@ -68,12 +64,34 @@ def evaluate(config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str) 
         rankings=setup.options.phase[meta["phase"]].rankings,
     )
     if jax.process_index() == 0:
-        write_results(results, workdir, stem=f"results-{kind}")
+        write_results(results, pathlib.Path(workdir), stem=f"results-{kind}")
         print("\n" + as_table(results), flush=True)
     return results
 
 
-def _train(setup: Setup, workdir: pathlib.Path, store: checkpoints.Checkpoints) -> list[Result]:
+def reopen(
+    config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str
+) -> tuple[Setup, dict[str, Any]]:
+    """A finished (or stopped) run with the parameters of a checkpoint, and what that is of.
+
+    Raises ValueError without such a checkpoint, or when it does not fit the configuration and data.
+    """
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    store = checkpoints.Checkpoints(pathlib.Path(workdir), read_only=True)
+    try:
+        meta = store.meta(kind)
+        if meta is None:
+            raise ValueError(f"{workdir} has no {kind} checkpoint; train with this --workdir first")
+        setup = prepare(run_options(config), trains=False, fresh=False)
+        _restore(setup, store, kind, averaged=True)
+    finally:
+        store.close()
+    return setup, meta
+
+
+def _train(
+    setup: Setup, workdir: pathlib.Path, store: checkpoints.Checkpoints
+) -> tuple[list[Result], list[Measure]]:
     options = setup.options
     meta, best_meta = store.meta("latest"), store.meta("best")
     best = Best(**best_meta["best"]) if best_meta else Best()
@@ -104,13 +122,33 @@ def _train(setup: Setup, workdir: pathlib.Path, store: checkpoints.Checkpoints) 
             if not results:  # the run had ended before: it is scored again
                 _restore(setup, store, "latest", averaged=True)
                 results = score(setup.model, setup, checkpoint="last", step=done, rankings=rankings)
+            measured: list[Measure] = []
+            if "decomposed" in rankings:
+                journal.say("measuring the explanations")
+                measured = explaining.measure(setup.model, setup)
+                _write_page(setup, workdir, results, measured, journal)
             _restore(setup, store, "best")
             chosen = score(
                 setup.model, setup, checkpoint=CHOSEN_ON_TEST, step=best.step, rankings=rankings
             )
-        return [*results, *chosen]
+        return [*results, *chosen], measured
     finally:
         journal.close()
+
+
+def _write_page(
+    setup: Setup,
+    workdir: pathlib.Path,
+    results: list[Result],
+    measured: list[Measure],
+    journal: Journal,
+) -> None:
+    if not setup.options.evaluate.reported_queries:
+        return
+    text = reporting.run_page(setup.model, setup, results, measured)
+    if jax.process_index() == 0:
+        folder.replace_text(workdir / "report.html", text)
+        journal.say(f"report: {workdir / 'report.html'}")
 
 
 def _describe(kind: str, setup: Setup) -> str:

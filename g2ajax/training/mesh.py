@@ -71,6 +71,15 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def put_whole(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """A batch that every process has whole, its rows dealt to all devices."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_callback(value.shape, sharding, lambda i, v=value: v[i])
+        for name, value in batch.items()
+    }
+
+
 def state_sharding(leaf: jax.Array | jax.ShapeDtypeStruct, mesh: Mesh) -> NamedSharding:
     """Large tensors are split along their largest axis that `fsdp` divides; others are replicated.
 

@@ -102,6 +102,10 @@ class EvaluateOptions:
     best: Literal["mAP", "rank1"] = "mAP"
     """What the best checkpoint of the last phase is chosen by, averaged over protocols and
     rankings."""
+    explained_images: int = 200
+    """Test images whose attention maps are measured where parts are known (SkyGround); 0: none."""
+    reported_queries: int = 4
+    """Queries explained on the run's report page; 0: no page."""
     reweight: float = 1.0
     """w of the re-weighted rankings; never to be chosen on the test split."""
 

@@ -1,0 +1,104 @@
+"""Explains whom a trained model finds for an image, and why: a figure (PNG) and a page (HTML).
+
+python -m g2ajax explain --workdir=runs/agreid_vit --query=12
+python -m g2ajax explain --workdir=runs/agreid_vit --query=photo.jpg --platform=aerial
+
+Needs a run whose phase `explain` has been trained. A query is a number (its place among the queries
+of the protocol), the name of a query image, or a file of your own.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+from g2ajax.config import nearest
+from g2ajax.data.source import PLATFORMS, Dataset
+from g2ajax.evaluation.crops import protocol_rows
+from g2ajax.report import draw, page
+from g2ajax.training import reporting
+from g2ajax.training.loop import reopen
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command; 0, or 1 with a message when something does not fit."""
+    parser = argparse.ArgumentParser(
+        prog="python -m g2ajax explain",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
+    parser.add_argument("--query", required=True, help="number, name of a query image, or a file")
+    parser.add_argument("--top", type=int, default=5, help="gallery images shown (1 to 10)")
+    parser.add_argument("--protocol", help="whom is asked to find whom; default: the run's first")
+    parser.add_argument("--platform", choices=PLATFORMS, help="where a file of your own is from")
+    parser.add_argument("--checkpoint", choices=("latest", "best"), default="latest")
+    parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/explain")
+    options = parser.parse_args(argv)
+    try:
+        return _explain(options)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _explain(options: argparse.Namespace) -> int:
+    if not 1 <= options.top <= 10:
+        raise ValueError(f"--top={options.top}; from 1 to 10 images fit a figure")
+    file = options.workdir / "config.json"
+    if not file.exists():
+        raise FileNotFoundError(f"{options.workdir} holds no run ({file} is missing)")
+    config = json.loads(file.read_text())
+    setup, meta = reopen(config, options.workdir, options.checkpoint)
+    if setup.explain is None or "decomposed" not in setup.options.phase[meta["phase"]].rankings:
+        raise ValueError(
+            f"{options.workdir} has no trained explainable stream (its {options.checkpoint} "
+            f"checkpoint is of phase {meta['phase']!r}); train configs/agreid_vit.py to its end"
+        )
+    if options.protocol and options.protocol not in setup.protocols:
+        raise ValueError(
+            f"no protocol {options.protocol!r}; {nearest(options.protocol, setup.protocols)}"
+        )
+    protocol = options.protocol or setup.protocols[0]
+    asked, name = _asked(setup.dataset, protocol, options)
+    (found,) = reporting.explain(setup.model, setup, protocol, asked, options.top)
+    folder = options.out or options.workdir / "explain"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.png").write_bytes(draw(found))
+    title = f"{setup.options.name}: {asked.titles[0]}"
+    (folder / f"{name}.html").write_text(page(title, [found], intro=reporting.INTRO))
+    for item in found.ranked:
+        mark = {True: "right", False: "wrong", None: "?"}[item.correct]
+        largest = np.argsort(-item.shares)[:3]
+        why = ", ".join(f"{found.attributes[k]} {100 * item.shares[k]:.1f}%" for k in largest)
+        print(f"{item.distance:9.2f}  {mark:5}  {item.title}  ({why})")
+    print(f"written: {folder / name}.png, {folder / name}.html")
+    return 0
+
+
+def _asked(
+    dataset: Dataset, protocol: str, options: argparse.Namespace
+) -> tuple[reporting.Asked, str]:
+    """The query and a file name for its figure."""
+    query = dataset.splits["query"]
+    rows, _ = protocol_rows(dataset, protocol)
+    text, path = options.query, pathlib.Path(options.query)
+    if text.isdigit():
+        if int(text) >= len(rows):
+            raise ValueError(f"--query={text}, but {protocol} has {len(rows)} queries, from 0")
+        return reporting.from_queries(query, [int(rows[int(text)])]), f"{protocol}-{text}"
+    named = np.flatnonzero(query.image_id == text)
+    if len(named):
+        return reporting.from_queries(query, named.tolist()), path.stem
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"--query={text} is neither a number nor a file nor the name of a query image; "
+            f"{nearest(text, query.image_id.tolist()[:2000]).partition('known:')[0]}"
+            f"names look like {query.image_id[0]}"
+        )
+    platform = options.platform or dataset.protocol(protocol)[2]["query_platform"]
+    if platform not in PLATFORMS:
+        raise ValueError(f"say with --platform where {path} is from: {', '.join(PLATFORMS)}")
+    return reporting.from_file(path, platform=platform), path.stem
