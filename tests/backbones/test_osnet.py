@@ -1,5 +1,7 @@
 """OSNet: shapes, published sizes, names, gates, gradients, recomputation."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ def tiny(**options):
     return build("osnet_test", image_size=(64, 32), rngs=nnx.Rngs(params=0), **options)
 
 
+@functools.cache
 def abstract(name, **options):
     return nnx.eval_shape(
         lambda: build(name, image_size=(256, 128), rngs=nnx.Rngs(params=0), **options)
@@ -35,9 +38,7 @@ def abstract_output(model, height, width):
     return jax.eval_shape(lambda state, x: nnx.merge(graph, state)(x), state, image)
 
 
-@pytest.mark.parametrize(
-    ("size", "expected"), [((256, 128), (16, 8)), ((65, 33), (4, 2)), ((72, 40), (4, 2))]
-)
+@pytest.mark.parametrize(("size", "expected"), [((256, 128), (16, 8)), ((73, 41), (4, 2))])
 def test_output_sizes(size, expected):
     assert abstract_output(abstract("osnet_test"), *size).shape == (2, *expected, 32)
 
@@ -145,37 +146,39 @@ def test_depthwise_is_the_grouped_convolution():
         np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
 
 
-def step(model, weight):
+def step(model, forward, x):
+    """Loss, gradients and the state dict after one pass in training mode."""
+    weight = jax.random.normal(jax.random.key(1), jax.eval_shape(forward, model, x).shape)
     graph, state = nnx.split(model)
 
     @jax.jit
     def run(state, x):
         model = nnx.merge(graph, state)
-        loss, grads = nnx.value_and_grad(lambda model: jnp.sum(weight * model(x)))(model)
+        loss, grads = nnx.value_and_grad(lambda model: jnp.sum(weight * forward(model, x)))(model)
         return loss, grads, nnx.state(model)
 
-    loss, grads, state = run(state, images())
+    loss, grads, state = run(state, x)
     return loss, grads, to_state_dict(nnx.merge(graph, state))
 
 
 def test_every_parameter_gets_a_gradient():
-    weight = jax.random.normal(jax.random.key(1), (4, 4, 2, 32))
-    _, grads, _ = step(tiny(instance_norm="ain"), weight)
+    _, grads, _ = step(tiny(instance_norm="ain"), lambda model, x: model(x), images())
     for path, value in nnx.to_flat_state(grads):
         assert np.abs(value[...]).max() > 1e-6, path
 
 
 def test_recomputation_changes_nothing():
-    weight = jax.random.normal(jax.random.key(1), (4, 4, 2, 32))
-    plain, saving = (tiny(depths=(1, 1, 1), remat=remat) for remat in (False, True))
-    before = to_state_dict(plain)
-    loss, grads, after = step(plain, weight)
-    loss2, grads2, after2 = step(saving, weight)
+    x = jax.random.normal(jax.random.key(2), (4, 8, 4, 8))
+    results = [
+        step(tiny(depths=(1, 1, 1), remat=remat), lambda model, x: model.stage(1, x), x)
+        for remat in (False, True)
+    ]
+    (loss, grads, after), (loss2, grads2, after2) = results
     np.testing.assert_allclose(loss, loss2, rtol=1e-5)
     for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(grads2), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(a).max() + 1e-6)
-    name = "conv3.0.conv2b.1.bn.running_mean"
-    assert not np.allclose(before[name], after2[name])
+    name = "conv2.0.conv2b.1.bn.running_mean"
+    assert np.abs(after2[name]).max() > 1e-3
     np.testing.assert_allclose(after[name], after2[name], rtol=1e-4, atol=1e-6)
 
 
@@ -198,11 +201,10 @@ def test_evaluation_is_deterministic_per_image_and_the_sum_of_its_stages():
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
-    for kind in ("ibn", "ain"):
-        model = abstract("osnet_test", dtype=jnp.bfloat16, instance_norm=kind)
-        assert abstract_output(model, 64, 32).dtype == jnp.bfloat16
-        dtypes = {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model))}
-        assert dtypes == {jnp.dtype("float32")}
+    model = abstract("osnet_test", dtype=jnp.bfloat16, instance_norm="ibn", depths=(1, 1, 1))
+    assert abstract_output(model, 64, 32).dtype == jnp.bfloat16
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model))}
+    assert dtypes == {jnp.dtype("float32")}
 
 
 @pytest.mark.parametrize("kind", ["none", "ain"])
