@@ -11,7 +11,7 @@ def expand(
     gallery: AnyFloat,
     *,
     k: int = 5,
-    alpha: float = 3.0,
+    alpha: int | float = 3.0,
     times: int = 1,
     block_size: int = 256,
 ) -> tuple[Float[np.ndarray, "Q D"], Float[np.ndarray, "G D"]]:

@@ -28,7 +28,7 @@ def rerank(
     metric: str = "cosine",
     k1: int = 20,
     k2: int = 6,
-    lambda_value: float = 0.3,
+    lambda_value: int | float = 0.3,
     variant: str = "zhong",
     block_size: int = 256,
 ) -> Float[np.ndarray, "Q G"]:
@@ -74,7 +74,7 @@ def rerank_blocks(
     metric: str = "cosine",
     k1: int = 20,
     k2: int = 6,
-    lambda_value: float = 0.3,
+    lambda_value: int | float = 0.3,
     variant: str = "zhong",
     block_size: int = 256,
 ) -> Iterator[tuple[slice, Float[np.ndarray, "B G"]]]:
@@ -94,7 +94,7 @@ def rerank_distances(
     *,
     k1: int = 20,
     k2: int = 6,
-    lambda_value: float = 0.3,
+    lambda_value: int | float = 0.3,
     variant: str = "zhong",
     block_size: int = 256,
 ) -> Float[np.ndarray, "Q G"]:
@@ -193,7 +193,7 @@ class _Matrices:
 
 
 def _blocks(
-    source: _Features | _Matrices, k1: int, k2: int, lambda_value: float, variant: str
+    source: _Features | _Matrices, k1: int, k2: int, lambda_value: int | float, variant: str
 ) -> Iterator[tuple[slice, Float[np.ndarray, "B G"]]]:
     zhong = variant == "zhong"
     near = k1 + 1 if zhong else k1
