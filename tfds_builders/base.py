@@ -307,9 +307,10 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             return
         text = f"{self.name}: the files differ from the published counts:\n  " + "\n  ".join(lines)
         if self.COUNT_LEVEL == "error":
+            partial = [config.name for config in self.BUILDER_CONFIGS if not config.strict]
             raise ValueError(
                 f"{text}\nan incomplete download, or another release? A partial copy builds with "
-                "the configuration `partial`"
+                f"the configuration `{'` or `'.join(partial)}`"
             )
         warnings.warn(text, stacklevel=2)
 

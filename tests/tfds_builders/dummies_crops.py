@@ -20,11 +20,45 @@ CARGO_IMAGES = {
     "gallery/Cam6": ["Cam6_night_6_2.jpg"],
     "gallery/Cam13": ["Cam13_night_6_3.jpg", "Cam13_day_7_3.jpg"],
 }
+MSMT17_TRAIN = [
+    "0000/0000_000_01_0303morning_0015_0.jpg 0",
+    "0000/0000_001_15_0302noon_0007_1.jpg 0",
+]
+MSMT17_LISTS = {
+    "list_train.txt": [*MSMT17_TRAIN, "0003/0003_000_02_0303afternoon_0100_2_ex.jpg 3"],
+    "list_val.txt": ["0003/0003_002_04_0303afternoon_0200_0.jpg 3"],
+    "list_query.txt": ["0000/0000_000_05_0303morning_0033_0.jpg 0"],
+    "list_gallery.txt": [
+        "0000/0000_001_06_0113noon_0033_0.jpg 0",
+        "0007/0007_001_06_0113noon_0044_0.jpg 7",
+    ],
+}
 
 
 def write_cargo(root: pathlib.Path) -> pathlib.Path:
     """A small CARGO."""
     return dummies.write_images(root, CARGO_IMAGES)
+
+
+def write_lists(root: pathlib.Path, lists: dict[str, list[str]]) -> None:
+    """Text files, an entry a line."""
+    for name, lines in lists.items():
+        (root / name).write_text("".join(f"{line}\n" for line in lines))
+
+
+def write_msmt17(root: pathlib.Path, version: str, lists=None) -> pathlib.Path:
+    """A small MSMT17 of the version `v1` or `v2`; `lists` replaces lists, not images."""
+    places = {"v1": ("train", "test"), "v2": ("mask_train_v2", "mask_test_v2")}[version]
+    folders: dict[str, list[str]] = {}
+    for name, lines in MSMT17_LISTS.items():
+        place = places[name in ("list_query.txt", "list_gallery.txt")]
+        folders.setdefault(place, []).extend(line.split()[0] for line in lines)
+    for place, names in folders.items():
+        for name in names:
+            folder, image = name.split("/")
+            dummies.write_images(root, {f"{place}/{folder}": [image]})
+    write_lists(root, {**MSMT17_LISTS, **(lists or {})})
+    return root
 
 
 def undrawn(world, shots, workers=None, progress=""):
