@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from g2ajax.retrieval.distances import check_metric, pairwise
@@ -55,6 +55,7 @@ def search(
     if not len(queries):
         raise ValueError("there are no queries")
     size = min(block_size, len(queries))
+    gallery = _placed_by_jax(gallery)
     axes = _row_axes(gallery)
     if axes is not None:
         check_pair(queries, check_features(gallery, "gallery"))
@@ -103,8 +104,10 @@ def check_features(features: AnyFloat, name: str, start: int = 0) -> AnyFloat:
     if features.ndim != 2:
         raise ValueError(f"{name} embeddings have shape {features.shape}; expected [rows, D]")
     numpy = jnp if isinstance(features, jax.Array) else np
-    bad = ~np.asarray(numpy.isfinite(features).all(axis=1))
-    if bad.any():
+    finite = numpy.isfinite(features).all(axis=1)
+    # One number first: rows of a sharded array may lie with other processes.
+    if not finite.all():
+        bad = ~np.asarray(finite)
         raise ValueError(
             f"{bad.sum()} of {len(bad)} {name} embeddings are not finite (rows "
             f"{(start + np.flatnonzero(bad)[:5]).tolist()}...); the network has diverged, or an "
@@ -120,6 +123,17 @@ def check_pair(query: AnyFloat, gallery: AnyFloat) -> None:
             f"query embeddings have {query.shape[1]} dimensions, gallery ones {gallery.shape[1]}; "
             "embed both with one network"
         )
+
+
+def _placed_by_jax(gallery):
+    """On a mesh with explicit axes (`jax.make_mesh`'s default) products and `top_k` along a sharded axis
+    are errors; the same placement on automatic axes.
+    """
+    if not isinstance(gallery, jax.Array) or not isinstance(gallery.sharding, NamedSharding):
+        return gallery
+    mesh, spec = gallery.sharding.mesh, gallery.sharding.spec
+    automatic = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * mesh.devices.ndim)
+    return jax.device_put(gallery, NamedSharding(automatic, spec))
 
 
 def _row_axes(gallery) -> str | tuple[str, ...] | None:

@@ -24,9 +24,9 @@ def by_sorting(queries, gallery, k, metric="squared_euclidean"):
     return index, np.take_along_axis(distance, index, axis=1)
 
 
-def sharded(gallery, shape=(8,), spec=BY_ROWS):
+def sharded(gallery, shape=(8,), spec=BY_ROWS, axes=AxisType.Auto):
     names = ("data", "model")[: len(shape)]
-    axis_types = (AxisType.Auto,) * len(shape)
+    axis_types = (axes,) * len(shape)
     mesh = jax.make_mesh(shape, names, axis_types=axis_types)
     return jax.device_put(gallery, NamedSharding(mesh, spec))
 
@@ -70,6 +70,7 @@ def test_blocks_iterators_and_shards_give_the_same_with_ties(seed):
     equal(search(queries, sharded(gallery), 17, block_size=4, **options), found)
 
 
+@pytest.mark.parametrize("axes", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize(
     ("shape", "spec"),
     [
@@ -79,9 +80,9 @@ def test_blocks_iterators_and_shards_give_the_same_with_ties(seed):
         ((2, 4), PartitionSpec(None, "model")),
     ],
 )
-def test_any_sharding(shape, spec):
+def test_any_sharding(shape, spec, axes):
     queries, gallery = whole_numbers(0, 5, width=8), whole_numbers(1, 48, width=8)
-    found = search(queries, sharded(gallery, shape, spec), 9, metric="euclidean")
+    found = search(queries, sharded(gallery, shape, spec, axes), 9, metric="euclidean")
     equal(found, search(queries, gallery, 9, metric="euclidean"))
 
 
