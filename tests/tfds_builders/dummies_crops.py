@@ -2,6 +2,9 @@
 
 import pathlib
 
+import numpy as np
+import scipy.io
+
 from g2ajax.synthetic.pool import Photograph
 from tests.tfds_builders import dummies
 
@@ -33,6 +36,10 @@ MSMT17_LISTS = {
         "0007/0007_001_06_0113noon_0044_0.jpg 7",
     ],
 }
+CUHK03_TRAIN = ["1_001_1_01.png", "1_001_2_06.png", "5_003_1_02.png"]
+CUHK03_QUERY = ["2_041_1_01.png", "2_041_2_06.png"]
+CUHK03_GALLERY = ["2_041_1_02.png", "2_041_2_07.png", "2_041_2_10.png"]
+CUHK03_TESTSETS = "split,pair,person\n0,2,41\n1,1,1\n1,5,3\n"
 
 
 def write_cargo(root: pathlib.Path) -> pathlib.Path:
@@ -58,6 +65,32 @@ def write_msmt17(root: pathlib.Path, version: str, lists=None) -> pathlib.Path:
             folder, image = name.split("/")
             dummies.write_images(root, {f"{place}/{folder}": [image]})
     write_lists(root, {**MSMT17_LISTS, **(lists or {})})
+    return root
+
+
+def cuhk03_table(shift: int = 0) -> dict[str, np.ndarray]:
+    """A file of CUHK03's new protocol, as MATLAB writes it; `shift` moves the rows of the queries."""
+    names = CUHK03_GALLERY + CUHK03_TRAIN + CUHK03_QUERY
+    cells = np.empty((len(names), 1), object)
+    cells[:, 0] = names
+    labels = {"2_041": 7, "1_001": 1, "5_003": 12}
+    return {
+        "filelist": cells,
+        "labels": np.array([[labels[name[:5]]] for name in names], np.float64),
+        "camId": np.array([[int(name[6])] for name in names], np.float64),
+        "train_idx": np.array([[4], [5], [6]], np.float64),
+        "query_idx": np.array([[7], [8]], np.float64) + shift,
+        "gallery_idx": np.array([[1], [2], [3]], np.float64),
+    }
+
+
+def write_cuhk03(root: pathlib.Path, boxes="detected", table=None) -> pathlib.Path:
+    """A small CUHK03, converted; `table` replaces what the protocol's file holds."""
+    names = CUHK03_TRAIN + CUHK03_QUERY + CUHK03_GALLERY
+    dummies.write_images(root, {f"images_{boxes}": names})
+    path = root / f"cuhk03_new_protocol_config_{boxes}.mat"
+    scipy.io.savemat(path, cuhk03_table() if table is None else table)
+    (root / "testsets.csv").write_text(CUHK03_TESTSETS)
     return root
 
 

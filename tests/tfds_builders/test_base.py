@@ -67,6 +67,9 @@ def test_count_differences():
         "train: 1 identities, expected 2",
         "query: 0 images, expected 3",
     ]
+    assert base.count_differences({"train": (None, 3)}, {"train": (9, 1)}) == [
+        "train: 1 identities, expected 3"
+    ]
 
 
 def test_images_and_identities_count_persons_only():
