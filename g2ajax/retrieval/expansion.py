@@ -28,7 +28,8 @@ def expand(
       alpha: a whole number, since a cosine may be negative.
       block_size: memory is about `block_size` × 16384 × 4 bytes besides the embeddings.
 
-    Raises ValueError for k, alpha or times out of range, and for empty, not finite or unlike embeddings.
+    Raises ValueError for k, alpha or times out of range, and for embeddings that are empty, not
+    finite or of different widths.
     """
     query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
     check_pair(query, gallery)
@@ -43,7 +44,7 @@ def expand(
         raise ValueError(f"k is {k}, but there are only {count} embeddings: at most {count}")
     if alpha < 0 or not float(alpha).is_integer():
         raise ValueError(
-            f"alpha is {alpha}; it must be a whole number from 0 on, or negative cosines have no power"
+            f"alpha is {alpha}; it must be a whole number, 0 or more: negative cosines have no other power"
         )
     everything = np.concatenate([np.asarray(query, np.float32), np.asarray(gallery, np.float32)])
     for _ in range(times):

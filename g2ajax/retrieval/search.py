@@ -100,7 +100,10 @@ def check_count(name: str, count: int, largest: int | None = None) -> None:
 
 
 def check_features(features: AnyFloat, name: str, start: int = 0) -> AnyFloat:
-    """`features`; raises ValueError unless they are [rows, D] and finite (`start`: first row's number)."""
+    """`features`; raises ValueError unless they are [rows, D] and finite.
+
+    `start` is the number of the first row in the message.
+    """
     if features.ndim != 2:
         raise ValueError(f"{name} embeddings have shape {features.shape}; expected [rows, D]")
     numpy = jnp if isinstance(features, jax.Array) else np
@@ -126,8 +129,9 @@ def check_pair(query: AnyFloat, gallery: AnyFloat) -> None:
 
 
 def _placed_by_jax(gallery):
-    """On a mesh with explicit axes (`jax.make_mesh`'s default) products and `top_k` along a sharded axis
-    are errors; the same placement on automatic axes.
+    """The same placement on a mesh with automatic axes.
+
+    With explicit ones, the default of `jax.make_mesh`, `top_k` along a sharded axis is an error.
     """
     if not isinstance(gallery, jax.Array) or not isinstance(gallery.sharding, NamedSharding):
         return gallery
