@@ -18,7 +18,7 @@ import numpy as np
 
 
 def problem(queries: int, gallery: int, dim: int) -> tuple[np.ndarray, ...]:
-    """Embeddings and labels; centres with noise, so that neighbourhoods are neither pure nor random."""
+    """Embeddings that cluster by identity, with neighbourhoods neither pure nor random; labels."""
     rng = np.random.default_rng(0)
     identities = max(2, gallery // 50)
     centre = rng.normal(size=(identities, dim)).astype(np.float32)

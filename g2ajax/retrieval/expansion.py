@@ -18,9 +18,10 @@ def expand(
     """Average query expansion with similarity weights, of queries and gallery together.
 
     Every embedding becomes the mean over its k most similar (by cosine, itself included) of
-    cos^alpha × embedding, `times` times over. The result is not scaled to unit length. For use before
-    the distances and before re-ranking. Chum et al., "Total recall", ICCV 2007; the weights are those
-    of Radenovic et al., "Fine-tuning CNN image retrieval", TPAMI 2019, on both sides as in fast-reid.
+    cos^alpha × embedding, `times` times over. The result is not scaled to unit length. For use
+    before the distances and before re-ranking. Chum et al., "Total recall", ICCV 2007; the weights
+    are those of Radenovic et al., "Fine-tuning CNN image retrieval", TPAMI 2019, on both sides as
+    in fast-reid.
 
     Args:
       query: embeddings [Q, D]; gallery: [G, D]; as the network gave them, of any length.
@@ -44,7 +45,8 @@ def expand(
         raise ValueError(f"k is {k}, but there are only {count} embeddings: at most {count}")
     if alpha < 0 or not float(alpha).is_integer():
         raise ValueError(
-            f"alpha is {alpha}; it must be a whole number, 0 or more: negative cosines have no other power"
+            f"alpha is {alpha}; it must be a whole number, 0 or more: negative cosines have no other "
+            "power"
         )
     everything = np.concatenate([np.asarray(query, np.float32), np.asarray(gallery, np.float32)])
     for _ in range(times):

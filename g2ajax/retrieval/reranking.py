@@ -1,9 +1,9 @@
 """k-reciprocal re-ranking in memory that grows with N · k, not with N².
 
-Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017. Queries and
-gallery together are N embeddings, queries first. The published code holds several N × N matrices;
-here distances exist for a block of rows at a time, and what remains of them are neighbour lists and
-sparse vectors of weights.
+Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017. Queries
+and gallery together are N embeddings, queries first. The published code holds several N × N
+matrices; here distances exist for a block of rows at a time, and what remains of them are neighbour
+lists and sparse vectors of weights.
 """
 
 import functools
@@ -173,8 +173,8 @@ class _Matrices:
             block[rows, middle:] = self.gallery[lower]
         if not np.isfinite(block).all() or (block < 0).any():
             raise ValueError(
-                f"rows {start} to {stop - 1} of the distances (queries first) hold NaN, infinite or "
-                "negative values; expected Euclidean distances"
+                f"rows {start} to {stop - 1} of the distances (queries first) hold NaN, infinite "
+                "or negative values; expected Euclidean distances"
             )
         return jnp.asarray(block * block)
 

@@ -17,7 +17,7 @@ AnyFloat = Float[Array | np.ndarray, "..."]
 
 @dataclasses.dataclass(frozen=True)
 class Neighbours:
-    """The nearest gallery entries of each query, nearest first, equal distances in gallery order."""
+    """The nearest gallery entries of each query, nearest first, equally near in gallery order."""
 
     index: Int[np.ndarray, "Q K"]
     distance: Float[np.ndarray, "Q K"]
