@@ -40,6 +40,37 @@ CUHK03_TRAIN = ["1_001_1_01.png", "1_001_2_06.png", "5_003_1_02.png"]
 CUHK03_QUERY = ["2_041_1_01.png", "2_041_2_06.png"]
 CUHK03_GALLERY = ["2_041_1_02.png", "2_041_2_07.png", "2_041_2_10.png"]
 CUHK03_TESTSETS = "split,pair,person\n0,2,41\n1,1,1\n1,5,3\n"
+DUKE_IMAGES = {
+    "bounding_box_train": ["0001_c2_f0046182.jpg", "0001_c5_f0051341.jpg", "0023_c8_f0000001.jpg"],
+    "query": ["0005_c2_f0046985.jpg"],
+    "bounding_box_test": ["0003_c1_f0044158.jpg", "0005_c6_f0046985.jpg"],
+}
+LAGPER_TRAIN = {
+    "bounding_box_train/0002": ["0002_c3_000001.jpg", "0002_c11_7_x.jpg"],
+    "bounding_box_train/0009": ["0009_c22_000001.jpg", "0009_c1_000001.jpg"],
+    "bounding_box_train/-1": ["-1_c9_000001.jpg"],
+}
+# One list as Windows writes it, one without an end of its last line.
+LAGPER_LISTS = {
+    "exp1_A2G.txt": ["query_a/0004_c13_1.jpg", "bounding_box_test_g/0004_c12_1.jpg"],
+    "exp2_G2A.txt": ["query_g/0004_c14_1.jpg", "bounding_box_test_a/0004_c19_1.jpg"],
+    "exp3_A2G+.txt": [
+        "query_a\\0004_c13_1.jpg\r",
+        "bounding_box_test_g\\0004_c12_1.jpg\r",
+        "bounding_box_test_g\\-1_c2_1.jpg\r",
+        "\r",
+    ],
+    "exp4_G2A+.txt": [
+        "query_g/0004_c14_1.jpg",
+        "bounding_box_test_a/0004_c19_1.jpg",
+        "bounding_box_test_a/0007_c16_1.jpg",
+    ],
+    "exp5_G2A+G.txt": [
+        "query_g/0004_c14_1.jpg",
+        "bounding_box_test_g/0004_c12_1.jpg",
+        "bounding_box_test_a/0004_c19_1.jpg",
+    ],
+}
 
 
 def write_cargo(root: pathlib.Path) -> pathlib.Path:
@@ -91,6 +122,23 @@ def write_cuhk03(root: pathlib.Path, boxes="detected", table=None) -> pathlib.Pa
     path = root / f"cuhk03_new_protocol_config_{boxes}.mat"
     scipy.io.savemat(path, cuhk03_table() if table is None else table)
     (root / "testsets.csv").write_text(CUHK03_TESTSETS)
+    return root
+
+
+def write_dukemtmc(root: pathlib.Path) -> pathlib.Path:
+    """A small DukeMTMC-reID; its images are noise."""
+    return dummies.write_images(root, DUKE_IMAGES)
+
+
+def write_listed(root: pathlib.Path, train, lists) -> pathlib.Path:
+    """A dataset with lists of test images: its training images, the listed ones and the lists."""
+    dummies.write_images(root, train)
+    entries = {line.strip().replace("\\", "/") for lines in lists.values() for line in lines} - {""}
+    for seed, image_id in enumerate(sorted(entries), 1000):
+        path = root / image_id
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(dummies.encoded(seed=seed))
+    write_lists(root, lists)
     return root
 
 
