@@ -1,6 +1,7 @@
 """Hand-written small copies of the datasets of crops."""
 
 import pathlib
+import pickle
 
 import numpy as np
 import scipy.io
@@ -71,6 +72,52 @@ LAGPER_LISTS = {
         "bounding_box_test_a/0004_c19_1.jpg",
     ],
 }
+G2APS_TRAIN = {
+    "bounding_box_train/2": ["0002_c0v1_000001.jpg", "0002_c3v1_000031.jpg"],
+    "bounding_box_train/11": ["0011_c0v4_000001.jpg"],
+    "bounding_box_train": ["0011_c3v4_000001.jpg"],
+}
+# The scripts write the separators of their computer.
+G2APS_LISTS = {
+    "exp3_A2G+.txt": [
+        "query_c0\\0005_c0v1_000001.jpg",
+        "bounding_box_test_c3\\0005_c3v1_000002.jpg",
+        "bounding_box_test_c3\\0008_c3v1_000002.jpg",
+        "bounding_box_gallery\\5555_c3v2_000009.jpg",
+    ],
+    "exp4_G2A+.txt": [
+        "query_c3/0005_c3v1_000002.jpg",
+        "bounding_box_test_c0/0005_c0v1_000001.jpg",
+        "bounding_box_gallery/5555_c0v2_000009.jpg",
+    ],
+}
+UAV_TAIL = "G10B10H10UC022000LC021000A000R0_08241716"
+UAV_IMAGES = {
+    "bounding_box_train": [
+        f"P000S01{UAV_TAIL}_170_bbx.jpg",
+        f"P012S03{UAV_TAIL}_2_bbx.jpg",
+        f"P31S09{UAV_TAIL}_3_bbx.jpg",
+        f"P84S05{UAV_TAIL}_3_bbx.jpg",
+    ],
+    "query": [f"P003S02{UAV_TAIL}_9_bbx.jpg"],
+    "bounding_box_test": [
+        f"P003S02{UAV_TAIL}_10.jpg",
+        f"DS00{UAV_TAIL}_11_bbx.jpg",
+        f"D0007S02{UAV_TAIL}_12_bbx.jpg",
+    ],
+}
+PRAI_IMAGES = {
+    "train": [
+        "00000004_0001_00000000.jpg",
+        "00000004_0002_00000001.jpg",
+        "00000009_0002_00000002.jpg",
+    ],
+    "test": [
+        "00000011_0001_00000000.jpg",
+        "00000011_0002_00000001.jpg",
+        "00000012_0002_00000002.jpg",
+    ],
+}
 
 
 def write_cargo(root: pathlib.Path) -> pathlib.Path:
@@ -139,6 +186,28 @@ def write_listed(root: pathlib.Path, train, lists) -> pathlib.Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(dummies.encoded(seed=seed))
     write_lists(root, lists)
+    return root
+
+
+def prai1581_table() -> dict[str, object]:
+    """What the file of partitions of a small PRAI-1581 holds."""
+    train, test = PRAI_IMAGES["train"], PRAI_IMAGES["test"]
+    return {
+        "trainval_im_names": train,
+        "train_im_names": train[:2],
+        "val_im_names": train[2:],
+        "trainval_ids2labels": {4: 0, 9: 1},
+        "test_im_names": np.array(test),
+        "test_marks": np.array([0, 1, 1]),
+        "val_marks": [0],
+    }
+
+
+def write_prai1581(root: pathlib.Path, table=None, protocol: int = 2) -> pathlib.Path:
+    """A small PRAI-1581; `table` replaces what the file of partitions holds."""
+    dummies.write_images(root, {"images": PRAI_IMAGES["train"] + PRAI_IMAGES["test"]})
+    table = prai1581_table() if table is None else table
+    (root / "partitions.pkl").write_bytes(pickle.dumps(table, protocol))
     return root
 
 
