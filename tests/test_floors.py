@@ -18,10 +18,10 @@ MAY_IMPORT = {
     "methods": {"config", "losses", "detection", "retrieval", "nn", "backbones"},
     "data": {"config"},
     "evaluation": {"config", "retrieval", "data"},
-    "report": {"config", "retrieval", "data", "evaluation"},
+    "report": {"config"},
     "training": {
         *("config", "losses", "nn", "backbones", "methods", "retrieval"),
-        *("data", "evaluation", "interop", "report"),
+        *("data", "evaluation", "interop", "report", "synthetic"),
     },
 }
 HEAVY_FORBIDDEN = {"torch", "tensorflow"}

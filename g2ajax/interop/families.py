@@ -86,7 +86,13 @@ FAMILIES = (
         ),
         ignore=_PIXELS,
     ),
-    Family("g2ajax", (r"^backbone\.", r"^neck\.")),  # our own names, in the public layout
+    # Our own names, in the public layout. Of an explainable run only stream 1 is read.
+    Family(
+        "g2ajax",
+        (r"^(stream1\.)?backbone\.", r"^(stream1\.)?neck\."),
+        rename=((r"^stream1\.", ""),),
+        ignore=(r"^(stream2|adh|predictor|predictor_head)\.",),
+    ),
     Family("fast-reid", (r"^backbone\.", r"^heads\."), ignore=_PIXELS),
     Family("fast-reid backbone", (r"^backbone\.",), ignore=_PIXELS, head=False),
     Family(

@@ -16,6 +16,7 @@ from g2ajax.interop.readers import read_tensors
 from g2ajax.interop.state_dict import Report, guess_family, load_state_dict, public_shapes
 
 CLASSIFIER = r"^(heads\.weight|neck\.classifier\.(weight|bias))$"
+USUAL = {"ResNet": "resnet50", "ViT": "vit_base", "OSNet": "osnet"}
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -144,7 +145,11 @@ def _detect(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> tuple[str,
 
 
 def _kind(names: Mapping[str, object]) -> str | None:
-    for kind, mark in (("ResNet", r"\blayer1\.0\.conv1\."), ("ViT", r"\bblocks\.0\.attn\.")):
+    for kind, mark in (
+        ("ResNet", r"\blayer1\.0\.conv1\."),
+        ("ViT", r"\bblocks\.0\.attn\."),
+        ("OSNet", r"\bconv2\.0\.conv2(a|\.0\.layers)\."),
+    ):
         if any(re.search(mark, name) for name in names):
             return kind
     return None
@@ -161,7 +166,7 @@ def _check_architecture(
     if file_kind and own_kind and file_kind != own_kind:
         raise ValueError(
             f"{path} is a {family} file ({why}), so of a {file_kind}; the model's backbone is a "
-            f"{own_kind}. {families.usual_files('vit_base' if own_kind == 'ViT' else 'resnet50')}"
+            f"{own_kind}. {families.usual_files(USUAL[own_kind])}"
         )
 
 
