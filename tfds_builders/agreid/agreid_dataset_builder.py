@@ -14,8 +14,6 @@ from tfds_builders.base import (
     ManualBuilder,
     count_configs,
     image_files,
-    images_and_identities,
-    labels_of,
     protocol,
 )
 
@@ -73,17 +71,10 @@ files). Unpack both so that manual_dir/AG-ReID holds
         root = self.root(dl_manager)
         groups, codes = read_attributes(root / ATTRIBUTES)
         self.info.metadata["attribute_groups"] = json.dumps(groups)
-        folders = {name: read_folder(root / name, codes) for name in FOLDERS}
         splits: dict[str, list[dict[str, Any]]] = {"train": [], "query": [], "gallery": []}
         for name, (split, _, _) in FOLDERS.items():
-            splits[split] += folders[name]
-        labels = labels_of(record["identity"] for record in splits["train"])
-        for record in splits["train"]:
-            record["label"] = labels[record["identity"]]
-        self.check_counts(
-            {name: images_and_identities(rows) for name, rows in {**splits, **folders}.items()}
-        )
-        return self.split_records(splits)
+            splits[split] += read_folder(root / name, codes)
+        return self.finished(splits)
 
 
 def read_folder(

@@ -20,8 +20,6 @@ from tfds_builders.base import (
     CountConfig,
     ManualBuilder,
     image_files,
-    images_and_identities,
-    labels_of,
     protocol,
 )
 
@@ -169,11 +167,7 @@ manual_dir/ag-reid2023 holds
         set_attributes(splits, codes)
         if not self.challenge:
             self.set_protocols(root, splits)
-        labels = labels_of(record["identity"] for record in splits["train"])
-        for record in splits["train"]:
-            record["label"] = labels[record["identity"]]
-        self.check_counts(self.counts(splits))
-        return self.split_records(splits)
+        return self.finished(splits)
 
     def set_protocols(self, root: pathlib.Path, splits: Mapping[str, Records]) -> None:
         """Marks the records of each protocol: by the four files, or by the rule if none is there."""
@@ -188,20 +182,6 @@ manual_dir/ag-reid2023 holds
             for record in splits[split]:
                 inside = [i for i, ids in enumerate(sides) if record["image_id"] in ids]
                 record["protocols"] = inside
-
-    def counts(self, splits: Mapping[str, Records]) -> dict[str, tuple[int, int]]:
-        """(images, identities) of all that `EXPECTED` may name."""
-        parts: dict[str, Records] = dict(splits)
-        if self.challenge:
-            for name, (split, *_) in CHALLENGE_FOLDERS.items():
-                parts[name] = [r for r in splits[split] if r["image_id"].startswith(f"{name}/")]
-        else:
-            for i, row in enumerate(PROTOCOLS):
-                for split in ("query", "gallery"):
-                    parts[f"{row['name']} {split}"] = [
-                        r for r in splits[split] if i in r["protocols"]
-                    ]
-        return {name: images_and_identities(records) for name, records in parts.items()}
 
 
 def read_splits(root: pathlib.Path) -> dict[str, Records]:
