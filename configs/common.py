@@ -128,6 +128,84 @@ def bot_vit(config: ConfigDict) -> None:
     )
 
 
+def sbs_resnet50(config: ConfigDict) -> None:
+    """fast-reid's SBS on ResNet-50 (Base-SBS.yml, sbs_R50.yml), but without its AutoAugment.
+
+    Its first 1000 steps train the head alone. Here that is a phase of its own, `head`, so Adam's
+    moments begin anew after it; the warm-up of 2000 steps goes on where it was.
+    """
+    config.data.image_size = (384, 128)
+    config.sampler.update(identities=4, images=16)
+    config.method = ConfigDict(
+        {
+            "name": "strong_baseline",
+            "backbone": {
+                "name": "resnet50",
+                "last_stride": 1,
+                "pool": "fastreid",
+                "with_nl": True,
+            },
+            "head": {
+                "pool": "GeneralizedMeanPoolingP",
+                "neck_feature": "after",
+                "classifier": "CircleSoftmax",
+                "scale": 64.0,
+                "margin": 0.35,
+            },
+            "smoothing": 0.1,
+            "smoothing_form": "fastreid",
+            "margin": 0.0,
+        }
+    )
+    optimizer = {"name": "adam", "learning_rate": 3.5e-4, "weight_decay": 5e-4}
+    config.phase = ConfigDict(
+        {
+            "head": {
+                "epochs": 1,
+                "steps_per_epoch": 1000,
+                "trainable": ("heads",),
+                "optimizer": optimizer,
+                "schedule": {"type": "constant", "warmup_steps": 2000, "warmup_factor": 0.1},
+            },
+            "reid": {
+                "epochs": 55,
+                "steps_per_epoch": 0,
+                "ema": 0.0,
+                "optimizer": optimizer,
+                "schedule": {
+                    "type": "fastreid_cosine",
+                    "floor": 7e-7,
+                    "delay_epochs": 25,
+                    "warmup_steps": 1000,
+                    "warmup_factor": 0.55,
+                },
+            },
+        }
+    )
+    config.phases = ("head", "reid")
+
+
+def sbs_vit(config: ConfigDict) -> None:
+    """SBS's head, losses and batches on the ViT recipe of BoT; no such file exists in fast-reid."""
+    bot_vit(config)
+    config.sampler.update(identities=4, images=16)
+    config.method.update(smoothing=0.1)
+    config.method.head = ConfigDict(
+        {
+            "pool": "Identity",
+            "neck_feature": "after",
+            "classifier": "CircleSoftmax",
+            "scale": 64.0,
+            "margin": 0.35,
+        }
+    )
+
+
+def osnet(config: ConfigDict) -> None:
+    """Puts OSNet x1.0 in place of the ResNet."""
+    config.method.backbone = ConfigDict({"name": "osnet_x1_0"})
+
+
 def explainable(config: ConfigDict) -> None:
     """Puts AG-ReID's explainable stream on the method: phase `explain` after phase `reid`.
 
@@ -138,11 +216,14 @@ def explainable(config: ConfigDict) -> None:
     head = config.method.head
     if head.pool == "Identity":
         # A class token cannot be pooled under attention; the papers do not say what a ViT pools.
-        head.pool = "GlobalAvgPool"
+        head.pool = "GeneralizedMeanPoolingP"
+    config.name += " + Explainable"
     config.method = ConfigDict({"name": "explainable", "stream1": config.method})
-    config.phase.reid.update(
-        trainable=("stream1",), loss="reid_loss", copy=ConfigDict({"stream2": "stream1.backbone"})
-    )
+    for name in config.phases:
+        parts = config.phase[name].get("trainable", ("",))
+        trainable = tuple(".".join(filter(None, ("stream1", part))) for part in parts)
+        config.phase[name].update(trainable=trainable, loss="reid_loss")
+    config.phase[config.phases[0]].copy = ConfigDict({"stream2": "stream1.backbone"})
     config.phase.explain = ConfigDict(
         {
             "epochs": 60,
@@ -165,7 +246,7 @@ def explainable(config: ConfigDict) -> None:
             },
         }
     )
-    config.phases = ("reid", "explain")
+    config.phases = (*config.phases, "explain")
 
 
 def shrink(config: ConfigDict, variant: str, backbone: dict, tiny_backbone: dict) -> ConfigDict:
@@ -187,6 +268,10 @@ def shrink(config: ConfigDict, variant: str, backbone: dict, tiny_backbone: dict
     stream1.backbone = ConfigDict(tiny_backbone if tiny else backbone)
     reid = config.phase.reid
     config.evaluate.protocols = ("A2G", "G2A")
+    if "head" in config.phases:
+        config.phase.head.steps_per_epoch = 3 if tiny else 62
+        config.phase.head.optimizer = ConfigDict({"name": "adamw", "learning_rate": 1e-3})
+        config.phase.head.schedule = ConfigDict({"type": "constant", "warmup_steps": 2})
     reid.epochs = 2 if tiny else 25
     reid.steps_per_epoch = 3 if tiny else 0
     reid.optimizer = ConfigDict({"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.05})
