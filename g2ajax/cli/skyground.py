@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
             print("--layout needs --out=DIR, the folder to write into", file=sys.stderr)
             return 2
         count = LAYOUTS[options.layout](world, options.out, workers=options.workers)
-        print(f"wrote {count} images and the attributes of {len(world.people)} people")
+        print(f"wrote {count} images of {len(world.people)} people")
     if not (options.sheet or options.layout):
         print("nothing to do: pass --layout=agreid --out=DIR, or --sheet=FILE", file=sys.stderr)
         return 2

@@ -84,11 +84,18 @@ def score_protocol(
     described = dataset.protocol(protocol)[2]
     query, gallery = dataset.splits["query"], dataset.splits["gallery"]
     drop = described["drop_same_camera"]
+    if described["cmc"] != "standard":
+        raise ValueError(
+            f"{dataset.name} {protocol} is scored by the CMC rule {described['cmc']!r}, which is not "
+            "implemented (only 'standard'); choose another protocol with evaluate.protocols"
+        )
+    # What must differ between a query and its matches: CARGO's pooled protocol drops by platform.
+    key = described.get("camera_key", "camera")
     ranked = rank(
         query_identity=query.identity[query_rows],
         gallery_identity=gallery.identity[gallery_rows],
-        query_camera=query.camera[query_rows],
-        gallery_camera=gallery.camera[gallery_rows],
+        query_camera=getattr(query, key)[query_rows].astype(np.int32),
+        gallery_camera=getattr(gallery, key)[gallery_rows].astype(np.int32),
         drop_same_camera=drop,
         junk=gallery.kind[gallery_rows] == KINDS.index("junk"),
         distractor=gallery.kind[gallery_rows] == KINDS.index("distractor"),
@@ -118,7 +125,7 @@ def score_protocol(
         queries=len(query_rows),
         gallery=len(gallery_rows),
         valid_queries=int(ranked.valid.sum()),
-        filter="same identity and camera left out" if drop else "nothing left out",
+        filter=f"same identity and {key} left out" if drop else "nothing left out",
         cmc_rule=described["cmc"],
         given=given,
         ranking=ranking,

@@ -84,11 +84,13 @@ def explain(
     gallery = setup.dataset.splits["gallery"].take(protocol_rows(setup.dataset, protocol)[1])
     explained, plain, query = _distances(model, setup, gallery, asked)
     person = gallery.kind == KINDS.index("person")
+    rule = setup.dataset.protocol(protocol)[2]
+    key = rule.get("camera_key", "camera")
     for i in range(len(asked.images)):
         dropped = gallery.kind == KINDS.index("junk")
-        if asked.identity is not None and setup.dataset.protocol(protocol)[2]["drop_same_camera"]:
-            same = gallery.identity == asked.identity[i]
-            dropped |= person & same & (gallery.camera == asked.camera[i])
+        if asked.identity is not None and rule["drop_same_camera"]:
+            same = person & (gallery.identity == asked.identity[i])
+            dropped |= same & (getattr(gallery, key) == getattr(asked, key)[i])
         explained[i, dropped] = plain[i, dropped] = np.inf
     label = f"{dataset_label(setup.dataset.name)} {protocol}"
     names = tuple(

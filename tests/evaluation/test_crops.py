@@ -154,3 +154,18 @@ def test_features_that_are_not_finite():
     features = {**FEATURES, "query": np.full((4, 1), np.nan, np.float32)}
     with pytest.raises(ValueError, match="finite"):
         scored(features=features)
+
+
+def test_a_protocol_may_drop_by_platform():
+    """CARGO's pooled protocol: what must differ between a query and its matches is the platform."""
+    changed = dataclasses.replace(
+        DATASET, protocols=tuple({**p, "camera_key": "platform"} for p in DATASET.protocols)
+    )
+    (result,) = scored(changed, protocols=["A2G"])
+    assert result.filter == "same identity and platform left out"
+
+
+def test_another_cmc_rule_is_refused_not_approximated():
+    rows = tuple({**p, "cmc": "single-gallery-shot"} for p in DATASET.protocols)
+    with pytest.raises(ValueError, match="single-gallery-shot.*not implemented"):
+        scored(dataclasses.replace(DATASET, protocols=rows), protocols=["A2G"])
