@@ -249,6 +249,50 @@ def explainable(config: ConfigDict) -> None:
     config.phases = (*config.phases, "explain")
 
 
+def uav_group(config: ConfigDict, *, constant_steps: int, steps: int) -> None:
+    """The UAV network on ResNet-50 (Grigorev et al., EURASIP JASP 2019:54): Adam, batches of 32 x 4.
+
+    The rate stays for `constant_steps`, then falls exponentially to its thousandth at `steps`; here
+    it falls once every 100 steps. The paper crops from images enlarged 1.125 times; here they are
+    padded by as many pixels as it cuts off on each side of the height.
+    """
+    config.sampler.update(identities=32, images=4)
+    config.augment.update(pad=16, erase={"probability": 0.0})
+    config.method = ConfigDict(
+        {
+            "name": "uav_group",
+            "backbone": {"name": "resnet50", "last_stride": 1, "pool": "torchvision"},
+            "groups": 4,
+            "margin": 0.2,
+            "mixture_weight": 0.25,
+            "covariance": "identity",
+            "alpha": 0.1,
+            "likelihood_weight": 0.1,
+        }
+    )
+    first, last = constant_steps // 100, steps // 100
+    config.phase = ConfigDict(
+        {
+            "reid": {
+                "epochs": last,
+                "steps_per_epoch": 100,
+                "ema": 0.0,
+                "optimizer": {
+                    "name": "adam",
+                    "learning_rate": 1e-4,
+                    "eps": 1e-3,
+                    "weight_decay": 0.0,
+                },
+                "schedule": {
+                    "type": "epoch_multistep",
+                    "milestones": tuple(range(first + 1, last + 1)),
+                    "gamma": 0.001 ** (1.0 / (last - first)),
+                },
+            }
+        }
+    )
+
+
 def shrink(config: ConfigDict, variant: str, backbone: dict, tiny_backbone: dict) -> ConfigDict:
     """Turns an experiment into one of its small variants; the method and its losses stay."""
     if not variant:
