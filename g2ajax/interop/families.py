@@ -22,6 +22,8 @@ class Family:
     rename: Rename = ()
     ignore: tuple[str, ...] = ()
     """Tensors of the file that no network here has."""
+    optional: tuple[str, ...] = ()
+    """Our names of tensors that only some methods have; left out where the model has none."""
     allow_missing: tuple[str, ...] = ()
     """Tensors of the network (our names) that such files never have."""
     head: bool = True
@@ -49,6 +51,19 @@ _IMAGENET_VIT = {
     "square_grid": True,
 }
 
+# fast-reid's MGN numbers the parts of its trunk, and takes the first block of layer3 from its branches.
+_MGN: Rename = (
+    (r"^backbone\.0\.", "backbone.conv1."),
+    (r"^backbone\.1\.", "backbone.bn1."),
+    (r"^backbone\.4\.", "backbone.layer1."),
+    (r"^backbone\.5\.", "backbone.layer2."),
+    (r"^backbone\.6\.", "backbone.layer3.0."),
+    *((rf"^(b\d)\.0\.{i}\.", rf"\1.layer3.{i + 1}.") for i in range(22)),
+    (r"^(b\d)\.1\.", r"\1.layer4."),
+    # Trunk and branch 1 are one network here.
+    (r"^b1\.", "backbone."),
+)
+
 FAMILIES = (
     Family(
         "TransReID with jigsaw patches",
@@ -58,12 +73,15 @@ FAMILIES = (
         rename=(
             (r"^b1\.0\.", "base.blocks.{last}."),
             (r"^b1\.1\.", "base.norm."),
+            (r"^b2\.0\.", "b2.blocks.{last}."),
+            (r"^b2\.1\.", "b2.norm."),
+            (r"^bottleneck_(\d+)\.", r"neck_\1.bottleneck."),
+            (r"^classifier_(\d+)\.", r"neck_\1.classifier."),
             *_BASE,
         ),
-        ignore=(
-            *(r"^base\.fc\.", r"^base\.blocks\.{last}\.", r"^base\.norm\."),
-            *(r"^b2\.", r"^(bottleneck|classifier)_\d"),
-        ),
+        ignore=(r"^base\.fc\.", r"^base\.blocks\.{last}\.", r"^base\.norm\."),
+        # The jigsaw branch, of the method `transreid` alone.
+        optional=(r"^b2\.", r"^neck_\d"),
     ),
     Family(
         "TransReID",
@@ -76,6 +94,12 @@ FAMILIES = (
         (r"^base\.layer1\.0\.conv1\.weight$",),
         rename=_BASE,
         ignore=(r"^base\.fc\.",),
+    ),
+    Family(
+        "fast-reid MGN",
+        (r"^backbone\.6\.conv1\.weight$", r"^b1_head\.weight$"),
+        rename=_MGN,
+        ignore=_PIXELS,
     ),
     Family(
         "fast-reid, model zoo v0.1.1",

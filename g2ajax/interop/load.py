@@ -15,7 +15,7 @@ from g2ajax.interop import families
 from g2ajax.interop.readers import read_tensors
 from g2ajax.interop.state_dict import Report, guess_family, load_state_dict, public_shapes
 
-CLASSIFIER = r"^(heads\.weight|neck\.classifier\.(weight|bias))$"
+CLASSIFIER = r"^((heads|b\d+_head)\.weight|neck(_\d+)?\.classifier\.(weight|bias))$"
 USUAL = {"ResNet": "resnet50", "ViT": "vit_base", "OSNet": "osnet"}
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -95,6 +95,12 @@ def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
     rename, bare = _rename(family, module)
     ours = {n: families.our_name(family, n) for n in tensors}
     left_out = (*family.ignore, *init.ignore)
+    unknown = [
+        n
+        for n, our in ours.items()
+        if our not in wanted and any(re.search(pattern, our) for pattern in family.optional)
+    ]
+    left_out += tuple(f"^{re.escape(n)}$" for n in unknown)
     kept = [_bare(p) if bare else p for p in family.allow_missing] + list(init.allow_missing)
     notes = []
     if init.part == "backbone":

@@ -1,0 +1,256 @@
+"""TransReID: a ViT with side information of the camera and a jigsaw branch of shuffled patches.
+
+He et al., "TransReID: Transformer-based Object Re-Identification", ICCV 2021, as its code does it.
+Side information (SIE) adds a learned vector of the camera to every token. The jigsaw branch (JPM)
+shifts and shuffles the patches before the last block, cuts them into stripes, and gives each with
+the class token to a second copy of that block.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from g2ajax import backbones
+from g2ajax.backbones.split import keep_upper
+from g2ajax.backbones.vit import ViT, class_token
+from g2ajax.config import options
+from g2ajax.losses.cross_entropy import cross_entropy
+from g2ajax.losses.triplet import triplet_transreid
+from g2ajax.methods import Preprocessing, Task
+from g2ajax.nn.heads import BNNeck
+
+HALF = (127.5, 127.5, 127.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a configuration may set; the defaults are the paper's."""
+
+    backbone: Mapping[str, Any]
+    """`name` of a ViT and its own options (`stride` 12: the paper's overlapping patches)."""
+    preprocessing: Preprocessing = Preprocessing(HALF, HALF)
+    camera_embedding: bool = True
+    """Side information of the camera (SIE)."""
+    platforms: int = 0
+    """Side information of the platform, as the code's "view", for so many platforms (0 aerial,
+    1 ground, 2 wearable); 0: none."""
+    jigsaw: bool = True
+    """The jigsaw branch (JPM)."""
+    stripes: int = 4
+    """Parts of the jigsaw branch; the test feature divides theirs by this number."""
+    rearrange: bool = True
+    """Shift and shuffle; False: the stripes are consecutive patches."""
+    shift: int = 5
+    """The sequence is rolled by one patch less: the code counts the class token."""
+    shuffle_groups: int = 2
+    """Groups that are interleaved."""
+    smoothing: float = 0.0
+    """Label smoothing, eps/C to every class."""
+    margin: float | None = None
+    """Of the batch-hard triplet loss; None or 0: soft margin."""
+    identity_weight: float = 1.0
+    triplet_weight: float = 1.0
+    global_share: float = 0.5
+    """Of the global feature in both losses; the stripes' mean has the rest."""
+    test_feature: Literal["before", "after"] = "before"
+    """Embedding before or after the necks."""
+    metric: Literal["cosine", "squared_euclidean"] = "cosine"
+    """Distance of the evaluation. The code's, squared Euclidean of normalised features, is twice
+    the cosine distance: the ranking is the same."""
+
+
+def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "TransReID":
+    """Builds the method. Raises ValueError for unknown options and what `TransReID` refuses."""
+    return TransReID(options(Options, config, "method"), task, rngs=rngs)
+
+
+def shuffle_patches(
+    patches: Float[Array, "B N D"], shift: int, groups: int
+) -> Float[Array, "B N2 D"]:
+    """The patches rolled by shift − 1 places, cut into `groups` runs, and interleaved.
+
+    By shift − 1: TransReID's code counts the class token, its checkpoints need it. If the patches
+    cannot be divided by `groups`, the last but one of the rolled sequence is appended once.
+
+    Raises ValueError when that does not suffice, or the shift exceeds the patches.
+    """
+    count = patches.shape[1]
+    _check_shuffle(count, shift, groups)
+    rolled = jnp.roll(patches, 1 - shift, axis=1)
+    if count % groups:
+        rolled = jnp.concatenate([rolled, rolled[:, -2:-1]], axis=1)
+    batch, count, width = rolled.shape
+    runs = rolled.reshape(batch, groups, count // groups, width)
+    return runs.transpose(0, 2, 1, 3).reshape(batch, count, width)
+
+
+def _check_shuffle(count: int, shift: int, groups: int) -> None:
+    if not 1 <= shift <= count:
+        raise ValueError(f"shift = {shift}: expected 1 to {count}, the number of patches")
+    if groups < 1 or (count % groups and (count < 2 or (count + 1) % groups)):
+        raise ValueError(
+            f"shuffle_groups = {groups}: {count} patches, or {count + 1} with one repeated, cannot "
+            "be divided by it; give 2, or a divisor of their number"
+        )
+
+
+class TransReID(nnx.Module):
+    """ViT, neck and classifier of the global feature, and the jigsaw branch with its own.
+
+    `backbone` is the whole ViT: its last block and final norm are the code's branch `b1`. `b2` is
+    the jigsaw branch's copy of the two, under the same names; `copy = {"b2": "backbone"}` of the
+    first phase lets both start alike, as in the code. `neck`, and `neck_1` ... of the stripes.
+
+    Raises:
+      ValueError: for another backbone than a ViT, a grid with fewer patches than stripes, a shuffle
+        that the grid does not allow, and camera information with fewer than two cameras.
+    """
+
+    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
+        spec = dict(options.backbone)
+        if options.camera_embedding:
+            _check_cameras(task.num_cameras)
+            spec["cameras"] = task.num_cameras
+        if options.platforms:
+            spec["views"] = options.platforms
+        name = spec.pop("name")
+
+        def network() -> nnx.Module:
+            return backbones.build(
+                name, image_size=task.image_size, dtype=task.dtype, rngs=rngs, **spec
+            )
+
+        self.backbone = network()
+        if not isinstance(self.backbone, ViT):
+            raise ValueError(
+                f"TransReID needs the tokens of a ViT; method.backbone.name = {name!r} is none: "
+                "give vit_base or another one"
+            )
+        width = self.backbone.feature_dim
+        self.neck = BNNeck(width, task.num_classes, rngs=rngs)
+        if options.jigsaw:
+            _check_grid(self.backbone.grid, options)
+            self.b2 = keep_upper(network(), len(self.backbone.blocks) - 1)
+            for number in range(1, options.stripes + 1):
+                setattr(self, f"neck_{number}", BNNeck(width, task.num_classes, rngs=rngs))
+        self.options = options
+        self.metric = options.metric
+        self.preprocessing = options.preprocessing
+        self.uses_camera = options.camera_embedding
+        parts = f", global and {options.stripes} stripes joined" if options.jigsaw else ""
+        self.feature_name = f"{options.test_feature} neck{parts}"
+        self.in_batch_terms = ("triplet",) if options.triplet_weight else ()
+
+    @property
+    def necks(self) -> list[BNNeck]:
+        """The necks of the global feature and of the stripes."""
+        count = self.options.stripes if self.options.jigsaw else 0
+        return [self.neck, *(getattr(self, f"neck_{i}") for i in range(1, count + 1))]
+
+    def features(
+        self,
+        images: Float[Array, "B H W 3"],
+        camera: Int[Array, " B"] | None = None,
+        platform: Int[Array, " B"] | None = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> list[Float[Array, "B D"]]:
+        """The global feature and those of the stripes before their necks, from pixels 0..255."""
+        network = self.backbone
+        tokens = network.embed_patches(
+            self.preprocessing(images),
+            camera=camera if self.uses_camera else None,
+            view=platform if self.options.platforms else None,
+        )
+        tokens = network.run_blocks(tokens, stop=-1, rngs=rngs)
+        whole = class_token(network.norm(network.run_blocks(tokens, start=-1, rngs=rngs)))
+        return [whole, *self._stripes(tokens, rngs)] if self.options.jigsaw else [whole]
+
+    def _stripes(
+        self, tokens: Float[Array, "B T D"], rngs: nnx.Rngs | None
+    ) -> list[Float[Array, "B D"]]:
+        """The features of the stripes, from the tokens that enter the last block."""
+        chosen = self.options
+        batch, _, width = tokens.shape
+        patches = tokens[:, 1:]
+        # Of the grid's patches, not of those with one repeated; a remainder is left out.
+        length = patches.shape[1] // chosen.stripes
+        if chosen.rearrange:
+            patches = shuffle_patches(patches, chosen.shift, chosen.shuffle_groups)
+        parts = patches[:, : chosen.stripes * length].reshape(batch, chosen.stripes, length, width)
+        first = jnp.broadcast_to(tokens[:, None, :1], (batch, chosen.stripes, 1, width))
+        # The stripes are rows of one batch: one pass of the block, not one each.
+        rows = jnp.concatenate([first, parts], axis=2).reshape(-1, 1 + length, width)
+        rows = self.b2.norm(self.b2.run_blocks(rows, start=-1, rngs=rngs))
+        local = class_token(rows).reshape(batch, chosen.stripes, width)
+        return [local[:, i] for i in range(chosen.stripes)]
+
+    def _shared(self, terms: list[Float[Array, ""]]) -> Float[Array, ""]:
+        """The global term and the mean of the stripes' terms, by their shares."""
+        if len(terms) == 1:
+            return terms[0]
+        share = self.options.global_share
+        return share * terms[0] + (1.0 - share) * jnp.mean(jnp.stack(terms[1:]))
+
+    def losses(
+        self,
+        features: list[Float[Array, "B D"]],
+        logits: list[Float[Array, "B C"]],
+        label: Int[Array, " B"],
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The identity and the triplet loss; the triplet sees the features before the necks."""
+        chosen = self.options
+        identity = [cross_entropy(one, label, smoothing=chosen.smoothing) for one in logits]
+        ranking = [triplet_transreid(one, label, margin=chosen.margin)[0] for one in features]
+        return self._shared(identity), self._shared(ranking)
+
+    def loss(
+        self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """Identity + triplet loss of a batch."""
+        label = batch["label"]
+        features = self.features(batch["image"], batch["camera"], batch["platform"], rngs)
+        logits = [neck(one)[1] for neck, one in zip(self.necks, features, strict=True)]
+        identity, ranking = self.losses(features, logits, label)
+        total = self.options.identity_weight * identity + self.options.triplet_weight * ranking
+        accuracy = jnp.mean(jnp.argmax(logits[0], -1) == label)
+        return total, {"identity": identity, "triplet": ranking, "accuracy": accuracy}
+
+    def embed(
+        self,
+        images: Float[Array, "B H W 3"],
+        *,
+        camera: Int[Array, " B"] | None = None,
+        platform: Int[Array, " B"] | None = None,
+    ) -> Float[Array, "B D"]:
+        """The test feature of images with pixels 0..255: the global feature and the stripes', these
+        divided by their number, joined; float32, not normalised."""
+        parts = self.features(images, camera, platform)
+        if self.options.test_feature == "after":
+            parts = [neck.normalize(one) for neck, one in zip(self.necks, parts, strict=True)]
+        whole, *local = parts
+        return jnp.concatenate([whole, *(one / self.options.stripes for one in local)], axis=-1)
+
+
+def _check_cameras(count: int) -> None:
+    if count < 2:
+        raise ValueError(
+            f"method.camera_embedding: the training split has {count} camera(s), and side "
+            "information needs at least two to tell apart; set method.camera_embedding=False"
+        )
+
+
+def _check_grid(grid: tuple[int, int], chosen: Options) -> None:
+    count = grid[0] * grid[1]
+    if chosen.stripes < 1 or count < chosen.stripes:
+        raise ValueError(
+            f"method.stripes = {chosen.stripes}: the grid of {grid[0]} x {grid[1]} patches is too "
+            "small to give each stripe one; use larger images, a smaller stride, or "
+            "method.jigsaw=False"
+        )
+    if chosen.rearrange:
+        _check_shuffle(count, chosen.shift, chosen.shuffle_groups)
