@@ -1,0 +1,25 @@
+"""AG-ReID, TransReID (ViT-B/16): camera embedding, jigsaw branch, overlapping patches.
+
+    python run.py --config=configs/agreid_transreid.py --config.init.file=/path/to/jx_vit_base_p16_224-80ecf9dd.pth
+
+TransReID's recipe; how the published numbers were trained is not known.
+Published: a collection of results, not the paper: A->G mAP 73.23 / rank-1 81.33, G->A 75.71 / 84.10. Not reached here: the data are behind a form.
+Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:tiny` (seconds).
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(variant: str | None = None) -> ConfigDict:
+    variant = common.variant_of(variant)
+    config = common.base("TransReID (ViT-B/16)")
+    config.dataset = "agreid"
+    common.transreid(config)
+    return common.shrink(
+        config,
+        variant,
+        backbone={"name": "vit_tiny", "stride": 12, "drop_path": 0.1},
+        tiny_backbone={"name": "vit_test", "stride": 12, "drop_path": 0.1},
+    )
