@@ -6,12 +6,15 @@ import pytest
 from flax import nnx
 from safetensors.numpy import save_file
 
+from configs import crops_uav_group
 from g2ajax import methods
 from g2ajax.interop.load import InitOptions, initialise
 from g2ajax.interop.state_dict import to_state_dict
 from g2ajax.losses.gaussian_mixture import large_margin_gaussian_mixture
 from g2ajax.losses.triplet import triplet
 from g2ajax.methods.uav_group import ChannelGroups
+from g2ajax.training.options import run_options
+from g2ajax.training.schedules import learning_rates
 
 TASK = methods.Task(num_classes=4, image_size=(32, 16))
 SMALL = {
@@ -72,16 +75,23 @@ def test_loss_falls_on_one_batch_and_every_parameter_is_trained():
 
 def test_loss_is_the_weighted_sum_over_groups():
     model, batch = make(mixture_weight=0.5, dropout=0.0, margin=0.3), make_batch()
-    total, metrics = model.loss(batch, nnx.Rngs(0))
-    feature = model.embed(batch["image"])
-    local = model.local(feature)
+    graphdef, state = nnx.split(model)
+
+    @jax.jit
+    def both_ways(state, batch):
+        model = nnx.merge(graphdef, state)
+        total, metrics = model.loss(batch, nnx.Rngs(0))
+        feature = model.embed(batch["image"])
+        ranking = triplet(model.ranking(feature, nnx.Rngs(0)), batch["label"], margin=0.3)
+        return total, metrics, model.local(feature), ranking
+
+    total, metrics, local, ranking = both_ways(state, batch)
     assert local.shape == (4, 8, 8)
     mixture = sum(
         large_margin_gaussian_mixture(local[i], model.mixtures.means[i], batch["label"]).loss
         for i in range(4)
     )
     np.testing.assert_allclose(metrics["mixture"], mixture, rtol=1e-5)
-    ranking = triplet(model.ranking(feature, nnx.Rngs(0)), batch["label"], margin=0.3)
     np.testing.assert_allclose(metrics["triplet"], ranking, rtol=1e-4)
     np.testing.assert_allclose(total, metrics["triplet"] + 0.5 * metrics["mixture"], rtol=1e-6)
 
@@ -136,3 +146,15 @@ def test_bad_options_are_named():
         make(backbone={"name": "vit_test"})
     with pytest.raises(ValueError, match="covariance"):
         make(covariance="full")
+
+
+def test_the_recipes_rate_is_the_papers_in_steps_of_100():
+    run = run_options(crops_uav_group.get_config().to_dict())
+    phase = run.phase["reid"]
+    rates = learning_rates(
+        phase.schedule, phase.optimizer.learning_rate, phase.steps_per_epoch, phase.epochs
+    )
+    end_of_hundred = (np.arange(16_000) // 100 + 1) * 100
+    share = np.maximum(end_of_hundred - 8_000, 0) / 8_000
+    np.testing.assert_allclose(rates, 1e-4 * 0.001**share, rtol=1e-9)
+    assert run.sampler.batch_size == 128

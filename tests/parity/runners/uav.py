@@ -34,8 +34,8 @@ def run_lgm(args, inputs, weights):
             parameters["centers"],
             label,
             log_variance=parameters.get("log_covs"),
-            alpha=args["alpha"],
-            likelihood_weight=args["likelihood_weight"],
+            alpha=float(args["alpha"]),
+            likelihood_weight=float(args["likelihood_weight"]),
             scaled_likelihood=scaled,
         )
 
@@ -59,7 +59,7 @@ def run_pairwise(args, inputs, weights):
         value, gradient = jax.value_and_grad(PAIRWISE[v["loss"]])(
             jnp.asarray(inputs["in_feat"]),
             label_of(inputs),
-            margin=v["margin"],
+            margin=float(v["margin"]),
             gamma=float(v["gamma"]),
         )
         results |= {v["outputs"]["loss"]: value, v["outputs"]["grad"]: gradient}
@@ -111,7 +111,7 @@ def run_activation_map(args, inputs, weights):
     activation = activation_map(np.asarray(nhwc(inputs["in_map"])))
     return {
         "out_activation": activation,
-        "out_uint8_before_resize": to_bytes(activation, args["minmax_eps"]),
+        "out_uint8_before_resize": to_bytes(activation, float(args["minmax_eps"])),
     }
 
 
