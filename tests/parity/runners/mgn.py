@@ -3,6 +3,7 @@
 from unittest import mock
 
 import jax.numpy as jnp
+import numpy as np
 
 from g2ajax.backbones import resnet
 from g2ajax.interop import families
@@ -58,17 +59,17 @@ def multiple_granularities(args, inputs, weights):
     assert (tuple(args["eval_order"]), parts) == (mgn.HEADS, mgn.STRIPES)
     image = nhwc(inputs["in_image"])
     label = jnp.asarray(inputs["in_targets"], jnp.int32)
+    exponents = {}
+    if args["pool_type"] == "GeneralizedMeanPoolingP":
+        # The exponent of a learnable GeM is an argument, never drawn.
+        names = (f"{name}_head.pool_layer.p" for name in mgn.HEADS)
+        exponents = {name: np.float32([args["gem_p"]]) for name in names}
     model = loaded(
         lambda rngs: _network(args, image.shape[1:3], rngs),
-        weights,
+        weights | exponents,
         rename=RULES.rename,
         ignore=RULES.ignore,
-        # The exponent of a learnable GeM is an argument, never drawn.
-        allow_missing=[r"_head\.pool_layer\.p$"],
     )
-    for name in mgn.HEADS:
-        if args["pool_type"] == "GeneralizedMeanPoolingP":
-            model.head(name).pool_layer.p[...] = jnp.full((1,), args["gem_p"], jnp.float32)
     results = {}
     if "eval" in args["modes"]:
         results["out_eval"], _ = run(model, "eval", lambda m, x: m.embed(x), image)
