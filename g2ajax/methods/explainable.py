@@ -31,6 +31,7 @@ from g2ajax.losses.attribute_distillation import (
 from g2ajax.methods import Task
 from g2ajax.nn.heads import EmbeddingHead
 from g2ajax.nn.init import torch_uniform
+from g2ajax.nn.norm import BatchNorm
 from g2ajax.nn.pooling import guided
 from g2ajax.retrieval.attributes import signed
 
@@ -60,6 +61,9 @@ class Options:
     """Exponent of the share that exclusive attributes must explain, (M_E/M)^v."""
     reduction: Literal["mean", "sum"] = "mean"
     """Whether the d^k average to d (AMD's code) or add up to it (as printed; take k = 1/M)."""
+    center: bool = False
+    """Whether attention weighs a map's deviation from the mean of the neck instead of the map: for
+    maps with a sign (a ViT's tokens) under average pooling; see `attribute_features`."""
     predictor: bool = False
     """Whether a third copy of the upper stages learns to predict the attributes (AMD's code only).
     The ranking `reweighted_exclusive` needs it."""
@@ -169,7 +173,7 @@ class Explainable(nnx.Module):
                 rngs=rngs,
             )
             self.rates = task.attribute_rates
-        _check_pooling(self.stream1.heads)
+        _check_pooling(self.stream1.heads, options.center)
         self.preprocessing = self.stream1.preprocessing
         self.metric = self.stream1.metric
         self.feature_name = self.stream1.feature_name
@@ -301,9 +305,21 @@ class Explainable(nnx.Module):
     def attribute_features(
         self, features: Float[Array, "B h w C"], attention: Float[Array, "B h w M"]
     ) -> Float[Array, "B M D"]:
-        """f^k: stream 1's map under each attention, through the head that gave f."""
+        """f^k: stream 1's map under each attention, through the head that gave f.
+
+        AMD multiplies maps that are never negative, where 0 means "nothing seen". The tokens of a ViT
+        have a sign and a mean far larger than what tells people apart; any change of an attention's
+        height moves f^k along that mean, so the only cheap attention is the same for everybody. With
+        `center` the neck's running mean μ takes the place of 0: f^k = neck(μ + pool((F − μ) A^k)).
+        Attention 1 still gives f, attention 0 gives the average person.
+        """
         heads = self.stream1.heads
-        pooled = guided(heads.pool_layer, features, attention)
+        if not self.options.center:
+            pooled = guided(heads.pool_layer, features, attention)
+        else:
+            mean = jax.lax.stop_gradient(heads.bottleneck[0].mean[...])
+            deviation = guided(heads.pool_layer, features - mean[None, None, None], attention)
+            pooled = deviation + mean[None, None]
         rows, attributes, width = pooled.shape
         return heads.neck(pooled.reshape(-1, width)).reshape(rows, attributes, -1)
 
@@ -354,9 +370,15 @@ class Explainable(nnx.Module):
         return total / jnp.maximum(jnp.sum(counted), 1)
 
 
-def _check_pooling(heads: EmbeddingHead) -> None:
+def _check_pooling(heads: EmbeddingHead, center: bool) -> None:
     """Raises ValueError for a head that pools no map, or by something that does not factor."""
     pool = heads.pool_layer
+    average = getattr(pool, "kind", "") in ("GlobalAvgPool", "FastGlobalAvgPool")
+    if center and not (average and isinstance(heads.bottleneck[0], BatchNorm)):
+        raise ValueError(
+            "method.center needs a stream 1 that pools by GlobalAvgPool, with the batch norm right "
+            "after it (embedding_dim=0): only then is the neck's mean a mean of the map"
+        )
     kind = getattr(pool, "kind", "GeneralizedMeanPoolingP")
     try:
         probe = jnp.ones((1, 1, 1, 1))

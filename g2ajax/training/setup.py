@@ -135,6 +135,7 @@ def check_phases(setup: Setup) -> None:
         phase = options.phase[name]
         batch = setup.sampler_options(name).batch_size
         check_batch(batch, setup.mesh)
+        check_triplet(model, name, setup.sampler_options(name))
         setup.sampler(index)
         check_paths(model, name, phase)
         check_copies(model, name, phase)
@@ -152,6 +153,16 @@ def check_phases(setup: Setup) -> None:
                     "smaller batch or the backbone's remat"
                 )
             check_batch(batch // phase.accumulate, setup.mesh, "micro-batch")
+
+
+def check_triplet(model: nnx.Module, name: str, sampler: SamplerOptions) -> None:
+    """Raises ValueError when a triplet loss would find no positive in any batch."""
+    drawn = sampler.name != "shuffled"
+    if "triplet" in model.in_batch_terms and drawn and sampler.images < 2:
+        raise ValueError(
+            f"phase.{name}: {sampler.images} image of each identity in a batch, but the triplet loss "
+            "compares images of one identity; set sampler.images to 2 or more (4 is usual)"
+        )
 
 
 def check_rankings(model: nnx.Module, name: str, phase: PhaseOptions) -> None:
