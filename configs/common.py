@@ -294,7 +294,7 @@ def explainable(config: ConfigDict) -> None:
     head = config.method.head
     if head.pool == "Identity":
         # A class token cannot be pooled under attention; the papers do not say what a ViT pools.
-        head.pool = "GeneralizedMeanPoolingP"
+        head.pool = "GlobalAvgPool"
     config.name += " + Explainable"
     config.method = ConfigDict({"name": "explainable", "stream1": config.method})
     for name in config.phases:

@@ -51,7 +51,7 @@ def make_split(
         kind=np.zeros(count, np.int8),
         camera=camera,
         platform=camera.astype(np.int8),
-        attributes=np.zeros((count, 2), np.int8),
+        attributes=np.stack([identity % 3, identity % 2], 1).astype(np.int8),
         protocols=np.stack([camera == 0, camera == 1], 1)
         if name == "query"
         else np.stack([camera == 1, camera == 0], 1),
@@ -59,8 +59,11 @@ def make_split(
     )
 
 
+GROUPS = (("bag", ("backpack", "nothing", "unknown")), ("hat", ("yes", "no")))
+
+
 def make_dataset(train_people: int = 6, test_people: int = 5, per_camera: int = 3) -> Dataset:
-    """The whole, with the protocols A2G and G2A."""
+    """The whole, with the protocols A2G and G2A and two groups of attributes."""
     test = range(100, 100 + test_people)
     splits = {
         "train": make_split("train", range(train_people), per_camera),
@@ -83,6 +86,6 @@ def make_dataset(train_people: int = 6, test_people: int = 5, per_camera: int = 
         fingerprint=fingerprint(splits),
         metadata={},
         protocols=protocols,
-        attribute_groups=(),
+        attribute_groups=GROUPS,
         splits=splits,
     )

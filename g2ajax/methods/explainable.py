@@ -16,10 +16,12 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Num
 
 from g2ajax import backbones, methods
 from g2ajax.backbones import split as cut
+from g2ajax.backbones.vit import ViT
 from g2ajax.config import options
 from g2ajax.losses.attribute_distillation import (
     Terms,
@@ -61,9 +63,6 @@ class Options:
     """Exponent of the share that exclusive attributes must explain, (M_E/M)^v."""
     reduction: Literal["mean", "sum"] = "mean"
     """Whether the d^k average to d (AMD's code) or add up to it (as printed; take k = 1/M)."""
-    center: bool = False
-    """Whether attention weighs a map's deviation from the mean of the neck instead of the map: for
-    maps with a sign (a ViT's tokens) under average pooling; see `attribute_features`."""
     predictor: bool = False
     """Whether a third copy of the upper stages learns to predict the attributes (AMD's code only).
     The ranking `reweighted_exclusive` needs it."""
@@ -99,9 +98,25 @@ def activation(
 
 
 class AttributeDecompositionHead(nnx.Module):
-    """3x3 convolution C → hidden, 1x1 → M, nothing between them, no biases; logits in float32."""
+    """3x3 convolution C → hidden, 1x1 → M, nothing between them, no biases; logits in float32.
 
-    def __init__(self, channels: int, hidden: int, attributes: int, *, dtype, rngs: nnx.Rngs):
+    `tokens`: the map is a ViT's, and a batch norm precedes the convolutions. Its tokens have a mean
+    far larger than what tells images apart, which a ResNet's own batch norms take away.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        attributes: int,
+        *,
+        tokens: bool = False,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.tokens = tokens
+        if tokens:
+            self.norm = BatchNorm(channels, dtype=dtype)
         settings = {"use_bias": False, "dtype": dtype, "rngs": rngs}
         self.conv1 = nnx.Conv(
             channels,
@@ -116,6 +131,8 @@ class AttributeDecompositionHead(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B h w M"]:
+        if self.tokens:
+            x = self.norm(x)
         return self.conv2(self.conv1(x)).astype(jnp.float32)
 
 
@@ -160,8 +177,14 @@ class Explainable(nnx.Module):
             return cut.keep_upper(own, self.split)
 
         self.stream2 = upper_stages()
+        self.tokens = isinstance(backbone, ViT)
         self.adh = AttributeDecompositionHead(
-            width, options.hidden or width // 8, attributes, dtype=task.dtype, rngs=rngs
+            width,
+            options.hidden or width // 8,
+            attributes,
+            tokens=self.tokens,
+            dtype=task.dtype,
+            rngs=rngs,
         )
         if options.predictor:
             self.predictor = upper_stages()
@@ -173,7 +196,7 @@ class Explainable(nnx.Module):
                 rngs=rngs,
             )
             self.rates = task.attribute_rates
-        _check_pooling(self.stream1.heads, options.center)
+        _check_pooling(self.stream1.heads, self.tokens)
         self.preprocessing = self.stream1.preprocessing
         self.metric = self.stream1.metric
         self.feature_name = self.stream1.feature_name
@@ -309,12 +332,13 @@ class Explainable(nnx.Module):
 
         AMD multiplies maps that are never negative, where 0 means "nothing seen". The tokens of a ViT
         have a sign and a mean far larger than what tells people apart; any change of an attention's
-        height moves f^k along that mean, so the only cheap attention is the same for everybody. With
-        `center` the neck's running mean μ takes the place of 0: f^k = neck(μ + pool((F − μ) A^k)).
-        Attention 1 still gives f, attention 0 gives the average person.
+        height moves f^k along that mean, so the only cheap attention is the same for everybody. For
+        them the neck's running mean μ takes the place of 0: f^k = neck(μ + pool((F − μ) A^k)).
+        Attention 1 still gives f, attention 0 gives the average person. (The papers say nothing of
+        how a ViT's tokens are pooled.)
         """
         heads = self.stream1.heads
-        if not self.options.center:
+        if not self.tokens:
             pooled = guided(heads.pool_layer, features, attention)
         else:
             mean = jax.lax.stop_gradient(heads.bottleneck[0].mean[...])
@@ -370,23 +394,21 @@ class Explainable(nnx.Module):
         return total / jnp.maximum(jnp.sum(counted), 1)
 
 
-def _check_pooling(heads: EmbeddingHead, center: bool) -> None:
+def _check_pooling(heads: EmbeddingHead, tokens: bool) -> None:
     """Raises ValueError for a head that pools no map, or by something that does not factor."""
     pool = heads.pool_layer
-    average = getattr(pool, "kind", "") in ("GlobalAvgPool", "FastGlobalAvgPool")
-    if center and not (average and isinstance(heads.bottleneck[0], BatchNorm)):
-        raise ValueError(
-            "method.center needs a stream 1 that pools by GlobalAvgPool, with the batch norm right "
-            "after it (embedding_dim=0): only then is the neck's mean a mean of the map"
-        )
     kind = getattr(pool, "kind", "GeneralizedMeanPoolingP")
+    if tokens:
+        average = kind in ("GlobalAvgPool", "FastGlobalAvgPool")
+        if not (average and isinstance(heads.bottleneck[0], BatchNorm)):
+            raise ValueError(
+                f"method.stream1.head.pool = {kind!r}: the explainable stream of a ViT pools its patch "
+                "tokens by GlobalAvgPool, with the batch norm right after it (embedding_dim=0); a class "
+                "token has no map that attention could weigh"
+            )
+        return
     try:
         probe = jnp.ones((1, 1, 1, 1))
         guided(pool, probe, probe)
     except ValueError as error:
-        hint = (
-            " A class token cannot be pooled under attention: let stream 1 pool its patch tokens"
-            if kind == "Identity"
-            else ""
-        )
-        raise ValueError(f"method.stream1.head.pool: {error}.{hint}") from None
+        raise ValueError(f"method.stream1.head.pool: {error}") from None

@@ -167,5 +167,5 @@ def test_a_protocol_may_drop_by_platform():
 
 def test_another_cmc_rule_is_refused_not_approximated():
     rows = tuple({**p, "cmc": "single-gallery-shot"} for p in DATASET.protocols)
-    with pytest.raises(ValueError, match="single-gallery-shot.*not implemented"):
+    with pytest.raises(ValueError, match=r"single-gallery-shot.*not implemented"):
         scored(dataclasses.replace(DATASET, protocols=rows), protocols=["A2G"])

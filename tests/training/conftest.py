@@ -12,6 +12,38 @@ def fake_dataset(monkeypatch):
     return dataset
 
 
+def explainable_config(**changes) -> dict:
+    """Two epochs of `reid`, then two of `explain`, on the same images."""
+    config = tiny_config()
+    stream1 = config["method"]
+    stream1["head"] = {"pool": "GlobalAvgPool"}
+    config["method"] = {"name": "explainable", "stream1": stream1}
+    reid = {**config["phase"]["reid"], "trainable": ("stream1",), "loss": "reid_loss"}
+    explain = {
+        **config["phase"]["reid"],
+        "trainable": ("stream2", "adh"),
+        "loss": "explain_loss",
+        "copy": {"stream2": "stream1.backbone"},
+        "rankings": ("reid", "distance", "decomposed", "reweighted_max"),
+        "sampler": {"identities": 2, "images": 4},
+    }
+    config["phases"] = ("reid", "explain")
+    config["phase"] = {"reid": reid, "explain": explain}
+    config["evaluate"]["reported_queries"] = 0
+    return changed(config, **changes)
+
+
+def changed(config: dict, **changes) -> dict:
+    """The configuration with other values at dotted places, written with `__`."""
+    for name, value in changes.items():
+        node = config
+        *path, leaf = name.split("__")
+        for part in path:
+            node = node.setdefault(part, {})
+        node[leaf] = value
+    return config
+
+
 def tiny_config(*, backbone: str = "vit_test", **changes) -> dict:
     """A run of two epochs of three steps on 48 x 20 images."""
     pool = "Identity" if backbone == "vit_test" else "GlobalAvgPool"
@@ -39,10 +71,4 @@ def tiny_config(*, backbone: str = "vit_test", **changes) -> dict:
         "checkpoint": {"every_steps": 2},
         "log": {"every_steps": 1, "tensorboard": False},
     }
-    for name, value in changes.items():
-        node = config
-        *path, leaf = name.split("__")
-        for part in path:
-            node = node.setdefault(part, {})
-        node[leaf] = value
-    return config
+    return changed(config, **changes)

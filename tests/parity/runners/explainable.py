@@ -7,7 +7,7 @@ from flax import nnx
 
 from g2ajax import methods
 from g2ajax.backbones import resnet
-from g2ajax.interop.state_dict import load_state_dict, to_state_dict
+from g2ajax.interop.state_dict import to_state_dict
 from g2ajax.losses.attribute_distillation import (
     attribute_distances,
     attribute_distillation,
@@ -216,7 +216,10 @@ def run_step(args, inputs, weights):
         "index": jnp.arange(rows),
         "mask": jnp.ones(rows, bool),
     }
-    trained = lambda path, value: isinstance(value, nnx.Param) and path[0] in ("stream2", "adh")
+
+    def trained(path, value):
+        return isinstance(value, nnx.Param) and path[0] in ("stream2", "adh")
+
     graph, own, rest = nnx.split(model, trained, ...)
 
     @jax.jit
