@@ -9,16 +9,23 @@ Takes arrays, needs nothing else of g2ajax.
 
 from g2ajax.retrieval.distances import METRICS, pairwise
 from g2ajax.retrieval.expansion import expand
-from g2ajax.retrieval.metrics import RetrievalResult, evaluate, evaluate_distances
+from g2ajax.retrieval.metrics import (
+    RetrievalResult,
+    evaluate,
+    evaluate_blocks,
+    evaluate_distances,
+)
 from g2ajax.retrieval.reranking import rerank, rerank_blocks, rerank_distances
 from g2ajax.retrieval.roc import roc
 from g2ajax.retrieval.search import Neighbours, search
+from g2ajax.retrieval.single_shot import single_gallery_shot
 
 __all__ = [
     "METRICS",
     "Neighbours",
     "RetrievalResult",
     "evaluate",
+    "evaluate_blocks",
     "evaluate_distances",
     "expand",
     "pairwise",
@@ -27,4 +34,5 @@ __all__ = [
     "rerank_distances",
     "roc",
     "search",
+    "single_gallery_shot",
 ]

@@ -7,7 +7,7 @@ the whole distance matrix never exists.
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from g2ajax.retrieval.distances import check_metric, pairwise, unit
+from g2ajax.retrieval.search import AnyFloat, check_features, check_pair
+from g2ajax.retrieval.single_shot import single_gallery_shot
 
-AnyFloat = Float[Array | np.ndarray, "..."]
 AnyInt = Int[Array | np.ndarray, "..."] | Sequence[int]
+RULES = ("standard", "single-gallery-shot")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +35,24 @@ class RetrievalResult:
     """NaN where not valid; likewise below."""
     inverse_negative_penalty: Float[np.ndarray, " Q"]
     first_match: Int[np.ndarray, " Q"]
-    """Rank (from 1) of the first correct match; 0 where not valid."""
+    """Rank (from 1) of the first correct match in the whole list; 0 where not valid."""
+    shots: Float[np.ndarray, "Q K"] | None = None
+    """Each query's CMC under the rule single-gallery-shot; None under the standard one."""
+    top: Int[np.ndarray, "Q T"] | None = None
+    """The first gallery entries of each ranking, what is left out for the query not among them; −1
+    where there are no more, and where not valid. None unless asked for."""
+    top_distance: Float[np.ndarray, "Q T"] | None = None
 
     def rank(self, k: int) -> float:
         """CMC at rank `k`; ranks beyond the gallery have the last value."""
         return float(self.cmc[min(k, len(self.cmc)) - 1])
+
+    def hits(self, k: int) -> Float[np.ndarray, " Q"]:
+        """Each query's part in CMC at rank `k`: 1 or 0, or a share of the draws; NaN where not valid."""
+        if self.shots is not None:
+            return self.shots[:, min(k, self.shots.shape[1]) - 1]
+        found = (self.first_match <= k).astype(np.float64)
+        return np.where(self.valid, found, np.nan)
 
 
 def evaluate(
@@ -53,6 +68,8 @@ def evaluate(
     drop_same_camera: bool = True,
     junk: Bool[np.ndarray, " G"] | None = None,
     distractor: Bool[np.ndarray, " G"] | None = None,
+    cmc: str = "standard",
+    top: int = 0,
     block_size: int = 256,
 ) -> RetrievalResult:
     """Ranks the gallery for every query and scores the rankings.
@@ -65,19 +82,19 @@ def evaluate(
       drop_same_camera: leave out gallery entries of the query's own identity AND camera.
       junk: gallery entries left out of every ranking.
       distractor: gallery entries that stay, but match no query whatever their identity says.
+      cmc: "standard", or CUHK03's old "single-gallery-shot" (see `single_gallery_shot`): CMC is then
+        the mean over draws of one image an identity; mAP and mINP are of the whole list always.
+      top: how many of each ranking's first entries the result keeps.
       block_size: queries a block; memory is about `block_size` × G × 4 bytes.
 
     Equal distances rank in gallery order. A CMC entry beyond the kept gallery has the last value.
 
-    Raises ValueError for features that are not finite, arrays that do not fit, an unknown metric,
-    an empty gallery, and when no query has a match.
+    Raises ValueError for features that are not finite, arrays that do not fit, an unknown metric or
+    rule, an empty gallery, and when no query has a match.
     """
     check_metric(metric)
-    query, gallery = _features(query, "query"), _features(gallery, "gallery")
-    if query.shape[1] != gallery.shape[1]:
-        raise ValueError(
-            f"query embeddings have {query.shape[1]} dimensions, gallery ones {gallery.shape[1]}"
-        )
+    query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
+    check_pair(query, gallery)
     pairs = _Pairs(
         _labels(query_identity, len(query), "query_identity"),
         _labels(gallery_identity, len(gallery), "gallery_identity"),
@@ -92,11 +109,11 @@ def evaluate(
     if metric == "cosine":
         query, gallery = unit(query), unit(gallery)
     query = np.asarray(query, np.float32)
-    found = []
-    for rows, matches, dropped in pairs.blocks(block_size):
-        block = _padded(query[rows], block_size)
-        found.append((rows, _match_ranks(block, gallery, matches, dropped, metric=metric)))
-    return _summary(found, pairs.matches, len(query), max(50, *ranks))
+    blocks = (
+        (rows, _distances(_padded(query[rows], block_size), gallery, metric=metric))
+        for rows in pairs.blocks(block_size)
+    )
+    return _scored(blocks, pairs, ranks, cmc, top)
 
 
 def evaluate_distances(
@@ -110,27 +127,129 @@ def evaluate_distances(
     drop_same_camera: bool = True,
     junk: Bool[np.ndarray, " G"] | None = None,
     distractor: Bool[np.ndarray, " G"] | None = None,
+    cmc: str = "standard",
+    top: int = 0,
     block_size: int = 256,
 ) -> RetrievalResult:
-    """As `evaluate`, from a distance matrix that is already there (after re-ranking, say)."""
+    """As `evaluate`, from a distance matrix that is already there."""
     distance = np.asarray(distance, np.float32)
-    if np.isnan(distance).any():
-        raise ValueError(f"{np.isnan(distance).any(1).sum()} rows of the distances hold NaN")
-    queries, entries = distance.shape
+    blocks = (
+        (slice(start, start + block_size), distance[start : start + block_size])
+        for start in range(0, len(distance), block_size)
+    )
+    return evaluate_blocks(
+        blocks,
+        query_identity,
+        gallery_identity,
+        query_camera,
+        gallery_camera,
+        ranks=ranks,
+        drop_same_camera=drop_same_camera,
+        junk=junk,
+        distractor=distractor,
+        cmc=cmc,
+        top=top,
+    )
+
+
+def evaluate_blocks(
+    blocks: Iterable[tuple[slice, Float[Array | np.ndarray, "B G"]]],
+    query_identity: AnyInt,
+    gallery_identity: AnyInt,
+    query_camera: AnyInt,
+    gallery_camera: AnyInt,
+    *,
+    ranks: Sequence[int] = (1, 5, 10),
+    drop_same_camera: bool = True,
+    junk: Bool[np.ndarray, " G"] | None = None,
+    distractor: Bool[np.ndarray, " G"] | None = None,
+    cmc: str = "standard",
+    top: int = 0,
+) -> RetrievalResult:
+    """As `evaluate`, from distances that come as pairs (rows of the query, their distances), as those
+    of `rerank_blocks`, so that the whole matrix never exists.
+
+    Raises ValueError for NaN, and for blocks that do not fit or do not cover every query.
+    """
+    queries, entries = len(np.asarray(query_identity)), len(np.asarray(gallery_identity))
     pairs = _Pairs(
-        _labels(query_identity, queries, "query_identity"),
-        _labels(gallery_identity, entries, "gallery_identity"),
+        np.asarray(query_identity),
+        np.asarray(gallery_identity),
         _labels(query_camera, queries, "query_camera"),
         _labels(gallery_camera, entries, "gallery_camera"),
         drop_same_camera,
         _flags(junk, entries, "junk"),
         _flags(distractor, entries, "distractor"),
     )
+    return _scored(_checked(blocks, pairs, queries, entries), pairs, ranks, cmc, top)
+
+
+def _checked(blocks, pairs, queries: int, entries: int):
+    """The rows of each block that have a match, on top of as many rows as the largest block has."""
+    seen, size = np.zeros(queries, bool), 0
+    for place, block in blocks:
+        rows, block = np.arange(queries)[place], np.asarray(block, np.float32)
+        if block.shape != (len(rows), entries):
+            raise ValueError(
+                f"distances of shape {block.shape} for {len(rows)} queries (from "
+                f"{rows[:1].tolist()}) and {entries} gallery entries"
+            )
+        if np.isnan(block).any():
+            raise ValueError(f"{np.isnan(block).any(1).sum()} rows of the distances hold NaN")
+        seen[rows] = True
+        size = max(size, len(rows))
+        kept = np.flatnonzero(pairs.counts[rows])
+        if len(kept):
+            yield rows[kept], _padded(block[kept], size)
+    if not seen.all():
+        raise ValueError(f"there are no distances of {(~seen).sum()} of {queries} queries")
+
+
+def _scored(
+    blocks: Iterable[tuple[np.ndarray, Float[Array | np.ndarray, "B G"]]],
+    pairs: "_Pairs",
+    ranks: Sequence[int],
+    cmc: str,
+    top: int,
+) -> RetrievalResult:
+    """The scores from distances of rows with a match; rows of a block beyond those are padding."""
+    if cmc not in RULES:
+        raise ValueError(f"CMC rule {cmc!r} is not known; expected one of {', '.join(RULES)}")
+    queries, entries, max_rank = len(pairs.counts), len(pairs.labels[1]), max(50, *ranks)
     found = []
-    for rows, matches, dropped in pairs.blocks(block_size):
-        block = _padded(distance[rows], block_size)
-        found.append((rows, _ranks_in(jnp.asarray(block), matches, dropped)))
-    return _summary(found, pairs.matches, queries, max(50, *ranks))
+    shots = np.full((queries, max_rank), np.nan)
+    first = np.full((queries, min(top, entries)), -1, np.int64)
+    near = np.full(first.shape, np.nan, np.float32)
+    for rows, block in blocks:
+        matches = _lists([np.sort(pairs.matches[row]) for row in rows], len(block))
+        left_out = [np.concatenate([pairs.dropped[row], pairs.junk]) for row in rows]
+        dropped = _lists(left_out, len(block))
+        block = jnp.asarray(block)
+        found.append((rows, _ranks_in(block, matches, dropped)))
+        if top:
+            index, distance = map(np.asarray, _top_in(block, dropped, top=first.shape[1]))
+            first[rows] = np.where(np.isinf(distance), -1, index)[: len(rows)]
+            near[rows] = np.where(np.isinf(distance), np.nan, distance)[: len(rows)]
+        if cmc == "single-gallery-shot":
+            q_id, g_id, q_cam, g_cam = pairs.labels
+            shots[rows] = single_gallery_shot(
+                np.asarray(block)[: len(rows)],
+                q_id[rows],
+                g_id,
+                q_cam[rows],
+                g_cam,
+                drop_same_camera=pairs.drop_same_camera,
+                junk=pairs.is_junk,
+                distractor=pairs.is_distractor,
+                max_rank=max_rank,
+                number=rows,
+            )
+    result = _summary(found, pairs.matches, queries, max_rank)
+    if top:
+        result = dataclasses.replace(result, top=first, top_distance=near)
+    if cmc == "single-gallery-shot":
+        result = dataclasses.replace(result, shots=shots, cmc=shots[result.valid].mean(0))
+    return result
 
 
 class _Pairs:
@@ -144,6 +263,8 @@ class _Pairs:
         order = np.argsort(g_id, kind="stable")
         starts = np.searchsorted(g_id[order], q_id, side="left")
         ends = np.searchsorted(g_id[order], q_id, side="right")
+        self.labels, self.drop_same_camera = (q_id, g_id, q_cam, g_cam), drop_same_camera
+        self.is_junk, self.is_distractor = junk, distractor
         self.junk = np.flatnonzero(junk).astype(np.int32)
         self.matches, self.dropped = [], []
         for start, end, camera in zip(starts, ends, q_cam, strict=True):
@@ -161,30 +282,35 @@ class _Pairs:
                 "check that identities of query and gallery are numbered alike"
             )
 
-    def blocks(
-        self, size: int
-    ) -> Iterator[tuple[np.ndarray, Int[np.ndarray, "B M"], Int[np.ndarray, "B R"]]]:
-        """Rows with about equally many matches, so that few widths M and R, powers of 2, occur."""
+    def blocks(self, size: int) -> Iterator[Int[np.ndarray, " B"]]:
+        """Rows with about equally many matches, so that few widths of lists occur."""
         by_count = np.argsort(self.counts, kind="stable")
         by_count = by_count[self.counts[by_count] > 0]
         for start in range(0, len(by_count), size):
-            rows = by_count[start : start + size]
-            matches = [np.sort(self.matches[row]) for row in rows]
-            dropped = [np.concatenate([self.dropped[row], self.junk]) for row in rows]
-            yield rows, _lists(matches, size), _lists(dropped, size)
+            yield by_count[start : start + size]
 
 
 @functools.partial(jax.jit, static_argnames="metric")
-def _match_ranks(
-    query: Float[Array, "B D"],
-    gallery: Float[Array, "G D"],
-    matches: Int[Array, "B M"],
-    dropped: Int[Array, "B R"],
-    *,
-    metric: str,
-) -> Int[Array, "B M"]:
-    distance = pairwise(query, gallery, metric, normalised=True)
-    return _ranks_in(distance, matches, dropped)
+def _distances(
+    query: Float[Array | np.ndarray, "B D"], gallery: Float[Array, "G D"], *, metric: str
+) -> Float[Array, "B G"]:
+    return pairwise(jnp.asarray(query), gallery, metric, normalised=True)
+
+
+@functools.partial(jax.jit, static_argnames="top")
+def _top_in(
+    distance: Float[Array, "B G"], dropped: Int[Array | np.ndarray, "B R"], *, top: int
+) -> tuple[Int[Array, "B T"], Float[Array, "B T"]]:
+    """The first entries of each ranking and their distances, infinite where there are no more."""
+    entries = distance.shape[1]
+
+    def one(distance: Float[Array, " G"], dropped: Int[Array, " R"]) -> Float[Array, " G"]:
+        at = jnp.where(dropped < 0, entries, dropped)
+        return distance.at[at].set(jnp.inf, mode="drop")
+
+    # `top_k` puts the lower index first among equals, as the ranks do.
+    near, index = jax.lax.top_k(-jax.vmap(one)(distance, jnp.asarray(dropped)), top)
+    return index, -near
 
 
 @jax.jit
@@ -248,18 +374,6 @@ def _lists(lists: list[np.ndarray], rows: int) -> Int[np.ndarray, "B M"]:
 
 def _padded(block: np.ndarray, rows: int) -> np.ndarray:
     return np.pad(block, [(0, rows - len(block)), (0, 0)]) if len(block) < rows else block
-
-
-def _features(features: AnyFloat, name: str) -> AnyFloat:
-    if features.ndim != 2:
-        raise ValueError(f"{name} embeddings have shape {features.shape}; expected [rows, D]")
-    bad = ~np.asarray(jnp.isfinite(features).all(axis=1))
-    if bad.any():
-        raise ValueError(
-            f"{bad.sum()} of {len(bad)} {name} embeddings are not finite (rows "
-            f"{np.flatnonzero(bad)[:5].tolist()}...); the network has diverged, or an image is broken"
-        )
-    return features
 
 
 def _labels(labels, length: int, name: str) -> np.ndarray:

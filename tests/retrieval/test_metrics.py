@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from g2ajax.retrieval import evaluate, evaluate_distances, metrics, pairwise
+from g2ajax.retrieval import evaluate, evaluate_blocks, evaluate_distances, metrics, pairwise
 
 
 def slow_evaluate(distance, q_id, g_id, q_cam, g_cam, junk, distractor):
@@ -140,9 +140,9 @@ def test_one_compilation_serves_all_blocks():
     rng = np.random.default_rng(3)
     problem = _problem(rng, queries=30, entries=50)
     evaluate(*problem, block_size=8)
-    before = metrics._match_ranks._cache_size()
+    before = metrics._ranks_in._cache_size()
     evaluate(*problem, block_size=8)
-    assert metrics._match_ranks._cache_size() == before
+    assert metrics._ranks_in._cache_size() == before
 
 
 def test_bad_input_is_named_before_anything_is_ranked():
@@ -163,3 +163,57 @@ def test_bad_input_is_named_before_anything_is_ranked():
         evaluate(q, g[:0], q_id, g_id[:0], q_cam, g_cam[:0])
     with pytest.raises(ValueError, match="2 rows of the distances hold NaN"):
         evaluate_distances(np.full((2, 3), np.nan), [1, 1], [1, 1, 1], [0, 0], [1, 1, 1])
+
+
+def test_blocks_in_any_order_give_the_numbers_of_the_whole():
+    rng = np.random.default_rng(5)
+    labels = _problem(rng)[2:]
+    distance = rng.random((13, 40)).astype(np.float32)
+    whole = evaluate_distances(distance, *labels, top=4)
+    places = [slice(9, 13), slice(0, 4), slice(4, 9)]
+    parts = evaluate_blocks(((place, distance[place]) for place in places), *labels, top=4)
+    np.testing.assert_array_equal(parts.average_precision, whole.average_precision)
+    np.testing.assert_array_equal(parts.cmc, whole.cmc)
+    np.testing.assert_array_equal(parts.top, whole.top)
+
+
+def test_blocks_that_do_not_fit_are_named():
+    labels = _problem(np.random.default_rng(6))[2:]
+    distance = np.zeros((13, 40), np.float32)
+    with pytest.raises(ValueError, match="there are no distances of 9 of 13 queries"):
+        evaluate_blocks([(slice(0, 4), distance[:4])], *labels)
+    with pytest.raises(
+        ValueError, match=r"distances of shape \(4, 39\) for 4 queries \(from \[2\]\)"
+    ):
+        evaluate_blocks([(slice(2, 6), distance[:4, :39])], *labels)
+
+
+def test_the_kept_list_is_the_one_that_was_scored():
+    """Average precision from the whole kept list is the metric's own, ties and junk included."""
+    rng = np.random.default_rng(7)
+    q, g, q_id, g_id, q_cam, g_cam = _problem(rng)
+    g[5:15] = g[20:30]  # equal distances
+    junk, distractor = rng.random(40) < 0.1, rng.random(40) < 0.1
+    result = evaluate(
+        *(q, g, q_id, g_id, q_cam, g_cam), junk=junk, distractor=distractor, top=40, block_size=4
+    )
+    for row in np.flatnonzero(result.valid):
+        listed = result.top[row][result.top[row] >= 0]
+        out = junk | ((g_id == q_id[row]) & (g_cam == q_cam[row]) & ~distractor)
+        assert sorted(listed) == np.flatnonzero(~out).tolist()
+        correct = (g_id[listed] == q_id[row]) & ~distractor[listed]
+        ranks = np.flatnonzero(correct) + 1
+        assert ranks[0] == result.first_match[row]
+        precision = np.mean(np.arange(1, len(ranks) + 1) / ranks)
+        assert precision == pytest.approx(result.average_precision[row], abs=1e-12)
+        near = result.top_distance[row][: len(listed)]
+        assert (np.diff(near) >= 0).all() and np.isnan(
+            result.top_distance[row][len(listed) :]
+        ).all()
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(
+        ValueError, match=r"CMC rule 'first' is not known; expected one of standard"
+    ):
+        evaluate_distances(np.zeros((1, 1)), [1], [1], [0], [1], cmc="first")
