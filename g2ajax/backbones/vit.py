@@ -116,8 +116,6 @@ class PatchEmbed(nnx.Module):
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.patch_size = patch_size
-        self.stride = stride
         self.proj = nnx.Conv(
             3,
             dim,
@@ -130,18 +128,22 @@ class PatchEmbed(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B N D"]:
-        dim = self.proj.out_features
-        if self.stride != (self.patch_size, self.patch_size):
-            return self.proj(x).reshape(x.shape[0], -1, dim)
-        # Patches that do not overlap are a matrix product, which is faster than a convolution of
-        # three channels.
-        p, dtype = self.patch_size, self.proj.dtype
-        rows, columns = x.shape[1] // p, x.shape[2] // p
-        x = x[:, : rows * p, : columns * p].astype(dtype)
-        x = x.reshape(x.shape[0], rows, p, columns, p, 3).transpose(0, 1, 3, 2, 4, 5)
-        kernel = self.proj.kernel[...].astype(dtype).reshape(-1, dim)
-        bias = self.proj.bias[...].astype(dtype)
-        return x.reshape(x.shape[0], rows * columns, -1) @ kernel + bias[None, None]
+        return project_patches(self.proj, x)
+
+
+def project_patches(conv: nnx.Conv, x: Float[Array, "B H W 3"]) -> Float[Array, "B N D"]:
+    """The tokens of a convolution without padding, row by row."""
+    dim, dtype, p = conv.out_features, conv.dtype, conv.kernel_size[0]
+    if tuple(conv.strides) != (p, p):
+        return conv(x).reshape(x.shape[0], -1, dim)
+    # Patches that do not overlap are a matrix product, which is faster than a convolution of
+    # three channels.
+    rows, columns = x.shape[1] // p, x.shape[2] // p
+    x = x[:, : rows * p, : columns * p].astype(dtype)
+    x = x.reshape(x.shape[0], rows, p, columns, p, 3).transpose(0, 1, 3, 2, 4, 5)
+    kernel = conv.kernel[...].astype(dtype).reshape(-1, dim)
+    tokens = x.reshape(x.shape[0], rows * columns, -1) @ kernel
+    return tokens if conv.bias is None else tokens + conv.bias[...].astype(dtype)[None, None]
 
 
 class Mlp(nnx.Module):

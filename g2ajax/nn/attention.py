@@ -1,4 +1,4 @@
-"""Multi-head self-attention with packed queries, keys and values."""
+"""Multi-head attention with packed queries, keys and values, as timm and as PyTorch store it."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from g2ajax.nn.init import token_init
+from g2ajax.nn.init import token_init, torch_uniform
 
 
 def attention_implementation(choice: str, dtype: Any, head_dim: int) -> str:
@@ -74,3 +74,64 @@ class Attention(nnx.Module):
             implementation=self.implementation,
         )
         return self.proj(y.reshape(batch, length, dim))
+
+
+class MultiHeadAttention(nnx.Module):
+    """Attention under PyTorch's names: `in_proj_weight` [3D, D] (rows of queries, keys, values),
+    `in_proj_bias`, `out_proj`. Scale head_dim^-0.5, softmax in float32, no dropout.
+
+    `memory` gives the keys and values (cross-attention); `causal` hides later tokens. The default
+    initial values are PyTorch's: Xavier-uniform, and U(±D^-0.5) for `out_proj`; biases 0.
+
+    Raises:
+      ValueError: when `dim` is not divisible by `num_heads`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        in_proj_init: nnx.Initializer | None = None,
+        out_proj_init: nnx.Initializer | None = None,
+        implementation: str = "auto",
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        if dim % num_heads:
+            raise ValueError(f"attention width {dim} is not divisible by {num_heads} heads")
+        self.num_heads = num_heads
+        self.dtype = dtype
+        self.implementation = attention_implementation(implementation, dtype, dim // num_heads)
+        in_proj_init = in_proj_init or nnx.initializers.xavier_uniform()
+        out_proj_init = out_proj_init or torch_uniform(dim)
+        self.in_proj_weight = nnx.Param(in_proj_init(rngs.params(), (3 * dim, dim), jnp.float32))
+        self.in_proj_bias = nnx.Param(jnp.zeros((3 * dim,)))
+        self.out_proj = nnx.Linear(dim, dim, kernel_init=out_proj_init, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        memory: Float[Array, "B S D"] | None = None,
+        *,
+        causal: bool = False,
+    ) -> Float[Array, "B T D"]:
+        dim = x.shape[-1]
+        if memory is None:
+            query, key, value = jnp.split(self._project(x, slice(None)), 3, axis=-1)
+        else:
+            query = self._project(x, slice(dim))
+            key, value = jnp.split(self._project(memory, slice(dim, None)), 2, axis=-1)
+        query, key, value = (
+            part.reshape(*part.shape[:2], self.num_heads, dim // self.num_heads)
+            for part in (query, key, value)
+        )
+        y = jax.nn.dot_product_attention(
+            query, key, value, is_causal=causal, implementation=self.implementation
+        )
+        return self.out_proj(y.reshape(x.shape))
+
+    def _project(self, x: Float[Array, "B T D"], rows: slice) -> Float[Array, "B T N"]:
+        weight = self.in_proj_weight[...][rows].astype(self.dtype)
+        bias = self.in_proj_bias[...][rows].astype(self.dtype)
+        return x.astype(self.dtype) @ weight.T + bias[None, None]
