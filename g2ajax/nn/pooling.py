@@ -5,6 +5,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -75,6 +76,30 @@ def global_max(x: Float[Array, "B h w C"]) -> Float[Array, "B C"]:
 def average_plus_max(x: Float[Array, "B h w C"]) -> Float[Array, "B C"]:
     """Mean over the map plus maximum over the map."""
     return global_average(x) + global_max(x)
+
+
+def adaptive_average(x: Float[Array, "B h w C"], size: tuple[int, int]) -> Float[Array, "B a b C"]:
+    """Means over a grid of `size` cells, float32, with PyTorch's bounds; it may enlarge the map.
+
+    Cell i of n along an axis of L averages the rows floor(i L / n) .. ceil((i + 1) L / n) - 1, so
+    cells overlap where n does not divide L.
+    """
+    rows, columns = (_cells(length, n) for length, n in zip(x.shape[1:3], size, strict=True))
+    return jnp.einsum(
+        "ah,nhwc,bw->nabc",
+        rows,
+        x.astype(jnp.float32),
+        columns,
+        precision=jax.lax.Precision.HIGHEST,
+    )
+
+
+def _cells(length: int, count: int) -> Float[np.ndarray, "n L"]:
+    weights = np.zeros((count, length), np.float32)
+    for i, row in enumerate(weights):
+        span = slice(i * length // count, -(-(i + 1) * length // count))
+        row[span] = 1.0 / (span.stop - span.start)
+    return weights
 
 
 def clip_average(x: Float[Array, "B h w C"]) -> Float[Array, "B C"]:

@@ -1,0 +1,131 @@
+"""RoIAlign (He et al., ICCV 2017) as two matrix products, differentiable in the features."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+def sampling_matrix(
+    low: Float[Array, " R"],
+    high: Float[Array, " R"],
+    *,
+    length: int,
+    bins: int,
+    sampling_ratio: int = 2,
+    aligned: bool = False,
+) -> Float[Array, "R bins length"]:
+    """The weights of the cells of one axis in each bin of each interval [low, high] (in cells).
+
+    A bin averages `sampling_ratio` evenly spaced points. A point < −1 or > `length` is 0; one in
+    [−1, 0) is the first cell, one beyond the last cell's index the last cell; any other
+    interpolates its two neighbours. With `aligned` the interval moves by −1/2; without, as in the
+    detectors of person search, it is at least one cell long instead.
+    """
+    shift = 0.5 if aligned else 0.0
+    start = low.astype(jnp.float32) - shift
+    extent = high.astype(jnp.float32) - shift - start
+    if not aligned:
+        extent = jnp.maximum(extent, 1.0)
+    step = extent / bins
+    inner = (jnp.arange(sampling_ratio, dtype=jnp.float32) + 0.5) / sampling_ratio
+    at = jnp.arange(bins, dtype=jnp.float32)[:, None] + inner[None, :]
+    point = start[:, None, None] + at[None] * step[:, None, None]
+    inside = (point >= -1.0) & (point <= length)
+    point = jnp.clip(point, 0.0, length - 1.0)
+    cell = jnp.arange(length, dtype=jnp.float32)
+    hat = jnp.maximum(1.0 - jnp.abs(point[..., None] - cell[None, None, None]), 0.0)
+    return jnp.mean(jnp.where(inside[..., None], hat, 0.0), axis=2)
+
+
+def roi_align(
+    features: Float[Array, "h w C"],
+    boxes: Float[Array, "R 4"],
+    mask: Bool[Array, " R"] | None = None,
+    *,
+    output_size: int = 14,
+    sampling_ratio: int = 2,
+    spatial_scale: float = 1.0 / 16.0,
+    aligned: bool = False,
+    chunk: int | None = None,
+) -> Float[Array, "R s s C"]:
+    """The features under each box as an `output_size`² grid, in the dtype of `features`.
+
+    A bin's value is the mean of sampling_ratio² bilinear samples. That is separable, pooled =
+    Wy F Wxᵀ with the `sampling_matrix` of each axis; so forward and backward are matrix products
+    and need no scatter. float32 features use full precision; bfloat16 ones round the weights, too,
+    and sum in float32. Boxes are in image pixels and have no gradient; with `mask` False the
+    result is 0.
+
+    `chunk` boxes at a time bound the memory: chunk · output_size · w · C numbers in between (the
+    same again in the backward pass). None takes all at once.
+    """
+    height, width, channels = features.shape
+    count = boxes.shape[0]
+    boxes = jax.lax.stop_gradient(boxes.astype(jnp.float32)) * spatial_scale
+
+    def axis(low: int, length: int) -> Float[Array, "R s length"]:
+        weights = sampling_matrix(
+            boxes[:, low],
+            boxes[:, low + 2],
+            length=length,
+            bins=output_size,
+            sampling_ratio=sampling_ratio,
+            aligned=aligned,
+        )
+        return weights.astype(features.dtype)
+
+    rows, columns = axis(1, height), axis(0, width)
+    if mask is not None:
+        rows = jnp.where(mask[:, None, None], rows, 0)
+    if chunk is None or chunk >= count:
+        return _pool(features, rows, columns)
+    chunks = -(-count // chunk)
+    padding = ((0, chunks * chunk - count), (0, 0), (0, 0))
+    rows = jnp.pad(rows, padding).reshape(chunks, chunk, output_size, height)
+    columns = jnp.pad(columns, padding).reshape(chunks, chunk, output_size, width)
+    pooled = jax.lax.map(lambda pair: _pool(features, *pair), (rows, columns))
+    pooled = pooled.reshape(chunks * chunk, output_size, output_size, channels)
+    return pooled[:count]
+
+
+def multilevel_roi_align(
+    features: Sequence[Float[Array, "_h _w C"]],
+    boxes: Float[Array, "R 4"],
+    mask: Bool[Array, " R"] | None = None,
+    *,
+    spatial_scales: Sequence[float],
+    canonical_size: float = 224.0,
+    canonical_level: int = 4,
+    **options,
+) -> Float[Array, "R s s C"]:
+    """`roi_align` on the level of a feature pyramid that fits each box (Lin et al., CVPR 2017).
+
+    Level k = ⌊canonical_level + log2(√area / canonical_size) + 1e-6⌋ of those given, where the
+    level of scale 2^−k has the number k. One level: plain `roi_align`.
+    """
+    if len(features) != len(spatial_scales):
+        raise ValueError(f"{len(features)} feature maps but {len(spatial_scales)} scales")
+    numbers = [round(-float(jnp.log2(scale))) for scale in spatial_scales]
+    sides = jnp.maximum(boxes[:, 2:] - boxes[:, :2], 0.0).astype(jnp.float32)
+    root = jnp.sqrt(jnp.maximum(sides[:, 0] * sides[:, 1], 1e-12))
+    level = jnp.floor(canonical_level + jnp.log2(root / canonical_size) + 1e-6)
+    level = jnp.clip(level, min(numbers), max(numbers))
+    mask = jnp.ones((boxes.shape[0],), bool) if mask is None else mask
+    return sum(
+        roi_align(x, boxes, mask & (level == number), spatial_scale=scale, **options)
+        for x, number, scale in zip(features, numbers, spatial_scales, strict=True)
+    )
+
+
+def _pool(
+    features: Float[Array, "h w C"], rows: Float[Array, "R s h"], columns: Float[Array, "R s w"]
+) -> Float[Array, "R s s C"]:
+    precision = jax.lax.Precision.HIGHEST if features.dtype == jnp.float32 else None
+    options = {"precision": precision, "preferred_element_type": jnp.float32}
+    by_row = jnp.einsum("ryh,hwc->rywc", rows, features, **options).astype(features.dtype)
+    # One product a RoI and bin row keeps the channels last without a transposition.
+    columns = jnp.broadcast_to(columns[:, None], (*rows.shape[:2], *columns.shape[1:]))
+    pooled = jnp.einsum("ryxw,rywc->ryxc", columns, by_row, **options)
+    return pooled.astype(features.dtype)
