@@ -1,9 +1,8 @@
 """Scoring embedded crops on the protocols of their dataset."""
 
-import functools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,8 +10,21 @@ from jaxtyping import Array, Float, Int
 
 from g2ajax.data.source import KINDS, Dataset
 from g2ajax.evaluation.bootstrap import interval
+from g2ajax.evaluation.embedded import EXPANSION, RERANK, ExpansionOptions, RerankOptions, ranker
+from g2ajax.evaluation.embedded import parameters as parameters_of
 from g2ajax.evaluation.results import Result
-from g2ajax.retrieval import RetrievalResult, evaluate
+from g2ajax.retrieval import RetrievalResult
+from g2ajax.retrieval.single_shot import REPEATS
+
+
+class Ranker(NamedTuple):
+    """One way to rank the gallery of one protocol."""
+
+    protocol: str
+    rank: Callable[..., RetrievalResult]
+    """As `retrieval.evaluate`, the features (or distances) already given."""
+    described: Mapping[str, Any]
+    """What `score_protocol` says of it: ranking, metric, feature_name and others."""
 
 
 def evaluate_crops(
@@ -21,32 +33,71 @@ def evaluate_crops(
     *,
     protocols: Sequence[str] = (),
     metric: str,
+    feature_name: str,
+    rankings: Sequence[str] = ("reid",),
+    rerank: RerankOptions = RERANK,
+    expansion: ExpansionOptions = EXPANSION,
     **described: Any,
 ) -> list[Result]:
-    """One result for each protocol (all of the dataset's if none is named).
+    """One result for each protocol (all of the dataset's if none is named) by each of the rankings.
 
-    `features` holds the embeddings of the `query` and `gallery` splits, row for row. `described` is
-    what `score_protocol` takes besides. Raises ValueError for features of another number of rows, an
-    unknown protocol, one without queries or gallery, and what `evaluate` refuses.
+    `features` holds the embeddings of the `query` and `gallery` splits, row for row. `rankings` are
+    of `embedded.EMBEDDED`. `described` is what `score_protocol` takes besides. Raises ValueError for
+    features of another number of rows, an unknown protocol, one without queries or gallery, and what
+    `evaluate` refuses.
     """
+    rankers = crop_rankers(
+        features,
+        dataset,
+        protocols=protocols,
+        metric=metric,
+        feature_name=feature_name,
+        rankings=rankings,
+        rerank=rerank,
+        expansion=expansion,
+    )
+    return [
+        score_protocol(one.rank, dataset, one.protocol, **one.described, **described)
+        for one in rankers
+    ]
+
+
+def crop_rankers(
+    features: Mapping[str, Float[Array | np.ndarray, "N D"]],
+    dataset: Dataset,
+    *,
+    protocols: Sequence[str] = (),
+    metric: str,
+    feature_name: str,
+    rankings: Sequence[str] = ("reid",),
+    rerank: RerankOptions = RERANK,
+    expansion: ExpansionOptions = EXPANSION,
+) -> Iterator[Ranker]:
+    """The rankers of `evaluate_crops`: all protocols by the first ranking, then by the next."""
     for split in ("query", "gallery"):
         if len(features[split]) != len(dataset.splits[split]):
             raise ValueError(
                 f"{len(features[split])} features for the {len(dataset.splits[split])} images of "
                 f"{dataset.name}'s {split} split; give one a row, without the padding"
             )
-
-    def score(protocol: str) -> Result:
-        query_rows, gallery_rows = protocol_rows(dataset, protocol)
-        rank = functools.partial(
-            evaluate,
-            _rows(features["query"], query_rows),
-            _rows(features["gallery"], gallery_rows),
-            metric=metric,
-        )
-        return score_protocol(rank, dataset, protocol, metric=metric, **described)
-
-    return [score(protocol) for protocol in protocols or [row["name"] for row in dataset.protocols]]
+    for ranking in rankings:
+        for protocol in protocols or [row["name"] for row in dataset.protocols]:
+            query_rows, gallery_rows = protocol_rows(dataset, protocol)
+            rank = ranker(
+                ranking,
+                _rows(features["query"], query_rows),
+                _rows(features["gallery"], gallery_rows),
+                metric=metric,
+                rerank=rerank,
+                expansion=expansion,
+            )
+            made = {
+                "ranking": ranking,
+                "metric": metric,
+                "feature_name": feature_name,
+                "parameters": parameters_of(ranking, rerank, expansion),
+            }
+            yield Ranker(protocol, rank, made)
 
 
 def protocol_rows(
@@ -60,6 +111,31 @@ def protocol_rows(
     return query_rows, gallery_rows
 
 
+def rank_protocol(
+    rank: Callable[..., RetrievalResult], dataset: Dataset, protocol: str, *, top: int = 0
+) -> RetrievalResult:
+    """What `rank` finds for a protocol's queries in its gallery, by its filter and CMC rule.
+
+    The result's rows and entries are those of `protocol_rows`.
+    """
+    query_rows, gallery_rows = protocol_rows(dataset, protocol)
+    described = dataset.protocol(protocol)[2]
+    query, gallery = dataset.splits["query"], dataset.splits["gallery"]
+    # What must differ between a query and its matches: CARGO's pooled protocol drops by platform.
+    key = described.get("camera_key", "camera")
+    return rank(
+        query_identity=query.identity[query_rows],
+        gallery_identity=gallery.identity[gallery_rows],
+        query_camera=getattr(query, key)[query_rows].astype(np.int32),
+        gallery_camera=getattr(gallery, key)[gallery_rows].astype(np.int32),
+        drop_same_camera=described["drop_same_camera"],
+        junk=gallery.kind[gallery_rows] == KINDS.index("junk"),
+        distractor=gallery.kind[gallery_rows] == KINDS.index("distractor"),
+        cmc=described["cmc"],
+        top=top,
+    )
+
+
 def score_protocol(
     rank: Callable[..., RetrievalResult],
     dataset: Dataset,
@@ -68,6 +144,7 @@ def score_protocol(
     metric: str,
     feature_name: str,
     ranking: str = "reid",
+    parameters: str = "",
     given: str = "",
     name: str = "",
     checkpoint: str = "last",
@@ -83,23 +160,7 @@ def score_protocol(
     query_rows, gallery_rows = protocol_rows(dataset, protocol)
     described = dataset.protocol(protocol)[2]
     query, gallery = dataset.splits["query"], dataset.splits["gallery"]
-    drop = described["drop_same_camera"]
-    if described["cmc"] != "standard":
-        raise ValueError(
-            f"{dataset.name} {protocol} is scored by the CMC rule {described['cmc']!r}, which is not "
-            "implemented (only 'standard'); choose another protocol with evaluate.protocols"
-        )
-    # What must differ between a query and its matches: CARGO's pooled protocol drops by platform.
-    key = described.get("camera_key", "camera")
-    ranked = rank(
-        query_identity=query.identity[query_rows],
-        gallery_identity=gallery.identity[gallery_rows],
-        query_camera=getattr(query, key)[query_rows].astype(np.int32),
-        gallery_camera=getattr(gallery, key)[gallery_rows].astype(np.int32),
-        drop_same_camera=drop,
-        junk=gallery.kind[gallery_rows] == KINDS.index("junk"),
-        distractor=gallery.kind[gallery_rows] == KINDS.index("distractor"),
-    )
+    ranked = rank_protocol(rank, dataset, protocol)
     absent = ~np.isin(query.identity[query_rows], gallery.identity[gallery_rows])
     if absent.any():
         warnings.warn(
@@ -109,10 +170,11 @@ def score_protocol(
             stacklevel=2,
         )
     people = query.identity[query_rows][ranked.valid]
-    first = ranked.first_match[ranked.valid]
-    scores = 100.0 * ranked.average_precision[ranked.valid]
+    key = described.get("camera_key", "camera")
+    rule = described["cmc"]
 
     def bounds(values: np.ndarray) -> tuple[float, float]:
+        values = 100.0 * values[ranked.valid]
         return interval(values, people, samples=bootstrap_samples, seed=seed)
 
     return Result(
@@ -125,10 +187,13 @@ def score_protocol(
         queries=len(query_rows),
         gallery=len(gallery_rows),
         valid_queries=int(ranked.valid.sum()),
-        filter=f"same identity and {key} left out" if drop else "nothing left out",
-        cmc_rule=described["cmc"],
+        filter=f"same identity and {key} left out"
+        if described["drop_same_camera"]
+        else "nothing left out",
+        cmc_rule=rule if rule == "standard" else f"{rule}, {REPEATS} draws",
         given=given,
         ranking=ranking,
+        parameters=parameters,
         feature=feature_name,
         metric=metric,
         seed=seed,
@@ -139,8 +204,10 @@ def score_protocol(
         rank1=100.0 * ranked.rank(1),
         rank5=100.0 * ranked.rank(5),
         rank10=100.0 * ranked.rank(10),
-        interval_mAP=bounds(scores),
-        interval_rank1=bounds(100.0 * (first == 1)),
+        interval_mAP=bounds(ranked.average_precision),
+        interval_rank1=bounds(ranked.hits(1)),
+        interval_rank5=bounds(ranked.hits(5)),
+        interval_mINP=bounds(ranked.inverse_negative_penalty),
     )
 
 

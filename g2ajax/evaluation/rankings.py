@@ -4,6 +4,8 @@ d is the distance of two images, d^k their distance under attribute k, s^k = d^k
 (Chen et al., ICCV 2021; the variants are those of its evaluation code):
 
 - `reid`: the method's own distance;
+- `query_expansion`, `rerank`, `query_expansion_rerank`: average query expansion, k-reciprocal
+  re-ranking, and one after the other, of the method's own embeddings (`evaluation.embedded`);
 - `distance`: d, Euclidean, of features that are not normalised: what the d^k explain;
 - `decomposed`: Σ_k d^k, "+ Explainable" in AG-ReID's Table III;
 - `reweighted_max`: d (1 + w max_k s^k);
@@ -22,12 +24,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
 from g2ajax.config import nearest
+from g2ajax.evaluation.embedded import EMBEDDED
 from g2ajax.evaluation.explanation import distance_gap, pair_sums
 from g2ajax.retrieval.decomposition import exclusive_share, largest_share, reweighted
 
 # Ranking → what the method must offer for it.
 REQUIREMENTS = {
-    "reid": None,
+    **dict.fromkeys(EMBEDDED),
     "distance": "explain",
     "decomposed": "explain",
     "reweighted_max": "explain",

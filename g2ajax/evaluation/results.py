@@ -48,8 +48,12 @@ class Result:
     interval_mAP: tuple[float, float]
     """95%, bootstrap over query identities."""
     interval_rank1: tuple[float, float]
+    interval_rank5: tuple[float, float]
+    interval_mINP: tuple[float, float]
     ranking: str = "reid"
-    """`reid`, the method's own, or an explained one of `evaluation.rankings`."""
+    """`reid`, the method's own, or another one of `evaluation.rankings`."""
+    parameters: str = ""
+    """What the ranking was made with; "" where nothing can be set."""
     given: str = ""
     """What the ranking is told besides the images; "" for nothing."""
 
@@ -83,10 +87,15 @@ class Result:
         """The scores by name."""
         return {score: getattr(self, score) for score in SCORES}
 
+    @property
+    def ranked_by(self) -> str:
+        """The ranking with what it was made with."""
+        return f"{self.ranking} ({self.parameters})" if self.parameters else self.ranking
+
     def line(self) -> str:
         """One line for the progress of a run."""
         low, high = self.interval_mAP
-        shown = " ".join(filter(None, (self.label, _shown(self.ranking))))
+        shown = " ".join(filter(None, (self.label, _shown(self))))
         return (
             f"{shown}: mAP {self.mAP:.2f} [{low:.2f}, {high:.2f}]  rank-1 {self.rank1:.2f}  "
             f"mINP {self.mINP:.2f}  ({self.valid_queries} of {self.queries} queries, "
@@ -113,13 +122,15 @@ HEAD = (
 )
 
 
-def cells(result: Result) -> tuple[str, ...]:
-    def with_interval(value: float, interval: tuple[float, float]) -> str:
-        return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+def with_interval(value: float, interval: tuple[float, float]) -> str:
+    """A score with its 95% interval."""
+    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
 
+
+def cells(result: Result) -> tuple[str, ...]:
     return (
         result.name,
-        result.ranking,
+        result.ranked_by,
         f"{result.checkpoint} (step {result.step})",
         with_interval(result.mAP, result.interval_mAP),
         with_interval(result.rank1, result.interval_rank1),
@@ -147,6 +158,7 @@ def caption(results: Sequence[Result]) -> str:
     return (
         f"{first.label} ({first.direction}); {all_of('valid_queries')} of {first.queries} queries, "
         f"{first.gallery} gallery; {first.filter}; "
+        f"{'' if first.cmc_rule == 'standard' else f'CMC by {first.cmc_rule}; '}"
         f"{f'{first.given}; ' if first.given else ''}{all_of('feature')}, {all_of('metric')}; "
         f"data {first.version}/{first.dataset_fingerprint}, protocol {first.fingerprint}, "
         f"seed {all_of('seed')}"
@@ -192,7 +204,7 @@ def as_csv(results: Sequence[Result]) -> str:
     buffer = io.StringIO()
     rows = [as_dict(result) for result in results]
     for row in rows:
-        for name in ("interval_mAP", "interval_rank1"):
+        for name in [name for name in row if name.startswith("interval_")]:
             row[f"{name}_low"], row[f"{name}_high"] = row.pop(name)
     if rows:
         writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
@@ -213,15 +225,15 @@ def compare(results: Sequence[Result], score: str) -> dict[str, float]:
     if len(groups) > 1:
         names = "; ".join(f"{key}: {group[0].label}" for key, group in groups.items())
         raise ValueError(f"results of {len(groups)} protocols cannot share a column ({names})")
-    names = [" ".join(filter(None, (r.name, _shown(r.ranking), r.checkpoint))) for r in results]
+    names = [" ".join(filter(None, (r.name, _shown(r), r.checkpoint))) for r in results]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{names.count(name)} results are called {name!r}; name them apart")
     return {name: getattr(r, score) for name, r in zip(names, results, strict=True)}
 
 
-def _shown(ranking: str) -> str:
-    return "" if ranking == "reid" else f"({ranking})"
+def _shown(result: Result) -> str:
+    return "" if result.ranking == "reid" else f"({result.ranked_by})"
 
 
 def as_dict(result: Result) -> dict[str, Any]:

@@ -34,20 +34,8 @@ def expand(
     """
     query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
     check_pair(query, gallery)
-    if not len(query) or not len(gallery):
-        raise ValueError(
-            f"{len(query)} queries and {len(gallery)} gallery entries: both are needed"
-        )
+    check_expansion(len(query), len(gallery), k, alpha, times)
     count = len(query) + len(gallery)
-    check_count("k", k)
-    check_count("times", times)
-    if k > count:
-        raise ValueError(f"k is {k}, but there are only {count} embeddings: at most {count}")
-    if alpha < 0 or not float(alpha).is_integer():
-        raise ValueError(
-            f"alpha is {alpha}; it must be a whole number, 0 or more: negative cosines have no other "
-            "power"
-        )
     everything = np.concatenate([np.asarray(query, np.float32), np.asarray(gallery, np.float32)])
     for _ in range(times):
         near = search(everything, everything, k, metric="cosine", block_size=block_size)
@@ -58,3 +46,19 @@ def expand(
             expanded[rows] = np.einsum("nk,nkd->nd", weight[rows], everything[near.index[rows]])
         everything = expanded
     return everything[: len(query)], everything[len(query) :]
+
+
+def check_expansion(queries: int, entries: int, k: int, alpha: int | float, times: int = 1) -> None:
+    """Raises ValueError for options that `expand` cannot work with, of so many embeddings."""
+    if not queries or not entries:
+        raise ValueError(f"{queries} queries and {entries} gallery entries: both are needed")
+    count = queries + entries
+    check_count("k", k)
+    check_count("times", times)
+    if k > count:
+        raise ValueError(f"k is {k}, but there are only {count} embeddings: at most {count}")
+    if alpha < 0 or not float(alpha).is_integer():
+        raise ValueError(
+            f"alpha is {alpha}; it must be a whole number, 0 or more: negative cosines have no other "
+            "power"
+        )

@@ -82,7 +82,7 @@ def rerank_blocks(
     check_metric(metric)
     query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
     check_pair(query, gallery)
-    _check(len(query), len(gallery), k1, k2, lambda_value, variant, block_size)
+    check_reranking(len(query), len(gallery), k1, k2, lambda_value, variant, block_size)
     source = _Features(query, gallery, metric, block_size)
     return _blocks(source, k1, k2, lambda_value, variant)
 
@@ -114,7 +114,7 @@ def rerank_distances(
             "distances query × gallery, query × query, gallery × gallery have shapes "
             f"{', '.join(map(str, shapes))}; expected [Q, G], [Q, Q], [G, G]"
         )
-    _check(queries, entries, k1, k2, lambda_value, variant, block_size)
+    check_reranking(queries, entries, k1, k2, lambda_value, variant, block_size)
     source = _Matrices(query_gallery, query_query, gallery_gallery, block_size)
     return _whole(_blocks(source, k1, k2, lambda_value, variant), queries, entries)
 
@@ -323,7 +323,16 @@ def _whole(blocks, queries: int, entries: int) -> Float[np.ndarray, "Q G"]:
     return result
 
 
-def _check(queries, entries, k1, k2, lambda_value, variant, block_size) -> None:
+def check_reranking(
+    queries: int,
+    entries: int,
+    k1: int,
+    k2: int,
+    lambda_value: int | float,
+    variant: str = "zhong",
+    block_size: int = 256,
+) -> None:
+    """Raises ValueError for options that `rerank` cannot work with, of so many embeddings."""
     if not queries or not entries:
         raise ValueError(f"{queries} queries and {entries} gallery entries: both are needed")
     check_count("k1", k1, entries)

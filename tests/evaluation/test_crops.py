@@ -6,6 +6,7 @@ import pytest
 
 from g2ajax.data.source import KINDS
 from g2ajax.evaluation.crops import evaluate_crops
+from g2ajax.retrieval import evaluate_distances
 from tests.fake_data import make_dataset
 
 # Query rows: person 100 from the air and the ground, then person 101. Gallery rows: two images of
@@ -165,7 +166,28 @@ def test_a_protocol_may_drop_by_platform():
     assert result.filter == "same identity and platform left out"
 
 
-def test_another_cmc_rule_is_refused_not_approximated():
-    rows = tuple({**p, "cmc": "single-gallery-shot"} for p in DATASET.protocols)
-    with pytest.raises(ValueError, match=r"single-gallery-shot.*not implemented"):
-        scored(dataclasses.replace(DATASET, protocols=rows), protocols=["A2G"])
+def with_rule(rule: str):
+    rows = tuple({**p, "cmc": rule} for p in DATASET.protocols)
+    return dataclasses.replace(DATASET, protocols=rows)
+
+
+def test_the_rule_of_one_image_an_identity():
+    (result,) = scored(with_rule("single-gallery-shot"), protocols=["A2G"])
+    (plain,) = scored(protocols=["A2G"])
+    assert result.cmc_rule == "single-gallery-shot, 10 draws"
+    assert (result.mAP, result.mINP) == (plain.mAP, plain.mINP)
+    assert result.fingerprint != plain.fingerprint
+    # 100 lies at 1 and 3, 101 at 2 and 4: three of the four galleries have 100 first, one has 101.
+    drawn = evaluate_distances(
+        np.array([[1.0, 3.0, 2.0, 4.0], [1.0, 3.0, 2.0, 4.0]], np.float32),
+        *([100, 101], [100, 100, 101, 101], [0, 0], [1] * 4),
+        cmc="single-gallery-shot",
+    )
+    assert result.rank1 == pytest.approx(100 * drawn.rank(1))
+    assert result.interval_rank1[0] <= result.rank1 <= result.interval_rank1[1]
+    assert result.rank5 == 100.0
+
+
+def test_an_unknown_cmc_rule_is_refused_not_approximated():
+    with pytest.raises(ValueError, match=r"CMC rule 'multi-shot' is not known"):
+        scored(with_rule("multi-shot"), protocols=["A2G"])

@@ -40,6 +40,8 @@ RESULT = Result(
     rank10=90.25,
     interval_mAP=(58.5, 64.125),
     interval_rank1=(66.0, 74.0),
+    interval_rank5=(77.5, 83.0),
+    interval_mINP=(28.0, 32.0),
 )
 OTHER = dataclasses.replace(RESULT, name="vit", mAP=70.0, feature="cls", seed=2)
 BACK = dataclasses.replace(RESULT, protocol="G2A", direction="ground -> aerial")
@@ -169,11 +171,9 @@ def test_no_results_give_no_text():
 def test_files_parse_back_to_the_results(tmp_path):
     write_results([RESULT, BACK], tmp_path, "scores")
     stored = json.loads((tmp_path / "scores.json").read_text())
-    for row, result in zip(stored, (RESULT, BACK), strict=True):
+    for row, result in zip(stored["results"], (RESULT, BACK), strict=True):
         assert row.pop("fingerprint") == result.fingerprint
-        row["interval_mAP"], row["interval_rank1"] = map(
-            tuple, (row["interval_mAP"], row["interval_rank1"])
-        )
+        row |= {name: tuple(row[name]) for name in row if name.startswith("interval_")}
         assert Result(**row) == result
     assert (tmp_path / "scores.md").read_text() == as_markdown([RESULT, BACK])
     assert (tmp_path / "scores.csv").read_text() == as_csv([RESULT, BACK])
@@ -205,3 +205,19 @@ def test_as_dict_has_every_field():
     assert RESULT.scalars() == {
         "mAP": 61.238, "rank1": 70.0, "rank5": 80.5, "rank10": 90.25, "mINP": 30.0
     }  # fmt: skip
+
+
+def test_parameters_stand_beside_their_ranking():
+    one, two = (
+        dataclasses.replace(RESULT, ranking="rerank", parameters=f"k1 {k1}") for k1 in (5, 20)
+    )
+    assert "rerank (k1 5)" in as_table([RESULT, one]) and "rerank (k1 5)" in as_markdown([one])
+    assert "(rerank (k1 5)): mAP" in one.line()
+    assert len(compare([RESULT, one, two], "mAP")) == 3
+    assert one.fingerprint == RESULT.fingerprint
+
+
+def test_a_caption_names_another_rule_of_cmc():
+    shots = dataclasses.replace(RESULT, cmc_rule="single-gallery-shot, 10 draws")
+    assert "CMC by single-gallery-shot, 10 draws" in as_table([shots])
+    assert "CMC by" not in as_table([RESULT])

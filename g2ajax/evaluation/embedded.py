@@ -1,0 +1,129 @@
+"""Rankings that need the embeddings of a protocol's images and nothing else of a method.
+
+They look at all queries and the whole gallery at once, so a query's ranking depends on what else is
+asked: that is how the field reports them, and why they stand in rows of their own.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from g2ajax.data.source import KINDS, Dataset
+from g2ajax.retrieval import RetrievalResult, evaluate, evaluate_blocks, expand, rerank_blocks
+from g2ajax.retrieval.expansion import check_expansion
+from g2ajax.retrieval.reranking import check_reranking
+
+EMBEDDED = ("reid", "query_expansion", "rerank", "query_expansion_rerank")
+
+
+@dataclasses.dataclass(frozen=True)
+class RerankOptions:
+    """k-reciprocal re-ranking; see `retrieval.rerank`."""
+
+    k1: int = 20
+    """Neighbours that count as near; at most the gallery's size."""
+    k2: int = 6
+    """Neighbours over whose weights the mean is taken; 1: none."""
+    lambda_value: float = 0.3
+    """Share of the original distance, 0 to 1."""
+    variant: Literal["zhong", "fastreid"] = "zhong"
+    """`zhong`: the published form; `fastreid`: what fast-reid's evaluator computes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpansionOptions:
+    """Average query expansion; see `retrieval.expand`."""
+
+    k: int = 5
+    """Embeddings in each mean, itself included."""
+    alpha: int = 3
+    """Power of the cosine that weighs them."""
+    times: int = 1
+
+
+RERANK, EXPANSION = RerankOptions(), ExpansionOptions()
+
+
+def ranker(
+    ranking: str,
+    query: Float[Array | np.ndarray, "Q D"],
+    gallery: Float[Array | np.ndarray, "G D"],
+    *,
+    metric: str,
+    rerank: RerankOptions = RERANK,
+    expansion: ExpansionOptions = EXPANSION,
+) -> Callable[..., RetrievalResult]:
+    """`retrieval.evaluate` with everything given but the identities, cameras and filter.
+
+    Junk is no neighbour of anybody, as where it is dropped before (fast-reid, torchreid).
+    """
+    expands, reranks = "query_expansion" in ranking, "rerank" in ranking
+
+    def rank(*, junk: Bool[np.ndarray, " G"], **labels) -> RetrievalResult:
+        if not (expands or reranks):
+            return evaluate(query, gallery, metric=metric, junk=junk, **labels)
+        asked, kept = query, ~junk
+        known = np.asarray(gallery)[kept]
+        if expands:
+            asked, known = expand(asked, known, **dataclasses.asdict(expansion))
+        if reranks:
+            blocks = rerank_blocks(asked, known, metric=metric, **dataclasses.asdict(rerank))
+            return evaluate_blocks(_with_junk(blocks, kept), junk=junk, **labels)
+        whole = np.zeros((len(kept), known.shape[1]), np.float32)
+        whole[kept] = known
+        return evaluate(asked, whole, metric=metric, junk=junk, **labels)
+
+    return rank
+
+
+def _with_junk(
+    blocks: Iterable[tuple[slice, np.ndarray]], kept: Bool[np.ndarray, " G"]
+) -> Iterator[tuple[slice, np.ndarray]]:
+    for rows, block in blocks:
+        whole = np.full((len(block), len(kept)), np.inf, np.float32)
+        whole[:, kept] = block
+        yield rows, whole
+
+
+def parameters(ranking: str, rerank: RerankOptions, expansion: ExpansionOptions) -> str:
+    """What a ranking was made with, for the tables; "" where nothing can be set."""
+    parts = []
+    if "query_expansion" in ranking:
+        times = f", {expansion.times} times" if expansion.times > 1 else ""
+        parts.append(f"k {expansion.k}, alpha {expansion.alpha}{times}")
+    if "rerank" in ranking:
+        parts.append(
+            f"k1 {rerank.k1}, k2 {rerank.k2}, lambda {rerank.lambda_value:g}, {rerank.variant}"
+        )
+    return "; ".join(parts)
+
+
+def check(
+    dataset: Dataset,
+    protocols: Sequence[str],
+    rankings: Sequence[str],
+    rerank: RerankOptions,
+    expansion: ExpansionOptions,
+) -> None:
+    """Raises ValueError for parameters that a protocol's numbers of images do not allow."""
+    for protocol in protocols:
+        query, gallery, _ = dataset.protocol(protocol)
+        kind = dataset.splits["gallery"].kind[gallery]
+        entries = int((kind != KINDS.index("junk")).sum())
+        for name in rankings:
+            block = ""
+            try:
+                if "query_expansion" in name:
+                    block = "expansion"
+                    check_expansion(len(query), entries, **dataclasses.asdict(expansion))
+                if "rerank" in name:
+                    block = "rerank"
+                    check_reranking(len(query), entries, **dataclasses.asdict(rerank))
+            except ValueError as error:
+                raise ValueError(
+                    f"evaluate.{block} does not fit {dataset.name} {protocol} "
+                    f"({len(query)} queries, {entries} gallery images): {error}"
+                ) from None
