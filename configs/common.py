@@ -42,6 +42,10 @@ def base(name: str) -> ConfigDict:
             "protocols": (),
             "bootstrap_samples": 1000,
             "best": "mAP",
+            "flip": False,
+            "rankings": (),
+            "rerank": {"k1": 20, "k2": 6, "lambda_value": 0.3, "variant": "zhong"},
+            "expansion": {"k": 5, "alpha": 3, "times": 1},
         }
     )
     config.checkpoint = ConfigDict({"every_steps": 1000})

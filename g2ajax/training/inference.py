@@ -12,7 +12,8 @@ from jaxtyping import Float
 
 from g2ajax.data.pipeline import eval_batches
 from g2ajax.data.source import CropSplit
-from g2ajax.evaluation.crops import evaluate_crops, protocol_rows, score_protocol
+from g2ajax.evaluation.crops import Ranker, crop_rankers, protocol_rows, score_protocol
+from g2ajax.evaluation.embedded import EMBEDDED
 from g2ajax.evaluation.rankings import ANNOTATED, Compared, Side, compare
 from g2ajax.evaluation.rankings import described as describe
 from g2ajax.evaluation.results import Result
@@ -25,16 +26,28 @@ Embed = Callable[[nnx.State, dict[str, jax.Array]], Any]
 INPUTS = ("image", "camera", "platform")
 
 
-def make_embed(model: nnx.Module, mesh: Mesh, function: str = "embed") -> Embed:
-    """The jitted `function` of `model` in evaluation mode, `(state, batch) -> [B, D]` (for `embed`)."""
+def make_embed(
+    model: nnx.Module, mesh: Mesh, function: str = "embed", *, flip: bool = False
+) -> Embed:
+    """The jitted `function` of `model` in evaluation mode, `(state, batch) -> [B, D]` (for `embed`).
+
+    `flip`: the mean of what it says of the images and of their mirrors. Both are normalised once:
+    fast-reid's flip test normalises the batch in place, so its mirrors are normalised twice.
+    """
     view = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
     graphdef, _ = nnx.split(view)
 
     def embed(state: nnx.State, batch: dict[str, jax.Array]) -> Any:
         model = nnx.merge(graphdef, state, copy=True)
-        return getattr(model, function)(
-            batch["image"].astype("float32"), camera=batch["camera"], platform=batch["platform"]
-        )
+
+        def call(image: jax.Array) -> Any:
+            inputs = {"camera": batch["camera"], "platform": batch["platform"]}
+            return getattr(model, function)(image.astype("float32"), **inputs)
+
+        if not flip:
+            return call(batch["image"])
+        both = call(batch["image"]), call(batch["image"][:, :, ::-1])
+        return jax.tree.map(lambda a, b: (a + b) / 2.0, *both)
 
     return jax.jit(embed, out_shardings=replicated(mesh))
 
@@ -64,25 +77,13 @@ def embed_split(
     return np.concatenate([np.asarray(part) for part in features])[: len(split)]
 
 
-def score(
-    model: nnx.Module,
-    setup: Any,
-    *,
-    checkpoint: str,
-    step: int,
-    rankings: Sequence[str] = ("reid",),
-) -> list[Result]:
-    """The results of `model` on the protocols that the run names, by each of the rankings."""
+def rankers(model: nnx.Module, setup: Any, rankings: Sequence[str]) -> Iterator[Ranker]:
+    """How to rank each of the run's protocols by each of the rankings. Those that need the embeddings
+    alone come first; what they need is computed once, when the first of them is asked for.
+    """
     options, dataset = setup.options, setup.dataset
-    described = {
-        "name": options.name,
-        "checkpoint": checkpoint,
-        "step": step,
-        "seed": options.seed,
-        "bootstrap_samples": options.evaluate.bootstrap_samples,
-    }
-    results = []
-    if "reid" in rankings:
+    own = [name for name in rankings if name in EMBEDDED]
+    if own:
         state = nnx.state(model)
         features = {
             name: embed_split(
@@ -95,33 +96,56 @@ def score(
             )
             for name in ("query", "gallery")
         }
-        results += evaluate_crops(
+        yield from crop_rankers(
             features,
             dataset,
-            protocols=options.evaluate.protocols,
+            protocols=setup.protocols,
             metric=model.metric,
-            feature_name=model.feature_name,
-            **described,
+            feature_name=model.feature_name + " (image + mirror)" * options.evaluate.flip,
+            rankings=own,
+            rerank=options.evaluate.rerank,
+            expansion=options.evaluate.expansion,
         )
-    explained = [name for name in rankings if name != "reid"]
+    explained = [name for name in rankings if name not in EMBEDDED]
     if explained:
         weight = options.evaluate.reweight
         for protocol in setup.protocols:
             found = compare_protocol(model, setup, protocol, explained, measure=False)
-            results += [
-                score_protocol(
-                    functools.partial(evaluate_distances, found.distances[name]),
-                    dataset,
-                    protocol,
-                    metric=describe(name, weight),
-                    feature_name="after neck",
-                    ranking=name,
-                    given="query attributes annotated" if name in ANNOTATED else "",
-                    **described,
-                )
-                for name in explained
-            ]
-    return results
+            for name in explained:
+                rank = functools.partial(evaluate_distances, found.distances[name])
+                described = {
+                    "ranking": name,
+                    "metric": describe(name, weight),
+                    "feature_name": "after neck",
+                    "given": "query attributes annotated" if name in ANNOTATED else "",
+                }
+                yield Ranker(protocol, rank, described)
+
+
+def score(
+    model: nnx.Module,
+    setup: Any,
+    *,
+    checkpoint: str,
+    step: int,
+    rankings: Sequence[str] = ("reid",),
+) -> list[Result]:
+    """The results of `model` on the protocols that the run names, by each of the rankings."""
+    options = setup.options
+    return [
+        score_protocol(
+            one.rank,
+            setup.dataset,
+            one.protocol,
+            **one.described,
+            name=options.name,
+            checkpoint=checkpoint,
+            step=step,
+            seed=options.seed,
+            bootstrap_samples=options.evaluate.bootstrap_samples,
+        )
+        for one in rankers(model, setup, rankings)
+    ]
 
 
 def compare_protocol(

@@ -59,9 +59,9 @@ def evaluate(config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str) 
     results = score(
         setup.model,
         setup,
-        checkpoint=_describe(kind, setup),
+        checkpoint=describe(kind),
         step=meta["total_step"],
-        rankings=setup.options.phase[meta["phase"]].rankings,
+        rankings=setup.rankings(meta["phase"]),
     )
     if jax.process_index() == 0:
         write_results(results, pathlib.Path(workdir), stem=f"results-{kind}")
@@ -108,7 +108,8 @@ def _train(
     if meta:
         journal.say(f"goes on at step {start} of phase {meta['phase']}")
     results: list[Result] = []
-    rankings = options.phase[options.phases[-1]].rankings
+    rankings = setup.rankings(options.phases[-1])
+    extra = rankings[len(options.phase[options.phases[-1]].rankings) :]
     try:
         with stop_requests() as stop:
             for index in range(first, len(options.phases)):
@@ -122,6 +123,9 @@ def _train(
             if not results:  # the run had ended before: it is scored again
                 _restore(setup, store, "latest", averaged=True)
                 results = score(setup.model, setup, checkpoint="last", step=done, rankings=rankings)
+            elif extra:
+                _restore(setup, store, "latest", averaged=True)
+                results += score(setup.model, setup, checkpoint="last", step=done, rankings=extra)
             measured: list[Measure] = []
             if "decomposed" in rankings:
                 journal.say("measuring the explanations")
@@ -151,7 +155,8 @@ def _write_page(
         journal.say(f"report: {workdir / 'report.html'}")
 
 
-def _describe(kind: str, setup: Setup) -> str:
+def describe(kind: str) -> str:
+    """A checkpoint for the results."""
     return CHOSEN_ON_TEST if kind == "best" else "last"
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from g2ajax.config import options
 from g2ajax.data.augment import AugmentOptions
+from g2ajax.evaluation.embedded import ExpansionOptions, RerankOptions
 from g2ajax.interop.load import InitOptions
 from g2ajax.training.optimizer import OptimizerOptions
 from g2ajax.training.schedules import ScheduleOptions
@@ -108,6 +109,13 @@ class EvaluateOptions:
     """Queries explained on the run's report page; 0: no page."""
     reweight: float = 1.0
     """w of the re-weighted rankings; never to be chosen on the test split."""
+    flip: bool = False
+    """Embed each test image and its mirror, and take the mean of the two."""
+    rankings: tuple[str, ...] = ()
+    """Rankings of `evaluation.rankings` made besides the phase's own when the run ends: `rerank`,
+    `query_expansion`. The best checkpoint is not chosen by them."""
+    rerank: RerankOptions = RerankOptions()
+    expansion: ExpansionOptions = ExpansionOptions()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Everything a run needs, made and checked before the first step."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,11 @@ from jax.sharding import Mesh
 from g2ajax import methods
 from g2ajax.data.samplers import Sampler, make_sampler
 from g2ajax.data.source import KINDS, Dataset, open_dataset
-from g2ajax.evaluation import rankings
+from g2ajax.evaluation import embedded, rankings
 from g2ajax.interop.load import initialise
 from g2ajax.training.inference import Embed, make_embed
 from g2ajax.training.mesh import check_batch, make_mesh
-from g2ajax.training.options import PhaseOptions, RunOptions, SamplerOptions
+from g2ajax.training.options import RunOptions, SamplerOptions
 from g2ajax.training.state import check_copies, check_paths, check_prefix
 
 
@@ -39,6 +40,11 @@ class Setup:
         """The protocols on which the run is scored."""
         named = self.options.evaluate.protocols
         return tuple(named or (row["name"] for row in self.dataset.protocols))
+
+    def rankings(self, phase: str) -> tuple[str, ...]:
+        """How the gallery is ranked when a run ends, or its checkpoint is scored, in this phase."""
+        own = self.options.phase[phase].rankings
+        return tuple(dict.fromkeys((*own, *self.options.evaluate.rankings)))
 
     def sampler_options(self, name: str) -> SamplerOptions:
         """What makes the batches of a phase."""
@@ -86,6 +92,7 @@ def prepare(options: RunOptions, *, trains: bool = True, fresh: bool = True) -> 
     )
     for name in options.evaluate.protocols:
         dataset.protocol(name)
+    check_parameters(options, dataset)
     model = build_model(options, dataset)
     if getattr(model, "uses_attributes", False):
         check_attributes(dataset)
@@ -98,12 +105,13 @@ def prepare(options: RunOptions, *, trains: bool = True, fresh: bool = True) -> 
         dataset,
         mesh,
         model,
-        make_embed(model, mesh),
+        make_embed(model, mesh, flip=options.evaluate.flip),
         make_embed(model, mesh, "explain") if hasattr(model, "explain") else None,
         make_embed(model, mesh, "predict_attributes") if hasattr(model, "predictor") else None,
     )
     if trains:
         check_phases(setup)
+    check_rankings(model, "evaluate", options.evaluate.rankings)
     check_cameras(model, dataset)
     return setup
 
@@ -139,7 +147,7 @@ def check_phases(setup: Setup) -> None:
         setup.sampler(index)
         check_paths(model, name, phase)
         check_copies(model, name, phase)
-        check_rankings(model, name, phase)
+        check_rankings(model, f"phase.{name}", phase.rankings)
         for prefix, _ in phase.optimizer.factors:
             check_prefix(model, prefix, f"phase.{name}.optimizer.factors")
         if not hasattr(model, phase.loss):
@@ -165,16 +173,24 @@ def check_triplet(model: nnx.Module, name: str, sampler: SamplerOptions) -> None
         )
 
 
-def check_rankings(model: nnx.Module, name: str, phase: PhaseOptions) -> None:
+def check_rankings(model: nnx.Module, where: str, names: Sequence[str]) -> None:
     """Raises ValueError for an unknown ranking, or one the method cannot give."""
-    for ranking in phase.rankings:
+    for ranking in names:
         needed = rankings.requirement(ranking)
         offered = hasattr(model, "predictor" if needed == "predict_attributes" else needed or "")
         if needed and not offered:
             raise ValueError(
-                f"phase.{name}.rankings names {ranking!r}, which needs a method with {needed!r} "
+                f"{where}.rankings names {ranking!r}, which needs a method with {needed!r} "
                 "(`explainable`; for reweighted_exclusive with method.predictor=True)"
             )
+
+
+def check_parameters(options: RunOptions, dataset: Dataset) -> None:
+    """Raises ValueError for parameters of rankings that the protocols' sizes do not allow."""
+    own = options.evaluate
+    names = {*own.rankings, *(name for p in options.phases for name in options.phase[p].rankings)}
+    protocols = own.protocols or [row["name"] for row in dataset.protocols]
+    embedded.check(dataset, protocols, sorted(names), own.rerank, own.expansion)
 
 
 def check_attributes(dataset: Dataset) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-# Fields that say where and how fast a run works; they may change between start and resume.
+# Fields that say where and how fast a run works, or what is scored besides when it ends; they may
+# change between start and resume.
 FREE_FIELDS = (
     "data.dir",
     "data.manual_dir",
@@ -20,6 +21,9 @@ FREE_FIELDS = (
     "checkpoint",
     "mesh",
     "resume",
+    "evaluate.rankings",
+    "evaluate.rerank",
+    "evaluate.expansion",
 )
 
 
