@@ -6,6 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from g2ajax.data.text import (
+    ATTRIBUTE_SENTENCES,
+    MaskOptions,
+    masked_by,
+    sentence_counts,
+    sentence_ids,
+)
 from g2ajax.data.tokenizer import END, MASK, PAD, START, Tokenizer
 from g2ajax.losses import elastic_alignment, image_text
 from g2ajax.losses.attribute_matching import attribute_matching
@@ -192,7 +199,50 @@ def run_retrieval_metrics(args, inputs, weights):
     return results
 
 
+def run_mlm_mask(args, inputs, weights):
+    fixed = {
+        "mask_id": MASK,
+        "maskable_ids": [1, MASK - 1],
+        "forced_position": 1,
+        "ignore_label": 0,
+    }
+    if any(args[name] != value for name, value in fixed.items()):
+        raise NotImplementedError(f"masking other than {fixed}")
+    masked = args["replace_with_mask_below"]
+    options = MaskOptions(
+        args["mask_probability"], masked, args["replace_with_random_below"] - masked
+    )
+    word = inputs["in_replacement_index"] + args["replacement_first_id"]
+    ids, label = masked_by(
+        jnp.asarray(inputs["in_uniform"], jnp.float32),
+        jnp.asarray(word, jnp.int32),
+        jnp.asarray(inputs["in_tokens"], jnp.int32),
+        options,
+    )
+    # The reference masks the caption's own buffer.
+    return {"out_tokens": ids, "out_labels": label, "out_caption_ids": ids}
+
+
+def run_attribute_sentences(args, inputs, weights):
+    counts = sentence_counts()
+    if [list(row) for row in counts] != args["sentence_counts"]:
+        raise NotImplementedError("other sentences")
+    flat = [count for row in counts for count in row]
+    table = sentence_ids(Tokenizer())
+    if args["context_length"] != table.shape[1]:
+        raise NotImplementedError(f"a context of {args['context_length']}")
+    return {
+        "out_ids": table,
+        "out_attribute_label": [(a, c) for a, row in enumerate(counts) for c in range(len(row))],
+        "out_count": flat,
+        "out_offset": np.concatenate([[0], np.cumsum(flat)[:-1]]),
+        "out_num_classes": [len(row) for row in ATTRIBUTE_SENTENCES.values()],
+    }
+
+
 RUNNERS = {
+    "mlm_mask": run_mlm_mask,
+    "attribute_sentences": run_attribute_sentences,
     "clip_tokenizer": run_tokenizer,
     "irra_objectives": run_irra_objectives,
     "pair_losses": run_pair_losses,

@@ -1,0 +1,120 @@
+"""Masked words as augmentation and as a task, and attributes said as sentences."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from g2ajax.data.tokenizer import MASK, Tokenizer
+
+PERSON = "The person in the picture is {}."
+LIGHT = "The light in the picture is {}."
+TAKEN = "The picture is taken from {}."
+
+
+def _said(template: str, *classes: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(template.format(w.strip()) for w in words.split(",")) for words in classes)
+
+
+ATTRIBUTE_SENTENCES = {
+    "gender": _said(
+        PERSON, "male, a man, not female, not a woman", "female, a woman, not male, not a man"
+    ),
+    "age": _said(
+        PERSON,
+        "adult, adulthood, come of age, middle age, middle-aged",
+        "youth, youngster, the young, young",
+        "old, wrinkly, the older",
+    ),
+    "light": _said(
+        LIGHT, "bright, brilliant, light, lighting, brightness", "dark, dim, half-light, gloom"
+    ),
+    "weight": _said(
+        PERSON,
+        "medium built, average weight, middle weight, medium size",
+        "thin, slim, slender, lean",
+        "fat, solid",
+    ),
+    "height": _said(PERSON, "average height, not tall or short, medium height", "tall", "short"),
+    "angle": (
+        *_said(TAKEN, "the side, side-shot"),
+        (*_said(PERSON, "facing the camera")[0], *_said(TAKEN, "the front")[0]),
+        (*_said(PERSON, "away from the camera")[0], *_said(TAKEN, "the back")[0]),
+    ),
+    "altitude": (
+        (
+            "This person seems to be at the same altitude as camera.",
+            "This person is at the horizontal position of the camera.",
+        ),
+        (
+            "This photo is from a top view.",
+            "The picture was taken from a height down.",
+            "This person's horizontal position is below the camera.",
+        ),
+    ),
+}
+"""AEA-FIRM's seven attributes (Wang et al., TCSVT 2025) and the wordings of each class. They are
+inputs of its training and so are kept to the letter."""
+
+
+def sentence_counts(
+    sentences: dict[str, tuple[tuple[str, ...], ...]] = ATTRIBUTE_SENTENCES,
+) -> tuple[tuple[int, ...], ...]:
+    """Number of wordings of each class of each attribute."""
+    return tuple(tuple(len(words) for words in classes) for classes in sentences.values())
+
+
+def sentence_ids(
+    tokenizer: Tokenizer,
+    sentences: dict[str, tuple[tuple[str, ...], ...]] = ATTRIBUTE_SENTENCES,
+) -> Int[np.ndarray, "S 77"]:
+    """The ids of all sentences, attribute by attribute and class by class."""
+    return tokenizer([s for classes in sentences.values() for words in classes for s in words])
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskOptions:
+    """Which words are masked, and by what (BERT's shares)."""
+
+    probability: float = 0.15
+    masked: float = 0.8
+    """Of the chosen words: this share becomes the mask word, ..."""
+    random: float = 0.1
+    """... this share any word, and the rest stays as it is."""
+
+
+def mask_words(
+    key: PRNGKeyArray, ids: Int[Array, "B L"], options: MaskOptions = MaskOptions()
+) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
+    """Captions with words masked, and the words that were there (0 elsewhere).
+
+    IRRA (Jiang and Ye, CVPR 2023) masks a copy for its masked-word loss; its code masks the caption
+    itself, and all losses see the masked one. Which of the two is meant is the caller's choice.
+    """
+    of_choice, of_word = jax.random.split(key)
+    uniform = jax.random.uniform(of_choice, ids.shape)
+    return masked_by(uniform, jax.random.randint(of_word, ids.shape, 1, MASK), ids, options)
+
+
+def masked_by(
+    uniform: Float[Array, "B L"],
+    word: Int[Array, "B L"],
+    ids: Int[Array, "B L"],
+    options: MaskOptions = MaskOptions(),
+) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
+    """`mask_words` with given draws: one in 0..1 a position, and the word to put there if asked.
+
+    Start, end, padding and mask are never chosen. Where no word is, the one after the start is
+    masked; in an empty caption that is its end.
+    """
+    chosen = (ids > 0) & (ids < MASK) & (uniform < options.probability)
+    kind = uniform / options.probability
+    new = jnp.where(kind < options.masked + options.random, word, ids)
+    new = jnp.where(chosen, jnp.where(kind < options.masked, MASK, new), ids)
+    label = jnp.where(chosen, ids, 0)
+    none = ~chosen.any(axis=1)
+    new = new.at[:, 1].set(jnp.where(none, MASK, new[:, 1]))
+    label = label.at[:, 1].set(jnp.where(none, ids[:, 1], label[:, 1]))
+    return new, label
