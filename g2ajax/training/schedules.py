@@ -14,11 +14,12 @@ class ScheduleOptions:
 
     type: Literal[
         "constant", "cosine", "fastreid_multistep", "fastreid_cosine", "epoch_multistep",
-        "epoch_cosine",
+        "epoch_cosine", "detection_multistep",
     ] = "cosine"  # fmt: skip
     """`constant` and `cosine` (to `floor`) move every step after the warm-up. `fastreid_*`: warm-up
     every step, then one move an epoch. `epoch_multistep` (reid-strong-baseline) and `epoch_cosine`
-    (TransReID, torchreid): one rate an epoch, warm-up included."""
+    (TransReID, torchreid): one rate an epoch, warm-up included. `detection_multistep` (torchvision's
+    detectors, person search): warm-up every step, drops by the epoch's number from 0."""
     warmup_steps: int = 0
     """Of the kinds that warm up by steps."""
     warmup_epochs: int = 0
@@ -33,6 +34,9 @@ class ScheduleOptions:
     """Factor of a drop."""
     floor: float = 0.0
     """Lowest rate of a cosine, absolute."""
+    unfinished_warmup: bool = False
+    """`detection_multistep`: a warm-up longer than the first epoch stays where that epoch leaves it
+    to the end of the run, as in the code of head distillation."""
     delay_epochs: int = 0
     """fast-reid: epochs before the first move."""
     first_epoch: Literal[0, 1] = 1
@@ -51,6 +55,13 @@ def learning_rates(
     steps = np.arange(steps_per_epoch * epochs)
     if options.type in ("constant", "cosine"):
         return _by_step(options, base, steps)
+    if options.type == "detection_multistep":
+        warm = np.minimum(steps, steps_per_epoch) if options.unfinished_warmup else steps
+        share = np.minimum(warm / max(options.warmup_steps, 1), 1.0)
+        factor = options.warmup_factor * (1.0 - share) + share if options.warmup_steps else 1.0
+        epoch = steps // steps_per_epoch
+        passed = np.searchsorted(np.sort(options.milestones), epoch, side="right")
+        return base * factor * options.gamma ** passed.astype(np.float64)
     if options.type.startswith("fastreid"):
         return _fastreid(options, base, steps, steps_per_epoch, epochs)
     rates = np.array(
