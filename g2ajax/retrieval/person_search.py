@@ -1,0 +1,304 @@
+"""Scores of person search in whole frames: detection, search under both protocols, re-ranking.
+
+Xiao et al., CVPR 2017 (CUHK-SYSU); Zheng et al., CVPR 2017 (PRW); the context bipartite graph
+matching is of Li and Miao, AAAI 2021. Host code in NumPy: frames have few people each.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.optimize import linear_sum_assignment
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameDetections:
+    """What a detector found in one frame, in original pixels (x0, y0, x1, y1)."""
+
+    boxes: Float[np.ndarray, "N 4"]
+    scores: Float[np.ndarray, " N"]
+    features: Float[np.ndarray, "N D"]
+    """Embeddings, multiplied by the scores where the detector does so."""
+
+    def at_least(self, score: float) -> "FrameDetections":
+        """Those with a score of at least `score`."""
+        kept = np.asarray(self.scores, np.float32) >= np.float32(score)
+        return FrameDetections(self.boxes[kept], self.scores[kept], self.features[kept])
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchQuery:
+    """One person, and the frames to look for them in."""
+
+    feature: Float[np.ndarray, " D"]
+    frames: Int[np.ndarray, " G"]
+    """Indices of the gallery frames. A frame may occur twice: see `search`."""
+    boxes: Float[np.ndarray, "G 4"]
+    """The person's true box in each of these frames; NaN where they are absent."""
+    context: Float[np.ndarray, "K D"] | None = None
+    """For re-ranking: unit embeddings of the query frame's people, the query first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ContextMatching:
+    """Re-ranking by the people around the query: k1 10, k2 3 for CUHK-SYSU; 30, 4 for PRW."""
+
+    k1: int = 10
+    """Only frames of the k1 most similar detections are re-ranked."""
+    k2: int = 3
+    """People of the query frame that take part, the query included."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResult:
+    """Scores in 0..1, means over all queries."""
+
+    mAP: float
+    top: dict[int, float]
+    """k → share of queries with the person among the k most similar detections."""
+    average_precision: Float[np.ndarray, " Q"]
+    hits: Bool[np.ndarray, "Q R"]
+    """Whether the person is among the k best, for each rank asked for."""
+    present: Int[np.ndarray, " Q"]
+    """Gallery frames that hold the person."""
+    found: Int[np.ndarray, " Q"]
+    """Those of them where a detection covers the person: the detector missed the others."""
+    first_match: Int[np.ndarray, " Q"]
+    """Rank (from 1) of the best correct detection; 0 where there is none."""
+    best: list[list["Ranked"]]
+    """The most similar detections of each query, at most `keep`."""
+
+
+class Ranked(NamedTuple):
+    """One gallery detection in a query's ranking."""
+
+    frame: int
+    detection: int
+    """Row among the frame's detections at or above the score threshold."""
+    similarity: float
+    correct: bool
+
+
+def average_precision(positive: Bool[np.ndarray, " N"], score: Float[np.ndarray, " N"]) -> float:
+    """Σ (R_n − R_{n−1}) P_n over the distinct scores, descending, as scikit-learn counts it.
+
+    Equal scores are one step. No positive: 0.
+    """
+    positive, score = np.asarray(positive, bool), np.asarray(score)
+    if not positive.any():
+        return 0.0
+    order = np.argsort(-score, kind="stable")
+    score, positive = score[order], positive[order]
+    last = np.flatnonzero(np.append(score[1:] != score[:-1], True))
+    true = np.cumsum(positive)[last]
+    steps = np.diff(np.concatenate([[0], true]))
+    return float(np.sum(steps / true[-1] * (true / (last + 1))))
+
+
+def iou(a: Float[np.ndarray, "N 4"], b: Float[np.ndarray, "M 4"]) -> Float[np.ndarray, "N M"]:
+    """Intersection over union, float64; 0 where the union is not positive."""
+    a, b = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    inside = np.prod(np.maximum(sides, 0.0), axis=-1)
+    union = np.prod(a[..., 2:] - a[..., :2], -1) + np.prod(b[..., 2:] - b[..., :2], -1) - inside
+    return np.divide(inside, union, out=np.zeros(inside.shape), where=union > 0)
+
+
+class DetectionResult(NamedTuple):
+    """Scores in 0..1; NaN if no frame has anybody."""
+
+    recall: float
+    average_precision: float
+    """Multiplied by the recall, as in the reference."""
+
+
+def evaluate_detection(
+    truth: Sequence[Float[np.ndarray, "_G 4"]],
+    boxes: Sequence[Float[np.ndarray, "_N 4"]],
+    scores: Sequence[Float[np.ndarray, "_N"]],
+    *,
+    score_threshold: float = 0.01,
+    iou_threshold: float = 0.5,
+) -> DetectionResult:
+    """How well each frame's boxes cover its people, identified or not.
+
+    A detection is true if its IoU with a true box is at least `iou_threshold` and each of the two
+    is the other's best (the first of equals). Detectors of person search drop everything below
+    their own threshold, so that this is no average precision over all scores.
+
+    Raises ValueError if the sequences differ in length.
+    """
+    if not len(truth) == len(boxes) == len(scores):
+        raise ValueError(
+            f"true boxes of {len(truth)} frames, detections of {len(boxes)}, scores of {len(scores)}"
+        )
+    positive, ranked, people = [], [], 0
+    for true, found, score in zip(truth, boxes, scores, strict=True):
+        kept = np.asarray(score, np.float32) >= np.float32(score_threshold)
+        overlap = iou(true, found[kept])
+        people += len(true)
+        match = np.zeros(overlap.shape[1], bool)
+        if overlap.size:
+            column = np.arange(overlap.shape[1])
+            best = overlap.argmax(axis=0)
+            mutual = overlap.argmax(axis=1)[best] == column
+            match = mutual & (overlap[best, column] >= iou_threshold)
+        positive.append(match)
+        ranked.append(np.asarray(score)[kept])
+    if not people:
+        return DetectionResult(float("nan"), float("nan"))
+    positive = np.concatenate(positive)
+    recall = float(positive.sum() / people)
+    return DetectionResult(recall, recall * average_precision(positive, np.concatenate(ranked)))
+
+
+def search(
+    detections: Sequence[FrameDetections],
+    queries: Sequence[SearchQuery],
+    *,
+    score_threshold: float = 0.5,
+    ranks: Sequence[int] = (1, 5, 10),
+    context_matching: ContextMatching | None = None,
+    keep: int = 10,
+) -> SearchResult:
+    """Ranks the detections of each query's gallery frames by similarity and scores the rankings.
+
+    Detections with a score below `score_threshold` do not exist. In each frame that holds the
+    person the most similar detection with IoU ≥ min(0.5, w h / ((w + 10) (h + 10))) with the true
+    w × h box is the one correct detection. A query's average precision over all its detections is
+    multiplied by found frames / frames that hold the person; it is 0 without any.
+
+    A frame listed twice is scored once, by its first box, but counts twice among those to be found:
+    the protocol's files repeat some. Equal similarities rank in gallery order, where the
+    reference's order is arbitrary.
+
+    Raises ValueError for no queries, features that are not finite, frames that do not exist, and
+    re-ranking without context.
+    """
+    if not len(queries):
+        raise ValueError("there are no queries")
+    detections = [frame.at_least(score_threshold) for frame in detections]
+    for number, frame in enumerate(detections):
+        if not np.isfinite(frame.features).all():
+            raise ValueError(f"embeddings of gallery frame {number} are not finite")
+    scored = [
+        _score(detections, query, number, context_matching, keep)
+        for number, query in enumerate(queries)
+    ]
+    precision = np.array([row.average_precision for row in scored])
+    first = np.array([row.first for row in scored])
+    hits = (first[:, None] > 0) & (first[:, None] <= np.asarray(ranks)[None])
+    return SearchResult(
+        mAP=float(precision.mean()),
+        top={rank: float(hits[:, i].mean()) for i, rank in enumerate(ranks)},
+        average_precision=precision,
+        hits=hits,
+        present=np.array([row.present for row in scored]),
+        found=np.array([row.found for row in scored]),
+        first_match=first,
+        best=[row.best for row in scored],
+    )
+
+
+class _Scored(NamedTuple):
+    average_precision: float
+    first: int
+    present: int
+    found: int
+    best: list[Ranked]
+
+
+def _score(detections, query, number, context_matching, keep) -> _Scored:
+    _check(detections, query, number)
+    there = ~np.isnan(query.boxes).any(axis=1)
+    similarity, box_of = {}, {}
+    for frame, box, holds in zip(query.frames.tolist(), query.boxes, there, strict=True):
+        if frame in box_of:
+            continue
+        box_of[frame] = box if holds else None
+        if len(detections[frame].boxes):
+            similarity[frame] = detections[frame].features @ query.feature
+    if context_matching is not None:
+        if query.context is None or not len(query.context):
+            raise ValueError(
+                f"query {number} has no context to re-rank with: give the embeddings of its frame's "
+                "people, the query first"
+            )
+        _rerank(similarity, detections, query.context, context_matching)
+    rows, values, correct, found = [], [], [], 0
+    for frame, values_here in similarity.items():
+        hit = np.zeros(len(values_here), bool)
+        if box_of[frame] is not None:
+            order = np.argsort(-values_here, kind="stable")
+            covers = _covers(detections[frame].boxes[order], box_of[frame])
+            if covers.any():
+                hit[order[covers.argmax()]] = True
+                found += 1
+        rows += [(frame, row) for row in range(len(hit))]
+        values.append(values_here)
+        correct.append(hit)
+    present = int(there.sum())
+    if not rows:
+        return _Scored(0.0, 0, present, 0, [])
+    values, correct = np.concatenate(values), np.concatenate(correct)
+    order = np.argsort(-values, kind="stable")
+    ranked = correct[order]
+    precision = average_precision(correct, values) * found / present if found else 0.0
+    return _Scored(
+        precision,
+        int(ranked.argmax()) + 1 if found else 0,
+        present,
+        found,
+        [Ranked(*rows[i], float(values[i]), bool(correct[i])) for i in order[:keep]],
+    )
+
+
+def _check(detections, query, number) -> None:
+    if len(query.frames) != len(query.boxes):
+        raise ValueError(
+            f"query {number} has {len(query.frames)} gallery frames but {len(query.boxes)} boxes"
+        )
+    if not np.isfinite(query.feature).all():
+        raise ValueError(f"the embedding of query {number} is not finite")
+    outside = (query.frames < 0) | (query.frames >= len(detections))
+    if outside.any():
+        raise ValueError(
+            f"query {number} asks for gallery frame {query.frames[outside][0]}, but there are "
+            f"{len(detections)}"
+        )
+
+
+def _covers(boxes: Float[np.ndarray, "N 4"], true: Float[np.ndarray, "4"]) -> np.ndarray:
+    """Which boxes count as the true one; small persons need less overlap."""
+    width, height = float(true[2] - true[0]), float(true[3] - true[1])
+    area = width * height
+    threshold = min(0.5, area / ((width + 10.0) * (height + 10.0)))
+    return iou(boxes, true[None])[:, 0] >= threshold
+
+
+def match_people(
+    weights: Float[np.ndarray, "K N"],
+) -> tuple[Int[np.ndarray, "M 2"], float]:
+    """The maximum-weight matching of a complete bipartite graph: its (row, column) pairs by row,
+    M = min(K, N), and the LARGEST single weight among them."""
+    rows, columns = linear_sum_assignment(weights, maximize=True)
+    return np.stack([rows, columns], axis=1), float(weights[rows, columns].max())
+
+
+def _rerank(similarity, detections, context, options) -> None:
+    """The detection matched with the query gets the largest weight of the whole matching, which
+    may belong to another pair: what the code does. In place."""
+    if not similarity:
+        return
+    frames = list(similarity)
+    owner = np.repeat(np.arange(len(frames)), [len(similarity[frame]) for frame in frames])
+    order = np.argsort(-np.concatenate(list(similarity.values())), kind="stable")
+    for position in np.unique(owner[order[: options.k1]]):
+        frame = frames[position]
+        # Where the context outnumbers the detections the query may stay without a match.
+        pairs, largest = match_people(context[: options.k2] @ detections[frame].features.T)
+        for row, column in pairs:
+            if row == 0:
+                similarity[frame][column] = largest
