@@ -1,12 +1,15 @@
-"""Augmentation on the device, inside the step: flip, pad and crop, random erasing."""
+"""Augmentation on the device, inside the step: AutoAugment, flip, crop, colour jitter, erasing."""
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, UInt8
+
+from g2ajax.data.auto_augment import JitterOptions, auto_augment, jitter
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 
@@ -43,6 +46,10 @@ class AugmentOptions:
     pad: int = 10
     """Black pixels added on every side before a random crop of the old size; 0: no crop."""
     erase: EraseOptions = EraseOptions()
+    auto_augment: float = 0.0
+    """Probability of a sub-policy of AutoAugment (ImageNet), before anything else."""
+    jitter: JitterOptions = JitterOptions()
+    """Colour jitter, after the crop."""
 
 
 def augment(
@@ -51,19 +58,75 @@ def augment(
     options: AugmentOptions,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
+    *,
+    shards: int = 1,
 ) -> Float[Array, "B H W 3"]:
     """Augmented images, float32 and still in 0..255; `mean` and `std` are the network's.
 
     Each row has its own key, made from `key` and its place alone, so the result depends neither on
     how rows lie on devices nor on the rows after it. Flip and crop
     commute in distribution: the codebases' different orders are one here.
+
+    `shards`: into how many equal stretches the rows are dealt to devices; it changes no value.
     """
     keys = jax.random.split(key, images.shape[0])
-    return jax.vmap(lambda k, x: _one(k, x, options, mean, std))(keys, images)
+    if options.auto_augment:
+        own = _keys(keys, 3)
+        chosen = _happens(own, options.auto_augment)
+        images = change_some(auto_augment, own, images, chosen, shards)
+    flip_key, crop_key, erase_key = jnp.moveaxis(
+        jax.vmap(lambda k: jax.random.split(k, 3))(keys), 1, 0
+    )
+    images = jax.vmap(lambda f, c, x: _flip_and_crop(f, c, x, options))(flip_key, crop_key, images)
+    if options.jitter.probability:
+        own = _keys(keys, 4)
+        chosen = _happens(own, options.jitter.probability)
+        images = change_some(lambda k, x: jitter(k, x, options.jitter), own, images, chosen, shards)
+    images = images.astype(jnp.float32)
+    if not options.erase.probability:
+        return images
+    return jax.vmap(lambda k, x: _erase(k, x, options.erase, mean, std))(erase_key, images)
 
 
-def _one(key, image, options, mean, std):
-    flip_key, crop_key, erase_key = jax.random.split(key, 3)
+def change_some(
+    change: Callable[[jax.Array, jax.Array], jax.Array],
+    keys: Key[Array, " B"],
+    images: UInt8[Array, "B H W 3"],
+    chosen: Bool[Array, " B"],
+    shards: int = 1,
+) -> UInt8[Array, "B H W 3"]:
+    """The images, the chosen ones as `change(key, image)` makes them: its cost grows with their number.
+
+    A round changes one image of each of the `shards` stretches; there are as many rounds as the
+    stretch with the most chosen images has. Where B is no multiple of `shards`, one stretch.
+    """
+    batch = images.shape[0]
+    shards = shards if batch % shards == 0 else 1
+    keys, chosen = keys.reshape(shards, -1), chosen.reshape(shards, -1)
+    first = jnp.argsort(~chosen, axis=1, stable=True)
+    count = jnp.sum(chosen, 1)
+
+    def one_round(i: jax.Array, images: jax.Array) -> jax.Array:
+        def one(images, keys, first, count):
+            place = first[i]
+            old = images[place]
+            return images.at[place].set(jnp.where(i < count, change(keys[place], old), old))
+
+        return jax.vmap(one)(images, keys, first, count)
+
+    grouped = images.reshape(shards, batch // shards, *images.shape[1:])
+    return jax.lax.fori_loop(0, jnp.max(count), one_round, grouped).reshape(images.shape)
+
+
+def _keys(keys: Key[Array, " B"], number: int) -> Key[Array, " B"]:
+    return jax.vmap(lambda k: jax.random.fold_in(k, number))(keys)
+
+
+def _happens(keys: Key[Array, " B"], probability: float) -> Bool[Array, " B"]:
+    return jax.vmap(lambda k: jax.random.bernoulli(jax.random.fold_in(k, 0), probability))(keys)
+
+
+def _flip_and_crop(flip_key, crop_key, image, options):
     height, width, _ = image.shape
     if options.flip:
         flip = jax.random.bernoulli(flip_key, options.flip)
@@ -73,9 +136,6 @@ def _one(key, image, options, mean, std):
         padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
         corner = jax.random.randint(crop_key, (2,), 0, 2 * pad + 1)
         image = jax.lax.dynamic_slice(padded, (*corner, 0), (height, width, 3))
-    image = image.astype(jnp.float32)
-    if options.erase.probability:
-        image = _erase(erase_key, image, options.erase, mean, std)
     return image
 
 

@@ -211,7 +211,8 @@ def _preparation(setup: Setup) -> Callable[[jax.Array, Any, Any], dict[str, jax.
     def prepare(key: jax.Array, batch: dict[str, jax.Array], store: Any) -> dict[str, jax.Array]:
         image = batch["image"] if store is None else gather_batch(store, batch["index"])
         image = put_batch({"image": image}, setup.mesh)["image"]
-        return {**batch, "image": augment(key, image, options, network.mean, network.std)}
+        image = augment(key, image, options, network.mean, network.std, shards=setup.mesh.size)
+        return {**batch, "image": image}
 
     return prepare
 
