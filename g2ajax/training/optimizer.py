@@ -38,6 +38,10 @@ class OptimizerOptions:
     """Multiplies the rate of every bias, those of normalisation layers too (TransReID: 2)."""
     factors: tuple[tuple[str, float], ...] = ()
     """(module path, factor) pairs that multiply the rate below the path; the last match counts."""
+    rules: tuple[tuple[str, float], ...] = ()
+    """(part of a parameter's name, factor) pairs, IRRA's way: the last that occurs gives the factor
+    (1 without one), in the place of `bias_factor` and `factors`; `weight_decay_bias` is then the
+    decay of every parameter whose name has "bias", in normalisation layers too."""
     clip_norm: float = 0.0
     """Largest gradient norm; 0: none."""
     clip_by: Literal["global", "group"] = "global"
@@ -75,6 +79,13 @@ def group_of(path: tuple, siblings: set[str], options: OptimizerOptions) -> Grou
     A parameter belongs to a normalisation layer if its module has a `scale`.
     """
     *module, leaf = map(str, path)
+    if options.rules:
+        name = ".".join([*module, leaf])
+        found = [factor for part, factor in options.rules if part in name]
+        decay, is_bias = options.weight_decay, "bias" in name
+        if is_bias and options.weight_decay_bias is not None:
+            decay = options.weight_decay_bias
+        return Group(found[-1] if found else 1.0, decay, is_bias)
     is_bias = leaf == "bias"
     decay = options.weight_decay
     if "scale" in siblings and options.weight_decay_norm is not None:

@@ -14,12 +14,15 @@ class ScheduleOptions:
 
     type: Literal[
         "constant", "cosine", "fastreid_multistep", "fastreid_cosine", "epoch_multistep",
-        "epoch_cosine", "detection_multistep",
+        "epoch_cosine", "detection_multistep", "irra_cosine", "irra_linear", "irra_poly", "irra_exp",
+        "irra_step",
     ] = "cosine"  # fmt: skip
     """`constant` and `cosine` (to `floor`) move every step after the warm-up. `fastreid_*`: warm-up
     every step, then one move an epoch. `epoch_multistep` (reid-strong-baseline) and `epoch_cosine`
     (TransReID, torchreid): one rate an epoch, warm-up included. `detection_multistep` (torchvision's
-    detectors, person search): warm-up every step, drops by the epoch's number from 0."""
+    detectors, person search): warm-up every step, drops by the epoch's number from 0. `irra_*` (IRRA, AEA-FIRM): one rate an
+    epoch; after the warm-up, at the share r of the epochs left, (1 + cos πr) / 2, 1 − r,
+    power^(1−r) or power^r; `irra_step`: drops."""
     warmup_steps: int = 0
     """Of the kinds that warm up by steps."""
     warmup_epochs: int = 0
@@ -28,12 +31,16 @@ class ScheduleOptions:
     """Where a warm-up begins, as a share of the base rate."""
     warmup_start: float | None = None
     """`epoch_cosine`: where it begins as an absolute rate, the same for every group."""
+    warmup_constant: bool = False
+    """`irra_*`: the whole warm-up at `warmup_factor`."""
     milestones: tuple[int, ...] = ()
     """Epochs (for `fastreid_multistep`: moves after the warm-up) at which the rate drops."""
     gamma: float = 0.1
     """Factor of a drop."""
     floor: float = 0.0
-    """Lowest rate of a cosine, absolute."""
+    """Lowest rate of a cosine (and of `irra_poly`), absolute."""
+    power: float = 0.9
+    """Of `irra_poly` (which RISES from power to 1, as that code has it) and `irra_exp`."""
     unfinished_warmup: bool = False
     """`detection_multistep`: a warm-up longer than the first epoch stays where that epoch leaves it
     to the end of the run, as in the code of head distillation."""
@@ -64,6 +71,8 @@ def learning_rates(
         return base * factor * options.gamma ** passed.astype(np.float64)
     if options.type.startswith("fastreid"):
         return _fastreid(options, base, steps, steps_per_epoch, epochs)
+    if options.type.startswith("irra"):
+        return np.repeat(_irra(options, base, np.arange(epochs), epochs), steps_per_epoch)
     rates = np.array(
         [_of_epoch(options, base, options.first_epoch + e, epochs) for e in range(epochs)]
     )
@@ -100,6 +109,25 @@ def _fastreid(options, base, steps, steps_per_epoch, epochs):
     share = np.minimum(steps / max(warmup, 1), 1.0)
     factor = options.warmup_factor * (1.0 - share) + share if warmup else 1.0
     return rates[steps // steps_per_epoch] * factor
+
+
+def _irra(options, base, epoch, epochs):
+    """Epochs count from 0 and the last is at r = 1 − 1 / (epochs after the warm-up)."""
+    warm = np.minimum(epoch / max(options.warmup_epochs, 1), 1.0)
+    factor = options.warmup_factor * (1.0 - warm) + warm
+    if options.warmup_constant:
+        factor = np.full(len(epoch), options.warmup_factor)
+    r = np.maximum((epoch - options.warmup_epochs) / max(epochs - options.warmup_epochs, 1), 0.0)
+    span = base - options.floor
+    passed = np.searchsorted(np.sort(options.milestones), epoch, side="right")
+    rates = {
+        "irra_cosine": options.floor + span * 0.5 * (1.0 + np.cos(np.pi * r)),
+        "irra_linear": base * (1.0 - r),
+        "irra_poly": options.floor + span * options.power ** (1.0 - r),
+        "irra_exp": base * options.power**r,
+        "irra_step": base * options.gamma ** passed.astype(np.float64),
+    }
+    return np.where(epoch < options.warmup_epochs, base * factor, rates[options.type])
 
 
 def _of_epoch(options, base, epoch, epochs):

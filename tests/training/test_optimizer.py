@@ -96,6 +96,20 @@ def test_a_factor_of_a_bias_multiplies():
     assert group_of(("blocks", 0, "kernel"), {"kernel"}, options).factor == 0.0
 
 
+def test_rules_go_by_any_part_of_a_name_and_the_last_counts(params):
+    rules = (("head", 5.0), ("bias", 2.0), ("of_names", 7.0))
+    names, _ = groups(params, weight_decay=0.1, weight_decay_bias=0.0, rules=rules)
+    assert names == {
+        "backbone.kernel": "weight_x1_wd0.1",
+        "backbone.bias": "bias_x2_wd0",
+        "norm.scale": "weight_x1_wd0.1",
+        "norm.bias": "bias_x2_wd0",
+        "head.kernel": "weight_x5_wd0.1",
+        "head.bias": "bias_x2_wd0",
+        "head_of_names.kernel": "weight_x7_wd0.1",
+    }
+
+
 def test_updates_have_the_rate_and_decay_of_their_group(params):
     options = OptimizerOptions(
         "sgd", 0.1, momentum=0.0, weight_decay=0.5, weight_decay_norm=0.0, weight_decay_bias=0.0,

@@ -14,6 +14,9 @@ KINDS = (
     "fastreid_cosine",
     "epoch_multistep",
     "epoch_cosine",
+    "irra_cosine",
+    "irra_exp",
+    "irra_step",
 )
 
 
@@ -157,3 +160,18 @@ def test_milestones_need_not_be_in_order(kind):
     one = ScheduleOptions(kind, milestones=(5, 2))
     other = ScheduleOptions(kind, milestones=(2, 5))
     np.testing.assert_array_equal(learning_rates(one, 1.0, 2, 8), learning_rates(other, 1.0, 2, 8))
+
+
+def test_irra_warms_up_and_falls_by_epochs():
+    options = ScheduleOptions("irra_cosine", warmup_epochs=2, warmup_factor=0.1)
+    rates = by_epoch(learning_rates(options, 2.0, 3, 4), 3)
+    np.testing.assert_allclose(rates, [0.2, 1.1, 2.0, 1.0])
+    constant = ScheduleOptions(
+        "irra_linear", warmup_epochs=2, warmup_factor=0.1, warmup_constant=True
+    )
+    np.testing.assert_allclose(learning_rates(constant, 2.0, 1, 4), [0.2, 0.2, 2.0, 1.0])
+
+
+def test_irra_poly_rises():
+    options = ScheduleOptions("irra_poly", power=0.9)
+    np.testing.assert_allclose(learning_rates(options, 1.0, 1, 2), [0.9, 0.9**0.5])

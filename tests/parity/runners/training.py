@@ -3,8 +3,15 @@
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
 
-from g2ajax.training.optimizer import OptimizerOptions, clip_by_norm, update_rule
+from g2ajax.training.optimizer import (
+    OptimizerOptions,
+    build_optimizer,
+    clip_by_norm,
+    group_of,
+    update_rule,
+)
 from g2ajax.training.schedules import ScheduleOptions, learning_rates
 
 
@@ -42,14 +49,30 @@ def _schedule(entry: dict) -> tuple[ScheduleOptions, int]:
             first_epoch=entry["first_index"],
         )
         return options, 1
+    if entry["type"] == "irra":
+        assert entry["first_index"] == 0
+        options = ScheduleOptions(
+            f"irra_{entry['mode']}",
+            warmup_epochs=entry["warmup_epochs"],
+            warmup_factor=entry["warmup_factor"],
+            warmup_constant=entry["warmup_method"] == "constant",
+            floor=entry["target_lr"],
+            power=entry.get("power", 0.9),
+            **common,
+        )
+        return options, 1
     raise NotImplementedError(f"schedules of type {entry['type']}")
+
+
+def _epochs(entry: dict) -> int:
+    return entry["total_epochs"] if entry["type"] == "irra" else entry["epochs"]
 
 
 def run_lr_schedules(args, inputs, weights):
     results = {}
     for entry in args["schedules"]:
         options, steps = _schedule(entry)
-        rates = learning_rates(options, entry["base_lr"], steps, entry["epochs"])
+        rates = learning_rates(options, entry["base_lr"], steps, _epochs(entry))
         results |= dict.fromkeys(entry["outputs"].values(), rates * args.get("multiplier", 1.0))
     return results
 
@@ -81,4 +104,46 @@ def run_torch_optimizers(args, inputs, weights):
     return results
 
 
-RUNNERS = {"lr_schedules": run_lr_schedules, "torch_optimizers": run_torch_optimizers}
+def run_irra_optimizer(args, inputs, weights):
+    assert (args["optimizer"], args["weight_decay_form"]) == ("adam", "coupled")
+    rules = [(part, args[r["lr"]]) for r in args["rules"] for part in r["contains"]]
+    options = OptimizerOptions(
+        "adam",
+        args["lr"],
+        beta1=args["betas"][0],
+        beta2=args["betas"][1],
+        eps=args["eps"],
+        weight_decay=args["weight_decay"],
+        weight_decay_bias=args["weight_decay_bias"],
+        rules=tuple(rules),
+    )
+    schedule, _ = _schedule({"first_index": 0, **args["schedule"]})
+    paths = {name: tuple(name.split(".")) for name in weights}
+    params = nnx.from_flat_state(
+        [(paths[name], nnx.Param(jnp.asarray(value))) for name, value in weights.items()]
+    )
+    steps = args["iterations_per_epoch"]
+    optimizer = build_optimizer(
+        options, schedule, params, steps_per_epoch=steps, epochs=_epochs(args["schedule"])
+    )
+    state, start = optimizer.transform.init(params), params
+    for k in range(args["epochs"] * steps):
+        gradient = nnx.from_flat_state(
+            [(path, nnx.Param(jnp.asarray(inputs[f"in_grad.{n}"][k]))) for n, path in paths.items()]
+        )
+        update, state = optimizer.transform.update(gradient, state, params)
+        params = optax.apply_updates(params, update)
+    groups = [group_of(path, {"weight", "bias"}, options) for path in paths.values()]
+    flat, first = (dict(nnx.to_flat_state(tree)) for tree in (params, start))
+    return {
+        "out_lr_multiplier": [group.factor for group in groups],
+        "out_weight_decay": [group.weight_decay for group in groups],
+        **{f"out_delta.{n}": flat[p][...] - first[p][...] for n, p in paths.items()},
+    }
+
+
+RUNNERS = {
+    "lr_schedules": run_lr_schedules,
+    "torch_optimizers": run_torch_optimizers,
+    "irra_optimizer": run_irra_optimizer,
+}
