@@ -44,7 +44,8 @@ def nms(
     tiles = -(-count // tile)
     limit = _not_above(threshold)
     alive = jnp.ones((count,), bool) if mask is None else mask
-    scores = jnp.where(alive, scores.astype(jnp.float32), -jnp.inf)
+    scores = jax.lax.stop_gradient(scores.astype(jnp.float32))
+    scores = jnp.where(alive, scores, -jnp.inf)
     # A masked box behind a valid one of score -inf, too.
     order = jnp.lexsort((~alive, -scores))
     padding = tiles * tile - count
