@@ -79,7 +79,9 @@ class Compared(NamedTuple):
     """Each query's sum of |d − mean_k d^k| / d over the gallery, and the number of its pairs."""
 
 
-def between(query: Float[Array, "Q M D"], gallery: Float[Array, "G M D"]) -> Float[Array, "Q G M"]:
+def between(
+    query: Float[Array | np.ndarray, "Q M D"], gallery: Float[Array | np.ndarray, "G M D"]
+) -> Float[Array, "Q G M"]:
     """Euclidean distances attribute by attribute, float32 at full precision."""
     center = jnp.mean(query, 0, keepdims=True)  # near the origin the squares cancel less
     query, gallery = query - center, gallery - center
