@@ -50,6 +50,14 @@ _IMAGENET_VIT = {
     "head": False,
     "square_grid": True,
 }
+_CLIP = {
+    # The temperature belongs to the loss; sizes and the causal mask are no weights.
+    "ignore": (
+        r"(^|\.)(logit_scale|logit_bias|attn_mask|input_resolution|context_length|vocab_size)$",
+    ),
+    "head": False,
+    "square_grid": True,
+}
 
 # fast-reid's MGN numbers the parts of its trunk, and takes the first block of layer3 from its branches.
 _MGN: Rename = (
@@ -110,11 +118,32 @@ FAMILIES = (
         ),
         ignore=_PIXELS,
     ),
+    Family(
+        "IRRA",
+        (r"^base_model\.visual\.class_embedding$", r"^base_model\.token_embedding\.weight$"),
+        rename=((r"^base_model\.", "backbone."),),
+    ),
+    Family(
+        "open_clip with a text tower apart",
+        (r"^visual\.class_embedding$", r"^text\.token_embedding\.weight$"),
+        rename=((r"^(text\.)?", "backbone."),),
+        **_CLIP,
+    ),
+    # OpenAI's archives, open_clip's files, and transformers' once renamed.
+    Family(
+        "CLIP",
+        (
+            r"^visual\.(class_embedding|attnpool\.positional_embedding)$",
+            r"^token_embedding\.weight$",
+        ),
+        rename=((r"^", "backbone."),),
+        **_CLIP,
+    ),
     # Our own names, in the public layout. Of an explainable run only stream 1 is read.
     Family(
         "g2ajax",
         (r"^(stream1\.)?backbone\.", r"^(stream1\.)?neck\."),
-        rename=((r"^stream1\.", ""),),
+        rename=((r"^stream1\.", ""), (r"^base_model\.", "backbone.")),
         ignore=(r"^(stream2|adh|predictor|predictor_head)\.",),
     ),
     Family("fast-reid", (r"^backbone\.", r"^heads\."), ignore=_PIXELS),
@@ -157,6 +186,8 @@ USUAL_FILES = (
     ("resnet101_ibn", "resnet101_ibn_a-59ea0ac6.pth", "the releases of XingangPan/IBN-Net"),
     ("resnet50", "resnet50-19c8e357.pth", "torchvision's model zoo"),
     ("resnet101", "resnet101-5d3b4d8f.pth", "torchvision's model zoo"),
+    ("vit_b_16", "ViT-B-16.pt", "openai/CLIP (or hf:openai/clip-vit-base-patch16)"),
+    ("clip", "ViT-B-16.pt (or ViT-B-32.pt, ViT-L-14.pt)", "openai/CLIP"),
     ("osnet", "osnet_x1_0_imagenet.pth (or of another width)", "torchreid's model zoo"),
     ("vit_base", "jx_vit_base_p16_224-80ecf9dd.pth", "timm's releases (ImageNet-21k, then 1k)"),
     ("deit_small", "deit_small_distilled_patch16_224-649709d9.pth", "facebookresearch/deit"),

@@ -10,14 +10,16 @@ from typing import Literal
 import numpy as np
 from flax import nnx
 
+from g2ajax.backbones.clip import CLIP
 from g2ajax.backbones.vit import ViT, resize_pos_embed
 from g2ajax.interop import families
+from g2ajax.interop.clip_files import check_towers
 from g2ajax.interop.readers import read_tensors
 from g2ajax.interop.state_dict import Report, guess_family, load_state_dict, public_shapes
 
-CLASSIFIER = r"^((heads|b\d+_head)\.weight|neck(_\d+)?\.classifier\.(weight|bias))$"
-USUAL = {"ResNet": "resnet50", "ViT": "vit_base", "OSNet": "osnet"}
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+CLASSIFIER = r"^((heads|b\d+_head)\.weight|(neck(_\d+)?\.)?classifier\.(weight|bias))$"
+USUAL = {"ResNet": "resnet50", "ViT": "vit_base", "OSNet": "osnet", "CLIP": "clip"}
+HUB_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +94,8 @@ def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
     family = families.with_last_block(families.family(name), tensors)
     wanted = public_shapes(module)
     _check_architecture(path, family.name, why, tensors, wanted)
-    rename, bare = _rename(family, module)
+    trunk = _trunk(module)
+    rename = _rename(family, module, trunk)
     ours = {n: families.our_name(family, n) for n in tensors}
     left_out = (*family.ignore, *init.ignore)
     unknown = [
@@ -101,13 +104,23 @@ def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
         if our not in wanted and any(re.search(pattern, our) for pattern in family.optional)
     ]
     left_out += tuple(f"^{re.escape(n)}$" for n in unknown)
-    kept = [_bare(p) if bare else p for p in family.allow_missing] + list(init.allow_missing)
+    prefix = rf"{trunk}\." if trunk else ""
+    kept = [p.replace(r"backbone\.", prefix) for p in family.allow_missing]
+    kept += init.allow_missing
     notes = []
+    network = getattr(module, trunk) if trunk else module
+    if isinstance(network, CLIP):
+        shapes = {our.removeprefix("backbone."): tensors[n].shape for n, our in ours.items()}
+        try:
+            check_towers(shapes, network.variant)
+        except ValueError as error:
+            raise ValueError(f"{path} (read as {family.name}: {why}): {error}") from None
+        notes.append(f"the activation is {network.variant.activation}; no file says its own")
     if init.part == "backbone":
         others = [n for n, our in ours.items() if not our.startswith("backbone.")]
         left_out += tuple(f"^{re.escape(n)}$" for n in others)
-        if not bare:
-            kept.append(r"^(?!backbone\.)")
+        if trunk:
+            kept.append(rf"^(?!{prefix})")
             notes.append("only the backbone is read; neck and classifier keep their init")
     elif not family.head:
         raise ValueError(
@@ -129,7 +142,9 @@ def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
             rename=rename,
             ignore=left_out,
             allow_missing=kept,
-            transform=_transforms(module, family, init, wanted, notes),
+            transform=_transforms(
+                network, f"{trunk}." if trunk else "", family, init, wanted, notes
+            ),
         )
     except ValueError as error:
         raise ValueError(f"{path} (read as {family.name}: {why}): {error}") from error
@@ -152,6 +167,7 @@ def _detect(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> tuple[str,
 
 def _kind(names: Mapping[str, object]) -> str | None:
     for kind, mark in (
+        ("CLIP", r"\btoken_embedding\."),
         ("ResNet", r"\blayer1\.0\.conv1\."),
         ("ViT", r"\bblocks\.0\.attn\."),
         ("OSNet", r"\bconv2\.0\.conv2(a|\.0\.layers)\."),
@@ -176,21 +192,20 @@ def _check_architecture(
         )
 
 
-def _bare(pattern: str) -> str:
-    return pattern.replace(r"backbone\.", "")
+def _trunk(module: nnx.Module) -> str:
+    """The attribute that holds a method's backbone (IRRA calls its CLIP `base_model`); "": bare."""
+    return next((name for name in ("backbone", "base_model") if hasattr(module, name)), "")
 
 
-def _rename(family: families.Family, module: nnx.Module) -> tuple[families.Rename, bool]:
-    """The family's rules with this module's names for the head; whether it is a bare backbone."""
-    if not hasattr(module, "backbone"):
-        return (*family.rename, (r"^backbone\.", "")), True
-    if hasattr(module, "neck"):
-        to_neck = (
+def _rename(family: families.Family, module: nnx.Module, trunk: str) -> families.Rename:
+    """The family's rules with this module's names for the trunk and the head."""
+    to_trunk = ((r"^backbone\.", f"{trunk}." if trunk else ""),)
+    if trunk and hasattr(module, "neck"):
+        to_trunk += (
             (r"^heads\.bottleneck\.0\.", "neck.bottleneck."),
             (r"^heads\.weight$", "neck.classifier.weight"),
         )
-        return (*family.rename, *to_neck), False
-    return family.rename, False
+    return (*family.rename, *to_trunk)
 
 
 def _other_classes(
@@ -219,18 +234,18 @@ def _other_classes(
 
 
 def _transforms(
-    module: nnx.Module,
+    network: nnx.Module,
+    prefix: str,
     family: families.Family,
     init: InitOptions,
     wanted: Mapping[str, tuple[int, ...]],
     notes: list[str],
 ) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """What is done to a ViT's tensors before their shapes are compared."""
-    prefix = "backbone." if hasattr(module, "backbone") else ""
-    backbone = getattr(module, "backbone", module)
-    if not isinstance(backbone, ViT):
+    """What is done to a transformer's tensors before their shapes are compared."""
+    if not isinstance(network, ViT | CLIP):
         return {}
-    rows, columns = backbone.grid
+    of_clip = isinstance(network, CLIP)
+    rows, columns = (network.visual if of_clip else network).grid
 
     def positions(table: np.ndarray) -> np.ndarray:
         table = np.asarray(table, np.float32)
@@ -247,7 +262,7 @@ def _transforms(
         except ValueError as error:
             raise ValueError(f"{error}; say so in init.position_grid") from error
         shown = "x".join(map(str, old)) if old else f"{places} places"
-        notes.append(f"pos_embed resized from {shown} to {rows}x{columns}")
+        notes.append(f"positions resized from {shown} to {rows}x{columns}")
         return np.asarray(resized)
 
     def patches(weight: np.ndarray) -> np.ndarray:
@@ -255,6 +270,8 @@ def _transforms(
         flat = weight.ndim == 2 and weight.size == int(np.prod(shape))
         return weight.reshape(shape) if flat else weight
 
+    if of_clip:
+        return {f"{prefix}visual.positional_embedding": lambda table: positions(table[None])[0]}
     return {f"{prefix}pos_embed": positions, f"{prefix}patch_embed.proj.weight": patches}
 
 

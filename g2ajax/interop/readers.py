@@ -10,6 +10,7 @@ from collections.abc import Callable
 import ml_dtypes
 import numpy as np
 
+from g2ajax.interop.clip_files import is_huggingface_clip, openai_names
 from g2ajax.interop.families import usual_files
 from g2ajax.interop.google_vit import is_google_vit, timm_names
 from g2ajax.interop.torch_file import read_stream, read_zip, without_wrapper
@@ -29,7 +30,7 @@ def read_tensors(path: str | pathlib.Path, *, entry: str = "") -> dict[str, np.n
     """The tensors of a file of weights under their public names, in the layout PyTorch stores.
 
     Reads PyTorch files (zip archive, the older stream, TorchScript), `.safetensors`, `.npz`
-    (a Google ViT's names and layouts become timm's) and this package's checkpoint folders, by
+    (a Google ViT's names and layouts become timm's, transformers' CLIP's become OpenAI's) and this package's checkpoint folders, by
     content and whatever the extension. Of a PyTorch checkpoint only the model's state dictionary
     is kept: `entry` (dotted) says under which key it is, "" tries the usual ones. Arrays may be
     read-only; 16-bit ones keep their type (bfloat16 from `ml_dtypes`).
@@ -66,7 +67,8 @@ def read_tensors(path: str | pathlib.Path, *, entry: str = "") -> dict[str, np.n
             "and save it again), .safetensors, .npz and this package's checkpoint folders"
         )
     try:
-        return reader(path, entry)
+        tensors = reader(path, entry)
+        return openai_names(tensors) if is_huggingface_clip(tensors) else tensors
     except OSError:
         raise
     except RefusedPickle as error:

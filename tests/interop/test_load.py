@@ -325,7 +325,7 @@ def test_position_table_is_resized_to_the_grid(tmp_path):
     expected = resize_pos_embed(state["pos_embed"], (4, 2))
     check_backbone(method, {**state, "pos_embed": np.asarray(expected)})
     np.testing.assert_array_equal(method.backbone.pos_embed[:, 0], state["pos_embed"][:, 0])
-    assert "pos_embed resized from 4x4 to 4x2" in str(report)
+    assert "positions resized from 4x4 to 4x2" in str(report)
     # As many places, but another grid: a square file on an 8 x 2 grid.
     method = Method("vit_test", image_size=(128, 32))
     start(method, path)
@@ -343,7 +343,7 @@ def test_position_table_of_a_trained_model_is_taken_as_it_is_or_with_its_grid(tm
     with pytest.raises(ValueError, match=r"say so in init\.position_grid"):
         start(method, path)
     report = start(method, path, position_grid=(4, 2))
-    assert "pos_embed resized from 4x2 to 2x2" in str(report)
+    assert "positions resized from 4x2 to 2x2" in str(report)
 
 
 def test_strict_about_missing_unexpected_and_shapes_and_changes_nothing(tmp_path, resnet):
