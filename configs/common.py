@@ -32,7 +32,15 @@ def base(name: str) -> ConfigDict:
     config.sampler = ConfigDict(
         {"name": "naive_identity", "identities": 16, "images": 4, "allow_single_image": False}
     )
-    config.augment = ConfigDict({"flip": 0.5, "pad": 10, "erase": {"probability": 0.5}})
+    config.augment = ConfigDict(
+        {
+            "flip": 0.5,
+            "pad": 10,
+            "erase": {"probability": 0.5},
+            "auto_augment": 0.0,
+            "jitter": {"probability": 0.0},
+        }
+    )
     config.init = ConfigDict({"file": "", "family": "", "part": "backbone"})
     config.mesh = ConfigDict({"data": -1, "fsdp": 1})
     config.evaluate = ConfigDict(
@@ -133,12 +141,13 @@ def bot_vit(config: ConfigDict) -> None:
 
 
 def sbs_resnet50(config: ConfigDict) -> None:
-    """fast-reid's SBS on ResNet-50 (Base-SBS.yml, sbs_R50.yml), but without its AutoAugment.
+    """fast-reid's SBS on ResNet-50 (Base-SBS.yml, sbs_R50.yml).
 
     Its first 1000 steps train the head alone. Here that is a phase of its own, `head`, so Adam's
     moments begin anew after it; the warm-up of 2000 steps goes on where it was.
     """
     config.data.image_size = (384, 128)
+    config.augment.auto_augment = 0.1
     config.sampler.update(identities=4, images=16)
     config.method = ConfigDict(
         {
@@ -189,9 +198,22 @@ def sbs_resnet50(config: ConfigDict) -> None:
     config.phases = ("head", "reid")
 
 
+def agw_resnet50(config: ConfigDict) -> None:
+    """fast-reid's AGW on ResNet-50 (Base-AGW.yml, AGW_R50.yml; Ye et al., TPAMI 2021).
+
+    BoT with non-local blocks, generalised-mean pooling (p = 3, not learned) and the weighted triplet
+    loss with a soft margin.
+    """
+    bot_resnet50(config)
+    config.method.backbone.with_nl = True
+    config.method.head.pool = "GeneralizedMeanPooling"
+    config.method.update(margin=0.0, hard_mining=False)
+
+
 def sbs_vit(config: ConfigDict) -> None:
-    """SBS's head, losses and batches on the ViT recipe of BoT; no such file exists in fast-reid."""
+    """SBS's head, losses, batches and AutoAugment on BoT's ViT recipe; fast-reid has no such file."""
     bot_vit(config)
+    config.augment.auto_augment = 0.1
     config.sampler.update(identities=4, images=16)
     config.method.update(smoothing=0.1)
     config.method.head = ConfigDict(
@@ -211,7 +233,7 @@ def osnet(config: ConfigDict) -> None:
 
 
 def mgn(config: ConfigDict) -> None:
-    """fast-reid's MGN (Base-MGN.yml), but without its AutoAugment.
+    """fast-reid's MGN (Base-MGN.yml).
 
     Its list of what stays frozen for 1000 steps also matches the heads, so that there nothing is
     trained meanwhile; here the heads are, as meant, in the phase `head`. The three branches start

@@ -1,0 +1,36 @@
+"""Market-1501, AGW (ResNet-50).
+
+    python run.py --config=configs/market1501_agw_r50.py --config.init.file=/path/to/resnet50-19c8e357.pth
+
+fast-reid's recipe (its traps included: see `g2ajax/training/schedules.py`).
+Published: fast-reid's model zoo: rank-1 95.3, mAP 88.2, mINP 66.3. Not reached here: the data are behind a form.
+Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:tiny` (seconds).
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(variant: str | None = None) -> ConfigDict:
+    variant = common.variant_of(variant)
+    config = common.base("AGW (ResNet-50)")
+    config.dataset = "market1501"
+    common.agw_resnet50(config)
+    return common.shrink(
+        config,
+        variant,
+        backbone={
+            "name": "resnet18",
+            "width": 32,
+            "last_stride": 1,
+            "pool": "fastreid",
+            "non_local": (0, 1, 1, 0),
+        },
+        tiny_backbone={
+            "name": "resnet_tiny",
+            "last_stride": 1,
+            "pool": "fastreid",
+            "with_nl": True,
+        },
+    )
