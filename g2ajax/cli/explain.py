@@ -8,7 +8,6 @@ of the protocol), the name of a query image, or a file of your own.
 """
 
 import argparse
-import json
 import pathlib
 import sys
 
@@ -20,6 +19,7 @@ from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.report import draw, page
 from g2ajax.training import reporting
 from g2ajax.training.loop import reopen
+from g2ajax.training.workdir import stored_config
 
 
 def main(argv: list[str]) -> int:
@@ -47,11 +47,7 @@ def main(argv: list[str]) -> int:
 def _explain(options: argparse.Namespace) -> int:
     if not 1 <= options.top <= 10:
         raise ValueError(f"--top={options.top}; from 1 to 10 images fit a figure")
-    file = options.workdir / "config.json"
-    if not file.exists():
-        raise FileNotFoundError(f"{options.workdir} holds no run ({file} is missing)")
-    config = json.loads(file.read_text())
-    setup, meta = reopen(config, options.workdir, options.checkpoint)
+    setup, meta = reopen(stored_config(options.workdir), options.workdir, options.checkpoint)
     if setup.explain is None or "decomposed" not in setup.options.phase[meta["phase"]].rankings:
         raise ValueError(
             f"{options.workdir} has no trained explainable stream (its {options.checkpoint} "

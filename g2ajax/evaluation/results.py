@@ -169,17 +169,18 @@ def as_table(results: Sequence[Result]) -> str:
     """An aligned text table for each protocol: two protocols never share a column."""
     blocks = []
     for group in by_protocol(results).values():
-        blocks.append("\n".join([caption(group), *_aligned([HEAD, *map(cells, group)])]))
+        blocks.append("\n".join([caption(group), *aligned([HEAD, *map(cells, group)])]))
     return "\n\n".join(blocks)
 
 
 def explanations_table(measures: Sequence[Measure], dataset: str) -> str:
     """What was measured of the explanations, as an aligned text table."""
     head, rows = as_rows(measures)
-    return "\n".join([f"explanations on {dataset_label(dataset)}", *_aligned([head, *rows])])
+    return "\n".join([f"explanations on {dataset_label(dataset)}", *aligned([head, *rows])])
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line for each row, its cells filled up to the widths of their columns."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()

@@ -44,6 +44,13 @@ summary { cursor: pointer; }
 """
 
 
+_CAPTION = """\
+<figcaption>Maps show where the model looks for an attribute. Each map has its own scale, so colours
+compare places within one image, never two images. Percentages are shares of the sum of all
+attributes' distances.</figcaption>
+"""
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
     """A table of the page. Raises ValueError for a row of another length than the head."""
@@ -130,10 +137,7 @@ def _section(name: str, explanation: Explanation, attributes: int) -> str:
 <div class="wide" tabindex="0" role="group" aria-label="Figure; scrolls sideways">
 <img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="{_alt(explanation)}">
 </div>
-<figcaption>Maps show where the model looks for an attribute. Each map has its own scale, so colours
-compare places within one image, never two images. Percentages are shares of the sum of all
-attributes' distances.</figcaption>
-</figure>
+{_CAPTION if explanation.attributes else ""}</figure>
 <details>
 <summary>The rankings as text</summary>
 {chr(10).join(_table(table) for table in lists)}

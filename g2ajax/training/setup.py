@@ -112,7 +112,7 @@ def prepare(options: RunOptions, *, trains: bool = True, fresh: bool = True) -> 
     if trains:
         check_phases(setup)
     check_rankings(model, "evaluate", options.evaluate.rankings)
-    check_cameras(model, dataset)
+    check_cameras(model, dataset, dataset)
     return setup
 
 
@@ -235,11 +235,11 @@ def attribute_rates(dataset: Dataset) -> tuple[float, ...]:
     )
 
 
-def check_cameras(model: nnx.Module, dataset: Dataset) -> None:
+def check_cameras(model: nnx.Module, own: Dataset, dataset: Dataset) -> None:
     """Raises ValueError when a model that embeds cameras would meet one it was not trained on."""
     if not model.uses_camera:
         return
-    seen = set(dataset.splits["train"].camera.tolist())
+    seen = set(own.splits["train"].camera.tolist())
     for name in ("query", "gallery"):
         unseen = set(dataset.splits[name].camera.tolist()) - seen
         if unseen:

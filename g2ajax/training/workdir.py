@@ -109,6 +109,14 @@ def settle_config(workdir: pathlib.Path, config: Mapping[str, Any], *, write: bo
         replace_text(path, json.dumps(config, indent=2) + "\n")
 
 
+def stored_config(workdir: pathlib.Path) -> dict[str, Any]:
+    """The configuration of the run in `workdir`. Raises FileNotFoundError if it holds none."""
+    path = workdir / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{workdir} holds no run ({path} is missing)")
+    return json.loads(path.read_text())
+
+
 def replace_text(path: pathlib.Path, text: str) -> None:
     """Writes a file so that a reader, or a kill, never sees half of it."""
     temporary = path.with_name(path.name + ".tmp")

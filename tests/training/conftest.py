@@ -1,6 +1,6 @@
 import pytest
 
-from g2ajax.training import setup
+from g2ajax.training import loop, setup
 from tests.fake_data import make_dataset
 
 
@@ -10,6 +10,21 @@ def fake_dataset(monkeypatch):
     dataset = make_dataset()
     monkeypatch.setattr(setup, "open_dataset", lambda *args, **kwargs: dataset)
     return dataset
+
+
+@pytest.fixture(scope="session")
+def ranked_run(tmp_path_factory):
+    """A finished run of one epoch, scored by re-ranking and query expansion too: its folder, the
+    configuration and the results."""
+    config = tiny_config(
+        phase__reid__epochs=1,
+        evaluate__rankings=("rerank", "query_expansion"),
+        evaluate__rerank={"k1": 5, "k2": 2},
+    )
+    workdir = tmp_path_factory.mktemp("ranked")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "open_dataset", lambda *args, **kwargs: make_dataset())
+        return workdir, config, loop.run(config, workdir)
 
 
 def explainable_config(**changes) -> dict:

@@ -8,30 +8,17 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from g2ajax.training import inference, loop, setup
-from tests.fake_data import make_dataset
+from g2ajax.training import inference, loop
 from tests.training.conftest import tiny_config
-
-RERANK = {"k1": 5, "k2": 2}
-EXTRA = ("rerank", "query_expansion")
 
 
 def config(**changes):
-    settings = {"phase__reid__epochs": 1, "evaluate__rerank": RERANK, **changes}
+    settings = {"phase__reid__epochs": 1, "evaluate__rerank": {"k1": 5, "k2": 2}, **changes}
     return tiny_config(**settings)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("reranked")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setup, "open_dataset", lambda *args, **kwargs: make_dataset())
-        results = loop.run(config(evaluate__rankings=EXTRA), workdir)
-    return workdir, results
-
-
-def test_the_end_of_a_run_is_scored_by_the_rankings_named(finished):
-    workdir, results = finished
+def test_the_end_of_a_run_is_scored_by_the_rankings_named(ranked_run):
+    workdir, _, results = ranked_run
     for checkpoint in ("last", loop.CHOSEN_ON_TEST):
         of_it = [(r.protocol, r.ranking) for r in results if r.checkpoint == checkpoint]
         assert sorted(of_it) == sorted(
@@ -45,8 +32,8 @@ def test_the_end_of_a_run_is_scored_by_the_rankings_named(finished):
     assert "evaluation/A2G" in journal and "rerank" not in journal
 
 
-def test_an_ended_run_may_be_scored_by_others(finished, fake_dataset):
-    workdir, results = finished
+def test_an_ended_run_may_be_scored_by_others(ranked_run, fake_dataset):
+    workdir, _, results = ranked_run
     again = loop.run(config(evaluate__rankings=("query_expansion_rerank",)), workdir)
     assert {r.ranking for r in again} == {"reid", "query_expansion_rerank"}
     before = {(r.protocol, r.checkpoint): r.mAP for r in results if r.ranking == "reid"}
@@ -55,8 +42,8 @@ def test_an_ended_run_may_be_scored_by_others(finished, fake_dataset):
             assert r.mAP == pytest.approx(before[r.protocol, r.checkpoint], abs=1e-6)
 
 
-def test_a_flip_is_the_mean_with_the_mirror(finished, fake_dataset):
-    workdir, _ = finished
+def test_a_flip_is_the_mean_with_the_mirror(ranked_run, fake_dataset):
+    workdir, _, _ = ranked_run
     opened, _ = loop.reopen(config(), workdir, "latest")
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (16, 48, 32, 3), dtype=np.uint8)
@@ -73,8 +60,8 @@ def test_a_flip_is_the_mean_with_the_mirror(finished, fake_dataset):
     assert isinstance(got, jax.Array) and got.dtype == jnp.float32
 
 
-def test_a_flip_is_named_in_the_results(finished, fake_dataset):
-    workdir, results = finished
+def test_a_flip_is_named_in_the_results(ranked_run, fake_dataset):
+    workdir, _, results = ranked_run
     flipped = loop.evaluate(config(evaluate__flip=True), workdir, "latest")
     assert {r.feature for r in flipped} == {results[0].feature + " (image + mirror)"}
     stored = json.loads((workdir / "results-latest.json").read_text())["results"]

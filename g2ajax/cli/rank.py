@@ -1,0 +1,97 @@
+"""Shows whom a trained model finds: ranked lists as figures (PNG) and as a page (HTML).
+
+python -m g2ajax rank --workdir=runs/agreid_vit --protocol=A2G --worst=20
+python -m g2ajax rank --workdir=runs/agreid_vit --queries=0,12,name.jpg --ranking=rerank --top=10
+
+The lists are the ones that the scores are of. A query is a number (its place among the queries of the
+protocol) or the name of a query image.
+"""
+
+import argparse
+import pathlib
+import sys
+
+import numpy as np
+
+from g2ajax.cli.evaluate import add_evaluation, evaluation_config, words
+from g2ajax.config import nearest
+from g2ajax.data.source import CropSplit
+from g2ajax.report import draw, page
+from g2ajax.training import ranked, transfer
+from g2ajax.training.loop import reopen
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command; 0, or 1 with a message when something does not fit."""
+    parser = argparse.ArgumentParser(
+        prog="python -m g2ajax rank",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
+    parser.add_argument("--protocol", help="whom is asked to find whom; default: the run's first")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--queries", default="", help="numbers or names, with commas")
+    which.add_argument("--worst", type=int, default=10, help="so many of the lowest AP (default)")
+    parser.add_argument("--top", type=int, default=10, help="gallery images shown (1 to 20)")
+    parser.add_argument("--checkpoint", choices=("best", "latest"), default="best")
+    parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/rank")
+    add_evaluation(parser)
+    options = parser.parse_args(argv)
+    try:
+        return _rank(options)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _rank(options: argparse.Namespace) -> int:
+    if not 1 <= options.top <= 20:
+        raise ValueError(f"--top={options.top}; from 1 to 20 images fit a figure")
+    if options.worst < 1:
+        raise ValueError(f"--worst={options.worst}; at least 1 query is needed")
+    names = words(options.rankings) or ("reid",)
+    setup, meta = reopen(evaluation_config(options), options.workdir, options.checkpoint)
+    for name in names:
+        transfer.check_trained(setup, meta["phase"], name)
+    if options.protocol and options.protocol not in setup.protocols:
+        raise ValueError(
+            f"no protocol {options.protocol!r}; {nearest(options.protocol, setup.protocols)}"
+        )
+    protocol = options.protocol or setup.protocols[0]
+    asked = words(options.queries)
+    rows, _, _ = setup.dataset.protocol(protocol)
+    chosen = _chosen(setup.dataset.splits["query"].take(rows), protocol, asked)
+    folder = options.out or options.workdir / "rank"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        lists = ranked.rank_queries(setup.model, setup, protocol, name, options.top)
+        if not asked:
+            chosen = ranked.worst(lists.result, options.worst).tolist()
+        made = ranked.figures(lists, chosen, setup.dataset.name)
+        for row, figure in zip(chosen, made, strict=True):
+            (folder / f"{protocol}-{name}-{row}.png").write_bytes(draw(figure))
+            marks = "".join("+" if item.correct else "-" for item in figure.ranked)
+            print(f"{marks}  {figure.query.title}")
+        text = page(f"{setup.options.name}: {protocol}, {name}", made, intro=ranked.INTRO)
+        file = folder / f"{protocol}-{name}.html"
+        file.write_text(text)
+        print(f"written: {file}, and a PNG for each query")
+    return 0
+
+
+def _chosen(query: CropSplit, protocol: str, asked: tuple[str, ...]) -> list[int]:
+    """Places of the queries among those of the protocol."""
+    places = []
+    for text in asked:
+        named = np.flatnonzero(query.image_id == text)
+        if text.isdigit() and int(text) < len(query):
+            places.append(int(text))
+        elif len(named):
+            places.append(int(named[0]))
+        else:
+            raise ValueError(
+                f"--queries: {text!r} is neither the name of a query of {protocol} (such as "
+                f"{query.image_id[0]}) nor a number from 0 to {len(query) - 1}"
+            )
+    return places

@@ -1,0 +1,67 @@
+"""One model on several datasets: the matrix of its scores, a row for each protocol and ranking."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+from g2ajax.evaluation.results import Result, aligned, as_csv, as_dict, dataset_label, with_interval
+
+HEAD = (
+    "dataset and protocol",
+    "ranking",
+    "mAP [95%]",
+    "rank-1 [95%]",
+    "rank-5 [95%]",
+    "mINP [95%]",
+    "queries",
+    "gallery",
+    "protocol",
+)
+
+
+def matrix(results: Sequence[Result]) -> list[tuple[str, ...]]:
+    """The rows below `HEAD`. Rows are of different protocols: read along them, not down."""
+    return [
+        (
+            f"{result.label} ({result.direction})",
+            result.ranked_by,
+            with_interval(result.mAP, result.interval_mAP),
+            with_interval(result.rank1, result.interval_rank1),
+            with_interval(result.rank5, result.interval_rank5),
+            with_interval(result.mINP, result.interval_mINP),
+            f"{result.valid_queries} of {result.queries}",
+            str(result.gallery),
+            result.fingerprint,
+        )
+        for result in results
+    ]
+
+
+def caption(results: Sequence[Result], trained_on: str) -> str:
+    """What was tested, in one line."""
+    first = results[0]
+    return (
+        f"{first.name or 'model'}, trained on {dataset_label(trained_on)}, checkpoint "
+        f"{first.checkpoint} (step {first.step}); {first.feature}, {first.metric}, seed {first.seed}"
+    )
+
+
+def as_text(results: Sequence[Result], trained_on: str) -> str:
+    """An aligned table for a terminal."""
+    return "\n".join([caption(results, trained_on), *aligned([HEAD, *matrix(results)])])
+
+
+def as_markdown(results: Sequence[Result], trained_on: str) -> str:
+    """The same for a paper's draft."""
+    rows = [HEAD, ("---",) * len(HEAD), *matrix(results)]
+    # A bar inside a name would open another column.
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([f"**{caption(results, trained_on)}**", "", *lines]) + "\n"
+
+
+def write(results: Sequence[Result], trained_on: str, folder: pathlib.Path) -> None:
+    """Writes `cross_results.json`, `.md` and `.csv`."""
+    content = {"trained_on": trained_on, "results": [as_dict(result) for result in results]}
+    (folder / "cross_results.json").write_text(json.dumps(content, indent=2) + "\n")
+    (folder / "cross_results.md").write_text(as_markdown(results, trained_on))
+    (folder / "cross_results.csv").write_text(as_csv(results))
