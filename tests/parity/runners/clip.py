@@ -1,9 +1,15 @@
-"""Runners of CLIP's towers."""
+"""Runners of CLIP's towers and of what is built on them."""
 
+from unittest import mock
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from g2ajax.backbones import clip
+from g2ajax.interop.state_dict import to_state_dict
+from g2ajax.methods import Preprocessing, Task, irra
 from tests.parity.runners.backbones import loaded, nhwc, run
 
 
@@ -66,4 +72,97 @@ def run_clip_towers(args, inputs, weights):
     }
 
 
-RUNNERS = {"clip_towers": run_clip_towers}
+NETWORK = "clip of the case"
+ASIS = Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def method(args, build, weights, classes):
+    """The method `build(backbone, task, rngs)` over the towers of a case, with its weights."""
+    own = args["clip"]
+    task = Task(classes, tuple(own["image_resolution"]))
+    backbone = {"name": NETWORK, "stride": own["stride_size"]}
+    with mock.patch.dict(clip.VARIANTS, {NETWORK: variant(own)}):
+        return loaded(lambda rngs: build(backbone, task, rngs), weights)
+
+
+def gradients(model, loss):
+    """`loss(model)` -> (scalar, extra); the extra, and the gradients under public names."""
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+
+    @jax.jit
+    def call(params, rest):
+        return jax.grad(lambda p: loss(nnx.merge(graph, p, rest)), has_aux=True)(params)
+
+    grads, extra = call(params, rest)
+    return extra, to_state_dict(nnx.merge(graph, grads, rest))
+
+
+def gradient_outputs(args, found, weights):
+    """The gradients that a case asks for, and the norms of all in the order of the weights."""
+    results = {
+        name: found[wanted["wrt"]] for name, wanted in args["outputs"].items() if "wrt" in wanted
+    }
+    norms = [np.linalg.norm(found[name].astype(np.float64)) for name in weights]
+    return results | {"out_grad_norms": np.array(norms)}
+
+
+def run_irra_train_step(args, inputs, weights):
+    if args["cmt_heads"] * clip.HEAD_DIM != args["clip"]["embed_dim"] or args["epsilon"] != 1e-8:
+        raise NotImplementedError("other heads or another epsilon")
+    names = tuple(args["loss_names"].split("+"))
+
+    def build(backbone, task, rngs):
+        options = irra.Options(
+            backbone,
+            losses=names,
+            temperature=args["temperature"],
+            identity_weight=args["id_loss_weight"],
+            word_weight=args["mlm_loss_weight"],
+            depth=args["cmt_depth"],
+            preprocessing=ASIS,
+        )
+        return irra.IRRA(options, task, rngs=rngs)
+
+    model = method(args, build, weights, args["num_classes"])
+    batch = {
+        "image": nhwc(inputs["in_image"]),
+        "label": jnp.asarray(inputs["in_pid"], jnp.int32),
+        "caption": jnp.asarray(inputs["in_caption_ids"], jnp.int32),
+        "masked_caption": jnp.asarray(inputs["in_mlm_ids"], jnp.int32),
+        "masked_word": jnp.asarray(inputs["in_mlm_labels"], jnp.int32),
+    }
+
+    def loss(model):
+        total, metrics = model.loss(batch, nnx.Rngs(0))
+        return total, metrics
+
+    metrics, found = gradients(model, loss)
+
+    def look(model, batch):
+        out = {
+            "out_image_feature": model.embed(batch["image"]),
+            "out_text_feature": model.embed_text(batch["caption"]),
+        }
+        if "mlm" in names:
+            text = model.base_model.encode_text(batch["masked_caption"])
+            out["out_cross"] = model.cross(text, model.base_model.encode_image(batch["image"]))
+            out["out_mlm_hidden"] = model.mlm_head.hidden(out["out_cross"])
+            out["out_mlm_logits"] = model.mlm_head(out["out_cross"])
+        return out
+
+    called = {
+        "sdm": "sdm_loss",
+        "itc": "itc_loss",
+        "cmpm": "cmpm_loss",
+        "identity": "id_loss",
+        "words": "mlm_loss",
+        "image_accuracy": "img_acc",
+        "text_accuracy": "txt_acc",
+        "word_accuracy": "mlm_acc",
+    }
+    results = {f"out_{called[name]}": value for name, value in metrics.items()}
+    results["out_temperature"] = model.options.temperature
+    return results | run(model, "eval", look, batch)[0] | gradient_outputs(args, found, weights)
+
+
+RUNNERS = {"clip_towers": run_clip_towers, "irra_train_step": run_irra_train_step}
