@@ -56,19 +56,24 @@ def make_sampler(
     seed: tuple[int, ...] = (0,),
     allow_single_image: bool = False,
     identity: Int[np.ndarray, " N"] | None = None,
+    platform: Int[np.ndarray, " N"] | None = None,
 ) -> Sampler:
     """The sampler `name` over a split; rows with a negative label are never drawn.
 
-    `identity`: what messages call the people (default: their labels).
+    `identity`: what messages call the people (default: their labels). `platform`: whence each image
+    was taken; `balanced_platform` needs it.
 
     `random_identity` (reid-strong-baseline, TransReID, torchreid) and `naive_identity` (fast-reid,
     the same pass as an endless stream): each identity's images are shuffled and cut into groups
     of K; P identities that have a group left are drawn until fewer than P are.
     `balanced_identity` (fast-reid): each pass takes every identity once, with one image and K − 1
     of its images from other cameras. `shuffled`: plain shuffled passes, batches of P·K.
+    `balanced_platform`: `naive_identity` whose groups have as many aerial as ground images, as far
+    as the identity has both; a pass draws no image twice and leaves out what has no counterpart.
 
     Raises ValueError for an unknown name, an empty split, P above the number of identities, P or K
-    below 1, and identities with one image (unless `allow_single_image`, or K is 1).
+    below 1, identities with one image (unless `allow_single_image`, or K is 1), and for
+    `balanced_platform` a split in which no identity is seen from two platforms.
     """
     if name not in PLANS:
         raise ValueError(f"no sampler {name!r}; {nearest(name, PLANS)}")
@@ -99,7 +104,15 @@ def make_sampler(
             "repeat their image with sampler.allow_single_image=True"
         )
     groups = [rows[label[rows] == identity] for identity in present]
-    return Sampler(PLANS[name](groups, camera, identities, images), seed, size)
+    origin = camera
+    if name == "balanced_platform":
+        origin = np.full(len(label), -1) if platform is None else np.asarray(platform)
+        if all(len(np.unique(origin[group])) == 1 for group in groups):
+            raise ValueError(
+                "sampler 'balanced_platform': no identity of the training split is seen from two "
+                "platforms; use naive_identity"
+            )
+    return Sampler(PLANS[name](groups, origin, identities, images), seed, size)
 
 
 def declared_length(label: Int[np.ndarray, " N"], images: int) -> int:
@@ -125,16 +138,13 @@ class _Groups:
     """Groups of K images of an identity, P identities a batch, until fewer than P have one left."""
 
     of_identity: list[np.ndarray]
-    camera: np.ndarray
+    origin: np.ndarray
+    """Camera or platform of each row of the split."""
     identities: int
     images: int
 
     def __call__(self, rng: np.random.Generator) -> Batches:
-        k = self.images
-        queues = []
-        for rows in self.of_identity:
-            rows = rng.permutation(rows) if len(rows) >= k else rng.choice(rows, k)
-            queues.append(list(rows[: len(rows) // k * k].reshape(-1, k)))
+        queues = [list(self._groups(rows, rng)) for rows in self.of_identity]
         left = np.array([len(queue) for queue in queues])
         batches = []
         while (left > 0).sum() >= self.identities:
@@ -143,13 +153,44 @@ class _Groups:
             left[drawn] -= 1
         return np.stack(batches)
 
+    def _groups(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        k = self.images
+        rows = rng.permutation(rows) if len(rows) >= k else rng.choice(rows, k)
+        return rows[: len(rows) // k * k].reshape(-1, k)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Platforms(_Groups):
+    """Groups with equal shares of the platforms from which their identity is seen."""
+
+    def _groups(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        rows, k = rng.permutation(rows), self.images
+        platforms = rng.permutation(np.unique(self.origin[rows]))
+        if len(platforms) == 1:
+            return super()._groups(rows, rng)
+        of_platform = [rows[self.origin[rows] == one] for one in platforms]
+        # Where K is no multiple, it falls to the permutation which platforms give one more.
+        share = [k // len(platforms) + (i < k % len(platforms)) for i in range(len(platforms))]
+        given = list(zip(of_platform, share, strict=True))
+        number = min(len(those) // each for those, each in given if each)
+        if number:
+            return np.concatenate(
+                [those[: number * each].reshape(number, each) for those, each in given], axis=1
+            )
+        # One group: what there is of each, then further images of the others, then repetitions.
+        first = np.concatenate([those[:each] for those, each in given])
+        spare = np.concatenate([those[each:] for those, each in given])
+        group = np.concatenate([first, spare])[:k]
+        return np.concatenate([group, rng.choice(rows, k - len(group))])[None]
+
 
 @dataclasses.dataclass(frozen=True)
 class _Balanced:
     """Every identity once a pass; the rest of its group from other cameras than the first image."""
 
     of_identity: list[np.ndarray]
-    camera: np.ndarray
+    origin: np.ndarray
+    """Camera of each row of the split."""
     identities: int
     images: int
 
@@ -161,7 +202,7 @@ class _Balanced:
 
     def _group(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         first, k = rng.choice(rows), self.images
-        others = rows[self.camera[rows] != self.camera[first]]
+        others = rows[self.origin[rows] != self.origin[first]]
         if not len(others):
             others = rows[rows != first]
         if not len(others):
@@ -175,5 +216,6 @@ PLANS = {
     "random_identity": _Groups,
     "naive_identity": _Groups,
     "balanced_identity": _Balanced,
+    "balanced_platform": _Platforms,
     "shuffled": _Shuffled,
 }

@@ -39,7 +39,7 @@ class SamplerOptions:
     """Which images make a batch: P identities with K images each, or a plain shuffle."""
 
     name: str = "naive_identity"
-    """`random_identity`, `naive_identity`, `balanced_identity` or `shuffled`."""
+    """`random_identity`, `naive_identity`, `balanced_identity`, `balanced_platform` or `shuffled`."""
     identities: int = 16
     """P, identities a batch."""
     images: int = 4

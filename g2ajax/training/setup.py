@@ -73,6 +73,7 @@ class Setup:
             seed=(self.options.seed, phase),
             allow_single_image=sampler.allow_single_image,
             identity=train.identity,
+            platform=train.platform,
         )
 
 

@@ -162,3 +162,71 @@ def test_empty_batches(identities, images):
 def test_negative_step():
     with pytest.raises(ValueError, match="step -1"):
         sampler("shuffled").batch_indices(-1)
+
+
+# Seen from the air and from the ground: 8 + 8, 2 + 9, 1 + 3, 1 + 1, 5 + 0, 0 + 4 images.
+SEEN = [(8, 8), (2, 9), (1, 3), (1, 1), (5, 0), (0, 4)]
+OF_WHOM = np.repeat(np.arange(len(SEEN)), [sum(seen) for seen in SEEN])
+PLATFORM = np.concatenate([np.repeat([0, 1], seen) for seen in SEEN])
+
+
+def platforms(seed=0, identities=2, images=4, label=OF_WHOM, platform=PLATFORM):
+    return make_sampler(
+        "balanced_platform",
+        label,
+        np.zeros(len(label), int),
+        identities=identities,
+        images=images,
+        seed=(seed,),
+        platform=platform,
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    identities=st.integers(1, 6),
+    images=st.integers(1, 7),
+    number=st.integers(0, 3),
+)
+def test_groups_have_as_many_aerial_as_ground_images(seed, identities, images, number):
+    drawn = platforms(seed, identities, images).batches_of_pass(number)
+    args = {"batch_size": identities * images, "num_instances": images}
+    inputs = {"in_pids": OF_WHOM, "in_camids": PLATFORM}
+    names = [*SHARED, "no_repeat_unless_fewer_than_K"]
+    sampler_invariants.check(drawn.reshape(-1), names, args, inputs)
+    for group in drawn.reshape(-1, images):
+        seen = np.array(SEEN[OF_WHOM[group[0]]])
+        aerial, ground = (
+            len({i for i in group if not PLATFORM[i]}),
+            len({i for i in group if PLATFORM[i]}),
+        )
+        if seen.min() >= (images + 1) // 2:
+            assert abs(aerial - ground) == images % 2
+        elif seen.sum() >= images and seen.min():
+            # All there are of the rarer platform, one less where the odd image is the other's.
+            assert seen.min() - (aerial if seen[0] < seen[1] else ground) in (0, 1)
+            assert len(set(group)) == images
+
+
+def test_a_pass_takes_pairs_of_platforms_while_there_are_any():
+    one = platforms(identities=1, label=OF_WHOM[:27], platform=PLATFORM[:27])
+    groups = one.batches_of_pass(0).reshape(-1, 4)
+    # 8 + 8 images make four groups of 2 + 2; 2 + 9 only one.
+    assert sorted(OF_WHOM[groups[:, 0]]) == [0, 0, 0, 0, 1]
+    assert (PLATFORM[groups].sum(1) == 2).all()
+    everyone = np.concatenate([one.batches_of_pass(i).ravel() for i in range(30)])
+    assert len(np.unique(everyone)) == 27
+
+
+def test_platform_batches_depend_on_seed_and_step_alone():
+    one = platforms()
+    for step in (9, 0, 4, 9):
+        np.testing.assert_array_equal(one.batch_indices(step), platforms().batch_indices(step))
+    assert (one.batches_of_pass(0)[0] != platforms(seed=1).batches_of_pass(0)[0]).any()
+
+
+@pytest.mark.parametrize("platform", [None, np.zeros(len(OF_WHOM), int), OF_WHOM % 2])
+def test_nobody_seen_from_two_platforms(platform):
+    with pytest.raises(ValueError, match=r"no identity .* seen from two platforms; use naive"):
+        platforms(platform=platform)
