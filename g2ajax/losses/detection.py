@@ -26,7 +26,8 @@ def binary_cross_entropy(
 
     Of the proposal network's drawn anchors, and of the norm-aware logits against "is a person".
     """
-    logits = logits.astype(jnp.float32)
+    # Here and below before the arithmetic: unused rows may hold anything.
+    logits = jnp.where(valid, logits.astype(jnp.float32), 0.0)
     rows = jax.nn.softplus(jnp.where(positive, -logits, logits))
     return _mean(rows, valid)
 
@@ -35,7 +36,8 @@ def class_cross_entropy(
     logits: Float[Array, "N C"], label: Int[Array, " N"], valid: Bool[Array, " N"]
 ) -> Float[Array, ""]:
     """Mean softmax cross-entropy over the valid rows; `label` in 0..C−1, 0 background."""
-    log_probability = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    logits = jnp.where(valid[:, None], logits.astype(jnp.float32), 0.0)
+    log_probability = jax.nn.log_softmax(logits, axis=-1)
     chosen = jnp.where(valid, label, 0)[:, None]
     return _mean(-jnp.take_along_axis(log_probability, chosen, axis=-1, mode="clip")[:, 0], valid)
 
@@ -54,7 +56,6 @@ def box_regression(
     `codes` are those of the person class where a head codes several.
     """
     counts = (positive & valid)[:, None]
-    # Before the arithmetic: targets of unused rows may be anything.
     expected = jnp.where(counts, expected, 0.0)
     codes = jnp.where(counts, codes, 0.0)
     total = jnp.sum(smooth_l1(codes, expected, beta))

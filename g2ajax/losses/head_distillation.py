@@ -27,8 +27,8 @@ def logit_divergence(
     The logits are each side's 30 · x · lookupᵀ. `bidirectional` adds the reverse divergence, a sum.
     """
     valid = _valid(student, mask)
-    log_s = jax.nn.log_softmax(student.astype(jnp.float32) / temperature, axis=-1)
-    log_t = jax.nn.log_softmax(teacher.astype(jnp.float32) / temperature, axis=-1)
+    log_s = jax.nn.log_softmax(_known(student, valid) / temperature, axis=-1)
+    log_t = jax.nn.log_softmax(_known(teacher, valid) / temperature, axis=-1)
     rows = _divergence(log_t, log_s)
     if bidirectional:
         rows = rows + _divergence(log_s, log_t)
@@ -78,8 +78,8 @@ def feature_distance(
     mask: Bool[Array, " N"] | None = None,
 ) -> Float[Array, ""]:
     """Mean of 1 − x · y of unit embeddings."""
-    product = jnp.sum(student.astype(jnp.float32) * teacher.astype(jnp.float32), axis=-1)
-    return _mean(1.0 - product, _valid(student, mask))
+    valid = _valid(student, mask)
+    return _mean(1.0 - jnp.sum(_known(student, valid) * _known(teacher, valid), axis=-1), valid)
 
 
 def probability_transfer(
@@ -111,8 +111,13 @@ def _valid(x: Float[Array, "N D"], mask: Bool[Array, " N"] | None) -> Bool[Array
     return jnp.ones((x.shape[0],), bool) if mask is None else mask
 
 
+def _known(x: Float[Array, "N D"], valid: Bool[Array, " N"]) -> Float[Array, "N D"]:
+    """Float32 with zeros in the other rows, which may hold anything."""
+    return jnp.where(valid[:, None], x.astype(jnp.float32), 0.0)
+
+
 def _gram(x: Float[Array, "N D"], valid: Bool[Array, " N"]) -> Float[Array, "N N"]:
-    x = jnp.where(valid[:, None], x.astype(jnp.float32), 0.0)
+    x = _known(x, valid)
     return jnp.matmul(x, x.T, precision=HIGHEST)
 
 

@@ -36,7 +36,7 @@ class OimRows(NamedTuple):
     """Which rows the loss saw, and their logits, e.g. for distillation."""
 
     logits: Float[Array, "N C"]
-    """scale · x · [lookup; queue]ᵀ, C = P + Q."""
+    """scale · x · [lookup; queue]ᵀ, C = P + Q; 0 in rows that are no person."""
     label: Int[Array, " N"]
     """pid − 1; −1 for background and padding."""
     person: Bool[Array, " N"]
@@ -76,7 +76,9 @@ def oim_loss(
     lookup, queue = jax.lax.stop_gradient((tables.lookup, tables.queue))
     table = jnp.concatenate([lookup, queue]).astype(jnp.float32)
     label, person = _labels(pid, mask)
-    logits = scale * jnp.matmul(embedding.astype(jnp.float32), table.T, precision=HIGHEST)
+    # Before the arithmetic: padding may hold anything.
+    embedding = jnp.where(person[:, None], embedding.astype(jnp.float32), 0.0)
+    logits = scale * jnp.matmul(embedding, table.T, precision=HIGHEST)
     limit = len(lookup) if overflow == "unlabelled" else len(table)
     target = person & (label != unlabelled - 1) & (label < limit)
     log_probability = jax.nn.log_softmax(logits, axis=-1)

@@ -35,7 +35,7 @@ class SearchQuery:
     feature: Float[np.ndarray, " D"]
     frames: Int[np.ndarray, " G"]
     """Indices of the gallery frames. A frame may occur twice: see `search`."""
-    boxes: Float[np.ndarray, "G 4"]
+    boxes: Float[np.ndarray, "_G 4"]
     """The person's true box in each of these frames; NaN where they are absent."""
     context: Float[np.ndarray, "K D"] | None = None
     """For re-ranking: unit embeddings of the query frame's people, the query first."""

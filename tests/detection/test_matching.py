@@ -52,6 +52,9 @@ def test_the_drawn_rows_are_counted_ordered_and_allowed(label, seed):
     assert not np.asarray(valid)[len(taken) :].any()
 
 
+draw_two = jax.jit(functools.partial(sample_balanced, size=2, positive_fraction=0.5))
+
+
 def test_every_candidate_can_be_drawn_and_a_large_size_takes_all():
     label = jnp.asarray([1, 0, -1, 1, 0, 0])
     seen = set()
@@ -118,14 +121,17 @@ def test_degenerate_true_boxes_are_ignored():
     assert np.isfinite(codes).all()
 
 
+anchors_of = jax.jit(functools.partial(select_anchors, size=8))
+
+
 def test_anchor_targets():
     anchors = jnp.asarray([[0.0, 0, 10, 10], [1, 0, 10, 10], [4, 0, 14, 10], [50, 50, 60, 60]])
     truth = jnp.asarray([[0.0, 0, 10, 10], [0, 0, 0, 0], [3, 3, 3, 3]])
-    targets = select_anchors(KEY, anchors, truth, jnp.asarray([True, False, True]), size=8)
+    targets = anchors_of(KEY, anchors, truth, jnp.asarray([True, False, True]))
     taken = np.asarray(targets.index)[np.asarray(targets.valid)]
     np.testing.assert_array_equal(taken, [0, 1, 3])
     np.testing.assert_array_equal(targets.positive, [True, True, False, False])
     assert not np.asarray(targets.codes)[[0, 2, 3]].any()
     assert np.asarray(targets.codes)[1].any()
-    empty = select_anchors(KEY, anchors, truth[:0], jnp.zeros((0,), bool), size=8)
+    empty = anchors_of(KEY, anchors, truth[:0], jnp.zeros((0,), bool))
     assert empty.valid.sum() == 4 and not empty.positive.any()

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -17,6 +18,7 @@ KINDS = (
     "irra_cosine",
     "irra_exp",
     "irra_step",
+    "detection_multistep",
 )
 
 
@@ -175,3 +177,15 @@ def test_irra_warms_up_and_falls_by_epochs():
 def test_irra_poly_rises():
     options = ScheduleOptions("irra_poly", power=0.9)
     np.testing.assert_allclose(learning_rates(options, 1.0, 1, 2), [0.9, 0.9**0.5])
+
+
+def test_detectors_warm_up_in_the_first_epoch_and_drop_by_the_epoch():
+    options = ScheduleOptions(
+        "detection_multistep", warmup_steps=4, warmup_factor=0.2, milestones=(2,)
+    )
+    rates = learning_rates(options, 1.0, 3, 3)
+    np.testing.assert_allclose(rates, [0.2, 0.4, 0.6, 0.8, 1, 1, 0.1, 0.1, 0.1])
+    stuck = dataclasses.replace(options, unfinished_warmup=True)
+    np.testing.assert_allclose(
+        learning_rates(stuck, 1.0, 3, 3), [0.2, 0.4, 0.6, 0.8, 0.8, 0.8, 0.08, 0.08, 0.08]
+    )

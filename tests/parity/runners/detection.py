@@ -141,8 +141,8 @@ def run_balanced_sampler(args, inputs, weights):
 
 
 def run_select_training_samples(args, inputs, weights):
-    if args["sampler"] != "take_all":
-        raise NotImplementedError(f"sampler {args['sampler']}")
+    if args["sampler"] != "take_all" or args["allow_low_quality"]:
+        raise NotImplementedError(f"sampler {args['sampler']}, or low-quality matches")
     results = {}
     for image in range(args["images"]):
         boxes = jnp.asarray(inputs[f"in_proposals_{image}"])
@@ -211,7 +211,8 @@ def run_adaptive_avg_pool(args, inputs, weights):
     image = jnp.asarray(inputs[args["input"]]).transpose(0, 2, 3, 1)
     size = args["output_size"]
     size = tuple(size) if isinstance(size, list) else (size, size)
-    return {"out_avg14": adaptive_average(image, size).transpose(0, 3, 1, 2)}
+    pooled = adaptive_average(image, size).transpose(0, 3, 1, 2)
+    return {"out_avg14": pooled, f"out_avg{size[0]}": pooled}
 
 
 RUNNERS = {
