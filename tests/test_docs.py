@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from g2ajax import __main__
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -21,7 +23,26 @@ def test_notebook_runs(capsys):
     assert names["result"].mAP > 0.2
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/datasets.md", "docs/skyground.md"])
+def test_code_of_the_evaluation_page_runs(capsys):
+    text = (ROOT / "docs" / "evaluation.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    for block in blocks:
+        exec(block, {})
+    assert blocks and len(capsys.readouterr().out.splitlines()) >= 3
+
+
+def test_commands_of_the_evaluation_page_have_their_arguments(capsys):
+    text = (ROOT / "docs" / "evaluation.md").read_text()
+    for command, rest in re.findall(r"^python -m g2ajax (\w+) (.*)$", text, re.M):
+        with pytest.raises(SystemExit):
+            __main__.main([command, "--help"])
+        known = re.findall(r"--\w+", capsys.readouterr().out)
+        assert set(re.findall(r"--\w+", rest)) <= set(known), command
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/datasets.md", "docs/evaluation.md", "docs/skyground.md"]
+)
 def test_pages_link_to_files_that_exist(page):
     path = ROOT / page
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):

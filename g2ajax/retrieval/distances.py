@@ -4,6 +4,7 @@ import difflib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -18,16 +19,16 @@ def check_metric(metric: str) -> None:
         raise ValueError(f"metric {metric!r} is unknown; {hint}known: {', '.join(METRICS)}")
 
 
-def unit(x: Float[Array, "N D"], eps: float = 1e-12) -> Float[Array, "N D"]:
+def unit(x: Float[Array | np.ndarray, "N D"], eps: float = 1e-12) -> Float[Array, "N D"]:
     """Rows divided by max(norm, eps), with a finite gradient at 0."""
-    x = x.astype(jnp.float32)
+    x = jnp.asarray(x, jnp.float32)
     square = jnp.sum(x * x, -1, keepdims=True)
     return x / jnp.sqrt(jnp.maximum(square, eps * eps))
 
 
 def pairwise(
-    query: Float[Array, "Q D"],
-    gallery: Float[Array, "G D"],
+    query: Float[Array | np.ndarray, "Q D"],
+    gallery: Float[Array | np.ndarray, "G D"],
     metric: str = "cosine",
     *,
     normalised: bool = False,
@@ -40,7 +41,7 @@ def pairwise(
     norm 1 already, so `cosine` need not divide.
     """
     check_metric(metric)
-    query, gallery = query.astype(jnp.float32), gallery.astype(jnp.float32)
+    query, gallery = jnp.asarray(query, jnp.float32), jnp.asarray(gallery, jnp.float32)
     if metric == "cosine":
         if not normalised:
             query, gallery = unit(query), unit(gallery)
