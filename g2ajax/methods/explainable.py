@@ -132,7 +132,7 @@ class AttributeDecompositionHead(nnx.Module):
 
     def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B h w M"]:
         if self.tokens:
-            x = self.norm(x)
+            x = jax.nn.relu(self.norm(x))
         return self.conv2(self.conv1(x)).astype(jnp.float32)
 
 
