@@ -144,7 +144,7 @@ FAMILIES = (
         "g2ajax",
         (r"^(stream1\.)?backbone\.", r"^(stream1\.)?neck\."),
         rename=((r"^stream1\.", ""), (r"^base_model\.", "backbone.")),
-        ignore=(r"^(stream2|adh|predictor|predictor_head)\.",),
+        ignore=(r"^(stream2|adh|predictor|predictor_head|queue)\.",),
     ),
     Family("fast-reid", (r"^backbone\.", r"^heads\."), ignore=_PIXELS),
     Family("fast-reid backbone", (r"^backbone\.",), ignore=_PIXELS, head=False),

@@ -19,8 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-# State that is no weight: random streams, caches and recorded activations.
-NOT_WEIGHTS = (nnx.RngState, nnx.Cache, nnx.Intermediate)
+from g2ajax.nn.memory import Memory
+
+# State that is no weight: random streams, caches, recorded activations, queues of features.
+NOT_WEIGHTS = (nnx.RngState, nnx.Cache, nnx.Intermediate, Memory)
 ALWAYS_IGNORED = r"(^|\.)num_batches_tracked$"
 
 # How to recognise whose file it is: the first family all of whose patterns occur in the names.

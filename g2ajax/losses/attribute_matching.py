@@ -54,15 +54,14 @@ def attribute_matching(
     pick: Int[Array, "M B 2 2"],
     *,
     joint: Literal["product", "concatenation"] = "product",
-    mask: Bool[Array, " B"] | None = None,
+    mask: Bool[Array, "M B 2"] | None = None,
 ) -> Float[Array, ""]:
     """Mean cross-entropy of the true sentences (class 1) plus that of the false ones (class 0).
 
     Features are not normalised. `head` maps sentence * image ("product") or [sentence; image] to
-    two logits. `pick` as `pick_sentences` gives it. The reference loops over the 2 M B pairs; here
+    two logits. `pick` as `pick_sentences` gives it; `mask` False leaves an image's attribute out. The reference loops over the 2 M B pairs; here
     they are one product.
     """
-    attributes, batch = pick.shape[:2]
     image = jnp.stack([aerial, ground], axis=1)[None, :, :, None]
     words = sentence[pick]
     image = jnp.broadcast_to(image, words.shape)
@@ -72,8 +71,8 @@ def attribute_matching(
         pairs = jnp.concatenate([words, image], axis=-1)
     logits = head(pairs.reshape(-1, pairs.shape[-1])).astype(jnp.float32)
     log_p = jax.nn.log_softmax(logits.reshape(*pick.shape, 2), axis=-1)
-    rows = jnp.ones(batch, jnp.bool_) if mask is None else mask
-    rows = jnp.broadcast_to(rows[None, :, None], (attributes, batch, 2)).reshape(-1)
+    rows = jnp.ones(pick.shape[:3], jnp.bool_) if mask is None else mask
+    rows = rows.reshape(-1)
     true, false = -log_p[..., 0, 1].reshape(-1), -log_p[..., 1, 0].reshape(-1)
     return mean_of(true, rows) + mean_of(false, rows)
 

@@ -28,8 +28,8 @@ class Queue(NamedTuple):
 def empty_queue(length: int, dim: int) -> Queue:
     """Zeros of identity 0, as the reference starts: until it is full, samples of identity 0 take
     the empty places for positives. `aea(mask_empty=True)` leaves such places out."""
-    zeros = jnp.zeros((length, dim), jnp.float32)
-    return Queue(zeros, zeros, zeros, jnp.zeros((length,), jnp.int32))
+    features = (jnp.zeros((length, dim), jnp.float32) for _ in range(3))
+    return Queue(*features, jnp.zeros((length,), jnp.int32))
 
 
 def push(

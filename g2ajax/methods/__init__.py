@@ -39,6 +39,10 @@ class Task:
     """Attribute groups and their class names, in the order of the columns."""
     attribute_rates: tuple[float, ...] = ()
     """For each class of each group, the share of the training identities that have it."""
+    sentences: tuple[tuple[int, ...], ...] = ()
+    """CLIP's ids of sentences that say attributes, class by class; for methods that match them."""
+    sentence_counts: tuple[tuple[int, ...], ...] = ()
+    """Number of sentences of each class of each attribute, in the same order."""
     dtype: DTypeLike = jnp.float32
     """Of the computation; parameters, statistics and losses stay float32."""
 

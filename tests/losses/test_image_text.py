@@ -160,7 +160,7 @@ def test_attribute_matching_by_hand():
     expected = -np.log(1 / (1 + np.exp(2))) - np.log(1 / (1 + np.exp(3)))
     got = attribute_matching(lambda x: x, image, image, sentence, pick)
     np.testing.assert_allclose(got, expected, rtol=1e-6)
-    none = jnp.zeros(1, jnp.bool_)
+    none = jnp.zeros((1, 1, 2), jnp.bool_)
     assert attribute_matching(lambda x: x, image, image, sentence, pick, mask=none) == 0.0
     wide = attribute_matching(
         lambda x: x[:, 1:3], image, image, sentence, pick, joint="concatenation"

@@ -8,8 +8,10 @@ import numpy as np
 from flax import nnx
 
 from g2ajax.backbones import clip
+from g2ajax.data.text import sentence_counts, sentence_ids
+from g2ajax.data.tokenizer import Tokenizer
 from g2ajax.interop.state_dict import to_state_dict
-from g2ajax.methods import Preprocessing, Task, irra
+from g2ajax.methods import Preprocessing, Task, aea_firm, irra
 from tests.parity.runners.backbones import loaded, nhwc, run
 
 
@@ -79,22 +81,30 @@ ASIS = Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 def method(args, build, weights, classes):
     """The method `build(backbone, task, rngs)` over the towers of a case, with its weights."""
     own = args["clip"]
-    task = Task(classes, tuple(own["image_resolution"]))
+    task = Task(
+        classes,
+        tuple(own["image_resolution"]),
+        sentences=tuple(map(tuple, sentence_ids(Tokenizer()).tolist())),
+        sentence_counts=sentence_counts(),
+    )
     backbone = {"name": NETWORK, "stride": own["stride_size"]}
     with mock.patch.dict(clip.VARIANTS, {NETWORK: variant(own)}):
         return loaded(lambda rngs: build(backbone, task, rngs), weights)
 
 
-def gradients(model, loss):
-    """`loss(model)` -> (scalar, extra); the extra, and the gradients under public names."""
+def gradients(model, loss, batch):
+    """`loss(model, batch)` -> (scalar, extra): the extra, the gradients under public names, and the
+    model after it (a queue may have moved)."""
     graph, params, rest = nnx.split(model, nnx.Param, ...)
 
-    @jax.jit
-    def call(params, rest):
-        return jax.grad(lambda p: loss(nnx.merge(graph, p, rest)), has_aux=True)(params)
+    def inner(params, rest, batch):
+        model = nnx.merge(graph, params, rest, copy=True)
+        value, extra = loss(model, batch)
+        return value, (extra, nnx.split(model, nnx.Param, ...)[2])
 
-    grads, extra = call(params, rest)
-    return extra, to_state_dict(nnx.merge(graph, grads, rest))
+    grads, (extra, moved) = jax.jit(jax.grad(inner, has_aux=True))(params, rest, batch)
+    found = to_state_dict(nnx.merge(graph, grads, rest))
+    return extra, found, nnx.merge(graph, params, moved)
 
 
 def gradient_outputs(args, found, weights):
@@ -132,11 +142,7 @@ def run_irra_train_step(args, inputs, weights):
         "masked_word": jnp.asarray(inputs["in_mlm_labels"], jnp.int32),
     }
 
-    def loss(model):
-        total, metrics = model.loss(batch, nnx.Rngs(0))
-        return total, metrics
-
-    metrics, found = gradients(model, loss)
+    metrics, found, _ = gradients(model, lambda m, b: m.loss(b, nnx.Rngs(0)), batch)
 
     def look(model, batch):
         out = {
@@ -165,4 +171,67 @@ def run_irra_train_step(args, inputs, weights):
     return results | run(model, "eval", look, batch)[0] | gradient_outputs(args, found, weights)
 
 
-RUNNERS = {"clip_towers": run_clip_towers, "irra_train_step": run_irra_train_step}
+TERMS = {"supkl": "aea", "supitc": "contrastive", "match2": "match"}
+TERMS |= {name: name for name in ("sdm", "bisdm", "itc", "biitc", "id")}
+
+
+def run_aea_firm_train_steps(args, inputs, weights):
+    if args["epsilon"] != 1e-8 or args["weights_updated"]:
+        raise NotImplementedError("another epsilon, or weights that move")
+    if args["initial_queue"] != "zeros, identity 0":
+        raise NotImplementedError(f"a queue that starts with {args['initial_queue']}")
+    if [list(row) for row in sentence_counts()] != args["sentence_counts"]:
+        raise NotImplementedError("other sentences")
+    words = args["loss_names"].split("+")
+    names = [name for name in words if name not in ("queue", "dot", "cat")]
+
+    def build(backbone, task, rngs):
+        options = aea_firm.Options(
+            backbone,
+            losses=tuple(TERMS[name] for name in names),
+            temperature=args["temperature"],
+            queue_length=args["queue_length"] if "queue" in words else 0,
+            pair_bonus=args["pair_bonus"],
+            match_weight=args["match_loss_weight"],
+            joint="concatenation" if args["match_mode"] == "cat" else "product",
+            preprocessing=ASIS,
+        )
+        return aea_firm.AEAFIRM(options, task, rngs=rngs)
+
+    model = method(args, build, weights, args.get("num_classes", 1))
+    # The queue was built abstractly with the rest.
+    if model.queue is not None:
+        model.queue = aea_firm.FeatureQueue(args["queue_length"], args["clip"]["embed_dim"])
+    results = {}
+    for k in range(args["steps"]):
+        batch = {
+            "image": nhwc(inputs[f"in_aerial_{k}"]),
+            "paired_image": nhwc(inputs[f"in_ground_{k}"]),
+            "label": jnp.asarray(inputs[f"in_pid_{k}"], jnp.int32),
+            "caption": jnp.asarray(inputs[f"in_caption_ids_{k}"], jnp.int32),
+            "attributes": jnp.asarray(inputs[f"in_attr_aerial_{k}"], jnp.int8),
+            "paired_attributes": jnp.asarray(inputs[f"in_attr_ground_{k}"], jnp.int8),
+            "pick": jnp.asarray(inputs[f"in_pick_{k}"], jnp.int32),
+        }
+        metrics, found, model = gradients(model, lambda m, b: m.terms(b, b["pick"]), batch)
+        results |= {f"out_{name}_loss_{k}": metrics[TERMS[name]] for name in names}
+    results |= gradient_outputs(args, found, weights)
+    if model.queue is not None:
+        queue = model.queue.read()
+        results |= {
+            "out_queue_text": queue.text,
+            "out_queue_aerial": queue.aerial,
+            "out_queue_pid": queue.identity,
+        }
+    for name, embed in (("out_eval_aerial", "embed"), ("out_eval_text", "embed_text")):
+        wanted = args["outputs"][name]["input"]
+        value = nhwc(inputs[wanted]) if embed == "embed" else jnp.asarray(inputs[wanted], jnp.int32)
+        results[name] = run(model, "eval", lambda m, x, e=embed: getattr(m, e)(x), value)[0]
+    return results
+
+
+RUNNERS = {
+    "clip_towers": run_clip_towers,
+    "irra_train_step": run_irra_train_step,
+    "aea_firm_train_steps": run_aea_firm_train_steps,
+}
