@@ -12,6 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
+BLOCK = 64
+"""Queries whose similarities to the whole gallery are computed at once."""
+
 
 @dataclasses.dataclass(frozen=True)
 class FrameDetections:
@@ -69,6 +72,17 @@ class SearchResult:
     """Rank (from 1) of the best correct detection; 0 where there is none."""
     best: list[list["Ranked"]]
     """The most similar detections of each query, at most `keep`."""
+
+    def error_split(self) -> tuple[float, float]:
+        """(missed, confused), which add up to 1 − mAP.
+
+        A query's average precision is that of its ranking times the share r of frames in which it
+        was detected: the detector loses 1 − r, the ranking r − average precision. A query whose
+        person is in no frame counts as missed.
+        """
+        detected = self.found / np.maximum(self.present, 1)
+        missed, confused = 1.0 - detected, detected - self.average_precision
+        return float(missed.mean()), float(confused.mean())
 
 
 class Ranked(NamedTuple):
@@ -179,14 +193,18 @@ def search(
     """
     if not len(queries):
         raise ValueError("there are no queries")
-    detections = [frame.at_least(score_threshold) for frame in detections]
-    for number, frame in enumerate(detections):
-        if not np.isfinite(frame.features).all():
-            raise ValueError(f"embeddings of gallery frame {number} are not finite")
-    scored = [
-        _score(detections, query, number, context_matching, keep)
-        for number, query in enumerate(queries)
-    ]
+    for number, query in enumerate(queries):
+        _check(query, number, len(detections), context_matching)
+    gallery = _Gallery([frame.at_least(score_threshold) for frame in detections])
+    scored = []
+    for start in range(0, len(queries), BLOCK):
+        block = queries[start : start + BLOCK]
+        # One product for many queries; each then takes the rows of its own gallery.
+        similarity = np.stack([query.feature for query in block]) @ gallery.features.T
+        scored += [
+            _score(gallery, query, row, context_matching, keep)
+            for query, row in zip(block, similarity, strict=True)
+        ]
     precision = np.array([row.average_precision for row in scored])
     first = np.array([row.first for row in scored])
     hits = (first[:, None] > 0) & (first[:, None] <= np.asarray(ranks)[None])
@@ -210,63 +228,76 @@ class _Scored(NamedTuple):
     best: list[Ranked]
 
 
-def _score(detections, query, number, context_matching, keep) -> _Scored:
-    _check(detections, query, number)
+class _Gallery:
+    """All detections of all frames behind one another."""
+
+    def __init__(self, detections: Sequence[FrameDetections]):
+        for number, frame in enumerate(detections):
+            if not np.isfinite(frame.features).all():
+                raise ValueError(f"embeddings of gallery frame {number} are not finite")
+        sizes = np.array([len(frame.boxes) for frame in detections], np.int64)
+        self.stop = np.cumsum(sizes)
+        self.start = self.stop - sizes
+        self.boxes = np.concatenate([frame.boxes for frame in detections])
+        self.features = np.concatenate([frame.features for frame in detections])
+
+    def rows(self, frames: Int[np.ndarray, " F"]) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the frames' detections in the frames' order, and where each frame starts
+        among them."""
+        sizes = self.stop[frames] - self.start[frames]
+        before = np.cumsum(sizes) - sizes
+        return np.repeat(self.start[frames] - before, sizes) + np.arange(sizes.sum()), before
+
+
+def _score(gallery, query, similarity, context_matching, keep) -> _Scored:
     there = ~np.isnan(query.boxes).any(axis=1)
-    similarity, box_of = {}, {}
-    for frame, box, holds in zip(query.frames.tolist(), query.boxes, there, strict=True):
-        if frame in box_of:
-            continue
-        box_of[frame] = box if holds else None
-        if len(detections[frame].boxes):
-            similarity[frame] = detections[frame].features @ query.feature
-    if context_matching is not None:
-        if query.context is None or not len(query.context):
-            raise ValueError(
-                f"query {number} has no context to re-rank with: give the embeddings of its frame's "
-                "people, the query first"
-            )
-        _rerank(similarity, detections, query.context, context_matching)
-    rows, values, correct, found = [], [], [], 0
-    for frame, values_here in similarity.items():
-        hit = np.zeros(len(values_here), bool)
-        if box_of[frame] is not None:
-            order = np.argsort(-values_here, kind="stable")
-            covers = _covers(detections[frame].boxes[order], box_of[frame])
-            if covers.any():
-                hit[order[covers.argmax()]] = True
-                found += 1
-        rows += [(frame, row) for row in range(len(hit))]
-        values.append(values_here)
-        correct.append(hit)
     present = int(there.sum())
-    if not rows:
+    _, first = np.unique(query.frames, return_index=True)
+    first = np.sort(first)
+    frames = query.frames[first]
+    rows, start = gallery.rows(frames)
+    if not len(rows):
         return _Scored(0.0, 0, present, 0, [])
-    values, correct = np.concatenate(values), np.concatenate(correct)
+    values = similarity[rows]
+    stop = np.append(start[1:], len(rows))
+    if context_matching is not None:
+        _rerank(values, gallery.features, rows, start, stop, query.context, context_matching)
+    correct, found = np.zeros(len(rows), bool), 0
+    for place in np.flatnonzero(there[first]):
+        here = slice(start[place], stop[place])
+        order = np.argsort(-values[here], kind="stable")
+        covers = _covers(gallery.boxes[rows[here]][order], query.boxes[first[place]])
+        if covers.any():
+            correct[start[place] + order[covers.argmax()]] = True
+            found += 1
     order = np.argsort(-values, kind="stable")
-    ranked = correct[order]
-    precision = average_precision(correct, values) * found / present if found else 0.0
-    return _Scored(
-        precision,
-        int(ranked.argmax()) + 1 if found else 0,
-        present,
-        found,
-        [Ranked(*rows[i], float(values[i]), bool(correct[i])) for i in order[:keep]],
-    )
+    owner = np.repeat(np.arange(len(frames)), stop - start)
+    best = [
+        Ranked(int(frames[owner[i]]), int(i - start[owner[i]]), float(values[i]), bool(correct[i]))
+        for i in order[:keep]
+    ]
+    if not found:
+        return _Scored(0.0, 0, present, 0, best)
+    precision = average_precision(correct, values) * found / present
+    return _Scored(precision, int(correct[order].argmax()) + 1, present, found, best)
 
 
-def _check(detections, query, number) -> None:
+def _check(query, number, frames, context_matching) -> None:
     if len(query.frames) != len(query.boxes):
         raise ValueError(
             f"query {number} has {len(query.frames)} gallery frames but {len(query.boxes)} boxes"
         )
     if not np.isfinite(query.feature).all():
         raise ValueError(f"the embedding of query {number} is not finite")
-    outside = (query.frames < 0) | (query.frames >= len(detections))
+    outside = (query.frames < 0) | (query.frames >= frames)
     if outside.any():
         raise ValueError(
-            f"query {number} asks for gallery frame {query.frames[outside][0]}, but there are "
-            f"{len(detections)}"
+            f"query {number} asks for gallery frame {query.frames[outside][0]}, but there are {frames}"
+        )
+    if context_matching is not None and (query.context is None or not len(query.context)):
+        raise ValueError(
+            f"query {number} has no context to re-rank with: give the embeddings of its frame's "
+            "people, the query first"
         )
 
 
@@ -287,18 +318,14 @@ def match_people(
     return np.stack([rows, columns], axis=1), float(weights[rows, columns].max())
 
 
-def _rerank(similarity, detections, context, options) -> None:
+def _rerank(values, features, rows, start, stop, context, options) -> None:
     """The detection matched with the query gets the largest weight of the whole matching, which
-    may belong to another pair: what the code does. In place."""
-    if not similarity:
-        return
-    frames = list(similarity)
-    owner = np.repeat(np.arange(len(frames)), [len(similarity[frame]) for frame in frames])
-    order = np.argsort(-np.concatenate(list(similarity.values())), kind="stable")
-    for position in np.unique(owner[order[: options.k1]]):
-        frame = frames[position]
+    may belong to another pair: what the code does. In place, for frames at [start, stop)."""
+    nearest = np.argsort(-values, kind="stable")[: options.k1]
+    for place in np.unique(np.searchsorted(stop, nearest, side="right")):
         # Where the context outnumbers the detections the query may stay without a match.
-        pairs, largest = match_people(context[: options.k2] @ detections[frame].features.T)
+        weights = context[: options.k2] @ features[rows[start[place] : stop[place]]].T
+        pairs, largest = match_people(weights)
         for row, column in pairs:
             if row == 0:
-                similarity[frame][column] = largest
+                values[start[place] + column] = largest

@@ -86,6 +86,24 @@ def test_search_by_hand():
     assert (result.present[0], result.found[0], result.first_match[0]) == (3, 2, 2)
     assert [r.correct for r in result.best[0]] == [False, True, True]
     assert result.best[0][0][:2] == (0, 1)
+    missed, confused = result.error_split()
+    assert missed == pytest.approx(1 / 3)
+    assert missed + confused == pytest.approx(1 - result.mAP)
+
+
+def test_the_order_of_the_gallery_does_not_matter():
+    rng = np.random.default_rng(4)
+    boxes = [np.concatenate([BOX, FAR])[: 1 + k % 2] for k in range(6)]
+    frames = [frame(b, rng.normal(size=(len(b), 2))) for b in boxes]
+    order = rng.permutation(6)
+    true = [BOX if k % 3 else ABSENT for k in range(6)]
+    context = rng.normal(size=(3, 2))
+    for matching in (None, ContextMatching(4, 2)):
+        one = query(np.arange(6), true, context=context)
+        other = query(order, [true[k] for k in order], context=context)
+        results = search(frames, [one, other], context_matching=matching)
+        assert results.average_precision[0] == pytest.approx(results.average_precision[1])
+        assert results.best[0] == results.best[1]
 
 
 def test_a_frame_listed_twice_is_scored_once_and_counted_twice():
