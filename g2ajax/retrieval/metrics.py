@@ -7,7 +7,7 @@ the whole distance matrix never exists.
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from g2ajax.retrieval.distances import check_metric, pairwise, unit
+from g2ajax.retrieval.matching import Pairs, checked_flags, checked_labels, padded_lists
 from g2ajax.retrieval.search import AnyFloat, check_features, check_pair
 from g2ajax.retrieval.single_shot import single_gallery_shot
 
@@ -95,14 +96,14 @@ def evaluate(
     check_metric(metric)
     query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
     check_pair(query, gallery)
-    pairs = _Pairs(
-        _labels(query_identity, len(query), "query_identity"),
-        _labels(gallery_identity, len(gallery), "gallery_identity"),
-        _labels(query_camera, len(query), "query_camera"),
-        _labels(gallery_camera, len(gallery), "gallery_camera"),
+    pairs = Pairs(
+        checked_labels(query_identity, len(query), "query_identity"),
+        checked_labels(gallery_identity, len(gallery), "gallery_identity"),
+        checked_labels(query_camera, len(query), "query_camera"),
+        checked_labels(gallery_camera, len(gallery), "gallery_camera"),
         drop_same_camera,
-        _flags(junk, len(gallery), "junk"),
-        _flags(distractor, len(gallery), "distractor"),
+        checked_flags(junk, len(gallery), "junk"),
+        checked_flags(distractor, len(gallery), "distractor"),
     )
     # Once here, not once a block.
     query, gallery = jnp.asarray(query), jnp.asarray(gallery)
@@ -172,14 +173,14 @@ def evaluate_blocks(
     Raises ValueError for NaN, and for blocks that do not fit or do not cover every query.
     """
     queries, entries = len(np.asarray(query_identity)), len(np.asarray(gallery_identity))
-    pairs = _Pairs(
+    pairs = Pairs(
         np.asarray(query_identity),
         np.asarray(gallery_identity),
-        _labels(query_camera, queries, "query_camera"),
-        _labels(gallery_camera, entries, "gallery_camera"),
+        checked_labels(query_camera, queries, "query_camera"),
+        checked_labels(gallery_camera, entries, "gallery_camera"),
         drop_same_camera,
-        _flags(junk, entries, "junk"),
-        _flags(distractor, entries, "distractor"),
+        checked_flags(junk, entries, "junk"),
+        checked_flags(distractor, entries, "distractor"),
     )
     return _scored(_checked(blocks, pairs, queries, entries), pairs, ranks, cmc, top)
 
@@ -207,7 +208,7 @@ def _checked(blocks, pairs, queries: int, entries: int):
 
 def _scored(
     blocks: Iterable[tuple[np.ndarray, Float[Array | np.ndarray, "B G"]]],
-    pairs: "_Pairs",
+    pairs: Pairs,
     ranks: Sequence[int],
     cmc: str,
     top: int,
@@ -221,9 +222,9 @@ def _scored(
     first = np.full((queries, min(top, entries)), -1, np.int64)
     near = np.full(first.shape, np.nan, np.float32)
     for rows, block in blocks:
-        matches = _lists([np.sort(pairs.matches[row]) for row in rows], len(block))
+        matches = padded_lists([np.sort(pairs.matches[row]) for row in rows], len(block))
         left_out = [np.concatenate([pairs.dropped[row], pairs.junk]) for row in rows]
-        dropped = _lists(left_out, len(block))
+        dropped = padded_lists(left_out, len(block))
         block = jnp.asarray(block)
         found.append((rows, _ranks_in(block, matches, dropped)))
         if top:
@@ -250,44 +251,6 @@ def _scored(
     if cmc == "single-gallery-shot":
         result = dataclasses.replace(result, shots=shots, cmc=shots[result.valid].mean(0))
     return result
-
-
-class _Pairs:
-    """Which gallery entries match a query and which are dropped for it, as padded index lists."""
-
-    def __init__(self, q_id, g_id, q_cam, g_cam, drop_same_camera, junk, distractor):
-        if not len(g_id):
-            raise ValueError("the gallery is empty")
-        if not len(q_id):
-            raise ValueError("there are no queries")
-        order = np.argsort(g_id, kind="stable")
-        starts = np.searchsorted(g_id[order], q_id, side="left")
-        ends = np.searchsorted(g_id[order], q_id, side="right")
-        self.labels, self.drop_same_camera = (q_id, g_id, q_cam, g_cam), drop_same_camera
-        self.is_junk, self.is_distractor = junk, distractor
-        self.junk = np.flatnonzero(junk).astype(np.int32)
-        self.matches, self.dropped = [], []
-        for start, end, camera in zip(starts, ends, q_cam, strict=True):
-            same = order[start:end]
-            out = (g_cam[same] == camera) & ~distractor[same] & bool(drop_same_camera)
-            self.dropped.append(same[out | junk[same]])
-            self.matches.append(same[~out & ~junk[same] & ~distractor[same]])
-        self.counts = np.array([len(m) for m in self.matches])
-        if not self.counts.any():
-            absent = ~np.isin(q_id, g_id)
-            raise ValueError(
-                f"none of the {len(q_id)} queries has a match in the gallery: "
-                f"{absent.sum()} have an identity that the gallery lacks (the first: "
-                f"{q_id[absent][:5].tolist()}), {(~absent).sum()} only matches of their own camera; "
-                "check that identities of query and gallery are numbered alike"
-            )
-
-    def blocks(self, size: int) -> Iterator[Int[np.ndarray, " B"]]:
-        """Rows with about equally many matches, so that few widths of lists occur."""
-        by_count = np.argsort(self.counts, kind="stable")
-        by_count = by_count[self.counts[by_count] > 0]
-        for start in range(0, len(by_count), size):
-            yield by_count[start : start + size]
 
 
 @functools.partial(jax.jit, static_argnames="metric")
@@ -362,26 +325,5 @@ def _summary(found, matches, queries: int, max_rank: int) -> RetrievalResult:
     )
 
 
-def _lists(lists: list[np.ndarray], rows: int) -> Int[np.ndarray, "B M"]:
-    width = 1
-    while width < max(len(indices) for indices in lists):
-        width *= 2
-    table = np.full((rows, width), -1, np.int32)
-    for row, indices in zip(table, lists, strict=False):
-        row[: len(indices)] = indices
-    return table
-
-
 def _padded(block: np.ndarray, rows: int) -> np.ndarray:
     return np.pad(block, [(0, rows - len(block)), (0, 0)]) if len(block) < rows else block
-
-
-def _labels(labels, length: int, name: str) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.shape != (length,):
-        raise ValueError(f"{name} has shape {labels.shape}, but there are {length} embeddings")
-    return labels
-
-
-def _flags(flags: Bool[np.ndarray, " G"] | None, length: int, name: str) -> Bool[np.ndarray, " G"]:
-    return np.zeros(length, bool) if flags is None else _labels(np.asarray(flags), length, name)

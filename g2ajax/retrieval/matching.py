@@ -1,0 +1,72 @@
+"""Which gallery entries match a query, and which are left out for it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+
+class Pairs:
+    """Which gallery entries match a query and which are dropped for it, as padded index lists."""
+
+    def __init__(self, q_id, g_id, q_cam, g_cam, drop_same_camera, junk, distractor):
+        if not len(g_id):
+            raise ValueError("the gallery is empty")
+        if not len(q_id):
+            raise ValueError("there are no queries")
+        order = np.argsort(g_id, kind="stable")
+        starts = np.searchsorted(g_id[order], q_id, side="left")
+        ends = np.searchsorted(g_id[order], q_id, side="right")
+        self.labels, self.drop_same_camera = (q_id, g_id, q_cam, g_cam), drop_same_camera
+        self.is_junk, self.is_distractor = junk, distractor
+        self.junk = np.flatnonzero(junk).astype(np.int32)
+        self.matches, self.dropped = [], []
+        for start, end, camera in zip(starts, ends, q_cam, strict=True):
+            same = order[start:end]
+            out = (g_cam[same] == camera) & ~distractor[same] & bool(drop_same_camera)
+            self.dropped.append(same[out | junk[same]])
+            self.matches.append(same[~out & ~junk[same] & ~distractor[same]])
+        self.counts = np.array([len(m) for m in self.matches])
+        if not self.counts.any():
+            absent = ~np.isin(q_id, g_id)
+            raise ValueError(
+                f"none of the {len(q_id)} queries has a match in the gallery: "
+                f"{absent.sum()} have an identity that the gallery lacks (the first: "
+                f"{q_id[absent][:5].tolist()}), {(~absent).sum()} only matches of their own camera; "
+                "check that identities of query and gallery are numbered alike"
+            )
+
+    def blocks(self, size: int) -> Iterator[Int[np.ndarray, " B"]]:
+        """Rows with about equally many matches, so that few widths of lists occur."""
+        by_count = np.argsort(self.counts, kind="stable")
+        by_count = by_count[self.counts[by_count] > 0]
+        for start in range(0, len(by_count), size):
+            yield by_count[start : start + size]
+
+
+def padded_lists(lists: list[np.ndarray], rows: int) -> Int[np.ndarray, "B M"]:
+    """The lists as rows of a table filled up with −1; its width is a power of 2."""
+    width = 1
+    while width < max(len(indices) for indices in lists):
+        width *= 2
+    table = np.full((rows, width), -1, np.int32)
+    for row, indices in zip(table, lists, strict=False):
+        row[: len(indices)] = indices
+    return table
+
+
+def checked_labels(labels, length: int, name: str) -> np.ndarray:
+    """Raises ValueError unless there is one label an embedding."""
+    labels = np.asarray(labels)
+    if labels.shape != (length,):
+        raise ValueError(f"{name} has shape {labels.shape}, but there are {length} embeddings")
+    return labels
+
+
+def checked_flags(
+    flags: Bool[np.ndarray, " G"] | None, length: int, name: str
+) -> Bool[np.ndarray, " G"]:
+    """As `checked_labels`; None: all False."""
+    return (
+        np.zeros(length, bool) if flags is None else checked_labels(np.asarray(flags), length, name)
+    )
