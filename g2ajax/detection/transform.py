@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 MIN_SIZE, MAX_SIZE = 900, 1500
+BUCKETS = ((928, 1504), (1504, 928))
+"""Canvases that hold every image resized to MIN_SIZE and MAX_SIZE; multiples of 32."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -20,12 +22,18 @@ def resized_size(
     """(⌊height s⌋, ⌊width s⌋) for s = min(min_size / short side, max_size / long side).
 
     In double precision, as torchvision counted before and after 0.11, whose float32 loses a pixel
-    for some sizes. Raises ValueError for an image without pixels.
+    for some sizes. Raises ValueError for an image that would have no pixels.
     """
     if height < 1 or width < 1:
         raise ValueError(f"an image of {height} x {width} pixels cannot be resized")
     scale = min(min_size / min(height, width), max_size / max(height, width))
-    return math.floor(height * scale), math.floor(width * scale)
+    size = math.floor(height * scale), math.floor(width * scale)
+    if min(size) < 1:
+        raise ValueError(
+            f"an image of {height} x {width} pixels has no pixels left with a long side of "
+            f"{max_size}; cut it into parts"
+        )
+    return size
 
 
 def padded_size(sizes: Sequence[Size], multiple: int = 32) -> Size:

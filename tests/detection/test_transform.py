@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from g2ajax.detection.transform import (
+    BUCKETS,
     bucket_of,
     flip_boxes,
     padded_size,
@@ -22,6 +25,8 @@ def test_sizes_by_hand():
     assert padded_size([(843, 1500), (900, 1200)]) == (928, 1504)
     with pytest.raises(ValueError, match=r"an image of 0 x 800 pixels cannot be resized"):
         resized_size(0, 800)
+    with pytest.raises(ValueError, match=r"1 x 1501 pixels has no pixels left"):
+        resized_size(1, 1501)
 
 
 def test_the_smallest_fitting_canvas_is_taken():
@@ -80,3 +85,11 @@ def test_boxes_follow_the_image():
     np.testing.assert_allclose(new, [[20, 10, 60, 20]])
     np.testing.assert_allclose(flip_boxes(boxes, 200), [[170, 20, 190, 40]])
     assert rescale_boxes(boxes[:0], jnp.asarray([1, 2]), jnp.asarray([3, 4])).shape == (0, 4)
+
+
+@settings(deadline=None, max_examples=20)
+@given(height=st.integers(4, 5000), width=st.integers(4, 5000))
+def test_every_image_fits_a_default_canvas(height, width):
+    size = resized_size(height, width)
+    assert all(a >= b for a, b in zip(BUCKETS[bucket_of(size, BUCKETS)], size, strict=True))
+    assert max(size) <= 1500 and min(size) <= 900
