@@ -302,36 +302,6 @@ def average_pool(x: Float[Array, "B h w C"]) -> Float[Array, "B h2 w2 C"]:
     return jnp.mean(cells, (2, 4), dtype=jnp.float32).astype(x.dtype)
 
 
-class FC(nnx.Module):
-    """torchreid's `fc` after the global average: linear map (`0`), batch norm (`1`), ReLU; float32.
-
-    Its output is torchreid's 512-d feature, for the losses and for the test alike. Recipes with a
-    neck (fast-reid's) take the pooled map instead and have no such layer.
-    """
-
-    def __init__(
-        self,
-        features_in: int,
-        features_out: int = 512,
-        *,
-        bn_momentum: int | float = 0.1,
-        rngs: nnx.Rngs,
-    ):
-        linear = nnx.Linear(
-            features_in,
-            features_out,
-            kernel_init=nnx.initializers.normal(0.01),
-            precision=jax.lax.Precision.HIGHEST,
-            rngs=rngs,
-        )
-        setattr(self, "0", linear)
-        setattr(self, "1", BatchNorm(features_out, momentum=bn_momentum))
-
-    def __call__(self, x: Float[Array, "B D"]) -> Float[Array, "B D2"]:
-        linear, norm = getattr(self, "0"), getattr(self, "1")
-        return jax.nn.relu(norm(linear(x.astype(jnp.float32))))
-
-
 class OSNet(nnx.Module):
     """OSNet without head: images [B,H,W,3], normalised, to a map [B,H/16,W/16,feature_dim].
 

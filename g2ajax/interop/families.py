@@ -28,6 +28,8 @@ class Family:
     """Tensors of the network (our names) that such files never have."""
     head: bool = True
     """Whether such files have the neck and classifier of a re-identification model."""
+    head_needs: str = ""
+    """Our name of a tensor that only models with such a neck have."""
     square_grid: bool = False
     """Whether the position table is of a square image."""
     distilled: bool = False
@@ -57,6 +59,16 @@ _CLIP = {
     ),
     "head": False,
     "square_grid": True,
+}
+
+_TORCHREID = {
+    "rename": (
+        (r"^module\.", ""),
+        (r"^(?=(fc|classifier)\.)", "heads."),
+        (r"^(?!heads\.)", "backbone."),
+    ),
+    # Its linear map, batch norm and classifier with a bias are no neck of fast-reid's kind.
+    "head_needs": "heads.fc.0.weight",
 }
 
 # fast-reid's MGN numbers the parts of its trunk, and takes the first block of layer3 from its branches.
@@ -163,11 +175,12 @@ FAMILIES = (
             r"^(module\.)?conv2\.0\.conv2(a|\.0\.layers\.0)\.conv1\.weight$",
             r"^(module\.)?conv5\.conv\.weight$",
         ),
-        rename=((r"^(module\.)?", "backbone."),),
-        # torchreid's head (a linear map, batch norm and ReLU, then a classifier with a bias) is
-        # not the neck of the methods here.
-        ignore=(r"^(module\.)?(fc|classifier)\.",),
-        head=False,
+        **_TORCHREID,
+    ),
+    Family(
+        "torchreid ResNet",
+        (r"^(module\.)?layer1\.0\.conv1\.weight$", r"^(module\.)?classifier\.weight$"),
+        **_TORCHREID,
     ),
     Family(
         "torchvision/timm ResNet",

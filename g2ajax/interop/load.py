@@ -17,7 +17,7 @@ from g2ajax.interop.clip_files import check_towers
 from g2ajax.interop.readers import read_tensors
 from g2ajax.interop.state_dict import Report, guess_family, load_state_dict, public_shapes
 
-CLASSIFIER = r"^((heads|b\d+_head)\.weight|(neck(_\d+)?\.)?classifier\.(weight|bias))$"
+CLASSIFIER = r"^((heads|b\d+_head)\.weight|((heads|neck(_\d+)?)\.)?classifier\.(weight|bias))$"
 USUAL = {"ResNet": "resnet50", "ViT": "vit_base", "OSNet": "osnet", "CLIP": "clip"}
 HUB_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
 
@@ -126,6 +126,11 @@ def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
         raise ValueError(
             f"{path} is a {family.name} file ({why}) and has no neck or classifier for a "
             "re-identification model; use init.part='backbone'"
+        )
+    elif family.head_needs and family.head_needs not in wanted:
+        raise ValueError(
+            f"{path} is a {family.name} file ({why}), whose head is of another kind than the model's; "
+            "use init.part='backbone', or give strong_baseline torchreid's head (method.fc_dim=512)"
         )
     else:
         called = dataclasses.replace(family, rename=rename)

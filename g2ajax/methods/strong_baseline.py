@@ -21,7 +21,7 @@ from g2ajax.config import options
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet
 from g2ajax.methods import Preprocessing, Task
-from g2ajax.nn.heads import EmbeddingHead
+from g2ajax.nn.heads import EmbeddingHead, FCHead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,10 @@ class Options:
     backbone: Mapping[str, Any]
     """`name` of a backbone and its own options."""
     head: HeadOptions = HeadOptions()
+    fc_dim: int = 0
+    """Width of torchreid's head in place of fast-reid's: a linear map, batch norm, ReLU, and a
+    classifier with a bias (its OSNets: 512); 0: the head of `head`. With it, `head` chooses the
+    pooling only, and both losses and the test see its feature."""
     preprocessing: Preprocessing = Preprocessing()
     camera_embedding: bool = False
     """Side information of the camera, added to every token of a ViT (TransReID)."""
@@ -70,6 +74,18 @@ def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "StrongBa
     return StrongBaseline(options(Options, config, "method"), task, rngs=rngs)
 
 
+def _head(width: int, num_classes: int, options: Options, rngs: nnx.Rngs) -> EmbeddingHead | FCHead:
+    head = options.head
+    if not options.fc_dim:
+        return EmbeddingHead(width, num_classes, **dataclasses.asdict(head), rngs=rngs)
+    if head != HeadOptions(pool=head.pool):
+        raise ValueError(
+            f"method.fc_dim = {options.fc_dim}: torchreid's head takes nothing of method.head but "
+            f"its pool, got {head}; leave the rest out, or set fc_dim to 0"
+        )
+    return FCHead(width, num_classes, options.fc_dim, pool=head.pool, rngs=rngs)
+
+
 class StrongBaseline(nnx.Module):
     """Backbone, head and the two losses."""
 
@@ -80,12 +96,7 @@ class StrongBaseline(nnx.Module):
         self.backbone = backbones.build(
             spec.pop("name"), image_size=task.image_size, dtype=task.dtype, rngs=rngs, **spec
         )
-        self.heads = EmbeddingHead(
-            self.backbone.feature_dim,
-            task.num_classes,
-            **dataclasses.asdict(options.head),
-            rngs=rngs,
-        )
+        self.heads = _head(self.backbone.feature_dim, task.num_classes, options, rngs)
         self.options = options
         self.metric = options.metric
         self.preprocessing = options.preprocessing

@@ -153,6 +153,85 @@ class EmbeddingHead(nnx.Module):
         }
 
 
+class FC(nnx.Module):
+    """torchreid's `fc` after the global average: linear map (`0`), batch norm (`1`), ReLU; float32.
+
+    Its output is torchreid's 512-d feature, for the losses and for the test alike.
+    """
+
+    def __init__(
+        self,
+        features_in: int,
+        features_out: int = 512,
+        *,
+        bn_momentum: int | float = 0.1,
+        rngs: nnx.Rngs,
+    ):
+        linear = nnx.Linear(
+            features_in,
+            features_out,
+            kernel_init=nnx.initializers.normal(0.01),
+            precision=HIGHEST,
+            rngs=rngs,
+        )
+        setattr(self, "0", linear)
+        setattr(self, "1", BatchNorm(features_out, momentum=bn_momentum))
+
+    def __call__(self, x: Float[Array, "B D"]) -> Float[Array, "B D2"]:
+        linear, norm = getattr(self, "0"), getattr(self, "1")
+        return jax.nn.relu(norm(linear(x.astype(jnp.float32))))
+
+
+class FCHead(nnx.Module):
+    """torchreid's head: pool, `fc` (see `FC`), and `classifier`, a linear map with a bias; float32.
+
+    Offers what `EmbeddingHead` does: called with labels it gives `cls_outputs` and
+    `pred_class_logits` (the same) and `features`, the `fc` feature; `embed` gives that feature too.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        num_classes: int,
+        fc_dim: int = 512,
+        *,
+        pool: str = "GlobalAvgPool",
+        rngs: nnx.Rngs,
+    ):
+        self.pool_layer = build_pool(pool)
+        self.fc = FC(feature_dim, fc_dim, rngs=rngs)
+        self.classifier = nnx.Linear(
+            fc_dim,
+            num_classes,
+            kernel_init=nnx.initializers.normal(0.01),
+            precision=HIGHEST,
+            rngs=rngs,
+        )
+        self.feature_dim = fc_dim
+
+    def features(
+        self, x: Float[Array, "B h w C"] | Float[Array, "B C"]
+    ) -> tuple[Float[Array, "B C"], Float[Array, "B D"]]:
+        """The pooled feature and the `fc` feature, both float32."""
+        pooled = self.pool_layer(x)
+        return pooled, self.neck(pooled)
+
+    def neck(self, pooled: Float[Array, "B C"]) -> Float[Array, "B D"]:
+        """The `fc` feature of a pooled one."""
+        return self.fc(pooled)
+
+    def embed(self, x: Float[Array, "B h w C"] | Float[Array, "B C"]) -> Float[Array, "B D"]:
+        """The test feature: after `fc`."""
+        return self.features(x)[1]
+
+    def __call__(
+        self, x: Float[Array, "B h w C"] | Float[Array, "B C"], label: Int[Array, " B"]
+    ) -> dict[str, Array]:
+        feature = self.embed(x)
+        logits = self.classifier(feature)
+        return {"cls_outputs": logits, "pred_class_logits": logits, "features": feature}
+
+
 class BNNeck(nnx.Module):
     """The neck and classifier of reid-strong-baseline (Luo et al., CVPRW 2019) and TransReID.
 

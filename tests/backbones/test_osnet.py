@@ -10,6 +10,7 @@ from flax import nnx
 
 from g2ajax.backbones import build, feature_dim, osnet
 from g2ajax.interop.state_dict import load_state_dict, public_shapes, to_state_dict
+from g2ajax.nn.heads import FC
 
 
 def tiny(**options):
@@ -57,7 +58,7 @@ def test_output_sizes(size, expected):
 def test_published_parameter_counts(name, published):
     """torchreid counts the network with `fc`, and the gate once for each of its four streams."""
     model = abstract(name)
-    head = nnx.eval_shape(lambda: osnet.FC(model.feature_dim, rngs=nnx.Rngs(params=0)))
+    head = nnx.eval_shape(lambda: FC(model.feature_dim, rngs=nnx.Rngs(params=0)))
     blocks = [block for stage in (model.conv2, model.conv3, model.conv4) for block in stage[:2]]
     shared = sum(parameters(block.gate) for block in blocks)
     assert parameters(model) + parameters(head) + 3 * shared == published
@@ -72,7 +73,7 @@ def test_public_names():
     assert names["conv4.0.gate.fc1.weight"] == (2, 32, 1, 1)
     assert names["conv2.2.0.conv.weight"] == (64, 64, 1, 1)
     assert not any(".IN." in name or name.startswith(("pool", "conv4.2")) for name in names)
-    head = nnx.eval_shape(lambda: osnet.FC(128, rngs=nnx.Rngs(params=0)))
+    head = nnx.eval_shape(lambda: FC(128, rngs=nnx.Rngs(params=0)))
     assert public_shapes(head)["0.weight"] == (512, 128)
     assert public_shapes(head)["1.running_mean"] == (512,)
 
@@ -114,7 +115,7 @@ def test_average_pool_leaves_out_an_odd_last_row():
 
 
 def test_fc_is_a_linear_map_a_norm_and_relu():
-    head = nnx.view(osnet.FC(2, 2, rngs=nnx.Rngs(params=0)), use_running_average=True)
+    head = nnx.view(FC(2, 2, rngs=nnx.Rngs(params=0)), use_running_average=True)
     load_state_dict(
         head,
         {

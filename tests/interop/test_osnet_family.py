@@ -1,11 +1,12 @@
 """torchreid's OSNet files: of ImageNet and of re-identification, wrapped or not."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
 from flax import nnx
 
-from g2ajax import backbones
+from g2ajax import backbones, methods
 from g2ajax.interop import families
 from g2ajax.interop.load import InitOptions, initialise
 from g2ajax.interop.state_dict import to_state_dict
@@ -34,13 +35,16 @@ def public_file(*, classes, prefix="", **options):
         for name, value in to_state_dict(network(rngs=nnx.Rngs(params=7), **options)).items()
     }
     head = {
-        "fc.0.weight": np.zeros((512, 32), "f4"),
-        "fc.0.bias": np.zeros(512, "f4"),
-        "fc.1.weight": np.zeros(512, "f4"),
-        "fc.1.running_var": np.zeros(512, "f4"),
+        "fc.0.weight": rng.normal(size=(512, 32)).astype("f4"),
+        "fc.0.bias": rng.normal(size=512).astype("f4"),
+        "fc.1.weight": rng.normal(size=512).astype("f4"),
+        "fc.1.bias": rng.normal(size=512).astype("f4"),
+        "fc.1.running_mean": rng.normal(size=512).astype("f4"),
+        "fc.1.running_var": rng.uniform(1, 2, size=512).astype("f4"),
+        "fc.1.num_batches_tracked": np.array(3),
         "conv5.bn.num_batches_tracked": np.array(3),
-        "classifier.weight": np.zeros((classes, 512), "f4"),
-        "classifier.bias": np.zeros(classes, "f4"),
+        "classifier.weight": rng.normal(size=(classes, 512)).astype("f4"),
+        "classifier.bias": rng.normal(size=classes).astype("f4"),
     }
     return {prefix + name: value for name, value in {**trunk, **head}.items()}, trunk
 
@@ -78,10 +82,88 @@ def test_wrapped_names_in_another_format_and_a_bare_backbone(tmp_path):
     check(bare, trunk)
 
 
+TASK = methods.Task(num_classes=9, image_size=(64, 32))
+
+
+def torchreids(fc_dim=512, **backbone):
+    return methods.build(
+        {
+            "name": "strong_baseline",
+            "backbone": {"name": "osnet_test", **backbone},
+            "fc_dim": fc_dim,
+            "metric": "squared_euclidean",
+        },
+        TASK,
+        rngs=nnx.Rngs(params=0),
+    )
+
+
 def test_head_of_torchreid_is_not_a_neck(tmp_path):
     path = write_zip(tmp_path / "osnet.pth", tensors(public_file(classes=9)[0]))
-    with pytest.raises(ValueError, match=r"torchreid OSNet .*use init\.part='backbone'"):
+    with pytest.raises(
+        ValueError, match=r"torchreid OSNet .*use init\.part='backbone'.*method\.fc_dim=512"
+    ):
         initialise(Method(), InitOptions(file=str(path), part="all"))
+
+
+@pytest.mark.parametrize(("kind", "prefix"), [("none", ""), ("ain", "module.")])
+def test_the_whole_file_is_read_and_embeds_as_torchreid_does(tmp_path, kind, prefix):
+    content, trunk = public_file(classes=9, prefix=prefix, instance_norm=kind)
+    path = write_zip(tmp_path / "osnet.pth", tensors(content))
+    model = torchreids(instance_norm=kind)
+    report = initialise(model, InitOptions(file=str(path), part="all"))
+    assert report.family == "torchreid OSNet"
+    file = {name.removeprefix(prefix): value for name, value in content.items()}
+    used = {name for name in file if not name.endswith("num_batches_tracked")}
+    assert len(report.loaded) == len(used)  # every tensor, `fc` and `classifier` with the rest
+    assert not report.names("kept")
+    check(model.backbone, trunk)
+    model.eval()
+    feature_map = np.random.default_rng(1).normal(size=(3, 4, 2, 32)).astype("f4")
+    pooled = feature_map.mean((1, 2))
+    linear = pooled @ file["fc.0.weight"].T + file["fc.0.bias"]
+    shift, scale = file["fc.1.running_mean"], 1 / np.sqrt(file["fc.1.running_var"] + 1e-5)
+    feature = np.maximum((linear - shift) * scale * file["fc.1.weight"] + file["fc.1.bias"], 0)
+    np.testing.assert_allclose(
+        model.heads.embed(jnp.asarray(feature_map)), feature, rtol=1e-4, atol=1e-4
+    )
+    out = model.heads(jnp.asarray(feature_map), jnp.zeros(3, jnp.int32))
+    logits = feature @ file["classifier.weight"].T + file["classifier.bias"]
+    np.testing.assert_allclose(out["cls_outputs"], logits, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(out["features"], feature, rtol=1e-4, atol=1e-4)
+
+
+def test_a_missing_fc_and_other_widths_are_refused(tmp_path):
+    content, _ = public_file(classes=9)
+    del content["fc.1.running_mean"]
+    path = write_zip(tmp_path / "osnet.pth", tensors(content))
+    with pytest.raises(ValueError, match=r"heads\.fc\.1\.running_mean"):
+        initialise(torchreids(), InitOptions(file=str(path), part="all"))
+    path = write_zip(tmp_path / "whole.pth", tensors(public_file(classes=9)[0]))
+    with pytest.raises(ValueError, match=r"heads\.fc\.0\.weight"):
+        initialise(torchreids(fc_dim=256), InitOptions(file=str(path), part="all"))
+
+
+def test_fc_of_imagenet_is_read_without_its_classifier(tmp_path):
+    content, _ = public_file(classes=1000)
+    path = str(write_zip(tmp_path / "osnet_imagenet.pth", tensors(content)))
+    with pytest.raises(ValueError, match=r"for 1000 classes, the model has 9"):
+        initialise(torchreids(), InitOptions(file=path, part="all"))
+    model = torchreids()
+    before = to_state_dict(model.heads.classifier)
+    report = initialise(model, InitOptions(file=path, part="all", allow_classifier_mismatch=True))
+    assert set(report.names("kept")) == {"heads.classifier.weight", "heads.classifier.bias"}
+    check(model.heads.classifier, before)
+    np.testing.assert_array_equal(to_state_dict(model.heads)["fc.0.weight"], content["fc.0.weight"])
+
+
+def test_torchreids_resnet_is_told_from_torchvisions():
+    names = ["conv1.weight", "layer1.0.conv1.weight", "fc.0.weight", "classifier.weight"]
+    assert families.detect_family(names)[0] == "torchreid ResNet"
+    assert families.detect_family([*names[:2], "fc.weight"])[0] == "torchvision/timm ResNet"
+    family = families.family("torchreid ResNet")
+    assert families.our_name(family, "module.fc.1.bias") == "heads.fc.1.bias"
+    assert families.our_name(family, "layer1.0.conv1.weight") == "backbone.layer1.0.conv1.weight"
 
 
 def test_another_variant_is_refused_and_nothing_changes(tmp_path):

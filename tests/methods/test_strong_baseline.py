@@ -126,3 +126,11 @@ def test_bad_options_are_named():
 
 def test_a_method_outside_the_package_is_named_by_its_module():
     assert methods.module("g2ajax.methods.strong_baseline") is methods.module("strong_baseline")
+
+
+def test_torchreids_head_takes_only_a_pool():
+    head = {"pool": "GlobalMaxPool", "classifier": "CircleSoftmax"}
+    with pytest.raises(ValueError, match=r"method\.fc_dim = 16: .*nothing of method\.head but"):
+        make(backbone={"name": "resnet_tiny"}, fc_dim=16, head=head)
+    model = make(backbone={"name": "resnet_tiny"}, fc_dim=16, head={"pool": "GlobalMaxPool"})
+    assert model.heads.embed(jnp.ones((8, 3, 2, 256))).shape == (8, 16)

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from g2ajax.backbones.osnet import FC, OSBlock, OSNet
+from g2ajax.backbones.osnet import OSBlock, OSNet
+from g2ajax.nn.heads import FC
 from g2ajax.nn.pooling import MaxPool
 from tests.parity.runners.backbones import loaded, nchw, nhwc, run
 

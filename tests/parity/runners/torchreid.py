@@ -3,7 +3,7 @@
 import jax
 from flax import nnx
 
-from g2ajax.backbones.osnet import FC
+from g2ajax.nn.heads import FC
 from tests.parity.runners.backbones import _resnet, loaded, nhwc, run
 
 
