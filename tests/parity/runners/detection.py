@@ -1,5 +1,7 @@
 """The geometry of the person-search detectors."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,15 +60,18 @@ def run_matcher(args, inputs, weights):
 
 def run_nms(args, inputs, weights):
     boxes, scores = jnp.asarray(inputs["in_boxes"]), jnp.asarray(inputs["in_scores"])
+    single, grouped = (
+        jax.jit(form, static_argnames=("threshold", "tile")) for form in (nms, batched_nms)
+    )
     results = {}
     for v in args["variants"]:
         # A tile smaller than the list, so that tiles meet.
         if v["batched"]:
             label = jnp.asarray(inputs[v["labels"]].astype(np.int32))
-            kept = batched_nms(boxes, scores, label, threshold=v["threshold"], tile=16)
+            kept = grouped(boxes, scores, label, threshold=v["threshold"], tile=16)
         else:
-            kept = nms(boxes, scores, threshold=v["threshold"], tile=16)
-        results[v["output"]] = kept.index[kept.valid]
+            kept = single(boxes, scores, threshold=v["threshold"], tile=16)
+        results[v["output"]] = np.asarray(kept.index)[np.asarray(kept.valid)]
     return results
 
 
@@ -89,8 +94,13 @@ def run_roi_align(args, inputs, weights):
         ]
         return jnp.concatenate(each).transpose(0, 3, 1, 2)
 
-    value, back = jax.vjp(pooled, features)
-    return {"out_pooled": value, "out_grad_features": back(cotangent)[0].transpose(0, 3, 1, 2)}
+    @jax.jit
+    def both(features):
+        value, back = jax.vjp(pooled, features)
+        return value, back(cotangent)[0]
+
+    value, gradient = both(features)
+    return {"out_pooled": value, "out_grad_features": gradient.transpose(0, 3, 1, 2)}
 
 
 def run_rpn_filter(args, inputs, weights):
@@ -103,12 +113,9 @@ def run_rpn_filter(args, inputs, weights):
     logits = jnp.asarray(inputs["in_objectness"]).reshape(codes.shape[:2])
     results = {}
     for v in args["variants"]:
-        for image, size in enumerate(args["image_sizes"]):
-            found = filter_proposals(
-                logits[image],
-                codes[image],
-                anchors,
-                jnp.asarray(size),
+        compiled = jax.jit(
+            functools.partial(
+                filter_proposals,
                 pre_nms=v["pre_nms_top_n"],
                 post_nms=v["post_nms_top_n"],
                 nms_threshold=args["nms"],
@@ -116,7 +123,11 @@ def run_rpn_filter(args, inputs, weights):
                 weights=tuple(args["box_weights"]),
                 max_log_ratio=args["delta_clamp"],
             )
+        )
+        for image, size in enumerate(args["image_sizes"]):
+            found = compiled(logits[image], codes[image], anchors, jnp.asarray(size))
             names = v["outputs"]
+            found = jax.device_get(found)
             results[names["boxes"][image]] = found.boxes[found.valid]
             results[names["scores"][image]] = found.scores[found.valid]
     return results
@@ -124,17 +135,20 @@ def run_rpn_filter(args, inputs, weights):
 
 def run_balanced_sampler(args, inputs, weights):
     drawn = []
-    for row in inputs["in_cases"]:
-        case = dict(zip(args["columns"], row, strict=True))
-        counts = [int(case[name]) for name in ("positives", "negatives", "ignored")]
-        label = np.repeat([1, 0, -1], counts)
-        sampled = sample_balanced(
+    cases = [dict(zip(args["columns"], row, strict=True)) for row in inputs["in_cases"]]
+    counts = [[int(case[k]) for k in ("positives", "negatives", "ignored")] for case in cases]
+    # Padded to one length with ignored rows, so that few things compile.
+    room = max(map(sum, counts))
+    sample = jax.jit(sample_balanced, static_argnames=("size", "positive_fraction"))
+    for case, numbers in zip(cases, counts, strict=True):
+        label = np.repeat([1, 0, -1], [*numbers[:2], room - sum(numbers[:2])])
+        sampled = sample(
             jax.random.key(0),
             jnp.asarray(label),
             size=int(case["batch_size"]),
-            positive_fraction=case["positive_fraction"],
+            positive_fraction=float(case["positive_fraction"]),
         )
-        taken = label[np.asarray(sampled.index[sampled.valid])]
+        taken = label[np.asarray(sampled.index)[np.asarray(sampled.valid)]]
         assert (taken >= 0).all()
         drawn.append([(taken == 1).sum(), (taken == 0).sum()])
     return {"out_num_pos_neg": np.asarray(drawn)}
@@ -147,23 +161,30 @@ def run_select_training_samples(args, inputs, weights):
     for image in range(args["images"]):
         boxes = jnp.asarray(inputs[f"in_proposals_{image}"])
         truth = jnp.asarray(inputs[f"in_gt_{image}"])
-        samples = select_training_samples(
+        select = jax.jit(
+            functools.partial(
+                select_training_samples,
+                foreground_iou=args["fg_iou"],
+                background_iou=args["bg_iou"],
+                size=2 * (len(boxes) + len(truth)),
+                weights=tuple(args["box_weights"]),
+            )
+        )
+        samples = select(
             jax.random.key(0),
             boxes,
             jnp.ones(len(boxes), bool),
             truth,
             jnp.asarray(inputs[f"in_labels_{image}"].astype(np.int32)),
             jnp.ones(len(truth), bool),
-            foreground_iou=args["fg_iou"],
-            background_iou=args["bg_iou"],
-            size=2 * (len(boxes) + len(truth)),
-            weights=tuple(args["box_weights"]),
         )
+        samples = jax.device_get(samples)
+        valid = samples.valid
         results |= {
-            f"out_proposals_{image}": samples.boxes[samples.valid],
-            f"out_matched_{image}": samples.matched[samples.valid],
-            f"out_labels_{image}": samples.label[samples.valid],
-            f"out_reg_targets_{image}": samples.codes[samples.valid],
+            f"out_proposals_{image}": samples.boxes[valid],
+            f"out_matched_{image}": samples.matched[valid],
+            f"out_labels_{image}": samples.label[valid],
+            f"out_reg_targets_{image}": samples.codes[valid],
         }
     return results
 

@@ -24,25 +24,41 @@ def run_oim_steps(args, inputs, weights):
     # Every quirk of the references: pids beyond the table are targets in the queue's columns.
     quirks = {"unlabelled": args["unlabelled_pid"], "overflow": "queue_column"}
     without = "advance_header" if args["nan_loss_replaced_by_zero"] else "update"
+
+    @jax.jit
+    def one(x, pid, mask, tables):
+        def loss(x):
+            return oim_loss(x, pid, tables, mask, scale=args["scalar"], **quirks)
+
+        after = update_tables(
+            tables, x, pid, mask, momentum=args["momentum"], without_target=without, **quirks
+        )
+        return jax.value_and_grad(loss, has_aux=True)(x), after
+
+    # Padded to one number of rows, so that it compiles once.
+    room = max(len(inputs[f"in_pid_{step}"]) for step in range(args["steps"]))
     results = {}
     for step in range(args["steps"]):
-        x = jnp.asarray(inputs[f"in_x_{step}"])
-        pid = jnp.asarray(inputs[f"in_pid_{step}"].astype(np.int32))
-        loss = functools.partial(oim_loss, pid=pid, tables=tables, scale=args["scalar"], **quirks)
-        (value, rows), gradient = jax.value_and_grad(loss, has_aux=True)(x)
-        if args["returns_rows"]:
-            named = np.asarray(rows.person & (rows.label != args["unlabelled_pid"] - 1))
-            results |= {
-                f"out_pid_inputs_{step}": x[named],
-                f"out_pid_label_{step}": rows.label[named],
-                f"out_pid_logits_{step}": rows.logits[named, : args["num_pids"]],
-            }
-        tables = update_tables(
-            tables, x, pid, momentum=args["momentum"], without_target=without, **quirks
+        x, pid = inputs[f"in_x_{step}"], inputs[f"in_pid_{step}"].astype(np.int32)
+        count = len(pid)
+        padding = (0, room - count)
+        ((value, rows), gradient), tables = one(
+            np.pad(x, (padding, (0, 0)), constant_values=np.nan),
+            np.pad(pid, padding, constant_values=1),
+            np.arange(room) < count,
+            tables,
         )
+        if args["returns_rows"]:
+            person, label = np.asarray(rows.person), np.asarray(rows.label)
+            named = person & (label != args["unlabelled_pid"] - 1)
+            results |= {
+                f"out_pid_inputs_{step}": x[named[:count]],
+                f"out_pid_label_{step}": label[named],
+                f"out_pid_logits_{step}": np.asarray(rows.logits)[named, : args["num_pids"]],
+            }
         results |= {
             f"out_loss_{step}": value,
-            f"out_grad_{step}": gradient,
+            f"out_grad_{step}": gradient[:count],
             f"out_lut_{step}": tables.lookup,
             f"out_cq_{step}": tables.queue,
             f"out_header_{step}": tables.header,
@@ -67,7 +83,7 @@ def run_distillation_losses(args, inputs, weights):
         options = {k: v[k] for k in ("temperature", "bidirectional", "eps") if k in v}
         loss = functools.partial(LOSSES[v["loss"]], **options)
         sides = jnp.asarray(inputs[v["student"]]), jnp.asarray(inputs[v["teacher"]])
-        value, (of_student, of_teacher) = jax.value_and_grad(loss, argnums=(0, 1))(*sides)
+        value, (of_student, of_teacher) = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(*sides)
         names = v["outputs"]
         results |= {
             names["loss"]: value,
