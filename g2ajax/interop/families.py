@@ -122,6 +122,11 @@ FAMILIES = (
         ignore=_PIXELS,
     ),
     Family(
+        "g2ajax with torchreid's head",
+        (r"^backbone\.", r"^heads\.fc\.0\.weight$"),
+        head_needs="heads.fc.0.weight",
+    ),
+    Family(
         "fast-reid, model zoo v0.1.1",
         (r"^backbone\.", r"^heads\.(bnneck\.|classifier\.weight$)"),
         rename=(

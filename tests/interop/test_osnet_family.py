@@ -118,6 +118,7 @@ def test_the_whole_file_is_read_and_embeds_as_torchreid_does(tmp_path, kind, pre
     assert len(report.loaded) == len(used)  # every tensor, `fc` and `classifier` with the rest
     assert not report.names("kept")
     check(model.backbone, trunk)
+    assert families.detect_family(to_state_dict(model))[0] == "g2ajax with torchreid's head"
     model.eval()
     feature_map = np.random.default_rng(1).normal(size=(3, 4, 2, 32)).astype("f4")
     pooled = feature_map.mean((1, 2))
