@@ -40,8 +40,12 @@ def test_an_unknown_variant_is_refused():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_tiny_variant_runs(name, tmp_path):
-    results = loop.run(load(name, "tiny").to_dict(), tmp_path)
-    assert [r.protocol for r in results] == ["A2G", "G2A", "A2G", "G2A"]
+    config = load(name, "tiny").to_dict()
+    results = loop.run(config, tmp_path)
+    last = config["phase"][config["phases"][-1]]
+    rankings = (last.get("rankings") or ("reid",)) * 2  # of the last state and of the best
+    assert [r.protocol for r in results] == ["A2G"] * len(rankings) + ["G2A"] * len(rankings)
+    assert tuple(r.ranking for r in results) == 2 * rankings
     assert all(r.label.startswith("SkyGround") for r in results)
     assert {p.name for p in tmp_path.iterdir()} >= {
         *("config.json", "metrics.jsonl", "results.json", "results.md", "results.csv"),
