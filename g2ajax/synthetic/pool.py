@@ -7,13 +7,17 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
-from g2ajax.synthetic import sensor
+from g2ajax.synthetic import frames, sensor
+from g2ajax.synthetic.frames import Frame, FramePhotograph, FrameWorld
 from g2ajax.synthetic.world import Shot, World, render
 
 _FEW = 400
 """Below so many shots, starting processes costs more than it saves."""
+
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,23 +62,58 @@ def photographs(
     one worker and many shots, a script must guard its start with `if __name__ == "__main__"`, as
     for every use of multiprocessing.
     """
-    workers = (os.cpu_count() or 1) if workers is None else workers
-    if workers <= 1 or len(shots) < _FEW:
+    workers = _workers(workers, len(shots))
+    if workers == 1:
         yield from (photograph(world, shot) for shot in shots)
         return
     names = [shot.image_id for shot in shots]
+    results = _spread(functools.partial(_work, world.size, world.seed), names, workers, progress)
+    for shot, result in zip(shots, results, strict=True):
+        yield Photograph(shot, *result)
+
+
+@functools.lru_cache(maxsize=1)
+def _frame_world(size: str, seed: int) -> FrameWorld:
+    return FrameWorld(size, seed)
+
+
+def _frame_work(size: str, seed: int, image_id: str) -> FramePhotograph:
+    world = _frame_world(size, seed)
+    return frames.photograph(world, world.frame(image_id))
+
+
+def frame_photographs(
+    world: FrameWorld, wanted: Sequence[Frame], workers: int | None = None, progress: str = ""
+) -> Iterator[FramePhotograph]:
+    """Draws and encodes whole frames, in their order, as `photographs`."""
+    workers = _workers(workers, len(wanted))
+    if workers == 1:
+        yield from (frames.photograph(world, frame) for frame in wanted)
+        return
+    names = [frame.image_id for frame in wanted]
+    yield from _spread(
+        functools.partial(_frame_work, world.size, world.seed), names, workers, progress
+    )
+
+
+def _workers(workers: int | None, images: int) -> int:
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    return 1 if images < _FEW else max(workers, 1)
+
+
+def _spread(
+    work: Callable[[str], Result], names: Sequence[str], workers: int, progress: str
+) -> Iterator[Result]:
+    """The results of `work`, in the order of the names."""
     # Spawned, not forked: the parent may hold threads of JAX.
     context = multiprocessing.get_context("spawn")
     start = last = time.monotonic()
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor:
-        results = executor.map(
-            functools.partial(_work, world.size, world.seed), names, chunksize=16
-        )
-        for done, (shot, result) in enumerate(zip(shots, results, strict=True)):
+        for done, result in enumerate(executor.map(work, names, chunksize=16)):
             if progress and time.monotonic() - last > 5:
                 last = time.monotonic()
                 rate = done / (last - start)
-                left = (len(shots) - done) / max(rate, 1e-9)
-                text = f"{progress}: {done} of {len(shots)}, {rate:.0f} a second, {left:.0f} s left"
+                left = (len(names) - done) / max(rate, 1e-9)
+                text = f"{progress}: {done} of {len(names)}, {rate:.0f} a second, {left:.0f} s left"
                 print(text, file=sys.stderr, flush=True)
-            yield Photograph(shot, *result)
+            yield result
