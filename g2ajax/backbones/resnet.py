@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from g2ajax.nn.init import conv_init, torch_uniform
 from g2ajax.nn.norm import IBN, BatchNorm
@@ -125,8 +125,23 @@ class NonLocal(nnx.Module):
         return x + self.W[1](y)
 
 
+def _cells(mask: Bool[Array, "B *cells"] | None, stride: int) -> Bool[Array, "B *cells2"] | None:
+    """The mask of a map that a convolution with this stride gives; one of rows stays."""
+    return mask if mask is None or mask.ndim == 1 else mask[:, ::stride, ::stride]
+
+
+def _inside(x: Float[Array, "B h w C"], mask: Bool[Array, "B *cells"] | None) -> Array:
+    """Zeros outside, as a convolution sees beyond a map's edge. Rows do not see each other."""
+    return x if mask is None or mask.ndim == 1 else jnp.where(mask[..., None], x, 0)
+
+
 class Block(nnx.Module):
-    """A residual block, "basic" (3x3, 3x3) or "bottleneck" (1x1, 3x3 with the stride, 1x1)."""
+    """A residual block, "basic" (3x3, 3x3) or "bottleneck" (1x1, 3x3 with the stride, 1x1).
+
+    With a `mask` of the rows [B] or cells [B,h,w] of its input the others stay out of the batch
+    statistics and, cells, out of their neighbours' convolutions. That needs a `norm` that takes one
+    (`MaskedBatchNorm`), and no gates and no IBN.
+    """
 
     def __init__(
         self,
@@ -139,44 +154,113 @@ class Block(nnx.Module):
         with_se: bool,
         se_reduction: int,
         bn_momentum: int | float,
+        norm: type[BatchNorm] = BatchNorm,
         dtype,
         rngs: nnx.Rngs,
     ):
         features_out = width * EXPANSION[kind]
         options = {"dtype": dtype, "rngs": rngs}
-        norm = {"momentum": bn_momentum, "dtype": dtype}
-        first_norm = (IBN if with_ibn else BatchNorm)(width, **norm)
+        norm_options = {"momentum": bn_momentum, "dtype": dtype}
+        first_norm = (IBN if with_ibn else norm)(width, **norm_options)
         self.kind = kind
+        self.stride = stride
         if kind == "bottleneck":
             self.conv1 = conv(features_in, width, 1, 1, **options)
             self.bn1 = first_norm
             self.conv2 = conv(width, width, 3, stride, **options)
-            self.bn2 = BatchNorm(width, **norm)
+            self.bn2 = norm(width, **norm_options)
             self.conv3 = conv(width, features_out, 1, 1, **options)
-            self.bn3 = BatchNorm(features_out, **norm)
+            self.bn3 = norm(features_out, **norm_options)
         else:
             self.conv1 = conv(features_in, width, 3, stride, **options)
             self.bn1 = first_norm
             self.conv2 = conv(width, width, 3, 1, **options)
-            self.bn2 = BatchNorm(width, **norm)
+            self.bn2 = norm(width, **norm_options)
         self.with_se = with_se
         if with_se:
             self.se = SqueezeExcite(features_out, se_reduction, **options)
         self.with_downsample = stride != 1 or features_in != features_out
         if self.with_downsample:
             shortcut = conv(features_in, features_out, 1, stride, **options)
-            self.downsample = nnx.List([shortcut, BatchNorm(features_out, **norm)])
+            self.downsample = nnx.List([shortcut, norm(features_out, **norm_options)])
 
-    def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B h2 w2 C2"]:
-        y = jax.nn.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
+    def __call__(
+        self, x: Float[Array, "B h w C"], mask: Bool[Array, "B *cells"] | None = None
+    ) -> Float[Array, "B h2 w2 C2"]:
+        after = _cells(mask, self.stride)
+        # The mask of each norm's input, for norms that take one.
+        out = () if mask is None else (after,)
         if self.kind == "bottleneck":
-            y = self.bn3(self.conv3(jax.nn.relu(y)))
+            first = () if mask is None else (mask,)
+            y = jax.nn.relu(self.bn1(self.conv1(x), *first))
+            y = self.bn2(self.conv2(_inside(y, mask)), *out)
+            y = self.bn3(self.conv3(jax.nn.relu(y)), *out)
+        else:
+            y = jax.nn.relu(self.bn1(self.conv1(_inside(x, mask)), *out))
+            y = self.bn2(self.conv2(_inside(y, after)), *out)
         if self.with_se:
             y = self.se(y)
         if self.with_downsample:
-            x = self.downsample[1](self.downsample[0](x))
+            x = self.downsample[1](self.downsample[0](x), *out)
         return jax.nn.relu(x + y)
+
+
+def residual_stage(
+    depth: int,
+    features_in: int,
+    width: int,
+    stride: int,
+    *,
+    block: str = "bottleneck",
+    with_ibn: bool = False,
+    with_se: bool = False,
+    se_reduction: int = 16,
+    bn_momentum: int | float = 0.1,
+    norm: type[BatchNorm] = BatchNorm,
+    dtype: Any = jnp.float32,
+    rngs: nnx.Rngs,
+) -> nnx.List:
+    """`depth` blocks of inner `width`, the first one with the stride: a `layer<n>`."""
+    options = {
+        "with_ibn": with_ibn,
+        "with_se": with_se,
+        "se_reduction": se_reduction,
+        "bn_momentum": bn_momentum,
+        "norm": norm,
+        "dtype": dtype,
+        "rngs": rngs,
+    }
+    features_out = width * EXPANSION[block]
+    return nnx.List(
+        [
+            Block(
+                block,
+                features_out if i else features_in,
+                width,
+                1 if i else stride,
+                **options,
+            )
+            for i in range(depth)
+        ]
+    )
+
+
+def run_blocks(
+    blocks: nnx.List,
+    x: Float[Array, "B h w C"],
+    mask: Bool[Array, "B *cells"] | None = None,
+    *,
+    remat: bool = False,
+) -> Float[Array, "B h2 w2 C2"]:
+    """The blocks one after another; with `remat` each is recomputed in the backward pass."""
+    for block in blocks:
+        if mask is None:
+            x = nnx.remat(lambda block, x: block(x))(block, x) if remat else block(x)
+            continue
+        call = nnx.remat(lambda block, x, mask: block(x, mask)) if remat else Block.__call__
+        x = call(block, x, mask)
+        mask = _cells(mask, block.stride)
+    return x
 
 
 class ResNet(nnx.Module):
@@ -186,7 +270,8 @@ class ResNet(nnx.Module):
     a key of `MAX_POOLS` or a `MaxPool`; `stem_relu=False` leaves out the ReLU before it as
     reid-strong-baseline's and TransReID's plain ResNets do. `with_ibn`: IBN-a in layers 1-3.
     `with_se`: channel gates. `non_local`: how many of the last blocks of each stage are followed
-    by a non-local block. `remat`: recompute each block in the backward pass.
+    by a non-local block. `remat`: recompute each block in the backward pass. `norm`: the class of
+    the batch norms; with `MaskedBatchNorm` `stem` and `stage` take a mask of the images' cells.
 
     Raises:
       ValueError: for an unknown block or max-pool, or a stage with more non-local than residual
@@ -212,6 +297,7 @@ class ResNet(nnx.Module):
         non_local_inner: int = 1,
         bn_momentum: int | float = 0.1,
         remat: bool = False,
+        norm: type[BatchNorm] = BatchNorm,
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -229,28 +315,25 @@ class ResNet(nnx.Module):
         self.dtype = dtype
         self.non_local = tuple(non_local)
         self.conv1 = conv(3, width, 7, 2, dtype=dtype, rngs=rngs)
-        self.bn1 = BatchNorm(width, momentum=bn_momentum, dtype=dtype)
+        self.bn1 = norm(width, momentum=bn_momentum, dtype=dtype)
         channels = width
         for stage, depth in enumerate(depths):
-            blocks = []
-            for i in range(depth):
-                stride = (1, 2, 2, last_stride)[stage] if i == 0 else 1
-                blocks.append(
-                    Block(
-                        block,
-                        channels,
-                        width * 2**stage,
-                        stride,
-                        with_ibn=with_ibn and stage < 3,
-                        with_se=with_se,
-                        se_reduction=se_reduction,
-                        bn_momentum=bn_momentum,
-                        dtype=dtype,
-                        rngs=rngs,
-                    )
-                )
-                channels = width * 2**stage * EXPANSION[block]
-            setattr(self, f"layer{stage + 1}", nnx.List(blocks))
+            blocks = residual_stage(
+                depth,
+                channels,
+                width * 2**stage,
+                (1, 2, 2, last_stride)[stage],
+                block=block,
+                with_ibn=with_ibn and stage < 3,
+                with_se=with_se,
+                se_reduction=se_reduction,
+                bn_momentum=bn_momentum,
+                norm=norm,
+                dtype=dtype,
+                rngs=rngs,
+            )
+            channels = width * 2**stage * EXPANSION[block]
+            setattr(self, f"layer{stage + 1}", blocks)
             if non_local[stage]:
                 extra = [
                     NonLocal(
@@ -261,14 +344,29 @@ class ResNet(nnx.Module):
                 setattr(self, f"NL_{stage + 1}", nnx.List(extra))
         self.feature_dim = channels
 
-    def stem(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B h w C"]:
-        """Convolution, norm, ReLU (if `stem_relu`) and max-pool."""
-        x = self.bn1(self.conv1(x.astype(self.dtype)))
-        return max_pool(jax.nn.relu(x) if self.stem_relu else x, self.pool)
+    def stem(
+        self, x: Float[Array, "B H W 3"], mask: Bool[Array, "B H W"] | None = None
+    ) -> Float[Array, "B h w C"]:
+        """Convolution, norm, ReLU (if `stem_relu`) and max-pool; `mask` is of the pixels."""
+        x = self.conv1(_inside(x.astype(self.dtype), mask))
+        half = _cells(mask, 2)
+        x = self.bn1(x) if mask is None else self.bn1(x, half)
+        x = jax.nn.relu(x) if self.stem_relu else x
+        # What lies outside must not win a maximum.
+        x = x if mask is None else jnp.where(half[..., None], x, jnp.finfo(x.dtype).min)
+        x = max_pool(x, self.pool)
+        return x if mask is None else _inside(x, _cells(half, 2))
 
-    def stage(self, number: int, x: Float[Array, "B h w C"]) -> Float[Array, "B h2 w2 C2"]:
-        """`layer{number}` (1 to 4) with its non-local blocks."""
+    def stage(
+        self,
+        number: int,
+        x: Float[Array, "B h w C"],
+        mask: Bool[Array, "B h w"] | None = None,
+    ) -> Float[Array, "B h2 w2 C2"]:
+        """`layer{number}` (1 to 4) with its non-local blocks (without a mask)."""
         blocks = getattr(self, f"layer{number}")
+        if mask is not None:
+            return run_blocks(blocks, x, mask, remat=self.remat)
         extra = self.non_local[number - 1]
         for i, block in enumerate(blocks):
             x = nnx.remat(lambda block, x: block(x))(block, x) if self.remat else block(x)

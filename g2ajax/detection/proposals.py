@@ -39,6 +39,7 @@ def filter_proposals(
     weights: Weights = RPN_WEIGHTS,
     max_log_ratio: float = MAX_LOG_RATIO,
     levels: Sequence[int] | None = None,
+    anchor_mask: Bool[Array, " N"] | None = None,
 ) -> Proposals:
     """One image's proposals (Ren et al., NeurIPS 2015, as torchvision 0.11 filters them).
 
@@ -48,11 +49,14 @@ def filter_proposals(
 
     `levels` gives the number of anchors of each feature map where there are several, N in all:
     `pre_nms` then counts per level, and boxes of different levels do not suppress each other.
+    Anchors with `anchor_mask` False (in the padding of a canvas, say) propose nothing.
     """
     levels = [logits.shape[0]] if levels is None else list(levels)
     if sum(levels) != logits.shape[0]:
         raise ValueError(f"levels {levels} have {sum(levels)} anchors, the map {logits.shape[0]}")
     logits = jax.lax.stop_gradient(logits).astype(jnp.float32)
+    if anchor_mask is not None:
+        logits = jnp.where(anchor_mask, logits, -jnp.inf)
     chosen, groups, start = [], [], 0
     for level, anchors_of in enumerate(levels):
         kept = min(pre_nms, anchors_of)
@@ -66,6 +70,8 @@ def filter_proposals(
     boxes = decode_boxes(codes, anchors[index], weights, max_log_ratio)
     boxes = clip_boxes(boxes, size)
     large = large_enough(boxes, min_size)
+    if anchor_mask is not None:
+        large &= anchor_mask[index]
     # By logit, not by its sigmoid: the same order but where sigmoids saturate into ties, which
     # the reference's stable sort leaves in logit order, too.
     if len(levels) == 1:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 def sampling_matrix(
@@ -14,6 +14,7 @@ def sampling_matrix(
     *,
     length: int,
     bins: int,
+    valid: Int[Array, ""] | None = None,
     sampling_ratio: int = 2,
     aligned: bool = False,
 ) -> Float[Array, "R bins length"]:
@@ -22,8 +23,10 @@ def sampling_matrix(
     A bin averages `sampling_ratio` evenly spaced points. A point < −1 or > `length` is 0; one in
     [−1, 0) is the first cell, one beyond the last cell's index the last cell; any other
     interpolates its two neighbours. With `aligned` the interval moves by −1/2; without, as in the
-    detectors of person search, it is at least one cell long instead.
+    detectors of person search, it is at least one cell long instead. Only the first `valid` of the
+    `length` cells are the image's (default: all): the axis ends there.
     """
+    end = length if valid is None else valid.astype(jnp.float32)
     shift = 0.5 if aligned else 0.0
     start = low.astype(jnp.float32) - shift
     extent = high.astype(jnp.float32) - shift - start
@@ -33,8 +36,8 @@ def sampling_matrix(
     inner = (jnp.arange(sampling_ratio, dtype=jnp.float32) + 0.5) / sampling_ratio
     at = jnp.arange(bins, dtype=jnp.float32)[:, None] + inner[None, :]
     point = start[:, None, None] + at[None] * step[:, None, None]
-    inside = (point >= -1.0) & (point <= length)
-    point = jnp.clip(point, 0.0, length - 1.0)
+    inside = (point >= -1.0) & (point <= end)
+    point = jnp.clip(point, 0.0, jnp.maximum(end - 1.0, 0.0))
     cell = jnp.arange(length, dtype=jnp.float32)
     hat = jnp.maximum(1.0 - jnp.abs(point[..., None] - cell[None, None, None]), 0.0)
     return jnp.mean(jnp.where(inside[..., None], hat, 0.0), axis=2)
@@ -50,6 +53,7 @@ def roi_align(
     spatial_scale: float = 1.0 / 16.0,
     aligned: bool = False,
     chunk: int | None = None,
+    extent: Int[Array, "2"] | None = None,
 ) -> Float[Array, "R s s C"]:
     """The features under each box as an `output_size`² grid, in the dtype of `features`.
 
@@ -57,7 +61,8 @@ def roi_align(
     Wy F Wxᵀ with the `sampling_matrix` of each axis; so forward and backward are matrix products
     and need no scatter. float32 features use full precision; bfloat16 ones round the weights, too,
     and sum in float32. Boxes are in image pixels and have no gradient; with `mask` False the
-    result is 0.
+    result is 0. `extent` counts the rows and columns of the map that are the image's, so that a
+    larger canvas changes nothing.
 
     Against 16 gathers and a scatter this was 1.3 to 13 times as fast on a CPU, whole frames and
     small ones, forward and backward.
@@ -70,6 +75,7 @@ def roi_align(
     boxes = jax.lax.stop_gradient(boxes.astype(jnp.float32)) * spatial_scale
 
     def axis(low: int, length: int) -> Float[Array, "R s length"]:
+        # Boxes are (x, y, x, y), the extent (rows, columns).
         weights = sampling_matrix(
             boxes[:, low],
             boxes[:, low + 2],
@@ -77,6 +83,7 @@ def roi_align(
             bins=output_size,
             sampling_ratio=sampling_ratio,
             aligned=aligned,
+            valid=None if extent is None else extent[1 - low],
         )
         return weights.astype(features.dtype)
 

@@ -38,16 +38,22 @@ def select_anchors(
     size: int = 256,
     positive_fraction: float = 0.5,
     weights: Weights = RPN_WEIGHTS,
+    anchor_mask: Bool[Array, " N"] | None = None,
 ) -> AnchorTargets:
     """One image's anchors to train on: match with low-quality matches, draw, code.
 
     Empty and inverted true boxes are ignored. Anchors in the padding count as background, as in
-    the reference.
+    the reference, unless `anchor_mask` takes them out.
     """
     truth_mask = _real(truth_boxes, truth_mask)
     iou = pairwise_iou(truth_boxes, anchors)
+    if anchor_mask is not None:
+        # Below every overlap: they are nobody's best anchor.
+        iou = jnp.where(anchor_mask[None, :], iou, -1.0)
     matched = match(iou, truth_mask, high=high, low=low, low_quality=True)
     label = jnp.where(matched == BELOW, 0, jnp.where(matched == BETWEEN, -1, 1))
+    if anchor_mask is not None:
+        label = jnp.where(anchor_mask, label, -1)
     index, valid = sample_balanced(key, label, size=size, positive_fraction=positive_fraction)
     positive = (label[index] > 0) & valid
     codes = encode_boxes(

@@ -14,22 +14,23 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class MaskedBatchNorm(BatchNorm):
-    """`BatchNorm` whose batch statistics are over the rows (first axis) with `mask` True only.
+    """`BatchNorm` whose batch statistics are over the rows or cells with `mask` True only.
 
-    Rows that are padding are normalised, too, but move nothing. Fewer than two valid values a
+    `mask` covers the first axes of the input: its rows [N], or the cells [N,h,w] of a map. What is
+    padding is normalised, too, but moves nothing. Fewer than two valid values a
     channel: the running variance stays (PyTorch refuses to train on one value); none: the running
     mean stays, too, and the row statistics are 0.
     """
 
     def __call__(
-        self, x: Float[Array, "N *map C"], mask: Bool[Array, " N"] | None = None
+        self, x: Float[Array, "N *map C"], mask: Bool[Array, "N *cells"] | None = None
     ) -> Float[Array, "N *map C"]:
         if mask is None or self.use_running_average:
             return super().__call__(x)
         x = x.astype(jnp.float32)
         axes = tuple(range(x.ndim - 1))
-        rows = mask.reshape((-1,) + (1,) * (x.ndim - 1))
-        count = jnp.sum(mask) * (x[0].size // x.shape[-1])
+        rows = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+        count = jnp.sum(mask) * (x.size // x.shape[-1] // mask.size)
         divisor = jnp.maximum(count, 1)
         # Before the arithmetic: padding may hold anything.
         x = jnp.where(rows, x, 0.0)
