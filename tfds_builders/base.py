@@ -181,12 +181,13 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         homepage: str,
         protocols: list[dict[str, Any]],
         attribute_groups: Mapping[str, Iterable[str]] | None = None,
+        features: tfds.features.FeaturesDict | None = None,
         **metadata: Any,
     ) -> tfds.core.DatasetInfo:
-        """The dataset's info: crop schema, protocol table and attribute names."""
+        """The dataset's info: crop schema (or `features`), protocol table and attribute names."""
         groups = {name: list(classes) for name, classes in (attribute_groups or {}).items()}
         return self.dataset_info_from_configs(
-            features=crop_features(),
+            features=features or crop_features(),
             homepage=homepage,
             disable_shuffling=True,
             metadata=tfds.core.MetadataDict(

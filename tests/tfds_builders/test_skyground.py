@@ -25,7 +25,8 @@ def dataset(data_dir):
 
 
 def test_configurations():
-    assert list(Builder.builder_configs) == [f"crops_{size}" for size in SIZES]
+    captioned = ["captions_tiny", "captions_small"]
+    assert list(Builder.builder_configs) == [*(f"crops_{size}" for size in SIZES), *captioned]
 
 
 def test_every_column_is_the_worlds(dataset):

@@ -1,15 +1,18 @@
 """SkyGround: the embedded synthetic world, as crops in the schema of the real datasets."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from g2ajax.synthetic.attributes import GROUPS
+from g2ajax.synthetic.captions import ATTRIBUTES
 from g2ajax.synthetic.pool import photographs
 from g2ajax.synthetic.world import CAMERAS, RENDERER, SPLITS, Shot, World
 from tfds_builders.base import ManualBuilder, labels_of, protocol
+from tfds_builders.captions import BOTH_VIEWS, caption_features
+from tfds_builders.skyground import captioned
 
 PROTOCOLS = [
     protocol("A2G", "aerial", "ground"),
@@ -24,6 +27,7 @@ class SkyGroundConfig(tfds.core.BuilderConfig):
 
     size: str = "tiny"
     seed: int = 0
+    captions: bool = False
 
 
 class Builder(ManualBuilder):
@@ -34,13 +38,20 @@ class Builder(ManualBuilder):
     BUILDER_CONFIGS = [
         SkyGroundConfig(name=f"crops_{size}", description=f"Crops, {size}.", size=size)
         for size in ("tiny", "small", "full")
+    ] + [
+        SkyGroundConfig(
+            name=f"captions_{size}", description=f"With captions, {size}.", size=size, captions=True
+        )
+        for size in ("tiny", "small")
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
+        captions = self.builder_config.captions
         return self.crop_info(
             homepage="",
-            protocols=PROTOCOLS,
-            attribute_groups=GROUPS,
+            protocols=list(BOTH_VIEWS) if captions else PROTOCOLS,
+            attribute_groups=ATTRIBUTES if captions else GROUPS,
+            features=caption_features() if captions else None,
             world_size=self.builder_config.size,
             world_seed=str(self.builder_config.seed),
             renderer=str(RENDERER),
@@ -48,13 +59,23 @@ class Builder(ManualBuilder):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         world = World(self.builder_config.size, self.builder_config.seed)
-        return {split: self._generate_examples(split, _records(world, split)) for split in SPLITS}
+        if self.builder_config.captions:
+            shots = {split: captioned.shots_of(world, split) for split in captioned.SPLITS}
+        else:
+            shots = {split: world.shots(split) for split in SPLITS}
+        parts = {split: _records(world, split, those) for split, those in shots.items()}
+        if self.builder_config.captions:
+            parts = {
+                split: map(dict.__or__, records, captioned.said(world, shots[split]))
+                for split, records in parts.items()
+            }
+        return {split: self._generate_examples(split, part) for split, part in parts.items()}
 
 
-def _records(world: World, split: str) -> Iterator[dict[str, Any]]:
+def _records(world: World, split: str, shots: Sequence[Shot]) -> Iterator[dict[str, Any]]:
     """The crops of a split, drawn while they are written."""
     labels = labels_of(shot.identity for shot in world.shots("train"))
-    for photograph in photographs(world, world.shots(split), progress=f"SkyGround {split}"):
+    for photograph in photographs(world, shots, progress=f"SkyGround {split}"):
         shot = photograph.shot
         yield {
             "image": photograph.jpeg,
