@@ -1,0 +1,448 @@
+"""Faster R-CNN for persons on a C4 trunk (Ren et al., NeurIPS 2015), and what every two-stage
+method here shares: the trunk, the proposal network, drawing, pooling and coding of regions.
+
+A batch of frames is a dictionary of
+
+- `image` [B,H,W,3]: pixels 0..255 (uint8 or float), resized, at the upper left of a canvas whose
+  sides are multiples of 32;
+- `size` int32 [B,2]: height and width of each image without its padding; (0, 0): no image;
+- `boxes` float32 [B,N,4]: true boxes (x0, y0, x1, y1) in pixels of the canvas;
+- `box_mask` bool [B,N]: False for padding;
+- `label` int32 [B,N]: the identity's class, −1 for a person without identity.
+
+All shapes are static: one canvas and one N, one compilation. Names are torchvision's and the
+reference's (`backbone.*`, `rpn.head.*`, `roi_heads.*`), so that their checkpoints fit.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from g2ajax.backbones import resnet
+from g2ajax.config import options
+from g2ajax.detection import anchors as anchor_grid
+from g2ajax.detection.boxes import ROI_WEIGHTS, clip_boxes, decode_boxes
+from g2ajax.detection.proposals import Detections, Proposals, filter_detections, filter_proposals
+from g2ajax.detection.roi_align import roi_align
+from g2ajax.detection.targets import (
+    TrainingSamples,
+    select_anchors,
+    select_training_samples,
+)
+from g2ajax.losses.detection import binary_cross_entropy, box_regression, class_cross_entropy
+from g2ajax.losses.oim import UNLABELLED
+from g2ajax.methods import Preprocessing, Task
+from g2ajax.nn.norm import Buffer
+from g2ajax.nn.norm_aware import MaskedBatchNorm
+from g2ajax.nn.pooling import global_max
+from g2ajax.nn.regions import BoxPredictor, Parts, ProposalHead
+
+STRIDE = 16
+MULTIPLE = 32
+POOLED = 14
+Terms = dict[str, Float[Array, ""]]
+
+
+@dataclasses.dataclass(frozen=True)
+class ProposalOptions:
+    """The region proposal network."""
+
+    sizes: tuple[int, ...] = anchor_grid.SIZES
+    aspect_ratios: tuple[float, ...] = anchor_grid.ASPECT_RATIOS
+    foreground_iou: float = 0.7
+    background_iou: float = 0.3
+    samples: int = 256
+    positive_fraction: float = 0.5
+    train_pre_nms: int = 12000
+    train_post_nms: int = 2000
+    test_pre_nms: int = 6000
+    test_post_nms: int = 300
+    nms: float = 0.7
+    min_size: float = 1e-3
+    box_loss: Literal["smooth_l1", "l1"] = "smooth_l1"
+    """`l1` is torchvision 0.4's, with which SeqNet's published numbers were made."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionOptions:
+    """The regions that the heads see."""
+
+    samples: int = 128
+    """Drawn an image in training."""
+    positive_fraction: float = 0.5
+    score_threshold: float = 0.5
+    """Of a detection; it must be exceeded."""
+    nms: float = 0.4
+    final_nms: float = 0.5
+    min_size: float = 1e-2
+    max_detections: int = 300
+    pool_chunk: int = 0
+    """Regions pooled at a time, to bound the memory; 0: all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorOptions:
+    """What a configuration may set of every detector."""
+
+    backbone: Mapping[str, Any]
+    """`name` of a ResNet and its own options."""
+    rpn: ProposalOptions = ProposalOptions()
+    regions: RegionOptions = RegionOptions()
+    preprocessing: Preprocessing = Preprocessing()
+    freeze_stem: bool = True
+    """The first convolution and the affine part of its norm keep their values, as in the
+    references; False where nothing pretrained is loaded. Its statistics move either way."""
+    padding: Literal["masked", "counted"] = "masked"
+    """`masked`: a canvas changes nothing; each image is seen as on the smallest canvas of a multiple
+    of 32, which is what the references do in tests. `counted`: the whole canvas takes part, in the
+    batch norms' statistics and with its anchors, as the references train."""
+    remat: bool = False
+    """Recompute each block in the backward pass: less memory, more time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(DetectorOptions):
+    """Of the plain detector."""
+
+    proposal_box_weight: float = 1.0
+    """Of the head's box loss; 10 in SeqNet's first head."""
+
+
+def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "FasterRCNN":
+    """Builds the detector. Raises ValueError for unknown options and what the trunk refuses."""
+    return FasterRCNN(options(Options, config, "method"), task, rngs=rngs)
+
+
+class Maps(NamedTuple):
+    """Features of a batch of frames."""
+
+    features: Float[Array, "B h w C"]
+    size: Int[Array, "B 2"]
+    """Height and width of each image in pixels."""
+    extent: Int[Array, "B 2"] | None
+    """Rows and columns of the map that are the image's; None: all."""
+
+
+class Truth(NamedTuple):
+    """The true boxes of a batch of frames."""
+
+    boxes: Float[Array, "B N 4"]
+    mask: Bool[Array, "B N"]
+    pid: Int[Array, "B N"]
+    """label + 1; `unlabelled` for persons without identity, 0 for padding."""
+
+
+class Detected(NamedTuple):
+    """Persons found in a batch of frames, best first, in pixels of the canvas.
+
+    Unused slots come last: zeros, `valid` False.
+    """
+
+    boxes: Float[Array, "B M 4"]
+    scores: Float[Array, "B M"]
+    embeddings: Float[Array, "B M D"] | None
+    valid: Bool[Array, "B M"]
+
+
+def flat(x: Array) -> Array:
+    """The rows of all images, one image after the other."""
+    return x.reshape(-1, *x.shape[2:])
+
+
+def per_image(x: Array, images: int) -> Array:
+    """The inverse of `flat`."""
+    return x.reshape(images, -1, *x.shape[1:])
+
+
+class RegionHead(nnx.Module):
+    """`layer4` over regions: their maximum (`feat_res4`) and that of the result (`feat_res5`)."""
+
+    def __init__(self, detector: "Detector", depth: int, *, rngs: nnx.Rngs):
+        self.layer4 = resnet.residual_stage(
+            depth,
+            detector.channels,
+            detector.width * 8,
+            2,
+            block=detector.block,
+            norm=MaskedBatchNorm,
+            dtype=detector.dtype,
+            rngs=rngs,
+        )
+        self.remat = detector.options.remat
+
+    def __call__(
+        self, x: Float[Array, "R s s C"], mask: Bool[Array, " R"] | None = None
+    ) -> dict[str, Float[Array, "R _"]]:
+        y = resnet.run_blocks(self.layer4, x, mask, remat=self.remat)
+        return {"feat_res4": global_max(x), "feat_res5": global_max(y)}
+
+
+def trunk(
+    spec: Mapping[str, Any], *, freeze_stem: bool, remat: bool, dtype: Any, rngs: nnx.Rngs
+) -> tuple[resnet.ResNet, int]:
+    """A ResNet without its layer4 (a map at stride 16), and how many blocks layer4 has.
+
+    Raises ValueError for a network that is no ResNet, or has gates, non-local blocks or IBN, whose
+    statistics over a padded map nobody defines.
+    """
+    spec = {"pool": "torchvision", **spec}
+    name = spec.pop("name")
+    refused = [key for key in ("with_se", "with_nl", "with_ibn", "non_local") if spec.get(key)]
+    if name not in resnet.VARIANTS or refused:
+        raise ValueError(
+            f"method.backbone = {name!r} with {refused or 'its options'}: detectors take a plain "
+            f"ResNet, one of {', '.join(resnet.VARIANTS)}"
+        )
+    network = resnet.build(name, norm=MaskedBatchNorm, remat=remat, dtype=dtype, rngs=rngs, **spec)
+    depth = len(network.layer4)
+    del network.layer4
+    if freeze_stem:
+        # As buffers, without gradient and weight decay; the statistics still move.
+        network.conv1.kernel = Buffer(network.conv1.kernel[...])
+        network.bn1.scale = Buffer(network.bn1.scale[...])
+        network.bn1.bias = Buffer(network.bn1.bias[...])
+    return network, depth
+
+
+class Detector(nnx.Module):
+    """The trunk and the proposal network, and the steps between the heads of any method."""
+
+    def __init__(self, options: DetectorOptions, task: Task, *, rngs: nnx.Rngs):
+        self.options = options
+        self.dtype = task.dtype
+        self.unlabelled = max(UNLABELLED, task.num_classes + 1)
+        self.backbone, self.head_depth = trunk(
+            options.backbone,
+            freeze_stem=options.freeze_stem,
+            remat=options.remat,
+            dtype=task.dtype,
+            rngs=rngs,
+        )
+        variant = resnet.VARIANTS[options.backbone["name"]]
+        self.block, self.width = variant.block, options.backbone.get("width", variant.width)
+        self.channels = self.width * 4 * resnet.EXPANSION[self.block]
+        anchors = len(options.rpn.sizes) * len(options.rpn.aspect_ratios)
+        self.rpn = Parts(head=ProposalHead(self.channels, anchors, dtype=task.dtype, rngs=rngs))
+        self.preprocessing = options.preprocessing
+        self.metric = "cosine"
+
+    def maps(self, batch: Mapping[str, jax.Array]) -> Maps:
+        """The features of the frames of a batch.
+
+        Raises ValueError for a canvas that is no multiple of 32.
+        """
+        image, size = batch["image"], batch["size"]
+        canvas = image.shape[1:3]
+        if any(side % MULTIPLE for side in canvas):
+            raise ValueError(
+                f"a canvas of {canvas[0]} x {canvas[1]} pixels: expected multiples of {MULTIPLE}; "
+                "pad the frames"
+            )
+        image = self.preprocessing(image.astype(jnp.float32))
+        x = jnp.where(_cells(size, canvas)[..., None], image, 0.0)
+        extent, mask = None, None
+        if self.options.padding == "masked":
+            own = -(-size // MULTIPLE) * MULTIPLE
+            mask, extent = _cells(own, canvas), own // STRIDE
+        x = self.backbone.stem(x, mask)
+        for number, stride in ((1, 4), (2, 4), (3, 8)):
+            cells = None if mask is None else mask[:, ::stride, ::stride]
+            x = self.backbone.stage(number, x, cells)
+        if mask is not None:
+            x = jnp.where(mask[:, ::STRIDE, ::STRIDE, None], x, 0)
+        return Maps(x, size, extent)
+
+    def truth(self, batch: Mapping[str, jax.Array]) -> Truth:
+        """The true boxes; a label of −1 is a person without identity."""
+        mask, label = batch["box_mask"], batch["label"]
+        pid = jnp.where(label >= 0, label + 1, self.unlabelled)
+        return Truth(batch["boxes"], mask, jnp.where(mask, pid, 0).astype(jnp.int32))
+
+    def propose(
+        self, maps: Maps, truth: Truth | None = None, key: Key[Array, ""] | None = None
+    ) -> tuple[Proposals, Terms]:
+        """Proposals of each image, and with the truth the two losses (`rpn_cls`, `rpn_reg`)."""
+        chosen, training = self.options.rpn, truth is not None
+        logits, codes = self.rpn.head(maps.features)
+        shape = maps.features.shape[1:3]
+        cell = anchor_grid.cell_anchors(chosen.sizes, chosen.aspect_ratios)
+        anchors = anchor_grid.grid_anchors(cell, shape, (STRIDE, STRIDE))
+        mask = None
+        if maps.extent is not None:
+            mask = jnp.repeat(
+                _cells(maps.extent, shape).reshape(len(logits), -1), len(cell), 1
+            )
+        found = jax.vmap(
+            lambda logits, codes, size, mask: filter_proposals(
+                logits,
+                codes,
+                anchors,
+                size,
+                pre_nms=chosen.train_pre_nms if training else chosen.test_pre_nms,
+                post_nms=chosen.train_post_nms if training else chosen.test_post_nms,
+                nms_threshold=chosen.nms,
+                min_size=chosen.min_size,
+                anchor_mask=mask,
+            )
+        )(logits, codes, maps.size, mask)
+        if not training:
+            return found, {}
+        drawn = jax.vmap(
+            lambda key, boxes, there, mask: select_anchors(
+                key,
+                anchors,
+                boxes,
+                there,
+                high=chosen.foreground_iou,
+                low=chosen.background_iou,
+                size=chosen.samples,
+                positive_fraction=chosen.positive_fraction,
+                anchor_mask=mask,
+            )
+        )(jax.random.split(key, len(logits)), truth.boxes, truth.mask, mask)
+        valid, positive = drawn.valid.reshape(-1), drawn.positive.reshape(-1)
+        of_drawn = jnp.take_along_axis(logits, drawn.index, axis=1).reshape(-1)
+        codes = jnp.take_along_axis(codes, drawn.index[..., None], axis=1)
+        beta = 1.0 / 9.0 if chosen.box_loss == "smooth_l1" else 0.0
+        return found, {
+            "rpn_cls": binary_cross_entropy(of_drawn, positive, valid),
+            "rpn_reg": box_regression(flat(codes), flat(drawn.codes), positive, valid, beta=beta),
+        }
+
+    def select(
+        self,
+        key: Key[Array, ""],
+        boxes: Float[Array, "B R 4"],
+        mask: Bool[Array, "B R"],
+        truth: Truth,
+        iou: float = 0.5,
+    ) -> TrainingSamples:
+        """The regions of each image that a head trains on, [B,S,...]: matched at `iou`, drawn."""
+        chosen = self.options.regions
+        draw = functools.partial(
+            select_training_samples,
+            foreground_iou=iou,
+            background_iou=iou,
+            size=chosen.samples,
+            positive_fraction=chosen.positive_fraction,
+        )
+        keys = jax.random.split(key, len(boxes))
+        return jax.vmap(draw)(keys, boxes, mask, truth.boxes, truth.pid, truth.mask)
+
+    def pool(
+        self, maps: Maps, boxes: Float[Array, "B R 4"], mask: Bool[Array, "B R"]
+    ) -> Float[Array, "BR s s C"]:
+        """The features under the boxes of all images."""
+        pool = functools.partial(
+            roi_align,
+            output_size=POOLED,
+            spatial_scale=1.0 / STRIDE,
+            chunk=self.options.regions.pool_chunk or None,
+        )
+        one = jax.vmap(lambda x, boxes, mask, extent: pool(x, boxes, mask, extent=extent))
+        return flat(one(maps.features, boxes, mask, maps.extent))
+
+    def refine(
+        self,
+        codes: Float[Array, "BR 2 4"],
+        boxes: Float[Array, "B R 4"],
+        size: Int[Array, "B 2"],
+    ) -> Float[Array, "B R 4"]:
+        """The boxes that the person's codes make of `boxes`, clipped to the image, constants."""
+        codes = jax.lax.stop_gradient(per_image(codes[:, 1], len(boxes)))
+        return jax.vmap(clip_boxes)(decode_boxes(codes, boxes, ROI_WEIGHTS), size)
+
+    def keep(
+        self,
+        boxes: Float[Array, "B R 4"],
+        scores: Float[Array, "B R"],
+        mask: Bool[Array, "B R"],
+        nms: float,
+    ) -> Detections:
+        """Each image's boxes above the score threshold after non-maximum suppression."""
+        chosen = self.options.regions
+        keep = functools.partial(
+            filter_detections,
+            score_threshold=chosen.score_threshold,
+            min_size=chosen.min_size,
+            nms_threshold=nms,
+            max_output=chosen.max_detections,
+        )
+        return jax.vmap(keep)(boxes, scores, mask)
+
+
+def region_losses(
+    codes: Float[Array, "R 2 4"], samples: TrainingSamples
+) -> tuple[Float[Array, ""], Bool[Array, " R"], Bool[Array, " R"]]:
+    """The box loss of a head's rows; which of them are persons; which count."""
+    label, valid = samples.label.reshape(-1), samples.valid.reshape(-1)
+    positive = label > 0
+    return (
+        box_regression(codes[:, 1], flat(samples.codes), positive, valid, beta=1.0),
+        positive,
+        valid,
+    )
+
+
+def classification_losses(
+    logits: Float[Array, "R 2"], codes: Float[Array, "R 2 4"], samples: TrainingSamples
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Cross-entropy and box loss of a head that classifies by softmax."""
+    regression, positive, valid = region_losses(codes, samples)
+    return class_cross_entropy(logits, positive.astype(jnp.int32), valid), regression
+
+
+class FasterRCNN(Detector):
+    """The plain detector: `roi_heads.box_head.layer4`, `roi_heads.faster_rcnn_predictor`."""
+
+    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
+        super().__init__(options, task, rngs=rngs)
+        head = RegionHead(self, self.head_depth, rngs=rngs)
+        self.roi_heads = Parts(
+            box_head=head, faster_rcnn_predictor=BoxPredictor(2 * self.channels, rngs=rngs)
+        )
+        self.feature_name = ""
+        self.in_batch_terms = ()
+
+    def classify(
+        self, maps: Maps, boxes: Float[Array, "B R 4"], mask: Bool[Array, "B R"]
+    ) -> tuple[Float[Array, "BR 2"], Float[Array, "BR 2 4"]]:
+        """Class logits and box codes of regions."""
+        pooled = self.pool(maps, boxes, mask)
+        features = self.roi_heads.box_head(pooled, mask.reshape(-1))
+        return self.roi_heads.faster_rcnn_predictor(features["feat_res5"])
+
+    def loss(self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs) -> tuple[Array, Terms]:
+        """The sum of the four losses of a batch of frames."""
+        first, second = jax.random.split(rngs.regions())
+        maps, truth = self.maps(batch), self.truth(batch)
+        found, terms = self.propose(maps, truth, first)
+        samples = self.select(second, found.boxes, found.valid, truth)
+        logits, codes = self.classify(maps, samples.boxes, samples.valid)
+        classes, regression = classification_losses(logits, codes, samples)
+        terms["proposal_cls"] = classes
+        terms["proposal_reg"] = self.options.proposal_box_weight * regression
+        return sum(terms.values(), jnp.zeros(())), terms
+
+    def detect(self, batch: Mapping[str, jax.Array]) -> Detected:
+        """The persons in a batch of frames; of its boxes nothing is needed."""
+        maps = self.maps(batch)
+        found, _ = self.propose(maps)
+        logits, codes = self.classify(maps, found.boxes, found.valid)
+        scores = per_image(jax.nn.softmax(logits)[:, 1], len(maps.size))
+        boxes = self.refine(codes, found.boxes, maps.size)
+        kept = self.keep(boxes, scores, found.valid, self.options.regions.nms)
+        return Detected(kept.boxes, jnp.where(kept.valid, kept.scores, 0.0), None, kept.valid)
+
+
+def _cells(size: Int[Array, "B 2"], shape: tuple[int, int]) -> Bool[Array, "B h w"]:
+    """The upper left `size` (rows, columns) of a map."""
+    rows = jnp.arange(shape[0])[None, :] < size[:, :1]
+    columns = jnp.arange(shape[1])[None, :] < size[:, 1:]
+    return rows[:, :, None] & columns[:, None, :]

@@ -1,0 +1,296 @@
+"""SeqNet: detect, refine, then identify (Li and Miao, "Sequential End-to-end Network for Efficient
+Person Search", AAAI 2021), with online instance matching and norm-aware embeddings.
+
+A first head finds persons among the proposals; a second one, on the boxes that the first has
+refined, refines them again and embeds them. See `faster_rcnn.py` for the batch of frames.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from g2ajax.config import options
+from g2ajax.detection.proposals import Detections, Proposals
+from g2ajax.detection.targets import TrainingSamples
+from g2ajax.losses.detection import binary_cross_entropy
+from g2ajax.losses.oim import UNLABELLED, OimRows, OimTables, Overflow, oim_loss, update_tables
+from g2ajax.methods import Task
+from g2ajax.methods.faster_rcnn import (
+    Detected,
+    Detector,
+    DetectorOptions,
+    Maps,
+    RegionHead,
+    Terms,
+    classification_losses,
+    per_image,
+    region_losses,
+)
+from g2ajax.nn.memory import Memory
+from g2ajax.nn.norm import Buffer
+from g2ajax.nn.norm_aware import NormAwareEmbedding
+from g2ajax.nn.regions import BoxPredictor, BoxRegressor, Parts
+
+
+@dataclasses.dataclass(frozen=True)
+class MatchingOptions:
+    """Online instance matching."""
+
+    queue_size: int = 5000
+    """5000 for CUHK-SYSU, 500 for PRW, 2000 for G2APS."""
+    momentum: float = 0.5
+    scale: float = 30.0
+    overflow: Overflow = "unlabelled"
+    """What a label beyond the classes is; `queue_column` is the references' slip with PRW."""
+    header_without_target: bool = False
+    """The slip of SeqNet-HKD: a batch without any identity moves the queue's header, not the
+    queue."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Of the losses."""
+
+    rpn_cls: float = 1.0
+    rpn_reg: float = 1.0
+    proposal_cls: float = 1.0
+    proposal_reg: float = 10.0
+    box_cls: float = 1.0
+    box_reg: float = 1.0
+    box_reid: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(DetectorOptions):
+    """What a configuration may set; the defaults are the published ones."""
+
+    embedding_dim: int = 256
+    matching: MatchingOptions = MatchingOptions()
+    weights: Weights = Weights()
+
+
+def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "SeqNet":
+    """Builds the method. Raises ValueError for unknown options and what the trunk refuses."""
+    return SeqNet(options(Options, config, "method"), task, rngs=rngs)
+
+
+class InstanceMatching(nnx.Module):
+    """The tables of online instance matching as state: `lut`, `cq`, and the queue's `header`.
+
+    The tables are buffers: tensors of the state dict without gradient, which a training step
+    carries along like the batch norms' statistics. The header is in our own checkpoints only; the
+    references forget it.
+    """
+
+    def __init__(
+        self, identities: int, width: int, options: MatchingOptions, unlabelled: int = UNLABELLED
+    ):
+        self.lut = Buffer(jnp.zeros((identities, width), jnp.float32))
+        self.cq = Buffer(jnp.zeros((options.queue_size, width), jnp.float32))
+        self.header = Memory(jnp.zeros((), jnp.int32))
+        self.options = options
+        self.unlabelled = unlabelled
+
+    def tables(self) -> OimTables:
+        """What it holds."""
+        return OimTables(self.lut[...], self.cq[...], self.header[...])
+
+    def __call__(
+        self,
+        embedding: Float[Array, "N D"],
+        pid: Int[Array, " N"],
+        mask: Bool[Array, " N"],
+        *,
+        update: bool = True,
+    ) -> tuple[Float[Array, ""], OimRows]:
+        """The loss with the tables as they are; they move afterwards."""
+        chosen, tables = self.options, self.tables()
+        codes = {"unlabelled": self.unlabelled, "overflow": chosen.overflow}
+        loss, rows = oim_loss(embedding, pid, tables, mask, scale=chosen.scale, **codes)
+        if update:
+            without = "advance_header" if chosen.header_without_target else "update"
+            new = update_tables(
+                *(tables, embedding, pid, mask),
+                momentum=chosen.momentum,
+                without_target=without,
+                **codes,
+            )
+            self.lut[...], self.cq[...], self.header[...] = new
+        return loss, rows
+
+
+def identity_parts(
+    detector: Detector, chosen: MatchingOptions, dim: int, classes: int, rngs: nnx.Rngs
+) -> dict[str, nnx.Module]:
+    """What embeds regions and learns identities: `reid_head`, `embedding_head`, `reid_loss`."""
+    features = {"feat_res4": detector.channels, "feat_res5": 2 * detector.channels}
+    return {
+        "reid_head": RegionHead(detector, detector.head_depth, rngs=rngs),
+        "embedding_head": NormAwareEmbedding(features, dim, rngs=rngs),
+        "reid_loss": InstanceMatching(classes, dim, chosen, detector.unlabelled),
+    }
+
+
+class Regions(NamedTuple):
+    """The regions that the identities are learned on, all images' one after the other."""
+
+    pooled: Float[Array, "N s s C"]
+    embedding: Float[Array, "N D"]
+    pid: Int[Array, " N"]
+    mask: Bool[Array, " N"]
+    rows: OimRows
+
+
+class Stages(NamedTuple):
+    """What happens before the result, for who wants to look: in training and in tests."""
+
+    proposals: Proposals
+    logits: Float[Array, "N 2"]
+    codes: Float[Array, "N 2 4"]
+    """Of the first head."""
+    samples: tuple[TrainingSamples, ...] = ()
+    """Regions that each head trains on."""
+    kept: tuple[Detections, ...] = ()
+    """Boxes after each head but the last."""
+
+
+class SeqNet(Detector):
+    """Trunk, proposal network, two heads, and the tables of the identities."""
+
+    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
+        super().__init__(options, task, rngs=rngs)
+        features = 2 * self.channels
+        matching, dim = options.matching, options.embedding_dim
+        self.roi_heads = Parts(
+            box_head=RegionHead(self, self.head_depth, rngs=rngs),
+            faster_rcnn_predictor=BoxPredictor(features, rngs=rngs),
+            box_predictor=BoxRegressor(features, rngs=rngs),
+            **identity_parts(self, matching, dim, task.num_classes, rngs),
+        )
+        self.feature_name = "norm-aware embedding"
+        self.in_batch_terms = ()
+
+    def classify(
+        self, maps: Maps, boxes: Float[Array, "B R 4"], mask: Bool[Array, "B R"]
+    ) -> tuple[Float[Array, "BR 2"], Float[Array, "BR 2 4"]]:
+        """Class logits and box codes of the first head."""
+        features = self.roi_heads.box_head(self.pool(maps, boxes, mask), mask.reshape(-1))
+        return self.roi_heads.faster_rcnn_predictor(features["feat_res5"])
+
+    def identify(
+        self, pooled: Float[Array, "N s s C"], mask: Bool[Array, " N"]
+    ) -> tuple[Float[Array, "N 2 4"], Float[Array, "N D"], Float[Array, " N"]]:
+        """Box codes, unit embedding and norm-aware logit of the second head."""
+        heads = self.roi_heads
+        features = heads.reid_head(pooled, mask)
+        return heads.box_predictor(features["feat_res5"], mask), *heads.embedding_head(
+            features, mask
+        )
+
+    def loss(self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs) -> tuple[Array, Terms]:
+        """The weighted sum of all losses of a batch of frames; the tables then move on."""
+        terms, _ = self.terms(batch, rngs.regions())
+        return sum(terms.values(), jnp.zeros(())), terms
+
+    def terms(self, batch: Mapping[str, jax.Array], key: Key[Array, ""]) -> tuple[Terms, Stages]:
+        """Each weighted loss, and the regions that were drawn."""
+        keys = jax.random.split(key, 4)
+        maps, truth = self.maps(batch), self.truth(batch)
+        found, terms = self.propose(maps, truth, keys[0])
+        first = self.select(keys[1], found.boxes, found.valid, truth)
+        logits, codes = self.classify(maps, first.boxes, first.valid)
+        terms["proposal_cls"], terms["proposal_reg"] = classification_losses(logits, codes, first)
+        boxes = self.refine(codes, first.boxes, maps.size)
+        second = self.select(keys[2], boxes, first.valid, truth)
+        mask, pid = second.valid.reshape(-1), second.label.reshape(-1)
+        pooled = self.pool(maps, second.boxes, second.valid)
+        box_codes, embedding, logit = self.identify(pooled, mask)
+        terms["box_reg"], positive, _ = region_losses(box_codes, second)
+        terms["box_cls"] = binary_cross_entropy(logit, positive, mask)
+        terms["box_reid"], rows = self.roi_heads.reid_loss(embedding, pid, mask)
+        terms = {name: getattr(self.options.weights, name) * terms[name] for name in terms}
+        terms |= self.distil(Regions(pooled, embedding, pid, mask, rows), keys[3])
+        return terms, Stages(found, logits, codes, samples=(first, second))
+
+    def distil(self, regions: Regions, key: Key[Array, ""]) -> Terms:
+        """Further weighted losses on the second head's regions; none here."""
+        return {}
+
+    def detect(
+        self,
+        batch: Mapping[str, jax.Array],
+        query_boxes: Float[Array, "B 4"] | None = None,
+    ) -> Detected:
+        """The persons in a batch of gallery frames; an embedding is multiplied by its score.
+
+        With `query_boxes`, one a frame, the frames are those of queries: the given box comes out
+        first with score 1, and embeddings are of unit length (for context matching).
+        """
+        return self.detect_stages(batch, query_boxes)[0]
+
+    def detect_stages(
+        self,
+        batch: Mapping[str, jax.Array],
+        query_boxes: Float[Array, "B 4"] | None = None,
+    ) -> tuple[Detected, Stages]:
+        """`detect`, and what comes before. The score is the first head's all along."""
+        chosen, maps = self.options.regions, self.maps(batch)
+        found, _ = self.propose(maps)
+        logits, codes = self.classify(maps, found.boxes, found.valid)
+        scores = per_image(jax.nn.softmax(logits)[:, 1], len(maps.size))
+        boxes = self.refine(codes, found.boxes, maps.size)
+        kept = self.keep(boxes, scores, found.valid, chosen.nms)
+        mask = kept.valid.reshape(-1)
+        codes2, embedding, _ = self.identify(self.pool(maps, kept.boxes, kept.valid), mask)
+        boxes = self.refine(codes2, kept.boxes, maps.size)
+        query = None
+        if query_boxes is not None:
+            query = self._embed(maps, query_boxes[:, None], jnp.ones((len(boxes), 1), bool))
+        last = self.finish(boxes, kept, embedding, query_boxes, query)
+        return last, Stages(found, logits, codes, kept=(kept,))
+
+    def finish(
+        self,
+        boxes: Float[Array, "B R 4"],
+        kept: Detections,
+        embedding: Float[Array, "BR D"],
+        query_boxes: Float[Array, "B 4"] | None,
+        query: Float[Array, "B 1 D"] | None,
+    ) -> Detected:
+        """The last suppression, with the queries' boxes where there are any."""
+        scores, valid = jnp.where(kept.valid, kept.scores, 0.0), kept.valid
+        embedding = per_image(embedding, len(boxes))
+        if query_boxes is None:
+            embedding = embedding * scores[..., None]
+        else:
+            # In front, where the references append them: a detection of score 1 cannot win.
+            boxes = jnp.concatenate([query_boxes[:, None], boxes], axis=1)
+            scores = jnp.pad(scores, ((0, 0), (1, 0)), constant_values=1.0)
+            valid = jnp.pad(valid, ((0, 0), (1, 0)), constant_values=True)
+            embedding = jnp.concatenate([query, embedding], axis=1)
+        last = self.keep(boxes, scores, valid, self.options.regions.final_nms)
+        embedding = jnp.take_along_axis(embedding, last.index[..., None], axis=1)
+        return Detected(
+            last.boxes,
+            jnp.where(last.valid, last.scores, 0.0),
+            jnp.where(last.valid[..., None], embedding, 0.0),
+            last.valid,
+        )
+
+    def embed_queries(self, batch: Mapping[str, jax.Array]) -> Float[Array, "B N D"]:
+        """The embeddings of the batch's `boxes`, without a score; 0 where `box_mask` is False.
+
+        Of queries; of the true boxes of gallery frames, which bounds what a better detector gives.
+        """
+        return self._embed(self.maps(batch), batch["boxes"], batch["box_mask"])
+
+    def _embed(
+        self, maps: Maps, boxes: Float[Array, "B N 4"], mask: Bool[Array, "B N"]
+    ) -> Float[Array, "B N D"]:
+        _, embedding, _ = self.identify(self.pool(maps, boxes, mask), mask.reshape(-1))
+        return jnp.where(mask[..., None], per_image(embedding, len(boxes)), 0.0)
