@@ -50,6 +50,9 @@ VARIANTS = {
     "clip_vit_l14": Variant(
         embed_dim=768, patch_size=14, vision_width=1024, vision_layers=24, text_width=768
     ),
+    "clip_mini": Variant(
+        embed_dim=128, vision_width=192, vision_layers=4, text_width=128, text_layers=3
+    ),
     "clip_test": Variant(
         embed_dim=32, vision_width=64, vision_layers=2, text_width=64, text_layers=2
     ),

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Sharding
 from jaxtyping import Int, UInt8
 
+from g2ajax.data.captioned import CaptionedImages
 from g2ajax.data.images import decode, resize
 from g2ajax.data.samplers import Sampler
 from g2ajax.data.source import CropSplit
@@ -52,6 +53,26 @@ def columns(split: CropSplit, rows: Int[np.ndarray, " B"]) -> dict[str, np.ndarr
         "attributes": split.attributes[at].astype(np.int8),
         "mask": real,
     }
+
+
+def caption_columns(
+    examples: CaptionedImages, rows: Int[np.ndarray, " B"]
+) -> dict[str, np.ndarray]:
+    """What a batch of (image, caption) pairs says: its images' columns, the captions' ids, and of
+    the paired images their rows and attributes."""
+    said = {**columns(examples.images, examples.image_row[rows]), "caption": examples.ids[rows]}
+    if examples.paired:
+        other = columns(examples.images, examples.pair_row[rows])
+        said |= {f"paired_{name}": other[name] for name in ("index", "attributes")}
+    return said
+
+
+def image_table(examples: CaptionedImages, table: Int[np.ndarray, "S B"]) -> np.ndarray:
+    """The rows of the images that batches of pairs need; paired images after the others."""
+    first = examples.image_row[table]
+    if examples.paired:
+        first = np.concatenate([first, examples.pair_row[table]], axis=1)
+    return first.astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +156,7 @@ def local_rows(table: Int[np.ndarray, "S B"]) -> Int[np.ndarray, "S b"]:
 
 
 def train_batches(
-    split: CropSplit,
+    split: CropSplit | CaptionedImages,
     table: Int[np.ndarray, "S B"],
     *,
     sharding: Sharding,
@@ -144,17 +165,23 @@ def train_batches(
     num_workers: int = 0,
     num_threads: int = 4,
 ) -> Iterator[dict[str, jax.Array]]:
-    """The batches of the table. `image_size` None leaves the images out (they are on the device)."""
+    """The batches of the table. `image_size` None leaves the images out (they are on the device).
+
+    Of (image, caption) pairs also `caption` and, where the images are paired, `paired_image`.
+    """
     table = local_rows(table)
+    describe, source, places = columns, split, table
+    if isinstance(split, CaptionedImages):
+        describe, source, places = caption_columns, split.images, image_table(split, table)
 
     def host() -> Iterator[dict[str, np.ndarray]]:
         if image_size is None:
             for rows in table:
-                yield columns(split, rows)
+                yield describe(split, rows)
             return
         images = image_batches(
-            split,
-            table,
+            source,
+            places,
             image_size=image_size,
             interpolation=interpolation,
             num_workers=num_workers,
@@ -162,7 +189,13 @@ def train_batches(
         )
         with contextlib.closing(images):  # a run that stops early leaves no reader behind
             for rows, image in zip(table, images, strict=True):
-                yield {"image": np.asarray(image), **columns(split, rows)}
+                parts = np.split(np.asarray(image), [len(rows)])
+                found = {
+                    name: part
+                    for name, part in zip(("image", "paired_image"), parts, strict=True)
+                    if len(part)
+                }
+                yield {**found, **describe(split, rows)}
 
     return sharded_batches(host(), sharding)
 

@@ -20,6 +20,21 @@ from g2ajax.config import nearest
 KINDS = ("person", "distractor", "junk")
 PLATFORMS = ("aerial", "ground", "wearable")
 COLUMNS = ("image_id", "identity", "label", "kind", "camera", "platform", "attributes", "protocols")
+CAPTION_COLUMNS = ("caption_text", "caption_row", "caption_pair")
+
+
+@dataclasses.dataclass(frozen=True)
+class Captions:
+    """The sentences of a split, in the order of its rows."""
+
+    text: tuple[str, ...]
+    row: Int64[np.ndarray, " C"]
+    """Of the image that a sentence describes."""
+    pair: Int64[np.ndarray, " C"]
+    """Of the second image of the person that the sentence comes with; -1: none."""
+
+    def __len__(self) -> int:
+        return len(self.text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +54,16 @@ class CropSplit:
     platform: Int8[np.ndarray, " N"]
     attributes: Int8[np.ndarray, "N M"]
     protocols: Bool[np.ndarray, "N P"]
+    captions: Captions | None = None
 
     def __len__(self) -> int:
         return len(self.image_id)
 
     def take(self, rows: Int[np.ndarray, " n"]) -> "CropSplit":
-        """The same split with these rows only, in this order."""
+        """The same split with these rows only, in this order; sentences are left behind."""
         columns = ("position", *COLUMNS)
-        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in columns})
+        taken = {name: getattr(self, name)[rows] for name in columns}
+        return dataclasses.replace(self, captions=None, **taken)
 
     def read(self, row: int) -> bytes:
         """The encoded image of a row."""
@@ -69,19 +86,37 @@ class Dataset:
     def protocol(
         self, name: str
     ) -> tuple[Int[np.ndarray, " Q"], Int[np.ndarray, " G"], Mapping[str, Any]]:
-        """Rows of the query and gallery splits that take part in a protocol, and its description.
+        """Rows of the query and the gallery side (`sides`) that take part in a protocol, and its
+        description. All sentences do.
 
         Raises ValueError for a protocol that the dataset does not have.
         """
+        column = self._column(name)
+        query, gallery = (
+            np.arange(len(side)) if key == "text" else np.flatnonzero(side.protocols[:, column])
+            for key, side in self.sides(name)
+        )
+        return query, gallery, self.protocols[column]
+
+    def sides(self, name: str) -> tuple[tuple[str, CropSplit], tuple[str, CropSplit]]:
+        """What asks and what is ranked in a protocol: `(key, split)` each, the key naming whose
+        embeddings they are.
+
+        Of crops that is `query` and `gallery`; of sentences `text` and `image`, both of the split
+        that the protocol names: a row of `text` is a sentence, with what is known of its image.
+        """
+        row = self.protocols[self._column(name)]
+        if "captions" not in row:
+            return ("query", self.splits["query"]), ("gallery", self.splits["gallery"])
+        images = self.splits[row["captions"]]
+        sides = ("text", images.take(images.captions.row)), ("image", images)
+        return sides if row["query_platform"] == "text" else sides[::-1]
+
+    def _column(self, name: str) -> int:
         names = [row["name"] for row in self.protocols]
         if name not in names:
             raise ValueError(f"{self.name} has no protocol {name!r}; {nearest(name, names)}")
-        column = names.index(name)
-        query, gallery = (
-            np.flatnonzero(self.splits[split].protocols[:, column])
-            for split in ("query", "gallery")
-        )
-        return query, gallery, self.protocols[column]
+        return names.index(name)
 
 
 def open_dataset(
@@ -164,6 +199,10 @@ def fingerprint(splits: Mapping[str, CropSplit]) -> str:
         digest.update("\n".join(split.image_id.tolist()).encode())
         for column in ("identity", "camera", "platform", "kind", "protocols", "attributes"):
             digest.update(np.ascontiguousarray(getattr(split, column)).tobytes())
+        if split.captions is not None:
+            digest.update("\n".join(split.captions.text).encode())
+            for column in (split.captions.row, split.captions.pair):
+                digest.update(column.tobytes())
     return digest.hexdigest()[:12]
 
 
@@ -173,7 +212,7 @@ def _split(folder: pathlib.Path, name: str, num_protocols: int) -> CropSplit:
     built = (folder / "dataset_info.json").stat().st_mtime_ns
     stored = _cached(cache, built)
     if stored:
-        return CropSplit(name=name, folder=str(folder), **stored)
+        return _split_of(name, folder, stored)
     columns = _columns(_records(str(folder), name), num_protocols)
     try:
         partial = cache.with_suffix(f".{os.getpid()}.npz")
@@ -181,7 +220,15 @@ def _split(folder: pathlib.Path, name: str, num_protocols: int) -> CropSplit:
         os.replace(partial, cache)
     except OSError:  # a read-only data folder: the scan is repeated at the next opening
         pass
-    return CropSplit(name=name, folder=str(folder), **columns)
+    return _split_of(name, folder, columns)
+
+
+def _split_of(name: str, folder: pathlib.Path, columns: dict[str, np.ndarray]) -> CropSplit:
+    rest, captions = dict(columns), None
+    if "caption_text" in rest:
+        text, row, pair = (rest.pop(column) for column in CAPTION_COLUMNS)
+        captions = Captions(tuple(text.tobytes().decode().split("\0")), row, pair)
+    return CropSplit(name=name, folder=str(folder), captions=captions, **rest)
 
 
 def _cached(cache: pathlib.Path, built: int) -> dict[str, np.ndarray] | None:
@@ -192,14 +239,14 @@ def _cached(cache: pathlib.Path, built: int) -> dict[str, np.ndarray] | None:
             stored = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    if int(stored.pop("built", -1)) != built or set(stored) != {"position", *COLUMNS}:
-        return None
-    return stored
+    expected = {"position", *COLUMNS, *(CAPTION_COLUMNS if "caption_text" in stored else ())}
+    return None if int(stored.pop("built", -1)) != built or set(stored) != expected else stored
 
 
 def _columns(records: Any, num_protocols: int) -> dict[str, np.ndarray]:
+    wanted = (*COLUMNS, "captions", "pair_image_ids")
     rows = [
-        {name: record[name] for name in COLUMNS}
+        {name: record[name] for name in wanted if name in record}
         for record in (records[i] for i in range(len(records)))
     ]
     ids = np.array([row["image_id"].decode() for row in rows], dtype=np.str_)
@@ -220,7 +267,27 @@ def _columns(records: Any, num_protocols: int) -> dict[str, np.ndarray]:
         "attributes": attributes,
         "protocols": member,
     }
-    return {"position": order, **{name: column[order] for name, column in columns.items()}}
+    columns = {"position": order, **{name: column[order] for name, column in columns.items()}}
+    if any(row.get("captions") for row in rows):
+        columns |= _caption_columns([rows[i] for i in order], columns["image_id"])
+    return columns
+
+
+def _caption_columns(rows: list[dict[str, Any]], ids: np.ndarray) -> dict[str, np.ndarray]:
+    """The sentences of sorted rows: one text with zeros between them (sentences differ in length),
+    and the rows of their images."""
+    places = {image_id: row for row, image_id in enumerate(ids.tolist())}
+    said = [
+        (text.decode().replace("\0", " "), row, places[pair.decode()] if pair else -1)
+        for row, record in enumerate(rows)
+        for text, pair in zip(record["captions"], record["pair_image_ids"], strict=True)
+    ]
+    text, row, pair = zip(*said, strict=True)
+    return {
+        "caption_text": np.frombuffer("\0".join(text).encode(), np.uint8),
+        "caption_row": np.array(row, np.int64),
+        "caption_pair": np.array(pair, np.int64),
+    }
 
 
 @functools.lru_cache(maxsize=32)

@@ -41,7 +41,8 @@ def evaluate_crops(
 ) -> list[Result]:
     """One result for each protocol (all of the dataset's if none is named) by each of the rankings.
 
-    `features` holds the embeddings of the `query` and `gallery` splits, row for row. `rankings` are
+    `features` holds the embeddings of the `query` and `gallery` splits (of captioned images: of
+    `text` and `image`, see `Dataset.sides`), row for row. `rankings` are
     of `embedded.EMBEDDED`. `described` is what `score_protocol` takes besides. Raises ValueError for
     features of another number of rows, an unknown protocol, one without queries or gallery, and what
     `evaluate` refuses.
@@ -74,19 +75,22 @@ def crop_rankers(
     expansion: ExpansionOptions = EXPANSION,
 ) -> Iterator[Ranker]:
     """The rankers of `evaluate_crops`: all protocols by the first ranking, then by the next."""
-    for split in ("query", "gallery"):
-        if len(features[split]) != len(dataset.splits[split]):
+    protocols = protocols or [row["name"] for row in dataset.protocols]
+    for key, side in (side for protocol in protocols for side in dataset.sides(protocol)):
+        if len(features[key]) != len(side):
+            rows = "captions" if key == "text" else "images"
             raise ValueError(
-                f"{len(features[split])} features for the {len(dataset.splits[split])} images of "
-                f"{dataset.name}'s {split} split; give one a row, without the padding"
+                f"{len(features[key])} features for the {len(side)} {rows} of {dataset.name}'s "
+                f"{key} split; give one a row, without the padding"
             )
     for ranking in rankings:
-        for protocol in protocols or [row["name"] for row in dataset.protocols]:
+        for protocol in protocols:
             query_rows, gallery_rows = protocol_rows(dataset, protocol)
+            (query, _), (gallery, _) = dataset.sides(protocol)
             rank = ranker(
                 ranking,
-                _rows(features["query"], query_rows),
-                _rows(features["gallery"], gallery_rows),
+                _rows(features[query], query_rows),
+                _rows(features[gallery], gallery_rows),
                 metric=metric,
                 rerank=rerank,
                 expansion=expansion,
@@ -103,11 +107,12 @@ def crop_rankers(
 def protocol_rows(
     dataset: Dataset, protocol: str
 ) -> tuple[Int[np.ndarray, " Q"], Int[np.ndarray, " G"]]:
-    """Rows of the query and gallery splits that take part. Raises ValueError if one has none."""
+    """Rows of a protocol's two sides that take part. Raises ValueError if one has none."""
     query_rows, gallery_rows, _ = dataset.protocol(protocol)
-    for split, rows in (("query", query_rows), ("gallery", gallery_rows)):
+    for (key, _), rows in zip(dataset.sides(protocol), (query_rows, gallery_rows), strict=True):
         if not len(rows):
-            raise ValueError(f"{dataset.name}: no {split} image takes part in {protocol}")
+            what = key if key == "image" else f"{key} image"
+            raise ValueError(f"{dataset.name}: no {what} takes part in {protocol}")
     return query_rows, gallery_rows
 
 
@@ -120,7 +125,7 @@ def rank_protocol(
     """
     query_rows, gallery_rows = protocol_rows(dataset, protocol)
     described = dataset.protocol(protocol)[2]
-    query, gallery = dataset.splits["query"], dataset.splits["gallery"]
+    (_, query), (_, gallery) = dataset.sides(protocol)
     # What must differ between a query and its matches: CARGO's pooled protocol drops by platform.
     key = described.get("camera_key", "camera")
     return rank(
@@ -159,7 +164,7 @@ def score_protocol(
     """
     query_rows, gallery_rows = protocol_rows(dataset, protocol)
     described = dataset.protocol(protocol)[2]
-    query, gallery = dataset.splits["query"], dataset.splits["gallery"]
+    (_, query), (_, gallery) = dataset.sides(protocol)
     ranked = rank_protocol(rank, dataset, protocol)
     absent = ~np.isin(query.identity[query_rows], gallery.identity[gallery_rows])
     if absent.any():

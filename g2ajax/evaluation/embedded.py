@@ -111,7 +111,7 @@ def check(
     """Raises ValueError for parameters that a protocol's numbers of images do not allow."""
     for protocol in protocols:
         query, gallery, _ = dataset.protocol(protocol)
-        kind = dataset.splits["gallery"].kind[gallery]
+        kind = dataset.sides(protocol)[1][1].kind[gallery]
         entries = int((kind != KINDS.index("junk")).sum())
         for name in rankings:
             block = ""

@@ -88,6 +88,8 @@ class FeatureQueue(nnx.Module):
 class AEAFIRM(ImageTextModel):
     """Two towers, the queue, and what the chosen losses need."""
 
+    uses_pairs = True
+
     def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
         super().__init__(options.backbone, options.preprocessing, task, rngs=rngs)
         self.options = options

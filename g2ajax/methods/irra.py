@@ -53,6 +53,8 @@ def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "IRRA":
 class ImageTextModel(nnx.Module):
     """A CLIP that embeds crops and captions in one space."""
 
+    uses_captions = True
+
     def __init__(
         self,
         backbone: Mapping[str, Any],
@@ -67,6 +69,7 @@ class ImageTextModel(nnx.Module):
         )
         self.preprocessing = preprocessing
         self.metric = "cosine"
+        self.uses_camera = False
         self.feature_name = "class token"
 
     def embed(
@@ -107,6 +110,7 @@ class IRRA(ImageTextModel):
         super().__init__(options.backbone, options.preprocessing, task, rngs=rngs)
         self.options = options
         self.in_batch_terms = tuple(n for n in options.losses if n in ("sdm", "itc", "cmpm"))
+        self.guesses_words = "mlm" in options.losses
         dim, dtype = self.base_model.feature_dim, task.dtype
         if "id" in options.losses:
             self.classifier = nnx.Linear(

@@ -10,7 +10,8 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from g2ajax.data.pipeline import eval_batches
+from g2ajax.data.captioned import tokens
+from g2ajax.data.pipeline import eval_batches, local_rows, sharded_batches
 from g2ajax.data.source import CropSplit
 from g2ajax.evaluation.crops import Ranker, crop_rankers, protocol_rows, score_protocol
 from g2ajax.evaluation.embedded import EMBEDDED
@@ -52,6 +53,35 @@ def make_embed(
     return jax.jit(embed, out_shardings=replicated(mesh))
 
 
+def make_embed_text(model: nnx.Module, mesh: Mesh) -> Embed:
+    """The jitted `embed_text` of `model` in evaluation mode, `(state, batch) -> [B, D]`."""
+    view = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
+    graphdef, _ = nnx.split(view)
+
+    def embed(state: nnx.State, batch: dict[str, jax.Array]) -> jax.Array:
+        return nnx.merge(graphdef, state, copy=True).embed_text(batch["caption"])
+
+    return jax.jit(embed, out_shardings=replicated(mesh))
+
+
+def embed_captions(
+    embed: Embed,
+    state: nnx.State,
+    texts: tuple[str, ...],
+    length: int,
+    batch_size: int,
+    mesh: Mesh,
+) -> Float[np.ndarray, "N D"]:
+    """The embedding of every caption of at most `length` tokens; equal ones are embedded once."""
+    known = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    ids = tokens(tuple(known), length)
+    table = np.resize(np.arange(len(ids)), (-(-len(ids) // batch_size), batch_size))
+    host = ({"caption": ids[rows]} for rows in local_rows(table))
+    features = [embed(state, batch) for batch in sharded_batches(host, batch_sharding(mesh))]
+    found = np.concatenate([np.asarray(part) for part in features])
+    return found[[known[text] for text in texts]]
+
+
 def split_batches(
     split: CropSplit, data: DataOptions, batch_size: int, mesh: Mesh
 ) -> Iterator[dict[str, jax.Array]]:
@@ -84,18 +114,7 @@ def rankers(model: nnx.Module, setup: Any, rankings: Sequence[str]) -> Iterator[
     options, dataset = setup.options, setup.dataset
     own = [name for name in rankings if name in EMBEDDED]
     if own:
-        state = nnx.state(model)
-        features = {
-            name: embed_split(
-                setup.embed,
-                state,
-                dataset.splits[name],
-                options.data,
-                options.evaluate.batch_size,
-                setup.mesh,
-            )
-            for name in ("query", "gallery")
-        }
+        features = embed_sides(model, setup)
         yield from crop_rankers(
             features,
             dataset,
@@ -120,6 +139,33 @@ def rankers(model: nnx.Module, setup: Any, rankings: Sequence[str]) -> Iterator[
                     "given": "query attributes annotated" if name in ANNOTATED else "",
                 }
                 yield Ranker(protocol, rank, described)
+
+
+def embed_sides(model: nnx.Module, setup: Any) -> dict[str, Float[np.ndarray, "N D"]]:
+    """The embeddings of all that the run's protocols compare, by the keys of `Dataset.sides`.
+
+    Raises ValueError for protocols of sentences from different splits: one run, one split.
+    """
+    options, dataset, state = setup.options, setup.dataset, nnx.state(model)
+    batch = options.evaluate.batch_size
+    found: dict[str, np.ndarray] = {}
+    of_split: dict[str, str] = {}
+    for key, split in (side for name in setup.protocols for side in dataset.sides(name)):
+        if of_split.setdefault(key, split.name) != split.name:
+            raise ValueError(
+                f"evaluate.protocols ask the splits {of_split[key]!r} and {split.name!r} of "
+                f"{dataset.name}; name protocols of one of them"
+            )
+        if key in found:
+            continue
+        if key == "text":
+            texts = dataset.splits[split.name].captions.text
+            found[key] = embed_captions(
+                setup.embed_text, state, texts, options.text.length, batch, setup.mesh
+            )
+        else:
+            found[key] = embed_split(setup.embed, state, split, options.data, batch, setup.mesh)
+    return found
 
 
 def score(

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from g2ajax.config import options
 from g2ajax.data.augment import AugmentOptions
+from g2ajax.data.captioned import TextOptions
 from g2ajax.evaluation.embedded import ExpansionOptions, RerankOptions
 from g2ajax.interop.load import InitOptions
 from g2ajax.training.optimizer import OptimizerOptions
@@ -153,6 +154,8 @@ class RunOptions:
     data: DataOptions = DataOptions()
     sampler: SamplerOptions = SamplerOptions()
     augment: AugmentOptions = AugmentOptions()
+    text: TextOptions = TextOptions()
+    """Of methods that learn from captions."""
     init: InitOptions = InitOptions()
     mesh: MeshOptions = MeshOptions()
     evaluate: EvaluateOptions = EvaluateOptions()
@@ -179,6 +182,11 @@ def run_options(config: Mapping[str, Any]) -> RunOptions:
             raise ValueError(
                 f"phase.{name}.epochs = {run.phase[name].epochs}; at least 1 is needed"
             )
+    if run.text.length < 2 or not 0.0 <= run.text.mask < 1.0:
+        raise ValueError(
+            f"text: length = {run.text.length} and mask = {run.text.mask}; start and end need a "
+            "length of 2, and mask is a probability below 1"
+        )
     if not run.phases:
         raise ValueError("phases is empty; name at least one")
     if "name" not in run.method:

@@ -12,8 +12,10 @@ from flax import nnx
 from jax.experimental import multihost_utils
 
 from g2ajax.data.augment import augment
+from g2ajax.data.captioned import CaptionedImages
 from g2ajax.data.pipeline import index_table, train_batches
 from g2ajax.data.residency import gather_batch, load_resident
+from g2ajax.data.text import MaskOptions, mask_words
 from g2ajax.evaluation.results import Result
 from g2ajax.training import checkpoint as checkpoints
 from g2ajax.training.inference import score
@@ -180,12 +182,12 @@ def _batches(
     setup: Setup, table: np.ndarray, journal: Journal
 ) -> tuple[Iterator[dict[str, jax.Array]], jax.Array | None]:
     """The phase's batches and, if the images live on the device, the images."""
-    data, train = setup.options.data, setup.dataset.splits["train"]
+    data, train = setup.options.data, setup.examples
     sharding = batch_sharding(setup.mesh)
     images = {"image_size": data.image_size, "interpolation": data.interpolation}
     if data.residency == "device":
         resident = load_resident(
-            train,
+            train.images if isinstance(train, CaptionedImages) else train,
             sharding=sharding,
             parts=setup.mesh.size,
             num_threads=data.num_threads,
@@ -205,14 +207,29 @@ def _batches(
 
 
 def _preparation(setup: Setup) -> Callable[[jax.Array, Any, Any], dict[str, jax.Array]]:
-    """What a step does with a batch first: its images from the device's store, augmented."""
+    """What a step does with a batch first: its images from the device's store, augmented (paired
+    images on their own), and the words of its captions masked."""
     options, network = setup.options.augment, setup.model.preprocessing
+    text = setup.options.text
+
+    def images(key: jax.Array, batch: dict[str, jax.Array], store: Any, kind: str) -> jax.Array:
+        if store is None:
+            image = batch[f"{kind}image"]
+        else:
+            image = gather_batch(store, batch[f"{kind}index"])
+        image = put_batch({"image": image}, setup.mesh)["image"]
+        return augment(key, image, options, network.mean, network.std, shards=setup.mesh.size)
 
     def prepare(key: jax.Array, batch: dict[str, jax.Array], store: Any) -> dict[str, jax.Array]:
-        image = batch["image"] if store is None else gather_batch(store, batch["index"])
-        image = put_batch({"image": image}, setup.mesh)["image"]
-        image = augment(key, image, options, network.mean, network.std, shards=setup.mesh.size)
-        return {**batch, "image": image}
+        made = {"image": images(key, batch, store, "")}
+        if "paired_index" in batch:
+            made["paired_image"] = images(jax.random.fold_in(key, 1), batch, store, "paired_")
+        if "caption" in batch and text.mask:
+            masked, made["masked_word"] = mask_words(
+                jax.random.fold_in(key, 2), batch["caption"], MaskOptions(probability=text.mask)
+            )
+            made["masked_caption" if text.clean_copy else "caption"] = masked
+        return {**batch, **made}
 
     return prepare
 
@@ -225,8 +242,7 @@ def _settle(
     for (step, _), metrics in zip(pending, fetched, strict=True):
         bad = [name for name, value in metrics.items() if not np.isfinite(value)]
         if bad:
-            train = setup.dataset.splits["train"]
-            ids = [str(train.image_id[i]) for i in sampler.batch_indices(step - 1)]
+            ids = [str(setup.examples.image_id[i]) for i in sampler.batch_indices(step - 1)]
             raise NonFiniteLoss(
                 f"{', '.join(bad)} not finite at step {step} of phase {phase}; the last checkpoint "
                 f"is from before it. Images of the batch: {', '.join(ids)}"

@@ -1,6 +1,7 @@
 """Everything a run needs, made and checked before the first step."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -10,11 +11,14 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from g2ajax import methods
+from g2ajax.data.captioned import CaptionedImages, captioned_images
 from g2ajax.data.samplers import Sampler, make_sampler
-from g2ajax.data.source import KINDS, Dataset, open_dataset
+from g2ajax.data.source import KINDS, CropSplit, Dataset, open_dataset
+from g2ajax.data.text import ATTRIBUTE_SENTENCES, sentence_counts, sentence_ids
+from g2ajax.data.tokenizer import Tokenizer
 from g2ajax.evaluation import embedded, rankings
 from g2ajax.interop.load import initialise
-from g2ajax.training.inference import Embed, make_embed
+from g2ajax.training.inference import Embed, make_embed, make_embed_text
 from g2ajax.training.mesh import check_batch, make_mesh
 from g2ajax.training.options import RunOptions, SamplerOptions
 from g2ajax.training.state import check_copies, check_paths, check_prefix
@@ -34,6 +38,18 @@ class Setup:
     """Of a method that explains its distances."""
     predict: Embed | None = None
     """Of a method that predicts attributes."""
+    embed_text: Embed | None = None
+    """Of a method that embeds captions."""
+
+    @functools.cached_property
+    def examples(self) -> CropSplit | CaptionedImages:
+        """What training draws from: the images of the training split, or its (image, caption)
+        pairs."""
+        train = self.dataset.splits["train"]
+        if not getattr(self.model, "uses_captions", False):
+            return train
+        paired = getattr(self.model, "uses_pairs", False)
+        return captioned_images(train, self.options.text, paired=paired, name=self.dataset.name)
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -51,10 +67,10 @@ class Setup:
         return self.options.phase[name].sampler or self.options.sampler
 
     def steps_per_epoch(self, name: str) -> int:
-        """Batches of a phase in as many images as the training split has, rounded down."""
+        """Batches of a phase in as many images (or captions) as there are, rounded down."""
         batch = self.sampler_options(name).batch_size
         given = self.options.phase[name].steps_per_epoch
-        return given or max(1, len(self.dataset.splits["train"]) // batch)
+        return given or max(1, len(self.examples) // batch)
 
     def phase_steps(self, name: str) -> int:
         """The length of a phase."""
@@ -63,7 +79,7 @@ class Setup:
     def sampler(self, phase: int) -> Sampler:
         """The sampler of the phase with this index; each phase has its own stream."""
         sampler = self.sampler_options(self.options.phases[phase])
-        train = self.dataset.splits["train"]
+        train = self.examples
         return make_sampler(
             sampler.name,
             train.label,
@@ -97,6 +113,7 @@ def prepare(options: RunOptions, *, trains: bool = True, fresh: bool = True) -> 
     model = build_model(options, dataset)
     if getattr(model, "uses_attributes", False):
         check_attributes(dataset)
+    check_captions(options, model, dataset)
     if options.init.file and fresh:
         report = initialise(getattr(model, "pretrained", model), options.init)
         if jax.process_index() == 0:
@@ -109,6 +126,7 @@ def prepare(options: RunOptions, *, trains: bool = True, fresh: bool = True) -> 
         make_embed(model, mesh, flip=options.evaluate.flip),
         make_embed(model, mesh, "explain") if hasattr(model, "explain") else None,
         make_embed(model, mesh, "predict_attributes") if hasattr(model, "predictor") else None,
+        make_embed_text(model, mesh) if hasattr(model, "embed_text") else None,
     )
     if trains:
         check_phases(setup)
@@ -120,12 +138,15 @@ def prepare(options: RunOptions, *, trains: bool = True, fresh: bool = True) -> 
 def build_model(options: RunOptions, dataset: Dataset) -> nnx.Module:
     """The run's model with its parameters drawn from the seed."""
     train = dataset.splits["train"]
+    sentences, counts = attribute_sentences(dataset)
     task = methods.Task(
         num_classes=int(train.label.max()) + 1,
         image_size=options.data.image_size,
         num_cameras=int(train.camera.max()) + 1,
         attribute_groups=dataset.attribute_groups,
         attribute_rates=attribute_rates(dataset),
+        sentences=sentences,
+        sentence_counts=counts,
         dtype=jnp.dtype(options.dtype),
     )
 
@@ -192,6 +213,45 @@ def check_parameters(options: RunOptions, dataset: Dataset) -> None:
     names = {*own.rankings, *(name for p in options.phases for name in options.phase[p].rankings)}
     protocols = own.protocols or [row["name"] for row in dataset.protocols]
     embedded.check(dataset, protocols, sorted(names), own.rerank, own.expansion)
+
+
+def attribute_sentences(
+    dataset: Dataset,
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    """The ids and numbers of the sentences that say the dataset's attributes; none unless its
+    groups and classes are those that have sentences (TBAGPR's)."""
+    sizes = {group: len(names) for group, names in dataset.attribute_groups}
+    if sizes != {group: len(classes) for group, classes in ATTRIBUTE_SENTENCES.items()}:
+        return (), ()
+    return tuple(map(tuple, sentence_ids(Tokenizer()).tolist())), sentence_counts()
+
+
+def check_captions(options: RunOptions, model: nnx.Module, dataset: Dataset) -> None:
+    """Raises ValueError where the method and the protocols do not both have sentences, for captions
+    longer than the text tower, and where masked words are to be guessed but none is masked."""
+    uses = hasattr(model, "embed_text")
+    rows = {row["name"]: row for row in dataset.protocols}
+    for name in options.evaluate.protocols or rows:
+        if ("captions" in rows[name]) != uses:
+            ranked, able = ("images by images", "sentences too")
+            if not uses:
+                ranked, able = ("images by sentences or the reverse", "images alone")
+            raise ValueError(
+                f"protocol {name} of {dataset.name} ranks {ranked}, but the method "
+                f"{options.method['name']} embeds {able}; choose other data or another method"
+            )
+    if not uses:
+        return
+    places = model.base_model.variant.context_length
+    if options.text.length > places:
+        raise ValueError(
+            f"text.length = {options.text.length}, but the text tower has {places} places"
+        )
+    if getattr(model, "guesses_words", False) and not options.text.mask:
+        raise ValueError(
+            "method.losses names 'mlm', the masked words, but text.mask = 0 masks none; 0.15 is "
+            "usual"
+        )
 
 
 def check_attributes(dataset: Dataset) -> None:

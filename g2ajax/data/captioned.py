@@ -1,0 +1,122 @@
+"""(image, caption) pairs as the rows that training draws."""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int
+
+from g2ajax.data.source import CropSplit
+from g2ajax.data.tokenizer import CONTEXT_LENGTH, Tokenizer
+
+Views = Literal["image", "pair", "both"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TextOptions:
+    """What training does with captions."""
+
+    length: int = CONTEXT_LENGTH
+    """Tokens of a caption; longer ones are cut. In a causal text tower padding changes no caption's
+    feature, but IRRA's cross-modal transformer looks at it, so its recipe has CLIP's 77."""
+    mask: float = 0.0
+    """Probability that a word is masked; 0.15 in the recipes of IRRA and AEA-FIRM."""
+    clean_copy: bool = False
+    """True: the losses see the caption and, in IRRA, the masked words' loss a masked copy (the
+    paper). False: all see the masked one (the published code)."""
+    views: Views = "image"
+    """Where captions come with a second image: which of the two a pair is made of; `both`: two
+    pairs. For methods that take both images at once: `image`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionedImages:
+    """Rows (image, caption, and where there is one the paired image) of a split."""
+
+    images: CropSplit
+    image_row: Int[np.ndarray, " C"]
+    pair_row: Int[np.ndarray, " C"]
+    """-1: none."""
+    ids: Int[np.ndarray, "C L"]
+    """Of the tokens."""
+    paired: bool
+    """Whether batches have the paired images too."""
+
+    def __len__(self) -> int:
+        return len(self.image_row)
+
+    @property
+    def image_id(self) -> np.ndarray:
+        return self.images.image_id[self.image_row]
+
+    @property
+    def identity(self) -> Int[np.ndarray, " C"]:
+        return self.images.identity[self.image_row]
+
+    @property
+    def label(self) -> Int[np.ndarray, " C"]:
+        return self.images.label[self.image_row]
+
+    @property
+    def camera(self) -> Int[np.ndarray, " C"]:
+        return self.images.camera[self.image_row]
+
+    @property
+    def platform(self) -> Int[np.ndarray, " C"]:
+        return self.images.platform[self.image_row]
+
+
+def captioned_images(
+    split: CropSplit, options: TextOptions, *, paired: bool, name: str = "the dataset"
+) -> CaptionedImages:
+    """All pairs of a split, their captions tokenised once.
+
+    Raises ValueError for a split without captions, an empty caption, and where pairs are asked for
+    but a caption has none.
+    """
+    said = split.captions
+    if said is None or not len(said):
+        raise ValueError(
+            f"{name}: the split {split.name!r} has no captions, and the method learns from them; "
+            "use a dataset with captions (skyground/captions_small, tbagpr, cuhk_pedes, ...)"
+        )
+    bare = [row for row, text in enumerate(said.text) if not text.strip()]
+    if bare:
+        raise ValueError(
+            f"{name}: {len(bare)} captions of {split.name!r} are empty (the first: of "
+            f"{split.image_id[said.row[bare[0]]]}); a caption must say something"
+        )
+    alone = np.flatnonzero(said.pair < 0)
+    if len(alone) and (paired or options.views == "pair"):
+        raise ValueError(
+            f"{name}: {len(alone)} captions of {split.name!r} come with one image (the first: of "
+            f"{split.image_id[said.row[alone[0]]]}), but two, from two views, are needed"
+        )
+    if paired and options.views != "image":
+        raise ValueError(
+            f"text.views = {options.views!r}: the method takes both images of a pair at once; use "
+            "'image'"
+        )
+    ids = tokens(said.text, options.length)
+    parts = {
+        "image": [(said.row, said.pair, ids)],
+        "pair": [(said.pair, said.row, ids)],
+        "both": [(said.row, said.pair, ids), (said.pair, said.row, ids)],
+    }[options.views]
+    rows, pairs, ids = (np.concatenate(part) for part in zip(*parts, strict=True))
+    kept = rows >= 0
+    return CaptionedImages(split, rows[kept], pairs[kept], ids[kept], paired)
+
+
+@functools.lru_cache(maxsize=8)
+def tokens(texts: tuple[str, ...], length: int = CONTEXT_LENGTH) -> Int[np.ndarray, "C L"]:
+    """The ids of captions, each different text encoded once; kept for the next evaluation."""
+    known = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    table = _tokenizer()(list(known), context_length=length)
+    return table[[known[text] for text in texts]]
+
+
+@functools.cache
+def _tokenizer() -> Tokenizer:
+    return Tokenizer()
