@@ -84,7 +84,38 @@ _MGN: Rename = (
     (r"^b1\.", "backbone."),
 )
 
+# Person search. Today's torchvision wraps the convolution of the proposal network; of a teacher
+# only the head is used, not the trunk that its file also has.
+_SEARCH = {
+    "rename": ((r"^rpn\.head\.conv\.0\.0\.", "rpn.head.conv."),),
+    "ignore": (r"^roi_heads\.teacher_head\d?\.(backbone|rpn)\.",),
+    "optional": (r"^roi_heads\.teacher_head\d?\.",),
+}
+# One parameter under two names; a convolution that is never used, and a projection that the first
+# head, and a head's teacher, do not use.
+_COAT = {
+    **_SEARCH,
+    "ignore": (
+        *_SEARCH["ignore"],
+        r"^roi_heads\.(box_head|box_predictor)\.",
+        r"\.transblock\.",
+        r"\.transformer_encoder\.output_linear\.",
+        r"^roi_heads\.box_head_1st\.conv0\.",
+        r"^roi_heads\.teacher_head3\.roi_heads\.embedding_head_2nd\.",
+    ),
+    # The identity classifiers: part of its training, in none of its files.
+    "allow_missing": (r"^roi_heads\.softmax_",),
+}
+
 FAMILIES = (
+    Family("COAT", (r"^rpn\.head\.", r"^roi_heads\.box_head_2nd\."), **_COAT),
+    Family("SeqNet", (r"^rpn\.head\.", r"^roi_heads\.reid_head\."), **_SEARCH),
+    Family(
+        "COAT's teacher",
+        (r"^roi_heads\.box_head_3rd\.", r"^roi_heads\.embedding_head_3rd\."),
+        **{**_COAT, "ignore": (*_COAT["ignore"], r"^roi_heads\.embedding_head_2nd\.")},
+    ),
+    Family("SeqNet's teacher", (r"^roi_heads\.reid_head\.",), **_SEARCH),
     Family(
         "TransReID with jigsaw patches",
         (r"^base\.blocks\.0\.attn\.qkv\.weight$", r"^b1\.0\.attn\.qkv\.weight$"),

@@ -1,0 +1,320 @@
+"""SeqNet, COAT and their teachers: whole models, in tests and over a training step."""
+
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from g2ajax.backbones import resnet
+from g2ajax.detection import transform
+from g2ajax.interop import families
+from g2ajax.interop.state_dict import to_state_dict
+from g2ajax.losses.oim import UNLABELLED
+from g2ajax.methods import Preprocessing, Task, seqnet
+from g2ajax.methods.faster_rcnn import ProposalOptions, RegionOptions
+from g2ajax.nn.pooling import MaxPool
+from tests.parity.runners.backbones import evaluation, loaded
+
+NETWORK = "resnet of the case"
+TAKE_ALL = 10**6
+
+
+def _named(args):
+    """The ResNet of the case under a name, for as long as the model is built."""
+    depths = (*args["backbone"]["depths"], args.get("head_depth", 1))
+    variant = resnet.Variant(args["backbone"]["block"], depths)
+    return mock.patch.dict(resnet.VARIANTS, {NETWORK: variant})
+
+
+def _backbone(args):
+    chosen = args["backbone"]
+    return {
+        "name": NETWORK,
+        "pool": MaxPool(**chosen["max_pool"]),
+        "stem_relu": chosen["stem_relu"],
+        "bn_momentum": args.get("bn_momentum", 0.1),
+    }
+
+
+def _matching(args):
+    chosen = args["oim"]
+    distilled = args.get("distillation")
+    return seqnet.MatchingOptions(
+        queue_size=chosen["cq_size"],
+        momentum=chosen["momentum"],
+        scale=chosen["scalar"],
+        overflow="queue_column",
+        header_without_target=bool(distilled) and "lw_oim_loss2" in distilled,
+    )
+
+
+def _proposals(args):
+    chosen, anchors = args["rpn"], args["anchors"]
+    mode = args["mode"]
+    assert anchors["stride"] == 16
+    return ProposalOptions(
+        sizes=tuple(anchors["sizes"]),
+        aspect_ratios=tuple(anchors["aspect_ratios"]),
+        foreground_iou=chosen["fg_iou"],
+        background_iou=chosen["bg_iou"],
+        nms=chosen["nms"],
+        min_size=chosen["min_size"],
+        **{
+            f"{'train' if mode == 'train' else 'test'}_pre_nms": chosen["pre_nms_top_n"],
+            f"{'train' if mode == 'train' else 'test'}_post_nms": chosen["post_nms_top_n"],
+        },
+        **({"samples": TAKE_ALL} if chosen.get("sampler") == "take_all" else {}),
+    )
+
+
+def _regions(args):
+    chosen = args["roi"]
+    if not chosen["bn_neck"]:
+        raise NotImplementedError("a box regressor without batch norm")
+    if args["mode"] == "train":
+        assert chosen["sampler"] == "take_all"
+        return RegionOptions(samples=TAKE_ALL, positive_fraction=0.5)
+    return RegionOptions(
+        score_threshold=chosen["score_threshold"],
+        nms=chosen.get("nms_first", chosen.get("nms_stage1")),
+        final_nms=chosen["nms_final"],
+        min_size=chosen["min_size"],
+        max_detections=chosen["detections_per_image"],
+    )
+
+
+def detector_options(args):
+    return {
+        "backbone": _backbone(args),
+        "rpn": _proposals(args),
+        "regions": _regions(args),
+        # One image on the smallest canvas: the same by either. A batch of two sizes is not.
+        "padding": "counted" if args["mode"] == "train" else "masked",
+        "embedding_dim": args["oim"]["dims"],
+        "matching": _matching(args),
+    }
+
+
+def task_of(args):
+    return Task(args["oim"]["lut_size"], (0, 0))
+
+
+def _loaded(args, weights, family, build):
+    rules = families.family(family)
+    with _named(args):
+        model = loaded(
+            build,
+            weights,
+            rename=rules.rename,
+            ignore=rules.ignore,
+            allow_missing=rules.allow_missing,
+        )
+    # The queues' headers are in no state dict.
+    for _, module in nnx.iter_modules(model):
+        if isinstance(module, seqnet.InstanceMatching):
+            module.header.set_value(jnp.asarray(args["oim"]["initial_header"], jnp.int32))
+    return model
+
+
+def seqnet_of(args, values, method=seqnet.SeqNet, **options):
+    chosen = seqnet.Options(**detector_options(args), **options)
+    return _loaded(args, values, "SeqNet", lambda rngs: method(chosen, task_of(args), rngs=rngs))
+
+
+def frames(args, images, boxes=None, pids=None):
+    """A batch as the reference's transform makes one: the smallest canvas that holds all."""
+    chosen = args["transform"]
+    old = [image.shape[1:] for image in images]
+    new = [transform.resized_size(*s, chosen["min_size"], chosen["max_size"]) for s in old]
+    canvas = transform.padded_size(new, chosen["size_divisible"])
+    batch = {
+        "image": jnp.stack(
+            [
+                255.0
+                * transform.resize_and_pad(
+                    jnp.asarray(image).transpose(1, 2, 0),
+                    jnp.asarray(a),
+                    jnp.asarray(b),
+                    canvas,
+                    mean=(0.0,) * 3,
+                    std=(1.0,) * 3,
+                )
+                for image, a, b in zip(images, old, new, strict=True)
+            ]
+        ),
+        "size": jnp.asarray(new, jnp.int32),
+    }
+    if boxes is not None:
+        scaled = [
+            transform.rescale_boxes(jnp.asarray(b), jnp.asarray(o), jnp.asarray(n))
+            for b, o, n in zip(boxes, old, new, strict=True)
+        ]
+        room = max(map(len, boxes))
+        pad = [room - len(b) for b in boxes]
+        batch["boxes"] = jnp.stack(
+            [jnp.pad(b, ((0, n), (0, 0))) for b, n in zip(scaled, pad, strict=True)]
+        )
+        batch["box_mask"] = jnp.stack([jnp.arange(room) < len(b) for b in boxes])
+    if pids is not None:
+        labels = [np.where(p == UNLABELLED, -1, p - 1) for p in pids]
+        batch["label"] = jnp.stack(
+            [jnp.asarray(np.pad(p, (0, n)), jnp.int32) for p, n in zip(labels, pad, strict=True)]
+        )
+    return batch, np.asarray(old), np.asarray(new), canvas
+
+
+def preprocessing(args):
+    mean, std = (np.asarray(args["transform"][k]) * 255.0 for k in ("image_mean", "image_std"))
+    return Preprocessing(tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def rows(boxes, valid, *others):
+    """The valid rows of image 0."""
+    valid = np.asarray(valid[0])
+    return [np.asarray(x[0])[valid] for x in (boxes, *others)]
+
+
+def forward(model, batch, query):
+    """Everything the evaluation cases look at, in one compilation."""
+    graph, state = nnx.split(evaluation(model))
+
+    @jax.jit
+    def call(state, batch, query):
+        model = nnx.merge(graph, state)
+        detected, stages = model.detect_stages(batch)
+        return {
+            "map": model.maps(batch).features,
+            "detected": detected,
+            "stages": stages,
+            "as_gallery": model.detect(batch, query_boxes=query["boxes"][:, 0]),
+            "query": model.embed_queries(query),
+        }
+
+    return call(state, batch, query)
+
+
+def detection_outputs(found, old, new):
+    """The outputs that both methods have, boxes in original pixels."""
+
+    def original(boxes):
+        sizes = jnp.asarray(new[0]), jnp.asarray(old[0])
+        return np.asarray(transform.rescale_boxes(jnp.asarray(boxes), *sizes))
+
+    results = {}
+    for name, d in (("out_", found["detected"]), ("out_asgallery_", found["as_gallery"])):
+        boxes, scores, embeddings = rows(d.boxes, d.valid, d.scores, d.embeddings)
+        results |= {
+            f"{name}boxes": original(boxes),
+            f"{name}scores": scores,
+            f"{name}embeddings": embeddings,
+        }
+    proposals = found["stages"].proposals
+    results["out_proposals"] = rows(proposals.boxes, proposals.valid)[0]
+    for number, kept in enumerate(found["stages"].kept, start=1):
+        boxes, scores = rows(kept.boxes, kept.valid, kept.scores)
+        results |= {f"out_stage{number}_boxes": boxes, f"out_stage{number}_scores": scores}
+    results["out_query_embedding"] = np.asarray(found["query"][0])
+    return results
+
+
+def seqnet_eval(args, inputs, weights):
+    model = seqnet_of(args, weights, preprocessing=preprocessing(args))
+    batch, old, new, canvas = frames(args, [inputs["in_image"]], [inputs["in_gt_box"]])
+    found = forward(model, batch, batch)
+    res4 = np.asarray(found["map"][0])
+    valid = np.asarray(found["stages"].proposals.valid[0])
+    return detection_outputs(found, old, new) | {
+        "out_canvas_hw": np.asarray(canvas),
+        "out_res4_channel_mean": res4.mean((0, 1)),
+        "out_res4_spatial_mean": res4.mean(2),
+        "out_stage1_logits": np.asarray(found["stages"].logits)[valid],
+        "out_stage1_deltas": np.asarray(found["stages"].codes).reshape(-1, 8)[valid],
+    }
+
+
+def training_step(model, batch, terms):
+    """Losses, gradients by state-dict name, the stages, and the state dict after the step."""
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+
+    @jax.jit
+    def step(params, rest, batch):
+        def total(params):
+            model = nnx.merge(graph, params, rest, copy=True)
+            losses, stages = terms(model, batch)
+            return sum(losses.values()), (losses, stages, nnx.state(model, nnx.Not(nnx.Param)))
+
+        return jax.grad(total, has_aux=True)(params)
+
+    gradients, (losses, stages, rest) = step(params, rest, batch)
+    after = nnx.merge(graph, params, rest)
+    of_params = to_state_dict(nnx.merge(graph, gradients, rest))
+    known = {".".join(map(str, path)) for path, _ in nnx.to_flat_state(params)}
+    return losses, of_params, stages, after, known
+
+
+def training_outputs(args, inputs, weights, model, terms, names):
+    """What the training cases look at; `names` gives our loss for each of the reference's."""
+    images = range(args["batch_size"])
+    batch, *_ = frames(
+        args,
+        *([inputs[f"in_{what}_{i}"] for i in images] for what in ("image", "boxes", "pids")),
+    )
+    losses, gradients, stages, after, _ = training_step(model, batch, terms)
+    results = {"out_losses": np.stack([losses[names[name]] for name in args["losses"]])}
+    aliases = args.get("weights", {}).get("aliases", {})
+    extra = tuple(e["prefix"] for e in args.get("weights", {}).get("extra", []))
+    norms, squares = [], 0.0
+    for name in weights:
+        if extra and name.startswith(extra):
+            continue
+        ours = name
+        for alias, original in aliases.items():
+            ours = ours.replace(alias, original)
+        if name.endswith(("running_mean", "running_var")) or ours in args["no_gradient"]:
+            norms.append(np.nan)
+        elif not name.endswith("num_batches_tracked"):
+            norms.append(float(np.linalg.norm(gradients[ours].astype(np.float64))))
+            squares += norms[-1] ** 2 if ours == name else 0.0
+        else:
+            norms.append(np.nan)
+    results |= {"out_grad_norms": np.asarray(norms), "out_total_grad_norm": np.sqrt(squares)}
+    found = stages.proposals
+    for i in images:
+        results[f"out_rpn_proposals_{i}"] = np.asarray(found.boxes[i])[np.asarray(found.valid[i])]
+        for number, samples in enumerate(stages.samples, start=1):
+            valid = np.asarray(samples.valid[i])
+            results[f"out_stage{number}_boxes_{i}"] = np.asarray(samples.boxes[i])[valid]
+            results[f"out_stage{number}_pids_{i}"] = np.asarray(samples.label[i])[valid]
+    state = to_state_dict(after)
+    for name, wanted in args["outputs"].items():
+        source = wanted.get("after_step")
+        if source == "queue header":
+            results[name] = after.roi_heads.reid_loss.header[...]
+        elif isinstance(source, list):
+            results[name] = np.concatenate([state[one] for one in source])
+        elif source is not None:
+            results[name] = state[source]
+    return results
+
+
+def _search_names(weights):
+    names = {f"loss_{name}": name for name in weights}
+    return names | {"oim_loss2": "teacher_oim", "kd_sim_kl": "similarity", "kd_logits": "logits"}
+
+
+def seqnet_train(args, inputs, weights):
+    if args["distillation"]:
+        raise NotImplementedError("distillation")
+    factors = {n.removeprefix("loss_"): v for n, v in args["loss_weights"].items()}
+    model = seqnet_of(
+        args, weights, preprocessing=preprocessing(args), weights=seqnet.Weights(**factors)
+    )
+    key = jax.random.key(0)
+    return training_outputs(
+        args, inputs, weights, model, lambda m, b: m.terms(b, key), _search_names(factors)
+    )
+
+
+RUNNERS = {"seqnet_eval": seqnet_eval, "seqnet_train": seqnet_train}
