@@ -203,12 +203,12 @@ class FrameWorld:
         ]
 
     def gallery(
-        self, query: FrameQuery, size: int, platform: str | None = None
+        self, query: FrameQuery, size: int, platform: str | None = None, shown: int | None = None
     ) -> Int[np.ndarray, " G"]:
         """Places among the test frames: at most `size`, those that show the person first.
 
-        Without the query's own frame; `platform` leaves only its frames. At most half of a gallery
-        shows the person; the others are drawn from the seed.
+        Without the query's own frame; `platform` leaves only its frames. At most `shown` frames
+        (default: half the size) show the person; the others are drawn from the seed.
         """
         frames = self.frames("test")
         rows = [
@@ -219,7 +219,7 @@ class FrameWorld:
         shows = [i for i in rows if query.person in self.present[frames[i].image_id]]
         without = [i for i in rows if i not in set(shows)]
         rng = generator(GALLERY, self.seed, query.frame.number, query.person)
-        shows = shows[: max(size // 2, 1)]
+        shows = shows[: max(size // 2, 1) if shown is None else shown]
         drawn = rng.permutation(np.array(without, np.int32))[: size - len(shows)]
         return np.concatenate([np.array(shows, np.int32), drawn]).astype(np.int32)
 

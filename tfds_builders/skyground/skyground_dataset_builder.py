@@ -8,11 +8,13 @@ import tensorflow_datasets as tfds
 
 from g2ajax.synthetic.attributes import GROUPS
 from g2ajax.synthetic.captions import ATTRIBUTES
+from g2ajax.synthetic.frames import FRAME_RENDERER, FrameWorld
 from g2ajax.synthetic.pool import photographs
 from g2ajax.synthetic.world import CAMERAS, RENDERER, SPLITS, Shot, World
-from tfds_builders.base import ManualBuilder, labels_of, protocol
+from tfds_builders.base import labels_of, protocol
 from tfds_builders.captions import BOTH_VIEWS, caption_features
-from tfds_builders.skyground import captioned
+from tfds_builders.frames import FrameBuilder
+from tfds_builders.skyground import captioned, framed
 
 PROTOCOLS = [
     protocol("A2G", "aerial", "ground"),
@@ -28,24 +30,50 @@ class SkyGroundConfig(tfds.core.BuilderConfig):
     size: str = "tiny"
     seed: int = 0
     captions: bool = False
+    frames: bool = False
 
 
-class Builder(ManualBuilder):
-    """Draws the world's crops; needs no download."""
+class Builder(FrameBuilder):
+    """Draws the world's crops or whole frames; needs no download."""
 
     VERSION = tfds.core.Version(f"1.0.{RENDERER}")
     RELEASE_NOTES = {f"1.0.{RENDERER}": f"Renderer version {RENDERER}."}
     BUILDER_CONFIGS = [
         SkyGroundConfig(name=f"crops_{size}", description=f"Crops, {size}.", size=size)
-        for size in ("tiny", "small", "full")
+        for size in ("tiny", "small", "many", "full")
     ] + [
         SkyGroundConfig(
             name=f"captions_{size}", description=f"With captions, {size}.", size=size, captions=True
         )
         for size in ("tiny", "small")
     ]
+    BUILDER_CONFIGS += [
+        SkyGroundConfig(
+            name=f"frames_{size}",
+            version=tfds.core.Version(f"1.0.{FRAME_RENDERER}"),
+            description=f"Whole frames, {size}.",
+            size=size,
+            frames=True,
+        )
+        for size in ("tiny", "small", "full")
+    ]
+
+    def frame_world(self) -> FrameWorld:
+        return FrameWorld(self.builder_config.size, self.builder_config.seed)
+
+    def galleries(self) -> tuple[int, ...]:
+        """Sizes of the drawn galleries."""
+        return self.frame_world().counts.galleries
 
     def _info(self) -> tfds.core.DatasetInfo:
+        if self.builder_config.frames:
+            return self.frame_info(
+                homepage="",
+                protocols=framed.protocols(self.frame_world()),
+                world_size=self.builder_config.size,
+                world_seed=str(self.builder_config.seed),
+                renderer=str(FRAME_RENDERER),
+            )
         captions = self.builder_config.captions
         return self.crop_info(
             homepage="",
@@ -58,6 +86,13 @@ class Builder(ManualBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        if self.builder_config.frames:
+            world = self.frame_world()
+            labels = {number: number for number in range(world.counts.train_people)}
+            return {
+                split: self.frame_examples(split, records, labels if split == "train" else {})
+                for split, records in framed.splits(world).items()
+            }
         world = World(self.builder_config.size, self.builder_config.seed)
         if self.builder_config.captions:
             shots = {split: captioned.shots_of(world, split) for split in captioned.SPLITS}

@@ -1,0 +1,272 @@
+"""Built datasets of person search: whole frames, their people, queries and galleries."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int, Int8, Int32, Int64
+
+from g2ajax.config import nearest
+from g2ajax.data import source
+
+COLUMNS = ("image_id", "height", "width", "camera", "platform", "protocols")
+PEOPLE = ("boxes", "identity", "label")
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameSplit:
+    """One split: its columns in memory, its images read on demand; rows in stored order.
+
+    The people of row i are the entries offsets[i] to offsets[i + 1] of `boxes`, `identity` and
+    `label`. A row of the split `query` has one person: the one to look for.
+    """
+
+    name: str
+    folder: str
+    """Where the built dataset lies."""
+    position: Int64[np.ndarray, " N"]
+    """Place of each row in the stored split."""
+    image_id: np.ndarray
+    height: Int32[np.ndarray, " N"]
+    width: Int32[np.ndarray, " N"]
+    camera: Int32[np.ndarray, " N"]
+    platform: Int8[np.ndarray, " N"]
+    protocols: Bool[np.ndarray, "N P"]
+    offsets: Int64[np.ndarray, " N+1"]
+    boxes: Float32[np.ndarray, "M 4"]
+    """x0, y0, x1, y1 in pixels of the stored frame."""
+    identity: Int64[np.ndarray, " M"]
+    """−1: nobody named this person."""
+    label: Int32[np.ndarray, " M"]
+    """Place among the sorted training identities; −1 without identity and outside `train`."""
+    galleries: Mapping[str, tuple[Int64[np.ndarray, " N+1"], Int32[np.ndarray, " L"]]]
+    """Of queries: column → offsets and rows of the split `gallery`."""
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def people(self, row: int) -> slice:
+        """The entries of `boxes`, `identity` and `label` that are of a row."""
+        return slice(int(self.offsets[row]), int(self.offsets[row + 1]))
+
+    def gallery(self, row: int, column: str) -> Int32[np.ndarray, " G"]:
+        """The listed gallery frames of a query."""
+        offsets, rows = self.galleries[column]
+        return rows[offsets[row] : offsets[row + 1]]
+
+    def take(self, rows: Int[np.ndarray, " n"]) -> "FrameSplit":
+        """The same split with these rows only, in this order."""
+        rows = np.asarray(rows, np.int64)
+        offsets, entries = _taken(self.offsets, rows)
+        galleries = {}
+        for column, (starts, listed) in self.galleries.items():
+            kept_offsets, kept = _taken(starts, rows)
+            galleries[column] = (kept_offsets, listed[kept])
+        return dataclasses.replace(
+            self,
+            offsets=offsets,
+            galleries=galleries,
+            **{name: getattr(self, name)[rows] for name in ("position", *COLUMNS)},
+            **{name: getattr(self, name)[entries] for name in PEOPLE},
+        )
+
+    def read(self, row: int) -> bytes:
+        """The encoded image of a row."""
+        records = source._records(self.folder, self.name)
+        return records[int(self.position[row])]["image"]
+
+
+def _taken(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets and entries of some rows of a ragged column."""
+    pieces = [np.arange(offsets[row], offsets[row + 1]) for row in rows]
+    lengths = [len(piece) for piece in pieces]
+    entries = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64), entries
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameDataset:
+    """A built dataset of frames; splits `train`, `gallery` and `query`."""
+
+    name: str
+    version: str
+    fingerprint: str
+    """Short hash of what every record is (not of its pixels); part of every result."""
+    metadata: Mapping[str, Any]
+    protocols: tuple[Mapping[str, Any], ...]
+    splits: Mapping[str, FrameSplit]
+
+    @property
+    def num_identities(self) -> int:
+        """Training identities: rows of the look-up table."""
+        return int(self.splits["train"].label.max(initial=-1)) + 1
+
+    def protocol(self, name: str) -> tuple[Int[np.ndarray, " Q"], Mapping[str, Any]]:
+        """Rows of the queries that take part in a protocol, and its description.
+
+        Raises ValueError for a protocol that the dataset does not have.
+        """
+        names = [row["name"] for row in self.protocols]
+        if name not in names:
+            raise ValueError(f"{self.name} has no protocol {name!r}; {nearest(name, names)}")
+        column = names.index(name)
+        return np.flatnonzero(self.splits["query"].protocols[:, column]), self.protocols[column]
+
+    def gallery(self, query: int, protocol: str) -> Int32[np.ndarray, " G"]:
+        """Rows of the split `gallery` in which a query is looked for; a listed frame may occur
+        twice, as in the dataset's own lists.
+
+        Without a list: all frames of the protocol's platform but the query's own, and without
+        those of its camera where the protocol says so.
+
+        Raises ValueError for a gallery without frames.
+        """
+        _, row = self.protocol(protocol)
+        queries, frames = self.splits["query"], self.splits["gallery"]
+        if row["gallery"]:
+            rows = queries.gallery(query, row["gallery"])
+        else:
+            kept = frames.image_id != queries.image_id[query]
+            if row["gallery_platform"] != "any":
+                kept &= frames.platform == source.PLATFORMS.index(row["gallery_platform"])
+            if row["drop_same_camera"]:
+                kept &= frames.camera != queries.camera[query]
+            rows = np.flatnonzero(kept).astype(np.int32)
+        if not len(rows):
+            raise ValueError(
+                f"{self.name}, {protocol}: query {query} ({queries.image_id[query]}) has no "
+                "gallery frame"
+            )
+        return rows
+
+    def targets(self, query: int, frames: Int[np.ndarray, " G"]) -> Float32[np.ndarray, "G 4"]:
+        """The box of a query's person in each of these gallery frames, NaN where they are not; the
+        first, if a frame has several."""
+        gallery, queries = self.splits["gallery"], self.splits["query"]
+        wanted = queries.identity[queries.people(query)][0]
+        found = np.full((len(frames), 4), np.nan, np.float32)
+        for i, frame in enumerate(frames):
+            people = gallery.people(int(frame))
+            rows = np.flatnonzero(gallery.identity[people] == wanted)
+            if len(rows):
+                found[i] = gallery.boxes[people][rows[0]]
+        return found
+
+
+def open_frames(
+    name: str, *, data_dir: str | None = None, manual_dir: str | None = None, build: bool = True
+) -> FrameDataset:
+    """Opens a dataset of frames ("cuhk_sysu", "skyground/frames_small"); builds it once if needed.
+
+    Folders as `open_dataset`. Raises ValueError for an unknown name or a dataset of crops, and
+    FileNotFoundError, saying where to get the files and where to put them, when it cannot be built.
+    """
+    root = pathlib.Path(
+        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    ).expanduser()
+    builder = source.make_builder(name, root)
+    if (builder.info.metadata or {}).get("schema") != "frames":
+        raise ValueError(f"{name} is a dataset of crops; open it with open_dataset")
+    if not (pathlib.Path(builder.data_dir) / "dataset_info.json").exists():
+        if not build:
+            raise FileNotFoundError(f"{name} is not built in {root}")
+        downloads = root / "downloads" / "manual"
+        source._build(builder, pathlib.Path(manual_dir) if manual_dir else downloads)
+    metadata = dict(builder.info.metadata)
+    protocols = tuple(json.loads(metadata["protocols"]))
+    splits = {
+        split: _split(pathlib.Path(builder.data_dir), split, len(protocols))
+        for split in sorted(builder.info.splits.keys())
+    }
+    return FrameDataset(
+        name, str(builder.version), fingerprint(splits), metadata, protocols, splits
+    )
+
+
+def fingerprint(splits: Mapping[str, FrameSplit]) -> str:
+    """Twelve hex digits that two builds share if all their records are the same but for pixels."""
+    digest = hashlib.sha256()
+    for name in sorted(splits):
+        split = splits[name]
+        digest.update(name.encode())
+        digest.update("\n".join(split.image_id.tolist()).encode())
+        for column in ("camera", "platform", "protocols", "offsets", "boxes", "identity"):
+            digest.update(np.ascontiguousarray(getattr(split, column)).tobytes())
+        for column in sorted(split.galleries):
+            digest.update(column.encode())
+            for part in split.galleries[column]:
+                digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _split(folder: pathlib.Path, name: str, num_protocols: int) -> FrameSplit:
+    """The columns of a split, from the cache beside its records if that is of this build."""
+    cache = folder / f"frames-{name}.npz"
+    built = (folder / "dataset_info.json").stat().st_mtime_ns
+    stored = _cached(cache, built)
+    if stored is None:
+        stored = _columns(source._records(str(folder), name), num_protocols)
+        try:
+            partial = cache.with_suffix(f".{os.getpid()}.npz")
+            np.savez(partial, built=built, **stored)
+            os.replace(partial, cache)
+        except OSError:  # a read-only data folder: the scan is repeated at the next opening
+            pass
+    galleries = {
+        key.removesuffix(".offsets"): (stored[key], stored[f"{key.removesuffix('.offsets')}.rows"])
+        for key in stored
+        if key.endswith(".offsets")
+    }
+    columns = {key: stored[key] for key in ("position", "offsets", *COLUMNS, *PEOPLE)}
+    return FrameSplit(name=name, folder=str(folder), galleries=galleries, **columns)
+
+
+def _cached(cache: pathlib.Path, built: int) -> dict[str, np.ndarray] | None:
+    """The stored columns; None if they are of another build, another version or unreadable."""
+    try:
+        with cache.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            stored = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    if int(stored.pop("built", -1)) != built:
+        return None
+    return stored if {"position", "offsets", *COLUMNS, *PEOPLE} <= set(stored) else None
+
+
+def _columns(records: Any, num_protocols: int) -> dict[str, np.ndarray]:
+    rows = [{k: v for k, v in records[i].items() if k != "image"} for i in range(len(records))]
+    member = np.zeros((len(rows), num_protocols), bool)
+    for i, row in enumerate(rows):
+        member[i, np.asarray(row["protocols"], int)] = True
+    columns = {
+        "position": np.arange(len(rows), dtype=np.int64),
+        "image_id": np.array([row["image_id"].decode() for row in rows], dtype=np.str_),
+        "height": np.array([row["height"] for row in rows], np.int32),
+        "width": np.array([row["width"] for row in rows], np.int32),
+        "camera": np.array([row["camera"] for row in rows], np.int32),
+        "platform": np.array([row["platform"] for row in rows], np.int8),
+        "protocols": member,
+    }
+    boxes = [np.reshape(row["objects"]["bbox_xyxy"], (-1, 4)).astype(np.float32) for row in rows]
+    columns["offsets"] = _offsets(boxes)
+    columns["boxes"] = np.concatenate([np.zeros((0, 4), np.float32), *boxes])
+    for name, kind in (("identity", np.int64), ("label", np.int32)):
+        values = [np.asarray(row["objects"][name], kind).reshape(-1) for row in rows]
+        columns[name] = np.concatenate([np.zeros(0, kind), *values])
+    for name in rows[0] if rows else ():
+        if name.startswith("gallery_index_"):
+            listed = [np.asarray(row[name], np.int32) for row in rows]
+            columns[f"{name}.offsets"] = _offsets(listed)
+            columns[f"{name}.rows"] = np.concatenate([np.zeros(0, np.int32), *listed])
+    return columns
+
+
+def _offsets(pieces: list[np.ndarray]) -> np.ndarray:
+    lengths = [len(piece) for piece in pieces]
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
