@@ -87,23 +87,29 @@ class RegionOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class DetectorOptions:
-    """What a configuration may set of every detector."""
+class TrunkOptions:
+    """What a configuration may set of every network with a C4 trunk."""
 
     backbone: Mapping[str, Any]
     """`name` of a ResNet and its own options."""
-    rpn: ProposalOptions = ProposalOptions()
-    regions: RegionOptions = RegionOptions()
     preprocessing: Preprocessing = Preprocessing()
     freeze_stem: bool = True
     """The first convolution and the affine part of its norm keep their values, as in the
     references; False where nothing pretrained is loaded. Its statistics move either way."""
+    remat: bool = False
+    """Recompute each block in the backward pass: less memory, more time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorOptions(TrunkOptions):
+    """What a configuration may set of every detector."""
+
+    rpn: ProposalOptions = ProposalOptions()
+    regions: RegionOptions = RegionOptions()
     padding: Literal["masked", "counted"] = "masked"
     """`masked`: a canvas changes nothing; each image is seen as on the smallest canvas of a multiple
     of 32, which is what the references do in tests. `counted`: the whole canvas takes part, in the
     batch norms' statistics and with its anchors, as the references train."""
-    remat: bool = False
-    """Recompute each block in the backward pass: less memory, more time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,18 +169,19 @@ def per_image(x: Array, images: int) -> Array:
 class RegionHead(nnx.Module):
     """`layer4` over regions: their maximum (`feat_res4`) and that of the result (`feat_res5`)."""
 
-    def __init__(self, detector: "Detector", depth: int, *, rngs: nnx.Rngs):
+    def __init__(self, owner: "Trunk", *, rngs: nnx.Rngs):
         self.layer4 = resnet.residual_stage(
-            depth,
-            detector.channels,
-            detector.width * 8,
+            owner.head_depth,
+            owner.channels,
+            owner.width * 8,
             2,
-            block=detector.block,
+            block=owner.block,
+            bn_momentum=owner.options.backbone.get("bn_momentum", 0.1),
             norm=MaskedBatchNorm,
-            dtype=detector.dtype,
+            dtype=owner.dtype,
             rngs=rngs,
         )
-        self.remat = detector.options.remat
+        self.remat = owner.options.remat
 
     def __call__(
         self, x: Float[Array, "R s s C"], mask: Bool[Array, " R"] | None = None
@@ -183,54 +190,54 @@ class RegionHead(nnx.Module):
         return {"feat_res4": global_max(x), "feat_res5": global_max(y)}
 
 
-def trunk(
-    spec: Mapping[str, Any], *, freeze_stem: bool, remat: bool, dtype: Any, rngs: nnx.Rngs
-) -> tuple[resnet.ResNet, int]:
-    """A ResNet without its layer4 (a map at stride 16), and how many blocks layer4 has.
+class Trunk(nnx.Module):
+    """`backbone`: a ResNet without its layer4, which the heads have; a map at stride 16.
 
-    Raises ValueError for a network that is no ResNet, or has gates, non-local blocks or IBN, whose
-    statistics over a padded map nobody defines.
+    Raises:
+      ValueError: for a network that is no ResNet, or has gates, non-local blocks or IBN, whose
+        statistics over a padded map nobody defines.
     """
-    spec = {"pool": "torchvision", **spec}
-    name = spec.pop("name")
-    refused = [key for key in ("with_se", "with_nl", "with_ibn", "non_local") if spec.get(key)]
-    if name not in resnet.VARIANTS or refused:
-        raise ValueError(
-            f"method.backbone = {name!r} with {refused or 'its options'}: detectors take a plain "
-            f"ResNet, one of {', '.join(resnet.VARIANTS)}"
+
+    def __init__(self, options: TrunkOptions, task: Task, *, rngs: nnx.Rngs):
+        spec = {"pool": "torchvision", **options.backbone}
+        name = spec.pop("name")
+        refused = [key for key in ("with_se", "with_nl", "with_ibn", "non_local") if spec.get(key)]
+        if name not in resnet.VARIANTS or refused:
+            with_them = f" with {', '.join(refused)}" if refused else ""
+            raise ValueError(
+                f"method.backbone = {name!r}{with_them}: detectors take a plain ResNet, one of "
+                f"{', '.join(resnet.VARIANTS)}"
+            )
+        self.backbone = network = resnet.build(
+            name, norm=MaskedBatchNorm, remat=options.remat, dtype=task.dtype, rngs=rngs, **spec
         )
-    network = resnet.build(name, norm=MaskedBatchNorm, remat=remat, dtype=dtype, rngs=rngs, **spec)
-    depth = len(network.layer4)
-    del network.layer4
-    if freeze_stem:
-        # As buffers, without gradient and weight decay; the statistics still move.
-        network.conv1.kernel = Buffer(network.conv1.kernel[...])
-        network.bn1.scale = Buffer(network.bn1.scale[...])
-        network.bn1.bias = Buffer(network.bn1.bias[...])
-    return network, depth
-
-
-class Detector(nnx.Module):
-    """The trunk and the proposal network, and the steps between the heads of any method."""
-
-    def __init__(self, options: DetectorOptions, task: Task, *, rngs: nnx.Rngs):
+        self.head_depth = len(network.layer4)
+        del network.layer4
+        if options.freeze_stem:
+            # As buffers, without gradient and weight decay; the statistics still move.
+            network.conv1.kernel = Buffer(network.conv1.kernel[...])
+            network.bn1.scale = Buffer(network.bn1.scale[...])
+            network.bn1.bias = Buffer(network.bn1.bias[...])
+        variant = resnet.VARIANTS[name]
+        self.block, self.width = variant.block, spec.get("width", variant.width)
+        self.channels = self.width * 4 * resnet.EXPANSION[self.block]
         self.options = options
         self.dtype = task.dtype
         self.unlabelled = max(UNLABELLED, task.num_classes + 1)
-        self.backbone, self.head_depth = trunk(
-            options.backbone,
-            freeze_stem=options.freeze_stem,
-            remat=options.remat,
-            dtype=task.dtype,
-            rngs=rngs,
-        )
-        variant = resnet.VARIANTS[options.backbone["name"]]
-        self.block, self.width = variant.block, options.backbone.get("width", variant.width)
-        self.channels = self.width * 4 * resnet.EXPANSION[self.block]
-        anchors = len(options.rpn.sizes) * len(options.rpn.aspect_ratios)
-        self.rpn = Parts(head=ProposalHead(self.channels, anchors, dtype=task.dtype, rngs=rngs))
         self.preprocessing = options.preprocessing
         self.metric = "cosine"
+        self.feature_name = "norm-aware embedding"
+        self.in_batch_terms = ()
+        self.uses_camera = False
+
+
+class Detector(Trunk):
+    """The trunk and the proposal network, and the steps between the heads of any method."""
+
+    def __init__(self, options: DetectorOptions, task: Task, *, rngs: nnx.Rngs):
+        super().__init__(options, task, rngs=rngs)
+        anchors = len(options.rpn.sizes) * len(options.rpn.aspect_ratios)
+        self.rpn = Parts(head=ProposalHead(self.channels, anchors, dtype=task.dtype, rngs=rngs))
 
     def maps(self, batch: Mapping[str, jax.Array]) -> Maps:
         """The features of the frames of a batch.
@@ -275,9 +282,7 @@ class Detector(nnx.Module):
         anchors = anchor_grid.grid_anchors(cell, shape, (STRIDE, STRIDE))
         mask = None
         if maps.extent is not None:
-            mask = jnp.repeat(
-                _cells(maps.extent, shape).reshape(len(logits), -1), len(cell), 1
-            )
+            mask = jnp.repeat(_cells(maps.extent, shape).reshape(len(logits), -1), len(cell), 1)
         found = jax.vmap(
             lambda logits, codes, size, mask: filter_proposals(
                 logits,
@@ -403,12 +408,10 @@ class FasterRCNN(Detector):
 
     def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
         super().__init__(options, task, rngs=rngs)
-        head = RegionHead(self, self.head_depth, rngs=rngs)
         self.roi_heads = Parts(
-            box_head=head, faster_rcnn_predictor=BoxPredictor(2 * self.channels, rngs=rngs)
+            box_head=RegionHead(self, rngs=rngs),
+            faster_rcnn_predictor=BoxPredictor(2 * self.channels, rngs=rngs),
         )
-        self.feature_name = ""
-        self.in_batch_terms = ()
 
     def classify(
         self, maps: Maps, boxes: Float[Array, "B R 4"], mask: Bool[Array, "B R"]

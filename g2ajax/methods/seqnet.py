@@ -27,6 +27,7 @@ from g2ajax.methods.faster_rcnn import (
     Maps,
     RegionHead,
     Terms,
+    Trunk,
     classification_losses,
     per_image,
     region_losses,
@@ -125,14 +126,14 @@ class InstanceMatching(nnx.Module):
 
 
 def identity_parts(
-    detector: Detector, chosen: MatchingOptions, dim: int, classes: int, rngs: nnx.Rngs
+    owner: Trunk, chosen: MatchingOptions, dim: int, classes: int, rngs: nnx.Rngs
 ) -> dict[str, nnx.Module]:
     """What embeds regions and learns identities: `reid_head`, `embedding_head`, `reid_loss`."""
-    features = {"feat_res4": detector.channels, "feat_res5": 2 * detector.channels}
+    features = {"feat_res4": owner.channels, "feat_res5": 2 * owner.channels}
     return {
-        "reid_head": RegionHead(detector, detector.head_depth, rngs=rngs),
+        "reid_head": RegionHead(owner, rngs=rngs),
         "embedding_head": NormAwareEmbedding(features, dim, rngs=rngs),
-        "reid_loss": InstanceMatching(classes, dim, chosen, detector.unlabelled),
+        "reid_loss": InstanceMatching(classes, dim, chosen, owner.unlabelled),
     }
 
 
@@ -159,7 +160,68 @@ class Stages(NamedTuple):
     """Boxes after each head but the last."""
 
 
-class SeqNet(Detector):
+class PersonSearch(Detector):
+    """What the methods share that detect persons and embed them: `terms`, `detect_stages` and
+    `embed_boxes` are each method's own."""
+
+    def loss(self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs) -> tuple[Array, Terms]:
+        """The weighted sum of all losses of a batch of frames; the tables then move on."""
+        terms, _ = self.terms(batch, rngs.regions())
+        return sum(terms.values(), jnp.zeros(())), terms
+
+    def detect(
+        self,
+        batch: Mapping[str, jax.Array],
+        query_boxes: Float[Array, "B 4"] | None = None,
+    ) -> Detected:
+        """The persons in a batch of gallery frames; an embedding is multiplied by its score.
+
+        With `query_boxes`, one a frame, the frames are those of queries: the given box comes out
+        first with score 1 (unless it is empty), and embeddings carry no score: for context
+        matching.
+        """
+        return self.detect_stages(batch, query_boxes)[0]
+
+    def embed_queries(self, batch: Mapping[str, jax.Array]) -> Float[Array, "B N D"]:
+        """The embeddings of the batch's `boxes`, without a score; 0 where `box_mask` is False.
+
+        Of queries; of the true boxes of gallery frames, which bounds what a better detector gives.
+        """
+        return self.embed_boxes(self.maps(batch), batch["boxes"], batch["box_mask"])
+
+    def finish(
+        self,
+        maps: Maps,
+        boxes: Float[Array, "B R 4"],
+        kept: Detections,
+        embedding: Float[Array, "BR D"],
+        query_boxes: Float[Array, "B 4"] | None,
+        nms: float,
+    ) -> Detected:
+        """The last suppression, with the queries' boxes where there are any."""
+        scores, valid = jnp.where(kept.valid, kept.scores, 0.0), kept.valid
+        embedding = per_image(embedding, len(boxes))
+        if query_boxes is None:
+            embedding = embedding * scores[..., None]
+        else:
+            # In front, where the references append them: a detection of score 1 cannot win.
+            query_boxes = query_boxes[:, None]
+            query = self.embed_boxes(maps, query_boxes, jnp.ones(query_boxes.shape[:2], bool))
+            boxes = jnp.concatenate([query_boxes, boxes], axis=1)
+            scores = jnp.pad(scores, ((0, 0), (1, 0)), constant_values=1.0)
+            valid = jnp.pad(valid, ((0, 0), (1, 0)), constant_values=True)
+            embedding = jnp.concatenate([query, embedding], axis=1)
+        last = self.keep(boxes, scores, valid, nms)
+        embedding = jnp.take_along_axis(embedding, last.index[..., None], axis=1)
+        return Detected(
+            last.boxes,
+            jnp.where(last.valid, last.scores, 0.0),
+            jnp.where(last.valid[..., None], embedding, 0.0),
+            last.valid,
+        )
+
+
+class SeqNet(PersonSearch):
     """Trunk, proposal network, two heads, and the tables of the identities."""
 
     def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
@@ -167,13 +229,11 @@ class SeqNet(Detector):
         features = 2 * self.channels
         matching, dim = options.matching, options.embedding_dim
         self.roi_heads = Parts(
-            box_head=RegionHead(self, self.head_depth, rngs=rngs),
+            box_head=RegionHead(self, rngs=rngs),
             faster_rcnn_predictor=BoxPredictor(features, rngs=rngs),
             box_predictor=BoxRegressor(features, rngs=rngs),
             **identity_parts(self, matching, dim, task.num_classes, rngs),
         )
-        self.feature_name = "norm-aware embedding"
-        self.in_batch_terms = ()
 
     def classify(
         self, maps: Maps, boxes: Float[Array, "B R 4"], mask: Bool[Array, "B R"]
@@ -191,11 +251,6 @@ class SeqNet(Detector):
         return heads.box_predictor(features["feat_res5"], mask), *heads.embedding_head(
             features, mask
         )
-
-    def loss(self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs) -> tuple[Array, Terms]:
-        """The weighted sum of all losses of a batch of frames; the tables then move on."""
-        terms, _ = self.terms(batch, rngs.regions())
-        return sum(terms.values(), jnp.zeros(())), terms
 
     def terms(self, batch: Mapping[str, jax.Array], key: Key[Array, ""]) -> tuple[Terms, Stages]:
         """Each weighted loss, and the regions that were drawn."""
@@ -221,18 +276,6 @@ class SeqNet(Detector):
         """Further weighted losses on the second head's regions; none here."""
         return {}
 
-    def detect(
-        self,
-        batch: Mapping[str, jax.Array],
-        query_boxes: Float[Array, "B 4"] | None = None,
-    ) -> Detected:
-        """The persons in a batch of gallery frames; an embedding is multiplied by its score.
-
-        With `query_boxes`, one a frame, the frames are those of queries: the given box comes out
-        first with score 1, and embeddings are of unit length (for context matching).
-        """
-        return self.detect_stages(batch, query_boxes)[0]
-
     def detect_stages(
         self,
         batch: Mapping[str, jax.Array],
@@ -248,49 +291,12 @@ class SeqNet(Detector):
         mask = kept.valid.reshape(-1)
         codes2, embedding, _ = self.identify(self.pool(maps, kept.boxes, kept.valid), mask)
         boxes = self.refine(codes2, kept.boxes, maps.size)
-        query = None
-        if query_boxes is not None:
-            query = self._embed(maps, query_boxes[:, None], jnp.ones((len(boxes), 1), bool))
-        last = self.finish(boxes, kept, embedding, query_boxes, query)
+        last = self.finish(maps, boxes, kept, embedding, query_boxes, chosen.final_nms)
         return last, Stages(found, logits, codes, kept=(kept,))
 
-    def finish(
-        self,
-        boxes: Float[Array, "B R 4"],
-        kept: Detections,
-        embedding: Float[Array, "BR D"],
-        query_boxes: Float[Array, "B 4"] | None,
-        query: Float[Array, "B 1 D"] | None,
-    ) -> Detected:
-        """The last suppression, with the queries' boxes where there are any."""
-        scores, valid = jnp.where(kept.valid, kept.scores, 0.0), kept.valid
-        embedding = per_image(embedding, len(boxes))
-        if query_boxes is None:
-            embedding = embedding * scores[..., None]
-        else:
-            # In front, where the references append them: a detection of score 1 cannot win.
-            boxes = jnp.concatenate([query_boxes[:, None], boxes], axis=1)
-            scores = jnp.pad(scores, ((0, 0), (1, 0)), constant_values=1.0)
-            valid = jnp.pad(valid, ((0, 0), (1, 0)), constant_values=True)
-            embedding = jnp.concatenate([query, embedding], axis=1)
-        last = self.keep(boxes, scores, valid, self.options.regions.final_nms)
-        embedding = jnp.take_along_axis(embedding, last.index[..., None], axis=1)
-        return Detected(
-            last.boxes,
-            jnp.where(last.valid, last.scores, 0.0),
-            jnp.where(last.valid[..., None], embedding, 0.0),
-            last.valid,
-        )
-
-    def embed_queries(self, batch: Mapping[str, jax.Array]) -> Float[Array, "B N D"]:
-        """The embeddings of the batch's `boxes`, without a score; 0 where `box_mask` is False.
-
-        Of queries; of the true boxes of gallery frames, which bounds what a better detector gives.
-        """
-        return self._embed(self.maps(batch), batch["boxes"], batch["box_mask"])
-
-    def _embed(
+    def embed_boxes(
         self, maps: Maps, boxes: Float[Array, "B N 4"], mask: Bool[Array, "B N"]
     ) -> Float[Array, "B N D"]:
+        """Unit embeddings of given boxes; 0 where `mask` is False."""
         _, embedding, _ = self.identify(self.pool(maps, boxes, mask), mask.reshape(-1))
         return jnp.where(mask[..., None], per_image(embedding, len(boxes)), 0.0)

@@ -1,0 +1,203 @@
+"""Head knowledge distillation (Zhang et al., "Ground-to-Aerial Person Search", ACM MM 2023).
+
+A teacher's head, first trained on crops (`head_teacher.py`), sees the regions of the student's last
+head beside it, and both are pulled together. As in the code the teacher goes on learning identities,
+and gradients of the distillation reach it, too; only the regions' features are constants to it. In
+tests it is not used. The student is SeqNet or COAT; the teacher's modules have the published names,
+`roi_heads.teacher_head.roi_heads.*` and `roi_heads.teacher_head3.roi_heads.*`. COAT's teacher of
+its second head, which no published command switches on, does not exist here.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Key
+
+from g2ajax.config import nearest, options
+from g2ajax.losses import head_distillation as losses
+from g2ajax.losses.oim import OimRows
+from g2ajax.methods import Task, coat, seqnet
+from g2ajax.methods.faster_rcnn import Terms
+from g2ajax.methods.seqnet import InstanceMatching, Regions
+from g2ajax.nn.norm_aware import SoftmaxIdentityHead
+from g2ajax.nn.regions import Parts
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+    """The teacher's own loss and the terms between the two; defaults: SeqNet on G2APS."""
+
+    matching_weight: float = 1.0
+    """Of the teacher's identity loss; 0: the teacher is a constant, tables included."""
+    softmax_weight: float = 0.0
+    """Of the teacher's identity classifier (COAT only); 0: none."""
+    logit_weight: float = 1.0
+    logit_temperature: float = 2.0
+    logit_bidirectional: bool = False
+    similarity_weight: float = 200.0
+    similarity_temperature: float = 4.0
+    similarity_bidirectional: bool = False
+    similarity_form: Literal["divergence", "distance"] = "divergence"
+    feature_weight: float = 0.0
+    transfer_weight: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a configuration may set."""
+
+    student: Mapping[str, Any]
+    """`name`, "seqnet" or "coat", and that method's options."""
+    distillation: Distillation = Distillation()
+
+
+def build(
+    config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs
+) -> "DistilledSeqNet | DistilledCOAT":
+    """Builds a student with its teacher.
+
+    Raises ValueError for unknown options, another student, and what the trunk refuses.
+    """
+    chosen = options(Options, config, "method")
+    rest = dict(chosen.student)
+    name = rest.pop("name", "")
+    if name not in STUDENTS:
+        raise ValueError(f"method.student.name = {name!r}: {nearest(name, STUDENTS)}")
+    method, parent = STUDENTS[name]
+    student = options(parent.Options, rest, "method.student")
+    return method(student, chosen.distillation, task, rngs=rngs)
+
+
+def distillation_terms(
+    chosen: Distillation,
+    student: Float[Array, "N D"],
+    student_rows: OimRows,
+    teacher: Float[Array, "N D"],
+    teacher_rows: OimRows,
+    mask: Bool[Array, " N"],
+    classes: int,
+) -> Terms:
+    """The weighted terms between the embeddings and the table logits of both sides."""
+    terms = {}
+    if chosen.logit_weight:
+        # Of the lookup tables only: the queues hold different persons.
+        terms["distil_logits"] = chosen.logit_weight * losses.logit_divergence(
+            student_rows.logits[:, :classes],
+            teacher_rows.logits[:, :classes],
+            mask,
+            temperature=chosen.logit_temperature,
+            bidirectional=chosen.logit_bidirectional,
+        )
+    if chosen.similarity_weight:
+        if chosen.similarity_form == "divergence":
+            value = losses.similarity_divergence(
+                student,
+                teacher,
+                mask,
+                temperature=chosen.similarity_temperature,
+                bidirectional=chosen.similarity_bidirectional,
+            )
+        else:
+            value = losses.similarity_distance(student, teacher, mask)
+        terms["distil_similarity"] = chosen.similarity_weight * value
+    if chosen.feature_weight:
+        value = losses.feature_distance(student, teacher, mask)
+        terms["distil_features"] = chosen.feature_weight * value
+    if chosen.transfer_weight:
+        value = losses.probability_transfer(student, teacher, mask)
+        terms["distil_transfer"] = chosen.transfer_weight * value
+    return terms
+
+
+class DistilledSeqNet(seqnet.SeqNet):
+    """SeqNet with a teacher of its second head. Labelled persons count in the distillation."""
+
+    def __init__(
+        self, options: seqnet.Options, distillation: Distillation, task: Task, *, rngs: nnx.Rngs
+    ) -> None:
+        super().__init__(options, task, rngs=rngs)
+        if distillation.softmax_weight:
+            raise ValueError(
+                f"distillation.softmax_weight = {distillation.softmax_weight}: SeqNet's teacher has "
+                "no identity classifier; give 0, or COAT as the student"
+            )
+        self.distillation = distillation
+        self.classes = task.num_classes
+        parts = seqnet.identity_parts(
+            self, options.matching, options.embedding_dim, task.num_classes, rngs
+        )
+        self.roi_heads.teacher_head = Parts(roi_heads=Parts(**parts))
+
+    def distil(self, regions: Regions, key: Key[Array, ""]) -> Terms:
+        """The teacher's identity loss and the terms between teacher and student."""
+        teacher = self.roi_heads.teacher_head.roi_heads
+        pooled = jax.lax.stop_gradient(regions.pooled)
+        embedding, _ = teacher.embedding_head(teacher.reid_head(pooled, regions.mask), regions.mask)
+        terms, embedding, rows = _taught(self.distillation, teacher.reid_loss, embedding, regions)
+        labelled = rows.person & (rows.label != self.unlabelled - 1)
+        return terms | distillation_terms(
+            self.distillation,
+            *(regions.embedding, regions.rows, embedding, rows, labelled, self.classes),
+        )
+
+
+class DistilledCOAT(coat.COAT):
+    """COAT with a teacher of its third head. All persons count in the distillation, those without
+    identity, too."""
+
+    def __init__(
+        self, options: coat.Options, distillation: Distillation, task: Task, *, rngs: nnx.Rngs
+    ) -> None:
+        super().__init__(options, task, rngs=rngs)
+        self.distillation = distillation
+        self.classes, dim = task.num_classes, options.embedding_dim
+        table = InstanceMatching(task.num_classes, dim, options.matching, self.unlabelled)
+        parts = {
+            "box_head_3rd": coat.transformer_head(self, options, bypass=True, rngs=rngs),
+            "embedding_head_3rd": coat.embedding_head(self, dim, rngs=rngs),
+            "reid_loss_3rd": table,
+        }
+        self.roi_heads.teacher_head3 = Parts(roi_heads=Parts(**parts))
+        if distillation.softmax_weight:
+            self.roi_heads.softmax_3rd_teacher = SoftmaxIdentityHead(
+                dim, task.num_classes, rngs=rngs
+            )
+
+    def distil(self, regions: Regions, key: Key[Array, ""], draw: coat.Draw) -> Terms:
+        """The teacher's identity losses and the terms between teacher and student."""
+        teacher = self.roi_heads.teacher_head3.roi_heads
+        pooled = jax.lax.stop_gradient(regions.pooled)
+        exchanges = draw("teacher_head3", key, regions.mask)
+        embedding, _ = teacher.embedding_head_3rd(
+            teacher.box_head_3rd(pooled, exchanges), regions.mask
+        )
+        chosen = self.distillation
+        terms, embedding, rows = _taught(chosen, teacher.reid_loss_3rd, embedding, regions)
+        if chosen.softmax_weight:
+            head = self.roi_heads.softmax_3rd_teacher
+            value = coat.softmax_loss(head, embedding, rows)
+            terms["teacher_softmax"] = chosen.softmax_weight * value
+        return terms | distillation_terms(
+            chosen, *(regions.embedding, regions.rows, embedding, rows, rows.person, self.classes)
+        )
+
+
+def _taught(
+    chosen: Distillation,
+    table: InstanceMatching,
+    embedding: Float[Array, "N D"],
+    regions: Regions,
+) -> tuple[Terms, Float[Array, "N D"], OimRows]:
+    """The teacher's identity loss, its embeddings (constants where it does not learn), its rows."""
+    learns = bool(chosen.matching_weight)
+    if not learns:
+        embedding = jax.lax.stop_gradient(embedding)
+    loss, rows = table(embedding, regions.pid, regions.mask, update=learns)
+    terms = {"teacher_matching": chosen.matching_weight * loss} if learns else {}
+    return terms, embedding, rows
+
+
+STUDENTS = {"seqnet": (DistilledSeqNet, seqnet), "coat": (DistilledCOAT, coat)}

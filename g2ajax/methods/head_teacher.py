@@ -1,0 +1,111 @@
+"""The teacher of head distillation, trained on crops (Zhang et al., ACM MM 2023).
+
+The trunk's map of a crop is averaged to 14 x 14 cells (which enlarges it), in place of a region of a
+frame, and goes through the re-identification head of SeqNet or COAT. Heads and tables have the names
+that they have in the student; a student takes them over as its teacher.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from g2ajax.config import options
+from g2ajax.methods import Task, coat
+from g2ajax.methods.faster_rcnn import POOLED, Terms, Trunk, TrunkOptions
+from g2ajax.methods.seqnet import InstanceMatching, MatchingOptions, identity_parts
+from g2ajax.nn.norm_aware import SoftmaxIdentityHead
+from g2ajax.nn.occluded import Exchanges, draw_exchanges
+from g2ajax.nn.pooling import adaptive_average
+from g2ajax.nn.regions import Parts
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(TrunkOptions):
+    """What a configuration may set."""
+
+    head: Literal["seqnet", "coat"] = "seqnet"
+    """Whose head it is."""
+    embedding_dim: int = 256
+    matching: MatchingOptions = MatchingOptions()
+    kernels: tuple[int, ...] = (1, 3)
+    num_heads: int = 8
+    matching_weight: float = 1.0
+    """11, 1 and 7 for CUHK-SYSU, G2APS and PRW with SeqNet; 11, 0.5 and 15 with COAT."""
+    softmax_weight: float = 0.0
+    """Of an identity classifier; 3, 3 and 0.5 with COAT; 0: none."""
+    drop_first_identity: bool = False
+    """The published code's slip: identity 0 is never trained."""
+
+
+def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "HeadTeacher":
+    """Builds the method. Raises ValueError for unknown options and what the trunk refuses."""
+    return HeadTeacher(options(Options, config, "method"), task, rngs=rngs)
+
+
+class HeadTeacher(Trunk):
+    """Trunk, one head, its embedding, and the table of the identities."""
+
+    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
+        super().__init__(options, task, rngs=rngs)
+        dim = options.embedding_dim
+        if options.head == "seqnet":
+            parts = identity_parts(self, options.matching, dim, task.num_classes, rngs)
+        else:
+            table = InstanceMatching(task.num_classes, dim, options.matching, self.unlabelled)
+            parts = {
+                "box_head_3rd": coat.transformer_head(self, options, bypass=True, rngs=rngs),
+                "embedding_head_3rd": coat.embedding_head(self, dim, rngs=rngs),
+                "reid_loss_3rd": table,
+            }
+        self.roi_heads = Parts(**parts)
+        if options.softmax_weight:
+            self.roi_heads.softmax = SoftmaxIdentityHead(dim, task.num_classes, rngs=rngs)
+
+    def _embedded(
+        self, images: Float[Array, "B H W 3"], exchanges: Exchanges | None
+    ) -> Float[Array, "B D"]:
+        x = self.backbone.stem(self.preprocessing(images))
+        for number in (1, 2, 3):
+            x = self.backbone.stage(number, x)
+        pooled = adaptive_average(x, (POOLED, POOLED)).astype(self.dtype)
+        heads = self.roi_heads
+        if self.options.head == "seqnet":
+            return heads.embedding_head(heads.reid_head(pooled))[0]
+        return heads.embedding_head_3rd(heads.box_head_3rd(pooled, exchanges))[0]
+
+    def loss(self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs) -> tuple[Array, Terms]:
+        """The weighted identity losses of a batch of crops; the tables then move on."""
+        exchanges = None
+        if self.options.head == "coat":
+            everyone = jnp.ones(batch["label"].shape, bool)
+            exchanges = draw_exchanges(rngs.regions(), everyone)
+        terms = self.terms(batch, exchanges)
+        return sum(terms.values(), jnp.zeros(())), terms
+
+    def terms(self, batch: Mapping[str, jax.Array], exchanges: Exchanges | None) -> Terms:
+        """Each weighted loss."""
+        chosen, label = self.options, batch["label"]
+        embedding = self._embedded(batch["image"], exchanges)
+        counts = label > 0 if chosen.drop_first_identity else label >= 0
+        table = getattr(self.roi_heads, "reid_loss" + "_3rd" * (chosen.head == "coat"))
+        loss, rows = table(embedding, label + 1, counts)
+        terms = {"matching": chosen.matching_weight * loss}
+        if chosen.softmax_weight:
+            value = coat.softmax_loss(self.roi_heads.softmax, embedding, rows)
+            terms["softmax"] = chosen.softmax_weight * value
+        return terms
+
+    def embed(
+        self,
+        images: Float[Array, "B H W 3"],
+        *,
+        camera: Int[Array, " B"] | None = None,
+        platform: Int[Array, " B"] | None = None,
+    ) -> Float[Array, "B D"]:
+        """The unit embedding of crops with pixels 0..255."""
+        return self._embedded(images, None)
