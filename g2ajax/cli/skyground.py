@@ -1,12 +1,15 @@
 """Writes SkyGround, the embedded aerial-ground world, as files.
 
 python -m g2ajax skyground --layout=agreid --size=small --out=DIR
+python -m g2ajax skyground --layout=g2aps --size=small --out=DIR    (whole frames)
 python -m g2ajax skyground --size=small --sheet=sheet.png
 """
 
 import argparse
 import sys
 
+from g2ajax.synthetic.frame_layouts import FRAME_LAYOUTS
+from g2ajax.synthetic.frames import FRAME_SIZES, FrameWorld
 from g2ajax.synthetic.layouts import LAYOUTS
 from g2ajax.synthetic.sheet import contact_sheet
 from g2ajax.synthetic.world import SIZES, World
@@ -19,13 +22,18 @@ def main(argv: list[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--layout", choices=sorted(LAYOUTS), help="write the files of this dataset")
+    names = sorted([*LAYOUTS, *FRAME_LAYOUTS])
+    parser.add_argument("--layout", choices=names, help="write the files of this dataset")
     parser.add_argument("--size", choices=list(SIZES), default="tiny")
     parser.add_argument("--seed", type=int, default=0, help="seed of the world")
     parser.add_argument("--out", help="folder of the layout")
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     parser.add_argument("--sheet", metavar="FILE", help="draw a contact sheet instead")
     options = parser.parse_args(argv)
+    framed = options.layout in FRAME_LAYOUTS
+    if framed and options.size not in FRAME_SIZES:
+        print(f"--size of whole frames is one of {', '.join(FRAME_SIZES)}", file=sys.stderr)
+        return 2
     world = World(options.size, options.seed)
     if options.sheet:
         contact_sheet(world).save(options.sheet, optimize=True)
@@ -34,8 +42,10 @@ def main(argv: list[str]) -> int:
         if not options.out:
             print("--layout needs --out=DIR, the folder to write into", file=sys.stderr)
             return 2
-        count = LAYOUTS[options.layout](world, options.out, workers=options.workers)
-        print(f"wrote {count} images of {len(world.people)} people")
+        scene = FrameWorld(options.size, options.seed) if framed else world
+        write = {**LAYOUTS, **FRAME_LAYOUTS}[options.layout]
+        count = write(scene, options.out, workers=options.workers)
+        print(f"wrote {count} {'frames' if framed else 'images'} of {len(scene.people)} people")
     if not (options.sheet or options.layout):
         print("nothing to do: pass --layout=agreid --out=DIR, or --sheet=FILE", file=sys.stderr)
         return 2

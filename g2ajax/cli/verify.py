@@ -8,8 +8,10 @@ Exit status: 0 if nothing is wrong (warnings are printed), 1 if something is.
 import argparse
 import sys
 
-from g2ajax.data.source import open_dataset
+from g2ajax.data.frame_source import open_frames
+from g2ajax.data.source import data_root, make_builder, open_dataset, schema_of
 from g2ajax.data.verify import table, verify
+from g2ajax.data.verify_frames import frame_table, verify_frames
 
 
 def main(argv: list[str]) -> int:
@@ -23,16 +25,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--data_dir", help="folder of built datasets")
     parser.add_argument("--manual_dir", help="folder of what you downloaded")
     options = parser.parse_args(argv)
+    folders = {"data_dir": options.data_dir, "manual_dir": options.manual_dir}
     try:
-        dataset = open_dataset(
-            options.dataset, data_dir=options.data_dir, manual_dir=options.manual_dir
-        )
+        builder = make_builder(options.dataset, data_root(options.data_dir))
+        frames = schema_of(builder) == "frames"
+        dataset = (open_frames if frames else open_dataset)(options.dataset, **folders)
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    result = verify(dataset)
+    result = verify_frames(dataset) if frames else verify(dataset)
     print(f"{dataset.name} {dataset.version}, fingerprint {dataset.fingerprint}\n")
-    print(table(result.counts))
+    print(frame_table(result.counts) if frames else table(result.counts))
     print()
     for content in result.contents:
         state = "not recorded" if content.recorded is None else "as built"

@@ -78,7 +78,7 @@ class FrameSplit:
 
     def read(self, row: int) -> bytes:
         """The encoded image of a row."""
-        records = source._records(self.folder, self.name)
+        records = source.records(self.folder, self.name)
         return records[int(self.position[row])]["image"]
 
 
@@ -167,17 +167,9 @@ def open_frames(
     Folders as `open_dataset`. Raises ValueError for an unknown name or a dataset of crops, and
     FileNotFoundError, saying where to get the files and where to put them, when it cannot be built.
     """
-    root = pathlib.Path(
-        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    ).expanduser()
-    builder = source.make_builder(name, root)
-    if (builder.info.metadata or {}).get("schema") != "frames":
-        raise ValueError(f"{name} is a dataset of crops; open it with open_dataset")
-    if not (pathlib.Path(builder.data_dir) / "dataset_info.json").exists():
-        if not build:
-            raise FileNotFoundError(f"{name} is not built in {root}")
-        downloads = root / "downloads" / "manual"
-        source._build(builder, pathlib.Path(manual_dir) if manual_dir else downloads)
+    builder = source.built(
+        name, data_dir=data_dir, manual_dir=manual_dir, build=build, schema="frames"
+    )
     metadata = dict(builder.info.metadata)
     protocols = tuple(json.loads(metadata["protocols"]))
     splits = {
@@ -211,7 +203,7 @@ def _split(folder: pathlib.Path, name: str, num_protocols: int) -> FrameSplit:
     built = (folder / "dataset_info.json").stat().st_mtime_ns
     stored = _cached(cache, built)
     if stored is None:
-        stored = _columns(source._records(str(folder), name), num_protocols)
+        stored = _columns(source.records(str(folder), name), num_protocols)
         try:
             partial = cache.with_suffix(f".{os.getpid()}.npz")
             np.savez(partial, built=built, **stored)

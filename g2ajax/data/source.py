@@ -67,7 +67,7 @@ class CropSplit:
 
     def read(self, row: int) -> bytes:
         """The encoded image of a row."""
-        return _records(self.folder, self.name)[int(self.position[row])]["image"]
+        return records(self.folder, self.name)[int(self.position[row])]["image"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,15 +130,46 @@ def open_dataset(
     Raises ValueError for an unknown name and FileNotFoundError, saying where to get the files and
     where to put them, when it cannot be built.
     """
-    root = pathlib.Path(
-        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    ).expanduser()
+    return _open(name, built(name, data_dir=data_dir, manual_dir=manual_dir, build=build))
+
+
+def built(
+    name: str,
+    *,
+    data_dir: str | None = None,
+    manual_dir: str | None = None,
+    build: bool = True,
+    schema: str = "crops",
+) -> Any:
+    """The builder of a dataset that is built, with arguments and errors of `open_dataset`.
+
+    Raises ValueError for one of another schema, before it is built; `schema`: "crops", "frames".
+    """
+    root = data_root(data_dir)
     builder = make_builder(name, root)
+    if schema_of(builder) != schema:
+        what, how = {
+            "frames": ("whole frames", "g2ajax.data.frame_source.open_frames"),
+            "crops": ("crops", "g2ajax.data.source.open_dataset"),
+        }[schema_of(builder)]
+        raise ValueError(f"{name} is a dataset of {what}; open it with {how}")
     if not (pathlib.Path(builder.data_dir) / "dataset_info.json").exists():
         if not build:
             raise FileNotFoundError(f"{name} is not built in {root}")
         _build(builder, pathlib.Path(manual_dir) if manual_dir else root / "downloads" / "manual")
-    return _open(name, builder)
+    return builder
+
+
+def data_root(data_dir: str | None) -> pathlib.Path:
+    """The folder of built datasets."""
+    return pathlib.Path(
+        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    ).expanduser()
+
+
+def schema_of(builder: Any) -> str:
+    """What a builder's records are: "crops" or "frames"."""
+    return (builder.info.metadata or {}).get("schema", "crops")
 
 
 def make_builder(name: str, data_dir: pathlib.Path) -> Any:
@@ -213,7 +244,7 @@ def _split(folder: pathlib.Path, name: str, num_protocols: int) -> CropSplit:
     stored = _cached(cache, built)
     if stored:
         return _split_of(name, folder, stored)
-    columns = _columns(_records(str(folder), name), num_protocols)
+    columns = _columns(records(str(folder), name), num_protocols)
     try:
         partial = cache.with_suffix(f".{os.getpid()}.npz")
         np.savez(partial, built=built, **columns)
@@ -291,7 +322,7 @@ def _caption_columns(rows: list[dict[str, Any]], ids: np.ndarray) -> dict[str, n
 
 
 @functools.lru_cache(maxsize=32)
-def _records(folder: str, split: str) -> Any:
+def records(folder: str, split: str) -> Any:
     """The split's data source with undecoded images; opened once a process, never pickled."""
     builder = tfds.builder_from_directory(folder)
     return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})

@@ -82,7 +82,7 @@ def test_rows_are_sorted_and_read_their_own_image(built):
     for split in built[1].splits.values():
         ids = split.image_id.tolist()
         assert ids == sorted(set(ids))
-        records = source._records(split.folder, split.name)
+        records = source.records(split.folder, split.name)
         for row in (0, len(split) // 2, len(split) - 1):
             record = records[int(split.position[row])]
             assert record["image_id"].decode() == ids[row]
