@@ -429,15 +429,20 @@ def shrink(config: ConfigDict, variant: str, backbone: dict, tiny_backbone: dict
         {"type": "cosine", "warmup_steps": 2 if tiny else 100, "floor": 1e-6, "warmup_factor": 0.01}
     )
     if "explain" in config.phase:
+        # From nothing, stream 2 starts where stream 1 ends; many people tell more than many images.
+        config.method.hidden = 8 if tiny else 128
+        del config.phase[config.phases[0]].copy
         explain = config.phase.explain
-        explain.epochs = 2 if tiny else 20
+        explain.copy = ConfigDict({"stream2": "stream1.backbone"})
+        explain.epochs = 2 if tiny else 12
         explain.steps_per_epoch = 3 if tiny else 0
-        explain.sampler.update(identities=2 if tiny else 6, images=4)
+        explain.sampler.update(identities=2 if tiny else 24, images=4 if tiny else 2)
         explain.optimizer = ConfigDict(
-            {"name": "adam", "learning_rate": 1e-4, "weight_decay": 5e-4}
+            {"name": "adam", "learning_rate": 3e-4, "weight_decay": 5e-4}
         )
         explain.schedule = ConfigDict(
-            {"type": "constant", "warmup_steps": 2 if tiny else 100, "warmup_factor": 0.01}
+            {"type": "cosine", "warmup_steps": 2 if tiny else 20, "floor": 3e-6}
+            | {"warmup_factor": 0.01}
         )
     config.evaluate.every_epochs = 1 if tiny else 5
     config.evaluate.batch_size = 16 if tiny else 64

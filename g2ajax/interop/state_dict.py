@@ -288,7 +288,12 @@ def _store(slot: _Slot, value: np.ndarray) -> None:
     current = slot.variable.get_value()
     # A copy: device_put may otherwise alias the caller's buffer on a CPU.
     value = np.array(np.transpose(value, np.argsort(slot.axes)), dtype=current.dtype, order="C")
-    if isinstance(current, jax.Array) and not isinstance(current, jax.core.Tracer):
+    # An array that is bound to no device stays so: a training step may want it on several.
+    if (
+        isinstance(current, jax.Array)
+        and not isinstance(current, jax.core.Tracer)
+        and current.committed
+    ):
         slot.variable.set_value(jax.device_put(value, current.sharding))
     else:
         slot.variable.set_value(jnp.asarray(value))

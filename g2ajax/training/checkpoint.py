@@ -112,6 +112,8 @@ class Checkpoints:
         step = manager.latest_step() if manager else None
         if step is None:
             raise ValueError(f"{self.folder} has no checkpoint of kind {kind!r}")
+        where = f"the {kind} checkpoint of step {step} in {self.folder}"
+        _check_shapes(where, manager.item_metadata(step), targets)
         wanted = {
             name: ocp.args.StandardRestore(
                 {
@@ -125,10 +127,7 @@ class Checkpoints:
         try:
             restored = manager.restore(step, args=ocp.args.Composite(**wanted))
         except (ValueError, KeyError) as error:
-            raise ValueError(
-                f"the {kind} checkpoint of step {step} in {self.folder} is of another model or "
-                f"configuration: {error}"
-            ) from error
+            raise ValueError(f"{where} is of another model or configuration: {error}") from error
         return {name: dict(restored[name]) if targets[name] else {} for name in targets}
 
     def wait(self) -> None:
@@ -139,6 +138,22 @@ class Checkpoints:
     def close(self) -> None:
         for manager in self.managers.values():
             manager.close()
+
+
+def _check_shapes(where: str, stored: Any, targets: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises ValueError naming the tensors whose stored shape is not the target's."""
+    differing = []
+    for item, target in targets.items():
+        found = stored.get(item) or {}
+        for name, leaf in target.items():
+            shape = getattr(found.get(name), "shape", None)
+            if shape is not None and tuple(shape) != tuple(leaf.shape):
+                differing.append(f"{name} is {tuple(shape)} there and {tuple(leaf.shape)} here")
+    if differing:
+        rest = f", and {len(differing) - 5} more" if len(differing) > 5 else ""
+        raise ValueError(
+            f"{where} is of another model or configuration: {'; '.join(differing[:5])}{rest}"
+        )
 
 
 def from_numbered(tree: Any, flat: Flat) -> Any:

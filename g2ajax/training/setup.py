@@ -110,9 +110,9 @@ def prepare(options: RunOptions, *, trains: bool = True, fresh: bool = True) -> 
     for name in options.evaluate.protocols:
         dataset.protocol(name)
     check_parameters(options, dataset)
-    model = build_model(options, dataset)
-    if getattr(model, "uses_attributes", False):
+    if dataset.attribute_groups:
         check_attributes(dataset)
+    model = build_model(options, dataset)
     check_captions(options, model, dataset)
     if options.init.file and fresh:
         report = initialise(getattr(model, "pretrained", model), options.init)

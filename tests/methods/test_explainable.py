@@ -78,12 +78,12 @@ def test_gradients_reach_stream2_and_its_head_only(name):
     # hands gradients on to the attention and is itself kept by the phase's filter.
     below = {path: g for path, g in slopes.items() if path[:2] == ("stream1", "backbone")}
     assert set(below) and all(p[0] == "stream1" for p in below)
-    # Statistics of stream 1 stand still, those of stream 2 move (a ViT has none).
+    # Statistics of stream 1 stand still, those of stream 2 and of its head move.
     before = dict(nnx.to_flat_state(rest))
     for path, value in nnx.to_flat_state(after):
         if "mean" in path or "var" in path:
             moved = np.any(np.asarray(value[...]) != np.asarray(before[path][...]))
-            assert moved == (path[0] == "stream2"), path
+            assert moved == (path[0] in ("stream2", "adh")), path
 
 
 @pytest.mark.parametrize("name", ["vit", "resnet", "osnet"])

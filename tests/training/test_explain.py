@@ -45,7 +45,7 @@ def test_every_ranking_is_named_in_the_results(finished):
 
 def test_stream_1_stands_still_while_the_rest_learns(fake_dataset, tmp_path):
     """Phase `explain` alone, on the checkpoint of an earlier run of the plain method."""
-    plain = tiny_config(method__head={"pool": "GlobalAvgPool"})
+    plain = tiny_config(method__head={"pool": "GlobalAvgPool"}, evaluate__every_epochs=2)
     loop.run(plain, tmp_path / "plain")
     config = explainable_config(
         phases=("explain",), init={"file": str(tmp_path / "plain"), "part": "all"}
