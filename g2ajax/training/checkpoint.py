@@ -113,7 +113,7 @@ class Checkpoints:
         if step is None:
             raise ValueError(f"{self.folder} has no checkpoint of kind {kind!r}")
         where = f"the {kind} checkpoint of step {step} in {self.folder}"
-        _check_shapes(where, manager.item_metadata(step), targets)
+        _check_shapes(where, self.folder / kind / str(step), targets)
         wanted = {
             name: ocp.args.StandardRestore(
                 {
@@ -140,11 +140,16 @@ class Checkpoints:
             manager.close()
 
 
-def _check_shapes(where: str, stored: Any, targets: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_shapes(
+    where: str, stored: pathlib.Path, targets: Mapping[str, Mapping[str, Any]]
+) -> None:
     """Raises ValueError naming the tensors whose stored shape is not the target's."""
     differing = []
     for item, target in targets.items():
-        found = stored.get(item) or {}
+        if not (stored / item).exists():
+            continue
+        with ocp.PyTreeCheckpointer() as reader:
+            found = reader.metadata(stored / item).item_metadata.tree
         for name, leaf in target.items():
             shape = getattr(found.get(name), "shape", None)
             if shape is not None and tuple(shape) != tuple(leaf.shape):
