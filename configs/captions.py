@@ -102,14 +102,14 @@ def shrink(config: ConfigDict, variant: str) -> ConfigDict:
     if config.method.name == "aea_firm":
         config.method.queue_length = 16 if tiny else 192
     reid = config.phase.reid
-    reid.epochs = 2 if tiny else 12
+    reid.epochs = 2 if tiny else 8
     reid.steps_per_epoch = 3 if tiny else 60
     reid.optimizer = ConfigDict({"name": "adamw", "learning_rate": 5e-4, "weight_decay": 0.05})
     reid.schedule = ConfigDict(
         {"type": "cosine", "warmup_steps": 2 if tiny else 50, "floor": 1e-6, "warmup_factor": 0.01}
     )
     config.evaluate.update(
-        every_epochs=1 if tiny else 6,
+        every_epochs=1 if tiny else 4,
         batch_size=16 if tiny else 64,
         bootstrap_samples=100 if tiny else 1000,
         best="mAP",

@@ -70,7 +70,7 @@ class ImageTextModel(nnx.Module):
         self.preprocessing = preprocessing
         self.metric = "cosine"
         self.uses_camera = False
-        self.feature_name = "class token"
+        self.feature_name = "class and end token"
 
     def embed(
         self,

@@ -3,7 +3,7 @@
 A sentence names no one and holds no number; people who look alike are described alike.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -176,6 +176,33 @@ def attribute_codes(shot: Shot) -> tuple[int, ...]:
     return tuple(
         names.index(said[group]) if group in said else -1 for group, names in ATTRIBUTES.items()
     )
+
+
+def said(seed: int, shots: Sequence[Shot]) -> list[list[tuple[str, Shot]]]:
+    """For each shot its sentences, each with the ground image that it comes with.
+
+    Aerial images have them: of the training people one said from the air and one from the ground,
+    of the others one of the two in turn. Ground images have none; they take turns as partners.
+    """
+    ground: dict[int, list[Shot]] = {}
+    for shot in shots:
+        if shot.camera == 1:
+            ground.setdefault(shot.identity, []).append(shot)
+    turn: dict[int, int] = {}
+    found = []
+    for shot in shots:
+        told: list[tuple[str, Shot]] = []
+        if shot.camera == 0:
+            number = turn.setdefault(shot.identity, 0)
+            turn[shot.identity] += 1
+            views = (True, False) if shot.split == "train" else (number % 2 == 1,)
+            others = ground[shot.identity]
+            for place, aerial in enumerate(views):
+                phrasings = captions(seed, shot.person, aerial=aerial)
+                partner = others[(len(views) * number + place) % len(others)]
+                told.append((phrasings[number % len(phrasings)], partner))
+        found.append(told)
+    return found
 
 
 def _a(words: str) -> str:

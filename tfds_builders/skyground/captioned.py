@@ -1,14 +1,9 @@
-"""SkyGround's crops with sentences, in TBAGPR's form: what the configurations `captions_*` hold.
-
-An aerial image comes with sentences and, for each, a ground image of the same person. Ground images
-are records of their own, without sentences. Training images have one sentence said from the air and
-one from the ground, test images one of the two in turn.
-"""
+"""SkyGround's crops with sentences, in TBAGPR's form: what the configurations `captions_*` hold."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from g2ajax.synthetic.captions import attribute_codes, captions
+from g2ajax.synthetic import captions
 from g2ajax.synthetic.world import Shot, World
 from tfds_builders.captions import BOTH_VIEWS, members
 
@@ -24,28 +19,12 @@ def shots_of(world: World, split: str) -> list[Shot]:
 
 def said(world: World, shots: Sequence[Shot]) -> Iterator[dict[str, Any]]:
     """For each shot what its record has besides the crop's fields."""
-    ground: dict[int, list[Shot]] = {}
-    for shot in shots:
-        if shot.camera == 1:
-            ground.setdefault(shot.identity, []).append(shot)
-    turn: dict[int, int] = {}
-    for shot in shots:
-        texts: list[str] = []
-        pairs: list[str] = []
-        if shot.camera == 0:
-            number = turn.setdefault(shot.identity, 0)
-            turn[shot.identity] += 1
-            views = (True, False) if shot.split == "train" else (number % 2 == 1,)
-            for aerial in views:
-                phrasings = captions(world.seed, shot.person, aerial=aerial)
-                texts.append(phrasings[number % len(phrasings)])
-                others = ground[shot.identity]
-                pairs.append(others[(len(views) * number + len(texts) - 1) % len(others)].image_id)
+    for shot, told in zip(shots, captions.said(world.seed, shots), strict=True):
         view = "aerial" if shot.camera == 0 else "ground"
         yield {
-            "captions": texts,
-            "pair_image_ids": pairs,
+            "captions": [text for text, _ in told],
+            "pair_image_ids": [partner.image_id for _, partner in told],
             "caption_source": "generated",
-            "attributes": attribute_codes(shot),
+            "attributes": captions.attribute_codes(shot),
             "protocols": [] if shot.split == "train" else members(BOTH_VIEWS, view),
         }
