@@ -3,6 +3,7 @@
 A sentence names no one and holds no number; people who look alike are described alike.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -78,9 +79,7 @@ _VOWELS = "aeiou"
 
 def colour_name(colour: Colour) -> str:
     """The name in the palette that is nearest to a colour."""
-    names = list(PALETTE)
-    apart = np.linalg.norm(np.array([PALETTE[name] for name in names]) - np.array(colour), axis=1)
-    return names[int(np.argmin(apart))]
+    return min(PALETTE, key=lambda name: math.dist(PALETTE[name], colour))
 
 
 def captions(seed: int, person: Person, *, aerial: bool) -> tuple[str, ...]:
