@@ -2,16 +2,16 @@
 
 python -m g2ajax skyground --layout=agreid --size=small --out=DIR
 python -m g2ajax skyground --layout=g2aps --size=small --out=DIR    (whole frames)
-python -m g2ajax skyground --size=small --sheet=sheet.png
+python -m g2ajax skyground --size=small --sheet=sheet.png           (with --frames: of frames)
 """
 
 import argparse
 import sys
 
 from g2ajax.synthetic.frame_layouts import FRAME_LAYOUTS
-from g2ajax.synthetic.frames import FRAME_SIZES, FrameWorld
+from g2ajax.synthetic.frames import FrameWorld
 from g2ajax.synthetic.layouts import LAYOUTS
-from g2ajax.synthetic.sheet import contact_sheet
+from g2ajax.synthetic.sheet import contact_sheet, frame_sheet
 from g2ajax.synthetic.world import SIZES, World
 
 
@@ -29,23 +29,24 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", help="folder of the layout")
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     parser.add_argument("--sheet", metavar="FILE", help="draw a contact sheet instead")
+    parser.add_argument("--frames", action="store_true", help="the sheet shows whole frames")
     options = parser.parse_args(argv)
-    framed = options.layout in FRAME_LAYOUTS
-    if framed and options.size not in FRAME_SIZES:
-        print(f"--size of whole frames is one of {', '.join(FRAME_SIZES)}", file=sys.stderr)
+    framed = options.frames or options.layout in FRAME_LAYOUTS
+    if options.frames and options.layout in LAYOUTS:
+        print(f"--layout={options.layout} is of crops, not of --frames", file=sys.stderr)
         return 2
-    world = World(options.size, options.seed)
+    world = (FrameWorld if framed else World)(options.size, options.seed)
     if options.sheet:
-        contact_sheet(world).save(options.sheet, optimize=True)
+        sheet = frame_sheet(world) if framed else contact_sheet(world)
+        sheet.save(options.sheet, optimize=True)
         print(f"wrote {options.sheet}")
     if options.layout:
         if not options.out:
             print("--layout needs --out=DIR, the folder to write into", file=sys.stderr)
             return 2
-        scene = FrameWorld(options.size, options.seed) if framed else world
         write = {**LAYOUTS, **FRAME_LAYOUTS}[options.layout]
-        count = write(scene, options.out, workers=options.workers)
-        print(f"wrote {count} {'frames' if framed else 'images'} of {len(scene.people)} people")
+        count = write(world, options.out, workers=options.workers)
+        print(f"wrote {count} {'frames' if framed else 'images'} of {len(world.people)} people")
     if not (options.sheet or options.layout):
         print("nothing to do: pass --layout=agreid --out=DIR, or --sheet=FILE", file=sys.stderr)
         return 2

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from g2ajax.synthetic import shoot
+from g2ajax.synthetic import frames, shoot
 from g2ajax.synthetic.cameras import ALTITUDES
+from g2ajax.synthetic.frames import FrameWorld
 from g2ajax.synthetic.people import Person
 from g2ajax.synthetic.world import World
 
@@ -55,4 +56,25 @@ def contact_sheet(world: World, people: int = 8) -> Image.Image:
             left = _SIDE + i * wide + (_CELL[0] - size[0]) // 2
             sheet.paste(picture, (left, _GAP + j * high + (_CELL[1] - size[1]) // 2))
     # 64 levels a channel: what is lost cannot be seen, and the file is half as large.
+    return sheet.point([level & 0xFC for level in range(256)] * 3)
+
+
+def frame_sheet(world: FrameWorld) -> Image.Image:
+    """One test frame of each camera with its boxes: green with an identity, red without."""
+    shown = [
+        [frame for frame in world.frames("test") if frame.camera == camera][1]
+        for camera in range(len(frames.CAMERAS))
+    ]
+    pictures = [frames.render(world, frame) for frame in shown]
+    wide = sum(picture.image.shape[1] + _GAP for picture in pictures) - _GAP
+    high = max(picture.image.shape[0] for picture in pictures)
+    sheet, left = Image.new("RGB", (wide, high), "white"), 0
+    for picture in pictures:
+        image = Image.fromarray(picture.image)
+        pen = ImageDraw.Draw(image)
+        for (x0, y0, x1, y1), identity in zip(picture.boxes, picture.identity, strict=True):
+            colour = "lime" if identity >= 0 else "red"
+            pen.rectangle((float(x0), float(y0), float(x1) - 1, float(y1) - 1), outline=colour)
+        sheet.paste(image, (left, (high - image.height) // 2))
+        left += image.width + _GAP
     return sheet.point([level & 0xFC for level in range(256)] * 3)

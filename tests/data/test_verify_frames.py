@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+from PIL import Image
 
 from g2ajax.cli import skyground
 from g2ajax.cli import verify as command
@@ -11,6 +12,8 @@ from g2ajax.data import verify_frames
 from g2ajax.data.frame_source import open_frames
 from g2ajax.data.source import open_dataset
 from g2ajax.synthetic import frame_layouts
+from g2ajax.synthetic.frames import FRAME_SIZES
+from g2ajax.synthetic.world import SIZES
 
 
 @pytest.fixture(scope="module")
@@ -95,5 +98,13 @@ def test_layout_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(frame_layouts.FRAME_LAYOUTS, "prw", writer)
     assert skyground.main(["--layout=prw", "--size=small", f"--out={tmp_path}", "--workers=1"]) == 0
     assert "wrote 7 frames of 112 people" in capsys.readouterr().out
-    assert skyground.main(["--layout=prw", "--size=many", f"--out={tmp_path}"]) == 2
-    assert "one of tiny, small, full" in capsys.readouterr().err
+    assert set(SIZES) == set(FRAME_SIZES)
+
+
+def test_sheet_command(tmp_path, capsys):
+    sheet = tmp_path / "sheet.png"
+    assert skyground.main(["--frames", f"--sheet={sheet}"]) == 0
+    with Image.open(sheet) as image:
+        assert image.size == (3 * 192 + 144 + 3 * 6, 192)
+    assert skyground.main(["--frames", "--layout=agreid", f"--out={tmp_path}"]) == 2
+    assert "--layout=agreid is of crops" in capsys.readouterr().err
