@@ -31,7 +31,7 @@ from g2ajax.losses.attribute_distillation import (
     exclusive_mask,
 )
 from g2ajax.methods import Task
-from g2ajax.nn.heads import EmbeddingHead
+from g2ajax.nn.heads import EmbeddingHead, FCHead
 from g2ajax.nn.init import torch_uniform
 from g2ajax.nn.norm import BatchNorm
 from g2ajax.nn.pooling import guided
@@ -100,8 +100,8 @@ def activation(
 class AttributeDecompositionHead(nnx.Module):
     """3x3 convolution C → hidden, 1x1 → M, nothing between them, no biases; logits in float32.
 
-    `tokens`: the map is a ViT's, and a batch norm precedes the convolutions. Its tokens have a mean
-    far larger than what tells images apart, which a ResNet's own batch norms take away.
+    `tokens`: the map is a ViT's, and a batch norm and a ReLU precede the convolutions, as they end a
+    ResNet: tokens have a mean far larger than what tells images apart. (The paper says nothing here.)
     """
 
     def __init__(
@@ -394,13 +394,14 @@ class Explainable(nnx.Module):
         return total / jnp.maximum(jnp.sum(counted), 1)
 
 
-def _check_pooling(heads: EmbeddingHead, tokens: bool) -> None:
+def _check_pooling(heads: EmbeddingHead | FCHead, tokens: bool) -> None:
     """Raises ValueError for a head that pools no map, or by something that does not factor."""
     pool = heads.pool_layer
     kind = getattr(pool, "kind", "GeneralizedMeanPoolingP")
     if tokens:
         average = kind in ("GlobalAvgPool", "FastGlobalAvgPool")
-        if not (average and isinstance(heads.bottleneck[0], BatchNorm)):
+        neck = getattr(heads, "bottleneck", None)
+        if not (average and neck and isinstance(neck[0], BatchNorm)):
             raise ValueError(
                 f"method.stream1.head.pool = {kind!r}: the explainable stream of a ViT pools its patch "
                 "tokens by GlobalAvgPool, with the batch norm right after it (embedding_dim=0); a class "

@@ -28,9 +28,10 @@ BACKBONES = {
 }
 
 
-def make(name="vit", pool=None, task=TASK, **config):
+def make(name="vit", pool=None, task=TASK, fc_dim=0, **config):
     backbone, usual = BACKBONES[name]
     stream1 = {"name": "strong_baseline", "backbone": backbone, "head": {"pool": pool or usual}}
+    stream1["fc_dim"] = fc_dim
     config = {"name": "explainable", "stream1": stream1, **config}
     model = methods.build(config, task, rngs=nnx.Rngs(params=0))
     model.train()
@@ -191,6 +192,7 @@ def test_predictor_learns_what_it_is_told():
     [
         ({"pool": "Identity"}, "Identity.*a class token has no map"),
         ({"pool": "GeneralizedMeanPooling"}, "of a ViT pools its patch tokens by GlobalAvgPool"),
+        ({"fc_dim": 8}, "of a ViT pools its patch tokens by GlobalAvgPool, with the batch norm"),
         ({"name": "resnet", "pool": "GlobalMaxPool"}, "GlobalMaxPool.*expected GlobalAvgPool"),
         ({"split": 9}, "split = 9: expected 0 to 1"),
         ({"task": methods.Task(4, (48, 32))}, "agreid, agreid_v2 and skyground have them"),

@@ -1,0 +1,71 @@
+"""How much of an explanation is about the image: a run's attention beside its average over images.
+
+    python benchmarks/average_attention.py --workdir=runs/agreid_vit_skyground
+
+Over all pairs of query images: precision at M_E (how many of the attributes with the largest shares are
+those in which the two people differ) with the run's attention, with the same attention averaged over
+the images, with only its height (averaged over places too), and with the attention 1 everywhere. Where
+the average does as well, the shares tell which attributes are rare, not who wears what.
+"""
+
+import argparse
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from g2ajax.evaluation.explanation import pair_metrics, pair_sums
+from g2ajax.losses.attribute_distillation import attribute_distances
+from g2ajax.retrieval.attributes import signed
+from g2ajax.training.inference import split_batches
+from g2ajax.training.loop import reopen
+from g2ajax.training.workdir import stored_config
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workdir", required=True)
+    parser.add_argument("--images", type=int, default=200)
+    arguments = parser.parse_args()
+    setup, _ = reopen(stored_config(arguments.workdir), arguments.workdir, "latest")
+    model = nnx.view(
+        setup.model, deterministic=True, use_running_average=True, raise_if_not_found=False
+    )
+    query = setup.dataset.splits["query"]
+    chosen = query.take(np.unique(np.linspace(0, len(query) - 1, arguments.images).astype(int)))
+    size = setup.options.evaluate.batch_size
+
+    @jax.jit
+    def maps(images, camera):
+        low, features, _ = model._stream1(images, camera)
+        return features, model.attention_of(low)
+
+    features, attention = [], []
+    for batch in split_batches(chosen, setup.options.data, size, setup.mesh):
+        mask = np.asarray(batch["mask"])
+        found = maps(batch["image"].astype("float32"), batch["camera"])
+        for values, value in zip((features, attention), found, strict=True):
+            values.append(np.asarray(value)[mask])
+    features, attention = jnp.concatenate(features), jnp.concatenate(attention)
+    sizes = [len(names) for _, names in setup.dataset.attribute_groups]
+    attributes = signed(jnp.asarray(chosen.attributes), sizes)
+    other = ~jnp.eye(len(chosen), dtype=bool)
+    for name, value in (
+        ("the run's attention", attention),
+        ("its average over images", jnp.mean(attention, 0)),
+        ("its average over images and places", jnp.mean(attention, (0, 1, 2))),
+        ("1 everywhere", jnp.ones(())),
+    ):
+        weighed = model.attribute_features(features, jnp.broadcast_to(value, attention.shape))
+        distances = attribute_distances(weighed)
+        found = pair_metrics(pair_sums(distances, attributes, attributes, other))
+        print(
+            f"{name}: precision at M_E {found['precision_exclusive']:.3f} "
+            f"(chance {found['precision_exclusive_chance']:.3f}), "
+            f"mAP of exclusive {found['map_exclusive']:.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
