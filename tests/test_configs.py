@@ -16,6 +16,8 @@ from g2ajax.training import loop
 from g2ajax.training.options import run_options
 
 ROOT = pathlib.Path(__file__).parents[1]
+# One experiment of each method; the others run with `make test-slow`.
+QUICK = ("agreid_bot_r50", "agreid_transreid", "agreid_vit", "market1501_uav_group")
 NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*_*.py") if not p.stem.startswith("__"))
 
 
@@ -38,7 +40,9 @@ def test_an_unknown_variant_is_refused():
         load("agreid_vit", "smal")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NAMES]
+)
 def test_tiny_variant_runs(name, tmp_path):
     config = load(name, "tiny").to_dict()
     results = loop.run(config, tmp_path)

@@ -31,8 +31,9 @@ def test_code_of_the_evaluation_page_runs(capsys):
     assert blocks and len(capsys.readouterr().out.splitlines()) >= 3
 
 
-def test_commands_of_the_evaluation_page_have_their_arguments(capsys):
-    text = (ROOT / "docs" / "evaluation.md").read_text()
+@pytest.mark.parametrize("name", ["evaluation", "explanations"])
+def test_commands_of_a_page_have_their_arguments(name, capsys):
+    text = (ROOT / "docs" / f"{name}.md").read_text()
     for command, rest in re.findall(r"^python -m g2ajax (\w+) (.*)$", text, re.M):
         with pytest.raises(SystemExit):
             __main__.main([command, "--help"])
@@ -41,7 +42,7 @@ def test_commands_of_the_evaluation_page_have_their_arguments(capsys):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/datasets.md", "docs/evaluation.md", "docs/skyground.md"]
+    "page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 )
 def test_pages_link_to_files_that_exist(page):
     path = ROOT / page
