@@ -434,7 +434,7 @@ def shrink(config: ConfigDict, variant: str, backbone: dict, tiny_backbone: dict
         del config.phase[config.phases[0]].copy
         explain = config.phase.explain
         explain.copy = ConfigDict({"stream2": "stream1.backbone"})
-        explain.epochs = 2 if tiny else 12
+        explain.epochs = 2 if tiny else 6
         explain.steps_per_epoch = 3 if tiny else 0
         explain.sampler.update(identities=2 if tiny else 24, images=4 if tiny else 2)
         explain.optimizer = ConfigDict(
