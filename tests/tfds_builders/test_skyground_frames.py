@@ -99,7 +99,9 @@ def test_opening_again_reads_the_same(dataset, data_dir):
 
 
 def test_crops_are_refused(data_dir):
-    with pytest.raises(ValueError, match=r"a dataset of crops; open it with g2ajax.data.source.open"):
+    with pytest.raises(
+        ValueError, match=r"a dataset of crops; open it with g2ajax.data.source.open"
+    ):
         open_frames("skyground/crops_tiny", data_dir=data_dir)
 
 
