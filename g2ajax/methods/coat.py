@@ -207,7 +207,7 @@ class COAT(PersonSearch):
         key: Key[Array, ""],
         *,
         draw: Draw,
-    ) -> tuple[TrainingSamples, Float[Array, "N 2 4"], Terms, Regions]:
+    ) -> tuple[TrainingSamples, Float[Array, "M 2 4"], Terms, Regions]:
         """The head "2nd" or "3rd" on what the head before it makes of its own regions."""
         of_rows, of_exchange = jax.random.split(key)
         boxes = self.refine(codes, before.boxes, maps.size)

@@ -1,5 +1,6 @@
 """SeqNet, COAT and their teachers: whole models, in tests and over a training step."""
 
+import dataclasses
 from unittest import mock
 
 import jax
@@ -12,10 +13,11 @@ from g2ajax.detection import transform
 from g2ajax.interop import families
 from g2ajax.interop.state_dict import to_state_dict
 from g2ajax.losses.oim import UNLABELLED
-from g2ajax.methods import Preprocessing, Task, seqnet
+from g2ajax.methods import Preprocessing, Task, coat, head_distillation, head_teacher, seqnet
 from g2ajax.methods.faster_rcnn import ProposalOptions, RegionOptions
+from g2ajax.nn.occluded import Exchange, Exchanges, TransformerHead
 from g2ajax.nn.pooling import MaxPool
-from tests.parity.runners.backbones import evaluation, loaded
+from tests.parity.runners.backbones import evaluation, loaded, run
 
 NETWORK = "resnet of the case"
 TAKE_ALL = 10**6
@@ -118,11 +120,6 @@ def _loaded(args, weights, family, build):
     return model
 
 
-def seqnet_of(args, values, method=seqnet.SeqNet, **options):
-    chosen = seqnet.Options(**detector_options(args), **options)
-    return _loaded(args, values, "SeqNet", lambda rngs: method(chosen, task_of(args), rngs=rngs))
-
-
 def frames(args, images, boxes=None, pids=None):
     """A batch as the reference's transform makes one: the smallest canvas that holds all."""
     chosen = args["transform"]
@@ -220,7 +217,7 @@ def detection_outputs(found, old, new):
 
 
 def seqnet_eval(args, inputs, weights):
-    model = seqnet_of(args, weights, preprocessing=preprocessing(args))
+    model = _seqnet(args, weights, preprocessing=preprocessing(args))
     batch, old, new, canvas = frames(args, [inputs["in_image"]], [inputs["in_gt_box"]])
     found = forward(model, batch, batch)
     res4 = np.asarray(found["map"][0])
@@ -250,19 +247,18 @@ def training_step(model, batch, terms):
     gradients, (losses, stages, rest) = step(params, rest, batch)
     after = nnx.merge(graph, params, rest)
     of_params = to_state_dict(nnx.merge(graph, gradients, rest))
-    known = {".".join(map(str, path)) for path, _ in nnx.to_flat_state(params)}
-    return losses, of_params, stages, after, known
+    return losses, of_params, stages, after
 
 
-def training_outputs(args, inputs, weights, model, terms, names):
-    """What the training cases look at; `names` gives our loss for each of the reference's."""
+def training_outputs(args, inputs, weights, model, terms):
+    """What the training cases look at."""
     images = range(args["batch_size"])
     batch, *_ = frames(
         args,
         *([inputs[f"in_{what}_{i}"] for i in images] for what in ("image", "boxes", "pids")),
     )
-    losses, gradients, stages, after, _ = training_step(model, batch, terms)
-    results = {"out_losses": np.stack([losses[names[name]] for name in args["losses"]])}
+    losses, gradients, stages, after = training_step(model, batch, terms)
+    results = {"out_losses": np.stack([losses[_our_name(name)] for name in args["losses"]])}
     aliases = args.get("weights", {}).get("aliases", {})
     extra = tuple(e["prefix"] for e in args.get("weights", {}).get("extra", []))
     norms, squares = [], 0.0
@@ -299,22 +295,219 @@ def training_outputs(args, inputs, weights, model, terms, names):
     return results
 
 
-def _search_names(weights):
-    names = {f"loss_{name}": name for name in weights}
-    return names | {"oim_loss2": "teacher_oim", "kd_sim_kl": "similarity", "kd_logits": "logits"}
+# The references' names of losses, where they are not ours behind a prefix.
+NAMES = {
+    "oim_loss2": "teacher_matching",
+    "oim_loss3": "teacher_matching",
+    "kd_logits": "distil_logits",
+    "kd_logits3": "distil_logits",
+    "kd_sim_kl": "distil_similarity",
+    "kd_sim_kl3": "distil_similarity",
+    "loss_ce_2nd": "softmax_2nd",
+    "loss_ce_3rd": "softmax_3rd",
+    "loss_ce_3rd_teacher": "teacher_softmax",
+}
+
+
+def _our_name(name):
+    return NAMES.get(name, name.removeprefix("loss_").removeprefix("rcnn_"))
+
+
+def _weights(args, cls):
+    """The weights of the student's losses; the others are 0."""
+    fields = [field.name for field in dataclasses.fields(cls)]
+    given = {_our_name(name): value for name, value in args["loss_weights"].items()}
+    return cls(**{name: given.get(name, 0.0) for name in fields})
+
+
+def _distillation(args):
+    chosen = args["distillation"]
+    rows = "positives, unlabelled included" if "softmax" in chosen else "labelled positives"
+    if rows not in chosen["rows"] or chosen["teacher_outputs_detached"]:
+        raise NotImplementedError("other rows, or a detached teacher")
+    assert chosen["teacher_input_detached"]
+    return head_distillation.Distillation(
+        matching_weight=chosen.get("lw_oim_loss2", chosen.get("lw_oim_loss")),
+        softmax_weight=chosen.get("softmax", {"weight": 0.0})["weight"],
+        logit_weight=chosen["lw_kdlogits"],
+        logit_temperature=chosen["logits_temperature"],
+        logit_bidirectional=chosen["logits_bidirectional"],
+        similarity_weight=chosen["lw_kd_sim_kl"],
+        similarity_temperature=chosen["sim_temperature"],
+        similarity_bidirectional=chosen["sim_bidirectional"],
+        similarity_form="divergence" if chosen.get("sim_use_kl", True) else "distance",
+        feature_weight=chosen.get("lw_kdfeat", 0.0),
+        transfer_weight=chosen.get("lw_kd_pkt", 0.0),
+    )
+
+
+def _student(args, weights, method, distilled, chosen, family):
+    """The method, or where the case distils the one with a teacher."""
+
+    def build(rngs):
+        if args.get("distillation"):
+            return distilled(chosen, _distillation(args), task_of(args), rngs=rngs)
+        return method(chosen, task_of(args), rngs=rngs)
+
+    return _loaded(args, weights, family, build)
+
+
+def _seqnet(args, values, **options):
+    chosen = seqnet.Options(**detector_options(args), **options)
+    method, distilled = seqnet.SeqNet, head_distillation.DistilledSeqNet
+    return _student(args, values, method, distilled, chosen, "SeqNet")
+
+
+def _coat(args, values, **options):
+    mask = args["use_feature_mask"]
+    assert not mask["stage1"] and mask["stage2"] and mask["stage3"]
+    chosen = coat.Options(**detector_options(args), **_transformer(args), **options)
+    criteria = [e["prefix"] for e in args.get("weights", {}).get("extra", [])]
+    values = {
+        f"roi_heads.{name}" if name.startswith(tuple(criteria)) else name: value
+        for name, value in values.items()
+    }
+    return _student(args, values, coat.COAT, head_distillation.DistilledCOAT, chosen, "COAT")
+
+
+def _transformer(args):
+    chosen = args["transformer"]
+    assert chosen["layers"] == 1
+    kernels = tuple(scale["kernel"][0] for scale in chosen["scales"])
+    return {"kernels": kernels, "num_heads": chosen["num_heads"]}
 
 
 def seqnet_train(args, inputs, weights):
-    if args["distillation"]:
-        raise NotImplementedError("distillation")
-    factors = {n.removeprefix("loss_"): v for n, v in args["loss_weights"].items()}
-    model = seqnet_of(
-        args, weights, preprocessing=preprocessing(args), weights=seqnet.Weights(**factors)
+    model = _seqnet(
+        args, weights, preprocessing=preprocessing(args), weights=_weights(args, seqnet.Weights)
     )
     key = jax.random.key(0)
-    return training_outputs(
-        args, inputs, weights, model, lambda m, b: m.terms(b, key), _search_names(factors)
+    return training_outputs(args, inputs, weights, model, lambda m, b: m.terms(b, key))
+
+
+def _exchange(stripe, order, size):
+    """A stripe on an NCHW axis and a given permutation of the rows."""
+    axis, index = stripe["axis"], stripe["index"]
+    at = jnp.arange(size) == index
+    shape = (size, size)
+    cells = jnp.broadcast_to(at[:, None] if axis == 2 else at[None, :], shape)
+    return Exchange(order, cells)
+
+
+def _exchanges(chosen, mask, size=14):
+    """The case's fixed exchanges: the valid rows in reverse order."""
+    assert chosen["permutation"] in ("N-1..0", "n-1..0") and chosen.get("axes", "NCHW") == "NCHW"
+    place = jnp.cumsum(mask) - 1
+    rows = jnp.argsort(~mask)
+    order = jnp.where(mask, rows[jnp.sum(mask) - 1 - place], jnp.arange(len(mask)))
+    return Exchanges(
+        *(_exchange(chosen[f"{what}_stripe"], order, size) for what in ("token", "bypass"))
     )
 
 
-RUNNERS = {"seqnet_eval": seqnet_eval, "seqnet_train": seqnet_train}
+def coat_eval(args, inputs, weights):
+    chosen = args["roi"]
+    assert chosen["nms_stage1"] == chosen["nms_stage2"]
+    feature = args["eval_feature"]
+    model = _coat(args, weights, preprocessing=preprocessing(args), feature=feature)
+    batch, old, new, _ = frames(args, [inputs["in_image"]], [inputs["in_gt_box"]])
+    return detection_outputs(forward(model, batch, batch), old, new)
+
+
+def coat_train(args, inputs, weights):
+    model = _coat(
+        args,
+        weights,
+        preprocessing=preprocessing(args),
+        iou=tuple(args["roi"]["iou"]),
+        weights=_weights(args, coat.Weights),
+    )
+    mixup = args["mixup"]
+
+    def draw(name, key, mask):
+        return _exchanges(mixup["teacher" if name.startswith("teacher") else "students"], mask)
+
+    key = jax.random.key(0)
+    return training_outputs(args, inputs, weights, model, lambda m, b: m.terms(b, key, draw))
+
+
+def transformer_head(args, inputs, weights):
+    chosen = args
+    kernels = tuple(scale["kernel"][0] for scale in chosen["scales"])
+    a, b = jnp.asarray(inputs["in_a"]), jnp.asarray(inputs["in_b"])
+    x = jax.nn.relu(jnp.einsum("nck,khw->nhwc", a, b))
+    unused = [
+        r"\.transblock\.",
+        r"\.transformer_encoder\.output_linear\.",
+        r"^transformer_encoder\.output_linear",
+    ]
+    results = {}
+    for masked in {wanted["use_feature_mask"] for wanted in args["outputs"].values()}:
+        head = loaded(
+            lambda rngs, masked=masked: TransformerHead(
+                2 * chosen["d_model"],
+                bypass=masked,
+                kernels=kernels,
+                num_heads=chosen["num_heads"],
+                rngs=rngs,
+            ),
+            weights,
+            ignore=[*unused, *([] if masked else [r"^conv0\."])],
+        )
+        for mixed in (False, True):
+            exchanges = None
+            if mixed:
+                exchanges = _exchanges(args["mixup"], jnp.ones(len(x), bool), x.shape[1])
+            wanted = {
+                name: what["what"]
+                for name, what in args["outputs"].items()
+                if (what["use_feature_mask"], what["mixup"]) == (masked, mixed)
+            }
+            if wanted:
+                found, _ = run(head, "eval", lambda m, x, e: m(x, e), x, exchanges)
+                results |= {name: found[what] for name, what in wanted.items()}
+    return results
+
+
+def reid_teacher(args, inputs, weights):
+    of_coat = args["model"] == "coat"
+    assert args["labels"] == {"shift": 0, "keep": "label > 0"} and args["pool"]["size"] == 14
+    task = Task(args["oim"]["lut_size"], (0, 0))
+    chosen = head_teacher.Options(
+        backbone=_backbone(args),
+        preprocessing=Preprocessing((0.0,) * 3, (1.0,) * 3),
+        head=args["model"],
+        embedding_dim=args["oim"]["dims"],
+        matching=_matching(args),
+        matching_weight=args["loss_weight"],
+        drop_first_identity=True,
+        **(_transformer(args) if of_coat else {}),
+    )
+    family = "COAT's teacher" if of_coat else "SeqNet's teacher"
+    model = _loaded(
+        args, weights, family, lambda rngs: head_teacher.HeadTeacher(chosen, task, rngs=rngs)
+    )
+    quarter = inputs["in_x_quarter"].transpose(0, 2, 3, 1)
+    images = jnp.asarray(quarter.repeat(4, axis=1).repeat(4, axis=2))
+    label = jnp.asarray(inputs["in_labels"].astype(np.int32))
+    exchanges = _exchanges(args["mixup"], label >= 0) if of_coat else None
+    embedding, _ = run(model, "eval", lambda m, x: m.embed(x), images)
+    terms, after = run(
+        model, "train", lambda m, x, e: m.terms({"image": x, "label": label}, e), images, exchanges
+    )
+    results = {"out_eval_embeddings": embedding, "out_train_loss": terms["matching"]}
+    state = to_state_dict(after)
+    for name, wanted in args["outputs"].items():
+        if "after_step" in wanted:
+            results[name] = state[wanted["after_step"]]
+    return results
+
+
+RUNNERS = {
+    "seqnet_eval": seqnet_eval,
+    "seqnet_train": seqnet_train,
+    "coat_eval": coat_eval,
+    "coat_train": coat_train,
+    "transformer_head": transformer_head,
+    "reid_teacher": reid_teacher,
+}
