@@ -122,6 +122,18 @@ def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
         if trunk:
             kept.append(rf"^(?!{prefix})")
             notes.append("only the backbone is read; neck and classifier keep their init")
+            last = {
+                our.removeprefix("backbone."): tensors[n]
+                for n, our in ours.items()
+                if our.startswith("backbone.layer4.")
+            }
+            if last and not any(name.startswith(f"{trunk}.layer4.") for name in wanted):
+                left_out += tuple(
+                    f"^{re.escape(n)}$"
+                    for n, our in ours.items()
+                    if our.startswith("backbone.layer4.")
+                )
+                notes += _last_stage(path, module, last)
     elif not family.head:
         raise ValueError(
             f"{path} is a {family.name} file ({why}) and has no neck or classifier for a "
@@ -159,6 +171,24 @@ def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(f"{result}\n\n{result.table()}\n")
     return result
+
+
+def _last_stage(
+    path: pathlib.Path, module: nnx.Module, tensors: Mapping[str, np.ndarray]
+) -> list[str]:
+    """Gives `layer4` of a file to every head over regions, which have it in the trunk's place."""
+    found = {
+        ".".join(map(str, place)): part
+        for place, part in nnx.iter_modules(module)
+        if hasattr(part, "layer4")
+    }
+    for name, head in found.items():
+        try:
+            load_state_dict(head, tensors)
+        except ValueError as error:
+            raise ValueError(f"{path}, its layer4 in {name}: {error}") from error
+    names = ", ".join(sorted(found)) or "nothing: the model has none"
+    return [f"layer4 goes to {names}"]
 
 
 def _detect(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> tuple[str, str]:
