@@ -41,7 +41,8 @@ class Result:
     """`last`, or `best`, with what it was chosen by."""
     step: int
     mAP: float
-    mINP: float
+    mINP: float | None
+    """None where a person can be missed in an image, so that no last match need exist."""
     rank1: float
     rank5: float
     rank10: float
@@ -49,13 +50,15 @@ class Result:
     """95%, bootstrap over query identities."""
     interval_rank1: tuple[float, float]
     interval_rank5: tuple[float, float]
-    interval_mINP: tuple[float, float]
+    interval_mINP: tuple[float, float] | None
     ranking: str = "reid"
     """`reid`, the method's own, or another one of `evaluation.rankings`."""
     parameters: str = ""
     """What the ranking was made with; "" where nothing can be set."""
     given: str = ""
     """What the ranking is told besides the images; "" for nothing."""
+    measures: tuple[tuple[str, float], ...] = ()
+    """What else was measured, (name, percent): of detectors, how well they detect."""
 
     @property
     def fingerprint(self) -> str:
@@ -85,7 +88,9 @@ class Result:
 
     def scalars(self) -> dict[str, float]:
         """The scores by name."""
-        return {score: getattr(self, score) for score in SCORES}
+        scores = {score: getattr(self, score) for score in SCORES}
+        known = {score: value for score, value in scores.items() if value is not None}
+        return {**known, **dict(self.measures)}
 
     @property
     def ranked_by(self) -> str:
@@ -96,10 +101,11 @@ class Result:
         """One line for the progress of a run."""
         low, high = self.interval_mAP
         shown = " ".join(filter(None, (self.label, _shown(self))))
+        more = () if self.mINP is None else (("mINP", self.mINP),)
+        rest = "  ".join(f"{name} {value:.2f}" for name, value in (*more, *self.measures))
         return (
             f"{shown}: mAP {self.mAP:.2f} [{low:.2f}, {high:.2f}]  rank-1 {self.rank1:.2f}  "
-            f"mINP {self.mINP:.2f}  ({self.valid_queries} of {self.queries} queries, "
-            f"{self.gallery} gallery)"
+            f"{rest}  ({self.valid_queries} of {self.queries} queries, {self.gallery} gallery)"
         )
 
 
@@ -136,8 +142,22 @@ def cells(result: Result) -> tuple[str, ...]:
         with_interval(result.rank1, result.interval_rank1),
         f"{result.rank5:.2f}",
         f"{result.rank10:.2f}",
-        f"{result.mINP:.2f}",
+        "-" if result.mINP is None else f"{result.mINP:.2f}",
     )
+
+
+def rows_of(results: Sequence[Result]) -> list[tuple[str, ...]]:
+    """A table of results of one protocol: its head, then its rows. Columns that nothing fills are
+    left out; what was measured besides the scores comes last."""
+    names = tuple(dict.fromkeys(name for result in results for name, _ in result.measures))
+    rows = [(*HEAD, *names)]
+    for result in results:
+        found = dict(result.measures)
+        rows.append((*cells(result), *(f"{found[n]:.2f}" if n in found else "-" for n in names)))
+    if all(result.mINP is None for result in results):
+        place = HEAD.index("mINP")
+        rows = [row[:place] + row[place + 1 :] for row in rows]
+    return rows
 
 
 def by_protocol(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -169,7 +189,7 @@ def as_table(results: Sequence[Result]) -> str:
     """An aligned text table for each protocol: two protocols never share a column."""
     blocks = []
     for group in by_protocol(results).values():
-        blocks.append("\n".join([caption(group), *aligned([HEAD, *map(cells, group)])]))
+        blocks.append("\n".join([caption(group), *aligned(rows_of(group))]))
     return "\n\n".join(blocks)
 
 
@@ -192,7 +212,8 @@ def as_markdown(results: Sequence[Result]) -> str:
     """The same for a paper's draft."""
     blocks = []
     for group in by_protocol(results).values():
-        rows = [HEAD, ("---",) * len(HEAD), *map(cells, group)]
+        head, *scores = rows_of(group)
+        rows = [head, ("---",) * len(head), *scores]
         # A bar inside a name would open another column.
         escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
         lines = ["| " + " | ".join(row) + " |" for row in escaped]
@@ -206,9 +227,11 @@ def as_csv(results: Sequence[Result]) -> str:
     rows = [as_dict(result) for result in results]
     for row in rows:
         for name in [name for name in row if name.startswith("interval_")]:
-            row[f"{name}_low"], row[f"{name}_high"] = row.pop(name)
+            row[f"{name}_low"], row[f"{name}_high"] = row.pop(name) or ("", "")
+        row.update(row.pop("measures", ()))
     if rows:
-        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return buffer.getvalue()
@@ -238,8 +261,11 @@ def _shown(result: Result) -> str:
 
 
 def as_dict(result: Result) -> dict[str, Any]:
-    """All fields, the protocol fingerprint included."""
-    return {**dataclasses.asdict(result), "fingerprint": result.fingerprint}
+    """All fields, the protocol fingerprint included; without `measures` where there are none."""
+    row = {**dataclasses.asdict(result), "fingerprint": result.fingerprint}
+    if not result.measures:
+        del row["measures"]
+    return row
 
 
 def write_results(

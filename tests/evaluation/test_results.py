@@ -201,7 +201,9 @@ def test_unknown_score_gives_the_nearest():
 
 def test_as_dict_has_every_field():
     fields = {field.name for field in dataclasses.fields(Result)}
-    assert set(as_dict(RESULT)) == fields | {"fingerprint"}
+    assert set(as_dict(RESULT)) == (fields | {"fingerprint"}) - {"measures"}
+    searched = dataclasses.replace(RESULT, measures=(("recall", 90.0),))
+    assert set(as_dict(searched)) == fields | {"fingerprint"}
     assert RESULT.scalars() == {
         "mAP": 61.238, "rank1": 70.0, "rank5": 80.5, "rank10": 90.25, "mINP": 30.0
     }  # fmt: skip

@@ -1,0 +1,183 @@
+"""Scoring person search in whole frames on the protocols of a dataset."""
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from g2ajax.config import nearest
+from g2ajax.data.frame_source import FrameDataset
+from g2ajax.data.source import PLATFORMS
+from g2ajax.evaluation.bootstrap import interval
+from g2ajax.evaluation.results import Result
+from g2ajax.retrieval.person_search import (
+    ContextMatching,
+    FrameDetections,
+    SearchQuery,
+    SearchResult,
+    evaluate_detection,
+    search,
+)
+
+RANKINGS = ("reid", "cbgm", "true_boxes")
+"""By similarity; re-ranked by the people around the query; by similarity among the true boxes of the
+gallery, which bounds what a better detector could give."""
+CONTEXT = ContextMatching()
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a method says of a dataset's test frames, in pixels of the stored frames."""
+
+    gallery: Sequence[FrameDetections]
+    """Of each row of the split `gallery`, which every protocol and ranking shares."""
+    query: Float[np.ndarray, "Q D"]
+    """The embedding of each row of the split `query`."""
+    context: Sequence[Float[np.ndarray, "_K D"]] | None = None
+    """For `cbgm`: unit embeddings of each query frame's people, the query first."""
+    true_boxes: Sequence[FrameDetections] | None = None
+    """For `true_boxes`: the annotated people of each gallery frame, with scores of 1."""
+
+
+def check_rankings(names: Sequence[str], where: str) -> None:
+    """Raises ValueError for a ranking that whole frames do not have."""
+    for name in names:
+        if name not in RANKINGS:
+            raise ValueError(f"{where}: no ranking {name!r} of frames; {nearest(name, RANKINGS)}")
+
+
+def evaluate_frames(
+    found: Found,
+    dataset: FrameDataset,
+    *,
+    protocols: Sequence[str] = (),
+    rankings: Sequence[str] = ("reid",),
+    context_matching: ContextMatching = CONTEXT,
+    metric: str,
+    feature_name: str,
+    name: str = "",
+    checkpoint: str = "last",
+    step: int = 0,
+    seed: int = 0,
+    bootstrap_samples: int = 1000,
+) -> list[Result]:
+    """One result for each protocol (all of the dataset's if none is named) by each of the rankings.
+
+    Besides the scores of search a result says, in percent: `detection AP` and `recall` over the
+    gallery frames of the protocol's platform; `missed` and `confused`, which part of 100 − mAP is
+    the detector's and which the embedding's.
+
+    Raises ValueError for an unknown protocol or ranking, one without queries, and what `search`
+    refuses.
+    """
+    check_rankings(rankings, "rankings")
+    results = []
+    for protocol in protocols or [row["name"] for row in dataset.protocols]:
+        rows, described = dataset.protocol(protocol)
+        if not len(rows):
+            raise ValueError(f"{dataset.name}: no query takes part in {protocol}")
+        queries = search_queries(found, dataset, protocol)
+        people = dataset.splits["query"].identity[rows]
+        detected = _detection(found, dataset, described["gallery_platform"])
+        for ranking in rankings:
+            true = ranking == "true_boxes"
+            scored = search(
+                found.true_boxes if true else found.gallery,
+                queries,
+                context_matching=context_matching if ranking == "cbgm" else None,
+                keep=0,
+            )
+            if ranking == rankings[0] and not scored.present.all():
+                warnings.warn(
+                    f"{dataset.name} {protocol}: the person of {np.sum(scored.present == 0)} of "
+                    f"{len(rows)} queries is in no gallery frame; they count as 0",
+                    stacklevel=2,
+                )
+            bounds = {
+                f"interval_{score}": interval(
+                    100.0 * values, people, samples=bootstrap_samples, seed=seed
+                )
+                for score, values in _scores(scored).items()
+            }
+            missed, confused = scored.error_split()
+            split = {"missed": 100.0 * missed, "confused": 100.0 * confused}
+            matching = f"k1={context_matching.k1}, k2={context_matching.k2}"
+            result = Result(
+                name=name,
+                dataset=dataset.name,
+                version=dataset.version,
+                dataset_fingerprint=dataset.fingerprint,
+                protocol=protocol,
+                direction=f"{described['query_platform']} -> {described['gallery_platform']}",
+                queries=len(rows),
+                gallery=max(len(np.unique(query.frames)) for query in queries),
+                valid_queries=len(rows),
+                filter=_left_out(described),
+                cmc_rule="standard",
+                given="true boxes of the gallery given" if true else "",
+                ranking=ranking,
+                parameters=matching if ranking == "cbgm" else "",
+                feature=feature_name if true else f"{feature_name} x score",
+                metric=metric,
+                seed=seed,
+                checkpoint=checkpoint,
+                step=step,
+                mAP=100.0 * scored.mAP,
+                mINP=None,
+                rank1=100.0 * scored.top[1],
+                rank5=100.0 * scored.top[5],
+                rank10=100.0 * scored.top[10],
+                **bounds,
+                interval_mINP=None,
+                measures=tuple(({} if true else detected | split).items()),
+            )
+            results.append(result)
+    return results
+
+
+def search_queries(found: Found, dataset: FrameDataset, protocol: str) -> list[SearchQuery]:
+    """A protocol's queries with their gallery frames and the person's true boxes in them."""
+    rows, _ = dataset.protocol(protocol)
+    queries = []
+    for row in map(int, rows):
+        frames = dataset.gallery(row, protocol)
+        context = None if found.context is None else found.context[row]
+        queries.append(SearchQuery(found.query[row], frames, dataset.targets(row, frames), context))
+    return queries
+
+
+def _scores(scored: SearchResult) -> dict[str, Float[np.ndarray, " Q"]]:
+    """The score of each query whose means have intervals."""
+    first, fifth = scored.hits[:, 0], scored.hits[:, 1]
+    return {
+        "mAP": scored.average_precision,
+        "rank1": first.astype(np.float64),
+        "rank5": fifth.astype(np.float64),
+    }
+
+
+def _detection(found: Found, dataset: FrameDataset, platform: str) -> dict[str, float]:
+    """How well the people in the gallery frames of a platform are detected."""
+    gallery = dataset.splits["gallery"]
+    rows: Int[np.ndarray, " N"] = np.arange(len(gallery))
+    if platform != "any":
+        rows = np.flatnonzero(gallery.platform == PLATFORMS.index(platform))
+    result = evaluate_detection(
+        [gallery.boxes[gallery.people(int(row))] for row in rows],
+        [found.gallery[row].boxes for row in rows],
+        [found.gallery[row].scores for row in rows],
+    )
+    return {
+        "detection AP": 100.0 * result.average_precision,
+        "recall": 100.0 * result.recall,
+    }
+
+
+def _left_out(described: dict) -> str:
+    if described["gallery"]:
+        return "listed frames"
+    if described["drop_same_camera"]:
+        return "frames of the query's camera left out"
+    return "the query's frame left out"
