@@ -1,0 +1,252 @@
+"""Finding a person in a folder of images, by an image or by a sentence.
+
+from g2ajax.search import open_gallery
+gallery = open_gallery("runs/tbagpr_aea_firm", "crops/")
+print(gallery.by_text("a person in a red coat with a backpack", top=10))
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+from flax import nnx
+from jaxtyping import Float, UInt8
+
+from g2ajax.data.images import decode
+from g2ajax.data.source import CropSplit
+from g2ajax.data.tokenizer import clean
+from g2ajax.interop.export import check_alone, fingerprint
+from g2ajax.report import Explanation, Query, Ranked
+from g2ajax.report.card import card
+from g2ajax.retrieval.prepared import Prepared, prepare, search_prepared
+from g2ajax.training.inference import embed_captions, embed_split
+from g2ajax.training.loop import reopen
+from g2ajax.training.setup import Setup
+from g2ajax.training.workdir import stored_config
+
+NOT_AN_IMAGE = "not an image"
+
+
+@dataclasses.dataclass(frozen=True)
+class FileSplit(CropSplit):
+    """Image files of nobody known, as a split."""
+
+    files: tuple[pathlib.Path, ...] = ()
+
+    def read(self, row: int) -> bytes:
+        """The encoded image of a row."""
+        return self.files[int(self.position[row])].read_bytes()
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """One image of the gallery."""
+
+    path: pathlib.Path
+    distance: float
+    """By the run's metric; smaller is more similar."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gallery:
+    """An embedded folder; `open_gallery` makes it."""
+
+    setup: Setup
+    files: tuple[pathlib.Path, ...]
+    """In the order of the embeddings."""
+    skipped: tuple[tuple[pathlib.Path, str], ...]
+    """Files that are no images, and why."""
+    embedded: int
+    """Images that were embedded now; the others were known."""
+    prepared: Prepared
+
+    def by_image(self, path: str | os.PathLike, top: int = 10) -> tuple[Found, ...]:
+        """The `top` images most similar to an image; all of them when there are fewer.
+
+        Raises FileNotFoundError without the file, ValueError for one that is not an image.
+        """
+        path = pathlib.Path(path)
+        decode(path.read_bytes(), str(path))
+        return self._find(_embed_files(self.setup, (path,)), top)
+
+    def by_text(self, text: str, top: int = 10) -> tuple[Found, ...]:
+        """The `top` images that fit a sentence best. Words beyond the text tower's places are cut,
+        which is said once in the log.
+
+        Raises ValueError for an empty sentence, for text that is not UTF-8, and when the run's method
+        knows images only.
+        """
+        setup = self.setup
+        check_text(setup, text)
+        features = embed_captions(
+            setup.embed_text,
+            nnx.state(setup.model),
+            (text,),
+            setup.options.text.length,
+            setup.options.evaluate.batch_size,
+            setup.mesh,
+        )
+        return self._find(features, top)
+
+    def _find(self, features: Float[np.ndarray, "1 D"], top: int) -> tuple[Found, ...]:
+        if top < 1:
+            raise ValueError(f"top is {top}; at least 1 image can be found")
+        near = search_prepared(features, self.prepared, min(top, len(self.files)))
+        rows = zip(near.index[0], near.distance[0], strict=True)
+        return tuple(Found(self.files[row], float(distance)) for row, distance in rows)
+
+
+def open_gallery(
+    workdir: str | os.PathLike, folder: str | os.PathLike, *, checkpoint: str = "best"
+) -> Gallery:
+    """Embeds the images of a folder and of those in it with the run in `workdir`.
+
+    An image is embedded once for each checkpoint: WORKDIR/search keeps the embeddings by content.
+    Files that are no images are left out and listed in `skipped`.
+
+    Raises FileNotFoundError without the folder; ValueError without images in it, without the
+    checkpoint, and for a method that must be told camera or platform.
+    """
+    folder, workdir = pathlib.Path(folder), pathlib.Path(workdir)
+    files = files_of(folder)
+    setup, _ = reopen(stored_config(workdir), workdir, checkpoint)
+    return embedded_gallery(setup, folder, files, workdir / "search")
+
+
+def embedded_gallery(
+    setup: Setup, folder: pathlib.Path, files: tuple[pathlib.Path, ...], cache: pathlib.Path
+) -> Gallery:
+    """The gallery of some files of `folder`, for a run that is open."""
+    check_alone(setup.model)
+    store = cache / f"embeddings-{embedding_key(setup)}.npz"
+    known = _read(store)
+    digest = {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    fresh: dict[str, pathlib.Path] = {}
+    skipped = []
+    for file in files:
+        key = digest[file]
+        if key in known or key in fresh:
+            continue
+        try:
+            decode(file.read_bytes(), str(file))
+        except ValueError:
+            skipped.append((file, NOT_AN_IMAGE))
+            continue
+        fresh[key] = file
+    kept = tuple(file for file in files if digest[file] in known or digest[file] in fresh)
+    if not kept:
+        raise ValueError(
+            f"{folder} has no images ({len(files)} other files); --gallery is a folder of crops"
+        )
+    if fresh:
+        features = _embed_files(setup, tuple(fresh.values()))
+        known |= dict(zip(fresh, features, strict=True))
+        _write(store, known)
+    features = np.stack([known[digest[file]] for file in kept])
+    prepared = prepare(features, setup.model.metric)
+    return Gallery(setup, kept, tuple(skipped), len(fresh), prepared)
+
+
+def files_of(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
+    """All files below a folder, sorted; hidden ones are left out.
+
+    Raises FileNotFoundError without the folder and ValueError for an empty one.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; the gallery is a folder of crops")
+    found = (path for path in folder.rglob("*") if path.is_file())
+    files = tuple(
+        sorted(
+            path
+            for path in found
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        )
+    )
+    if not files:
+        raise ValueError(f"{folder} is empty; the gallery is a folder of crops")
+    return files
+
+
+def check_text(setup: Setup, text: str) -> None:
+    """Raises ValueError for a sentence that says nothing, or that the method cannot embed."""
+    if setup.embed_text is None:
+        raise ValueError(
+            f"the method {setup.options.method['name']!r} knows images only and cannot be asked by "
+            "a sentence; ask by an image, or use a run of aea_firm or irra"
+        )
+    # Bytes of a command line that are not UTF-8 are surrogates here.
+    if not clean(text.encode("utf-8", "surrogateescape")):
+        raise ValueError("the sentence is empty; describe a person in words")
+
+
+def embedding_key(setup: Setup) -> str:
+    """Short hash of all that an image's embedding depends on but the image."""
+    run = setup.options
+    about = {
+        "model": fingerprint(setup.model),
+        "method": run.method,
+        "dtype": run.dtype,
+        "size": run.data.image_size,
+        "interpolation": run.data.test_interpolation,
+        "flip": run.evaluate.flip,
+    }
+    text = json.dumps(about, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def figure(
+    gallery: Gallery, found: tuple[Found, ...], *, image: pathlib.Path | None = None, text: str = ""
+) -> Explanation:
+    """What was found, for `report.draw` and `report.page`, with the image or sentence asked by."""
+    query = Query(_pixels(image), image.name) if image else Query(card(text), text)
+    ranked = tuple(
+        Ranked(_pixels(item.path), item.path.name, None, item.distance) for item in found
+    )
+    model = gallery.setup.model
+    by = f"{model.metric}, {model.feature_name}"
+    return Explanation(query, (), ranked, (), by, f"{len(gallery.files)} images of your own")
+
+
+def _pixels(path: pathlib.Path) -> UInt8[np.ndarray, "H W 3"]:
+    return decode(path.read_bytes(), str(path))
+
+
+def _embed_files(setup: Setup, files: tuple[pathlib.Path, ...]) -> Float[np.ndarray, "N D"]:
+    """The embeddings of image files, computed as those of the test images are."""
+    count = len(files)
+    split = FileSplit(
+        name="files",
+        folder="",
+        position=np.arange(count),
+        image_id=np.array([str(file) for file in files]),
+        identity=np.full(count, -1, np.int64),
+        label=np.full(count, -1, np.int32),
+        kind=np.zeros(count, np.int8),
+        camera=np.zeros(count, np.int32),
+        platform=np.full(count, -1, np.int8),
+        attributes=np.zeros((count, 0), np.int8),
+        protocols=np.zeros((count, 0), bool),
+        files=files,
+    )
+    options = setup.options
+    batch = options.evaluate.batch_size
+    return embed_split(setup.embed, nnx.state(setup.model), split, options.data, batch, setup.mesh)
+
+
+def _read(store: pathlib.Path) -> dict[str, Any]:
+    """Embeddings by the SHA-256 of the image files; none where none are stored."""
+    if not store.is_file():
+        return {}
+    with np.load(store) as stored:
+        return dict(zip(stored["sha256"].tolist(), stored["embedding"], strict=True))
+
+
+def _write(store: pathlib.Path, known: dict[str, Any]) -> None:
+    store.parent.mkdir(parents=True, exist_ok=True)
+    partial = store.with_name(f"{store.stem}.{os.getpid()}.partial.npz")
+    np.savez(partial, sha256=np.array(list(known)), embedding=np.stack(list(known.values())))
+    partial.replace(store)

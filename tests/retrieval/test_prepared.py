@@ -1,0 +1,37 @@
+"""A gallery prepared once answers as `search` does."""
+
+import numpy as np
+import pytest
+
+from g2ajax.retrieval.prepared import prepare, search_prepared
+from g2ajax.retrieval.search import search
+
+
+@pytest.mark.parametrize("metric", ["cosine", "squared_euclidean"])
+def test_finds_what_search_finds(metric):
+    rng = np.random.default_rng(0)
+    gallery = rng.normal(size=(40, 6)).astype(np.float32)
+    gallery[7] = gallery[31]
+    queries = rng.normal(size=(3, 6)).astype(np.float32)
+    queries[0] = gallery[7]
+    found = search_prepared(queries, prepare(gallery, metric), 5)
+    expected = search(queries, gallery, 5, metric=metric)
+    np.testing.assert_array_equal(found.index, expected.index)
+    np.testing.assert_allclose(found.distance, expected.distance, atol=1e-5)
+    assert found.index[0, :2].tolist() == [7, 31]
+
+
+def test_refuses_what_search_refuses():
+    rows = np.eye(3, dtype=np.float32)
+    with pytest.raises(ValueError, match="the gallery is empty"):
+        prepare(rows[:0])
+    with pytest.raises(ValueError, match="not finite"):
+        prepare(rows * np.nan)
+    with pytest.raises(ValueError, match="metric 'cosin' is unknown; did you mean 'cosine'"):
+        prepare(rows, "cosin")
+    with pytest.raises(ValueError, match="at most 3"):
+        search_prepared(rows, prepare(rows), 4)
+    with pytest.raises(ValueError, match="embed both with one network"):
+        search_prepared(rows[:, :2], prepare(rows), 1)
+    with pytest.raises(ValueError, match="there are no queries"):
+        search_prepared(rows[:0], prepare(rows), 1)
