@@ -26,6 +26,7 @@ BACKBONES = {
     "resnet": ({"name": "resnet_tiny"}, "GeneralizedMeanPoolingP"),
     "osnet": ({"name": "osnet_test"}, "GlobalAvgPool"),
 }
+NAMES = ["vit", "resnet", pytest.param("osnet", marks=pytest.mark.slow)]
 
 
 def make(name="vit", pool=None, task=TASK, fc_dim=0, **config):
@@ -56,7 +57,7 @@ def evaluated(model):
     return nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_stream2_and_its_head_only(name):
     model = make(name)
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
@@ -87,7 +88,7 @@ def test_gradients_reach_stream2_and_its_head_only(name):
             assert moved == (path[0] in ("stream2", "adh")), path
 
 
-@pytest.mark.parametrize("name", ["vit", "resnet", "osnet"])
+@pytest.mark.parametrize("name", NAMES)
 def test_streams_that_are_alike_see_alike(name):
     """With stream 1's upper stages copied, stream 2 sees stream 1's map from the shared stages."""
     model = evaluated(make(name))
