@@ -27,10 +27,11 @@ BATCH_SIZES = (1, 3, 8)
 def fingerprint(model: nnx.Module) -> str:
     """Short hash of all parameters and statistics under their names."""
     digest = hashlib.sha256()
-    state = nnx.to_flat_state(nnx.state(model, nnx.Not(nnx.RngState)))
-    named = {".".join(map(str, path)): leaf[...] for path, leaf in state}
-    for name, value in sorted(named.items()):
-        digest.update(f"{name} {value.shape} {value.dtype}".encode())
+    for path, leaf in sorted(nnx.to_flat_state(nnx.state(model)), key=lambda item: str(item[0])):
+        value = leaf[...]
+        if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+            continue
+        digest.update(f"{'.'.join(map(str, path))} {value.shape} {value.dtype}".encode())
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()[:16]
 
