@@ -9,6 +9,7 @@ the average does as well, the shares tell which attributes are rare, not who wea
 """
 
 import argparse
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ from g2ajax.training.workdir import stored_config
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--workdir", required=True)
+    parser.add_argument("--workdir", required=True, type=pathlib.Path)
     parser.add_argument("--images", type=int, default=200)
     arguments = parser.parse_args()
     setup, _ = reopen(stored_config(arguments.workdir), arguments.workdir, "latest")
