@@ -75,8 +75,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{name}.")
         else:
-            flat[name] = list(value) if isinstance(value, tuple) else value
+            flat[name] = _as_lists(value)
     return flat
+
+
+def _as_lists(value: Any) -> Any:
+    """A value as JSON gives it back: every tuple is a list, also inside another."""
+    return [_as_lists(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

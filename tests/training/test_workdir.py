@@ -54,3 +54,12 @@ def test_replace_text_leaves_no_temporary_file(tmp_path):
     workdir.replace_text(tmp_path / "a.json", "2")
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
     assert (tmp_path / "a.json").read_text() == "2"
+
+
+def test_a_tuple_within_a_tuple_is_no_difference(tmp_path):
+    config = {"frames": {"canvases": ((928, 1504), (1504, 928))}}
+    workdir.settle_config(tmp_path, config, write=True)
+    workdir.settle_config(tmp_path, config, write=True)
+    other = {"frames": {"canvases": ((928, 1504),)}}
+    with pytest.raises(ValueError, match=r"frames\.canvases"):
+        workdir.settle_config(tmp_path, other, write=True)
