@@ -12,6 +12,7 @@ import os
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 from flax import nnx
 from jaxtyping import Float, UInt8
@@ -19,7 +20,6 @@ from jaxtyping import Float, UInt8
 from g2ajax.data.images import decode
 from g2ajax.data.source import CropSplit
 from g2ajax.data.tokenizer import clean
-from g2ajax.interop.export import check_alone, fingerprint
 from g2ajax.report import Explanation, Query, Ranked
 from g2ajax.report.card import card
 from g2ajax.retrieval.prepared import Prepared, prepare, search_prepared
@@ -196,6 +196,30 @@ def embedding_key(setup: Setup) -> str:
     }
     text = json.dumps(about, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def fingerprint(model: nnx.Module) -> str:
+    """Short hash of all parameters and statistics under their names."""
+    digest = hashlib.sha256()
+    for path, leaf in sorted(nnx.to_flat_state(nnx.state(model)), key=lambda item: str(item[0])):
+        value = leaf[...]
+        if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+            continue
+        digest.update(f"{'.'.join(map(str, path))} {value.shape} {value.dtype}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def check_alone(model: nnx.Module) -> None:
+    """Raises ValueError where pixels alone do not make the embedding."""
+    needs = "camera" if model.uses_camera else ""
+    if getattr(getattr(model, "options", None), "platforms", 0):
+        needs = "camera and platform" if needs else "platform"
+    if needs:
+        raise ValueError(
+            f"this method must be told the {needs} of every image (side information), which a file "
+            "of one's own does not say; use a run trained without it"
+        )
 
 
 def figure(

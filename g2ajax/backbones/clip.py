@@ -250,7 +250,7 @@ class ImageTower(nnx.Module):
 
     def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B T E"]:
         patches = self.embed_patches(images)
-        token = jnp.tile(self.class_embedding[...].astype(self.dtype), (len(images), 1, 1))
+        token = jnp.tile(self.class_embedding[...].astype(self.dtype), (images.shape[0], 1, 1))
         x = jnp.concatenate([token, patches], axis=1)
         x = self.ln_pre(x + self.positional_embedding[...].astype(self.dtype)[None])
         return self.ln_post(self.transformer(x)) @ self.proj[...].astype(self.dtype)

@@ -275,7 +275,7 @@ class ViT(nnx.Module):
             )
         patches = self.patch_embed(images)
         token = self.cls_token[...].astype(patches.dtype)
-        tokens = jnp.concatenate([jnp.tile(token, (len(images), 1, 1)), patches], axis=1)
+        tokens = jnp.concatenate([jnp.tile(token, (images.shape[0], 1, 1)), patches], axis=1)
         extra = self.pos_embed[...]
         side = self._side_information(camera, view)
         if side is not None:
