@@ -45,7 +45,7 @@ where the attention of an attribute lies; each is scaled by itself, so compare p
 class Asked:
     """Images to find people by."""
 
-    images: tuple[UInt8[np.ndarray, "H W 3"], ...]
+    images: tuple[UInt8[np.ndarray, "_ _ 3"], ...]
     titles: tuple[str, ...]
     camera: Int[np.ndarray, " N"]
     platform: Int[np.ndarray, " N"]
