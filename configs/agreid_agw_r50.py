@@ -18,20 +18,4 @@ def get_config(variant: str | None = None) -> ConfigDict:
     config.dataset = "agreid"
     common.agw_resnet50(config)
     config.phase.reid.optimizer.learning_rate = 1e-4  # the paper: Adam 1e-4 for CNNs
-    return common.shrink(
-        config,
-        variant,
-        backbone={
-            "name": "resnet18",
-            "width": 32,
-            "last_stride": 1,
-            "pool": "fastreid",
-            "non_local": (0, 1, 1, 0),
-        },
-        tiny_backbone={
-            "name": "resnet_tiny",
-            "last_stride": 1,
-            "pool": "fastreid",
-            "with_nl": True,
-        },
-    )
+    return common.shrink(config, variant, **common.small_resnet(non_local=True))

@@ -19,9 +19,4 @@ def get_config(variant: str | None = None) -> ConfigDict:
     common.bot_resnet50(config)
     common.osnet(config)
     config.phase.reid.optimizer.learning_rate = 1e-4  # the paper: Adam 1e-4 for CNNs
-    return common.shrink(
-        config,
-        variant,
-        backbone={"name": "osnet_x0_25"},
-        tiny_backbone={"name": "osnet_test"},
-    )
+    return common.shrink(config, variant, **common.small_osnet())

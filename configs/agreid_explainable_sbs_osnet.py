@@ -21,9 +21,4 @@ def get_config(variant: str | None = None) -> ConfigDict:
     for phase in config.phases:
         config.phase[phase].optimizer.learning_rate = 1e-4  # the paper: Adam 1e-4 for CNNs
     common.explainable(config)
-    return common.shrink(
-        config,
-        variant,
-        backbone={"name": "osnet_x0_25"},
-        tiny_backbone={"name": "osnet_test"},
-    )
+    return common.shrink(config, variant, **common.small_osnet())

@@ -19,9 +19,4 @@ def get_config(variant: str | None = None) -> ConfigDict:
     common.sbs_resnet50(config)
     for phase in config.phases:
         config.phase[phase].optimizer.learning_rate = 1e-4  # the paper: Adam 1e-4 for CNNs
-    return common.shrink(
-        config,
-        variant,
-        backbone={"name": "resnet18", "width": 32, "last_stride": 1, "pool": "fastreid"},
-        tiny_backbone={"name": "resnet_tiny", "last_stride": 1, "pool": "fastreid"},
-    )
+    return common.shrink(config, variant, **common.small_resnet())

@@ -17,9 +17,4 @@ def get_config(variant: str | None = None) -> ConfigDict:
     config = common.base("TransReID (ViT-B/16)")
     config.dataset = "agreid"
     common.transreid(config)
-    return common.shrink(
-        config,
-        variant,
-        backbone={"name": "vit_tiny", "stride": 12, "drop_path": 0.1},
-        tiny_backbone={"name": "vit_test", "stride": 12, "drop_path": 0.1},
-    )
+    return common.shrink(config, variant, **common.small_vit(stride=12))

@@ -20,9 +20,4 @@ def get_config(variant: str | None = None) -> ConfigDict:
     common.bot_vit(config)
     config.phase.reid.optimizer.learning_rate = 1e-3  # the paper: SGD 1e-3 for ViT
     common.explainable(config)
-    return common.shrink(
-        config,
-        variant,
-        backbone={"name": "vit_tiny", "stride": 16, "drop_path": 0.1},
-        tiny_backbone={"name": "vit_test", "stride": 16, "drop_path": 0.1},
-    )
+    return common.shrink(config, variant, **common.small_vit())

@@ -397,6 +397,26 @@ def uav_group(config: ConfigDict, *, constant_steps: int, steps: int) -> None:
     )
 
 
+def small_vit(stride: int = 16) -> dict[str, dict]:
+    """The backbones of `shrink` that stand for a ViT."""
+    names = {"backbone": "vit_tiny", "tiny_backbone": "vit_test"}
+    return {k: {"name": v, "stride": stride, "drop_path": 0.1} for k, v in names.items()}
+
+
+def small_resnet(pool: str = "fastreid", *, non_local: bool = False) -> dict[str, dict]:
+    """The backbones of `shrink` that stand for a ResNet-50."""
+    rest = {"last_stride": 1, "pool": pool}
+    small, tiny = {"name": "resnet18", "width": 32, **rest}, {"name": "resnet_tiny", **rest}
+    if non_local:
+        small["non_local"], tiny["with_nl"] = (0, 1, 1, 0), True
+    return {"backbone": small, "tiny_backbone": tiny}
+
+
+def small_osnet() -> dict[str, dict]:
+    """The backbones of `shrink` that stand for an OSNet."""
+    return {"backbone": {"name": "osnet_x0_25"}, "tiny_backbone": {"name": "osnet_test"}}
+
+
 def shrink(config: ConfigDict, variant: str, backbone: dict, tiny_backbone: dict) -> ConfigDict:
     """Turns an experiment into one of its small variants; the method and its losses stay."""
     if not variant:

@@ -19,9 +19,4 @@ def get_config(variant: str | None = None) -> ConfigDict:
     config = common.base("UAV network, triplet + L-GM (ResNet-50)")
     config.dataset = "crops_from_csv"
     common.uav_group(config, constant_steps=8_000, steps=16_000)
-    return common.shrink(
-        config,
-        variant,
-        backbone={"name": "resnet18", "width": 32, "last_stride": 1, "pool": "torchvision"},
-        tiny_backbone={"name": "resnet_tiny", "last_stride": 1, "pool": "torchvision"},
-    )
+    return common.shrink(config, variant, **common.small_resnet(pool="torchvision"))

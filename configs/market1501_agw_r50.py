@@ -17,20 +17,4 @@ def get_config(variant: str | None = None) -> ConfigDict:
     config = common.base("AGW (ResNet-50)")
     config.dataset = "market1501"
     common.agw_resnet50(config)
-    return common.shrink(
-        config,
-        variant,
-        backbone={
-            "name": "resnet18",
-            "width": 32,
-            "last_stride": 1,
-            "pool": "fastreid",
-            "non_local": (0, 1, 1, 0),
-        },
-        tiny_backbone={
-            "name": "resnet_tiny",
-            "last_stride": 1,
-            "pool": "fastreid",
-            "with_nl": True,
-        },
-    )
+    return common.shrink(config, variant, **common.small_resnet(non_local=True))

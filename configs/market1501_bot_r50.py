@@ -17,9 +17,4 @@ def get_config(variant: str | None = None) -> ConfigDict:
     config = common.base("BoT (ResNet-50)")
     config.dataset = "market1501"
     common.bot_resnet50(config)
-    return common.shrink(
-        config,
-        variant,
-        backbone={"name": "resnet18", "width": 32, "last_stride": 1, "pool": "fastreid"},
-        tiny_backbone={"name": "resnet_tiny", "last_stride": 1, "pool": "fastreid"},
-    )
+    return common.shrink(config, variant, **common.small_resnet())

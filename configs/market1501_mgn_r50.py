@@ -17,12 +17,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
     config = common.base("MGN (ResNet-50)")
     config.dataset = "market1501"
     common.mgn(config)
-    config = common.shrink(
-        config,
-        variant,
-        backbone={"name": "resnet18", "width": 32, "last_stride": 1, "pool": "fastreid"},
-        tiny_backbone={"name": "resnet_tiny", "last_stride": 1, "pool": "fastreid"},
-    )
+    config = common.shrink(config, variant, **common.small_resnet())
     if variant == "tiny":
         # Three stripes: a map of four rows gives only two of ceil(4/3).
         config.data.image_size = (96, 32)

@@ -18,9 +18,4 @@ def get_config(variant: str | None = None) -> ConfigDict:
     config.dataset = "market1501"
     common.uav_group(config, constant_steps=15_000, steps=25_000)
     config.method.mixture_weight = 0.0
-    return common.shrink(
-        config,
-        variant,
-        backbone={"name": "resnet18", "width": 32, "last_stride": 1, "pool": "torchvision"},
-        tiny_backbone={"name": "resnet_tiny", "last_stride": 1, "pool": "torchvision"},
-    )
+    return common.shrink(config, variant, **common.small_resnet(pool="torchvision"))
