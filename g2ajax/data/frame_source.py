@@ -3,17 +3,15 @@
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int8, Int32, Int64
 
-from g2ajax.config import nearest
 from g2ajax.data import source
+from g2ajax.data.column_cache import Columns, columns_of
 
 COLUMNS = ("image_id", "height", "width", "camera", "platform", "protocols")
 PEOPLE = ("boxes", "identity", "label")
@@ -112,10 +110,7 @@ class FrameDataset:
 
         Raises ValueError for a protocol that the dataset does not have.
         """
-        names = [row["name"] for row in self.protocols]
-        if name not in names:
-            raise ValueError(f"{self.name} has no protocol {name!r}; {nearest(name, names)}")
-        column = names.index(name)
+        column = source.protocol_column(self.name, self.protocols, name)
         return np.flatnonzero(self.splits["query"].protocols[:, column]), self.protocols[column]
 
     def gallery(self, query: int, protocol: str) -> Int32[np.ndarray, " G"]:
@@ -197,40 +192,24 @@ def fingerprint(splits: Mapping[str, FrameSplit]) -> str:
 
 
 def _split(folder: pathlib.Path, name: str, num_protocols: int) -> FrameSplit:
-    """The columns of a split, from the cache beside its records if that is of this build."""
-    cache = folder / f"frames-{name}.npz"
-    built = (folder / "dataset_info.json").stat().st_mtime_ns
-    stored = _cached(cache, built)
-    if stored is None:
-        stored = _columns(source.records(str(folder), name), num_protocols)
-        try:
-            partial = cache.with_suffix(f".{os.getpid()}.npz")
-            np.savez(partial, built=built, **stored)
-            os.replace(partial, cache)
-        except OSError:  # a read-only data folder: the scan is repeated at the next opening
-            pass
+    """A split with its columns and galleries."""
+    needed = ("position", "offsets", *COLUMNS, *PEOPLE)
+    stored = columns_of(
+        folder,
+        f"frames-{name}.npz",
+        lambda: _columns(source.records(str(folder), name), num_protocols),
+        set(needed).issubset,
+    )
     galleries = {
         key.removesuffix(".offsets"): (stored[key], stored[f"{key.removesuffix('.offsets')}.rows"])
         for key in stored
         if key.endswith(".offsets")
     }
-    columns = {key: stored[key] for key in ("position", "offsets", *COLUMNS, *PEOPLE)}
+    columns = {key: stored[key] for key in needed}
     return FrameSplit(name=name, folder=str(folder), galleries=galleries, **columns)
 
 
-def _cached(cache: pathlib.Path, built: int) -> dict[str, np.ndarray] | None:
-    """The stored columns; None if they are of another build, another version or unreadable."""
-    try:
-        with cache.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            stored = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        return None
-    if int(stored.pop("built", -1)) != built:
-        return None
-    return stored if {"position", "offsets", *COLUMNS, *PEOPLE} <= set(stored) else None
-
-
-def _columns(records: Any, num_protocols: int) -> dict[str, np.ndarray]:
+def _columns(records: Any, num_protocols: int) -> Columns:
     rows = [{k: v for k, v in records[i].items() if k != "image"} for i in range(len(records))]
     member = np.zeros((len(rows), num_protocols), bool)
     for i, row in enumerate(rows):

@@ -7,8 +7,7 @@ import importlib
 import json
 import os
 import pathlib
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import Bool, Int, Int8, Int32, Int64
 
 from g2ajax.config import nearest
+from g2ajax.data.column_cache import Columns, columns_of
 
 KINDS = ("person", "distractor", "junk")
 PLATFORMS = ("aerial", "ground", "wearable")
@@ -113,10 +113,15 @@ class Dataset:
         return sides if row["query_platform"] == "text" else sides[::-1]
 
     def _column(self, name: str) -> int:
-        names = [row["name"] for row in self.protocols]
-        if name not in names:
-            raise ValueError(f"{self.name} has no protocol {name!r}; {nearest(name, names)}")
-        return names.index(name)
+        return protocol_column(self.name, self.protocols, name)
+
+
+def protocol_column(dataset: str, protocols: Sequence[Mapping[str, Any]], name: str) -> int:
+    """The place of a protocol among a dataset's. Raises ValueError for one that it does not have."""
+    names = [row["name"] for row in protocols]
+    if name not in names:
+        raise ValueError(f"{dataset} has no protocol {name!r}; {nearest(name, names)}")
+    return names.index(name)
 
 
 def open_dataset(
@@ -238,23 +243,13 @@ def fingerprint(splits: Mapping[str, CropSplit]) -> str:
 
 
 def _split(folder: pathlib.Path, name: str, num_protocols: int) -> CropSplit:
-    """The columns of a split, from the cache beside its records if that is younger than they are."""
-    cache = folder / f"columns-{name}.npz"
-    built = (folder / "dataset_info.json").stat().st_mtime_ns
-    stored = _cached(cache, built)
-    if stored:
-        return _split_of(name, folder, stored)
-    columns = _columns(records(str(folder), name), num_protocols)
-    try:
-        partial = cache.with_suffix(f".{os.getpid()}.npz")
-        np.savez(partial, built=built, **columns)
-        os.replace(partial, cache)
-    except OSError:  # a read-only data folder: the scan is repeated at the next opening
-        pass
-    return _split_of(name, folder, columns)
-
-
-def _split_of(name: str, folder: pathlib.Path, columns: dict[str, np.ndarray]) -> CropSplit:
+    """A split with its columns and sentences."""
+    columns = columns_of(
+        folder,
+        f"columns-{name}.npz",
+        lambda: _columns(records(str(folder), name), num_protocols),
+        _complete,
+    )
     rest, captions = dict(columns), None
     if "caption_text" in rest:
         text, row, pair = (rest.pop(column) for column in CAPTION_COLUMNS)
@@ -262,19 +257,12 @@ def _split_of(name: str, folder: pathlib.Path, columns: dict[str, np.ndarray]) -
     return CropSplit(name=name, folder=str(folder), captions=captions, **rest)
 
 
-def _cached(cache: pathlib.Path, built: int) -> dict[str, np.ndarray] | None:
-    """The stored columns; None if they are of another build, another version or unreadable."""
-    try:
-        # Opened here, because numpy leaves a broken archive open.
-        with cache.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            stored = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        return None
-    expected = {"position", *COLUMNS, *(CAPTION_COLUMNS if "caption_text" in stored else ())}
-    return None if int(stored.pop("built", -1)) != built or set(stored) != expected else stored
+def _complete(stored: Columns) -> bool:
+    captions = CAPTION_COLUMNS if "caption_text" in stored else ()
+    return set(stored) == {"position", *COLUMNS, *captions}
 
 
-def _columns(records: Any, num_protocols: int) -> dict[str, np.ndarray]:
+def _columns(records: Any, num_protocols: int) -> Columns:
     wanted = (*COLUMNS, "captions", "pair_image_ids")
     rows = [
         {name: record[name] for name in wanted if name in record}
@@ -304,7 +292,7 @@ def _columns(records: Any, num_protocols: int) -> dict[str, np.ndarray]:
     return columns
 
 
-def _caption_columns(rows: list[dict[str, Any]], ids: np.ndarray) -> dict[str, np.ndarray]:
+def _caption_columns(rows: list[dict[str, Any]], ids: np.ndarray) -> Columns:
     """The sentences of sorted rows: one text with zeros between them (sentences differ in length),
     and the rows of their images."""
     places = {image_id: row for row, image_id in enumerate(ids.tolist())}

@@ -1,0 +1,46 @@
+"""The columns of a built split, kept beside its records so that they are scanned once."""
+
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable
+
+import numpy as np
+
+Columns = dict[str, np.ndarray]
+
+
+def columns_of(
+    folder: pathlib.Path,
+    file_name: str,
+    scan: Callable[[], Columns],
+    complete: Callable[[Columns], bool],
+) -> Columns:
+    """The columns in `file_name` of a built dataset's folder; else those that `scan` gives, which are
+    then stored there.
+
+    A file of another build, one whose names are not `complete` (of another version), or one that
+    cannot be read is as none.
+    """
+    cache = folder / file_name
+    built = (folder / "dataset_info.json").stat().st_mtime_ns
+    stored = _stored(cache)
+    if stored is not None and int(stored.pop("built", -1)) == built and complete(stored):
+        return stored
+    columns = scan()
+    try:
+        partial = cache.with_suffix(f".{os.getpid()}.npz")
+        np.savez(partial, built=built, **columns)
+        os.replace(partial, cache)
+    except OSError:  # a read-only data folder: the scan is repeated at the next opening
+        pass
+    return columns
+
+
+def _stored(cache: pathlib.Path) -> Columns | None:
+    try:
+        # Opened here, because numpy leaves a broken archive open.
+        with cache.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
