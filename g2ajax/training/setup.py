@@ -111,8 +111,10 @@ def prepare(options: RunOptions, *, trains: bool = True, fresh: bool = True) -> 
         dataset.protocol(name)
     check_parameters(options, dataset)
     if dataset.attribute_groups:
-        check_attributes(dataset)
+        check_codes(dataset)
     model = build_model(options, dataset)
+    if getattr(model, "uses_attributes", False):
+        check_annotated(dataset)
     check_captions(options, model, dataset)
     if options.init.file and fresh:
         report = initialise(getattr(model, "pretrained", model), options.init)
@@ -254,8 +256,8 @@ def check_captions(options: RunOptions, model: nnx.Module, dataset: Dataset) -> 
         )
 
 
-def check_attributes(dataset: Dataset) -> None:
-    """Raises ValueError for attribute codes that are of no class, and identities without any."""
+def check_codes(dataset: Dataset) -> None:
+    """Raises ValueError for attribute codes that are of no class."""
     sizes = np.array([len(names) for _, names in dataset.attribute_groups])
     for name, split in dataset.splits.items():
         people = split.kind == KINDS.index("person")
@@ -273,13 +275,19 @@ def check_attributes(dataset: Dataset) -> None:
                 f"for {dataset.attribute_groups[group][0]!r}; expected 0 to {sizes[group] - 1}, or "
                 "-1 (not annotated)"
             )
-        bare = (codes == -1).all(axis=1)
-        if name == "train" and bare.any():
-            identities = np.unique(split.identity[people][bare])
-            raise ValueError(
-                f"{dataset.name}: {len(identities)} training identities have no attribute annotated "
-                f"(the first: {identities[:5].tolist()}); give them attributes or leave them out"
-            )
+
+
+def check_annotated(dataset: Dataset) -> None:
+    """Raises ValueError for training identities without any attribute."""
+    train = dataset.splits["train"]
+    people = train.kind == KINDS.index("person")
+    bare = (train.attributes[people] == -1).all(axis=1)
+    if bare.any():
+        identities = np.unique(train.identity[people][bare])
+        raise ValueError(
+            f"{dataset.name}: {len(identities)} training identities have no attribute annotated "
+            f"(the first: {identities[:5].tolist()}); give them attributes or leave them out"
+        )
 
 
 def attribute_rates(dataset: Dataset) -> tuple[float, ...]:

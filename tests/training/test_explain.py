@@ -9,6 +9,7 @@ import pytest
 
 from g2ajax.cli import explain as command
 from g2ajax.training import explaining, loop, phase, setup
+from g2ajax.training.options import run_options
 from tests.fake_data import GROUPS, encode, make_dataset
 from tests.training.conftest import explainable_config, tiny_config
 from tests.training.test_resume import assert_same, tensors
@@ -115,6 +116,13 @@ def test_attributes_that_do_not_fit_are_named_before_training(
     monkeypatch.setattr(setup, "open_dataset", lambda *args, **kwargs: dataset)
     with pytest.raises(ValueError, match=message):
         loop.run(explainable_config(), tmp_path)
+
+
+def test_a_method_without_attributes_needs_none(monkeypatch):
+    monkeypatch.setattr(
+        setup, "open_dataset", lambda *args, **kwargs: with_attributes(_changed(slice(0, 6), -1))
+    )
+    assert setup.prepare(run_options(tiny_config())).dataset.attribute_groups
 
 
 @pytest.mark.parametrize(
