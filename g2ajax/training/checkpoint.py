@@ -113,7 +113,6 @@ class Checkpoints:
         if step is None:
             raise ValueError(f"{self.folder} has no checkpoint of kind {kind!r}")
         where = f"the {kind} checkpoint of step {step} in {self.folder}"
-        _check_shapes(where, self.folder / kind / str(step), targets)
         wanted = {
             name: ocp.args.StandardRestore(
                 {
@@ -127,6 +126,7 @@ class Checkpoints:
         try:
             restored = manager.restore(step, args=ocp.args.Composite(**wanted))
         except (ValueError, KeyError) as error:
+            _check_shapes(where, self.folder / kind / str(step), targets)
             raise ValueError(f"{where} is of another model or configuration: {error}") from error
         return {name: dict(restored[name]) if targets[name] else {} for name in targets}
 
