@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "evaluation": {"config", "retrieval", "data"},
     "report": {"config"},
     "training": {
-        *("config", "losses", "nn", "backbones", "methods", "retrieval"),
+        *("config", "losses", "detection", "nn", "backbones", "methods", "retrieval"),
         *("data", "evaluation", "interop", "report", "synthetic"),
     },
 }

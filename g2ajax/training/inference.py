@@ -20,6 +20,7 @@ from g2ajax.evaluation.rankings import described as describe
 from g2ajax.evaluation.results import Result
 from g2ajax.retrieval import evaluate_distances
 from g2ajax.retrieval.attributes import signed
+from g2ajax.training import frames
 from g2ajax.training.mesh import batch_sharding, replicated
 from g2ajax.training.options import DataOptions
 
@@ -178,6 +179,8 @@ def score(
 ) -> list[Result]:
     """The results of `model` on the protocols that the run names, by each of the rankings."""
     options = setup.options
+    if setup.frames:
+        return frames.score(model, setup, checkpoint=checkpoint, step=step, rankings=rankings)
     return [
         score_protocol(
             one.rank,

@@ -55,7 +55,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
 
 def evaluate(config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str) -> list[Result]:
     """Scores the checkpoint `kind` ("best" or "latest") of the run in `workdir`; trains nothing."""
-    setup, meta = reopen(config, workdir, kind)
+    setup, meta = reopen(config, workdir, kind, frames=True)
     results = score(
         setup.model,
         setup,
@@ -70,12 +70,18 @@ def evaluate(config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str) 
 
 
 def reopen(
-    config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str
+    config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str, *, frames: bool = False
 ) -> tuple[Setup, dict[str, Any]]:
     """A finished (or stopped) run with the parameters of a checkpoint, and what that is of.
 
-    Raises ValueError without such a checkpoint, or when it does not fit the configuration and data.
+    Raises ValueError without such a checkpoint, when it does not fit the configuration and data,
+    and for a run on whole frames unless the caller can do with `frames`.
     """
+    if config.get("frames") and not frames:
+        raise ValueError(
+            f"{workdir} holds a run on whole frames, and this command is for runs on crops; score "
+            f"it with `python run.py --config=... --workdir={workdir} --evaluate={kind}`"
+        )
     absl_logging.set_verbosity(absl_logging.ERROR)
     store = checkpoints.Checkpoints(pathlib.Path(workdir), read_only=True)
     try:

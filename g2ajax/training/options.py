@@ -7,8 +7,10 @@ from typing import Any, Literal
 from g2ajax.config import options
 from g2ajax.data.augment import AugmentOptions
 from g2ajax.data.captioned import TextOptions
+from g2ajax.detection.transform import BUCKETS, MAX_SIZE, MIN_SIZE
 from g2ajax.evaluation.embedded import ExpansionOptions, RerankOptions
 from g2ajax.interop.load import InitOptions
+from g2ajax.retrieval.person_search import ContextMatching
 from g2ajax.training.optimizer import OptimizerOptions
 from g2ajax.training.schedules import ScheduleOptions
 
@@ -33,6 +35,25 @@ class DataOptions:
     """Processes that decode; 0: threads of the main process."""
     num_threads: int = 4
     """Threads that decode, a process."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameOptions:
+    """Of runs on whole frames, in the place of the crops' size, `sampler` and `augment`."""
+
+    batch_size: int = 5
+    """Frames of a training step; they are shuffled."""
+    min_size: int = MIN_SIZE
+    """Short side of a resized frame in pixels, unless the long side would exceed `max_size`."""
+    max_size: int = MAX_SIZE
+    canvases: tuple[tuple[int, int], ...] = BUCKETS
+    """(height, width) to which resized frames are padded, multiples of 32; each is compiled once."""
+    max_boxes: int = 64
+    """Most people of a frame; a frame with more is an error that names it."""
+    flip: float = 0.5
+    """Probability of a mirrored frame."""
+    skip_unreadable: bool = False
+    """Frames that cannot be read are named and left out, instead of ending the run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +138,8 @@ class EvaluateOptions:
     `query_expansion`. The best checkpoint is not chosen by them."""
     rerank: RerankOptions = RerankOptions()
     expansion: ExpansionOptions = ExpansionOptions()
+    context: ContextMatching = ContextMatching()
+    """Of the ranking `cbgm` of whole frames."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +175,8 @@ class RunOptions:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the computation; parameters, statistics, losses and distances are float32 always."""
     data: DataOptions = DataOptions()
+    frames: FrameOptions | None = None
+    """Given: the dataset is of whole frames, and the method a detector that embeds persons."""
     sampler: SamplerOptions = SamplerOptions()
     augment: AugmentOptions = AugmentOptions()
     text: TextOptions = TextOptions()

@@ -18,6 +18,7 @@ from g2ajax.data.residency import gather_batch, load_resident
 from g2ajax.data.text import MaskOptions, mask_words
 from g2ajax.evaluation.results import Result
 from g2ajax.training import checkpoint as checkpoints
+from g2ajax.training import frames
 from g2ajax.training.inference import score
 from g2ajax.training.journal import Journal, Progress
 from g2ajax.training.mesh import batch_sharding
@@ -108,7 +109,7 @@ def train_phase(
     if start:
         leaves = _with_optimizer(program, leaves, store, start)
     sampler = setup.sampler(index)
-    batches, resident = _batches(setup, index_table(sampler, start, total), journal)
+    batches, resident = _batches(setup, index, start, index_table(sampler, start, total), journal)
     step_fn = make_step(
         program, phase, optimizer.transform, _preparation(setup), setup.mesh, options.seed + index
     )
@@ -146,7 +147,7 @@ def train_phase(
             save("best", step)
         return results
 
-    progress = Progress(start, total, setup.sampler_options(name).batch_size)
+    progress = Progress(start, total, setup.batch_size(name))
     pending: list[tuple[int, Mapping[str, jax.Array]]] = []
     results: list[Result] = []
     with contextlib.closing(batches):
@@ -179,9 +180,12 @@ def train_phase(
 
 
 def _batches(
-    setup: Setup, table: np.ndarray, journal: Journal
+    setup: Setup, index: int, start: int, table: np.ndarray, journal: Journal
 ) -> tuple[Iterator[dict[str, jax.Array]], jax.Array | None]:
-    """The phase's batches and, if the images live on the device, the images."""
+    """Batches of phase number `index` from step `start` on and, if the images live on the device,
+    the images."""
+    if setup.frames:
+        return frames.train_batches(setup, index, start, table), None
     data, train = setup.options.data, setup.examples
     sharding = batch_sharding(setup.mesh)
     images = {"image_size": data.image_size, "interpolation": data.interpolation}
@@ -208,7 +212,9 @@ def _batches(
 
 def _preparation(setup: Setup) -> Callable[[jax.Array, Any, Any], dict[str, jax.Array]]:
     """What a step does with a batch first: its images from the device's store, augmented (paired
-    images on their own), and the words of its captions masked."""
+    images on their own), and the words of its captions masked. Whole frames are ready as they are."""
+    if setup.frames:
+        return lambda key, batch, store: batch
     options, network = setup.options.augment, setup.model.preprocessing
     text = setup.options.text
 

@@ -26,7 +26,8 @@ class ScheduleOptions:
     warmup_steps: int = 0
     """Of the kinds that warm up by steps."""
     warmup_epochs: int = 0
-    """Of the kinds that warm up by epochs."""
+    """Of the kinds that warm up by epochs; `detection_multistep`: in the place of `warmup_steps`, up
+    to the last step of these epochs."""
     warmup_factor: float = 0.01
     """Where a warm-up begins, as a share of the base rate."""
     warmup_start: float | None = None
@@ -64,8 +65,9 @@ def learning_rates(
         return _by_step(options, base, steps)
     if options.type == "detection_multistep":
         warm = np.minimum(steps, steps_per_epoch) if options.unfinished_warmup else steps
-        share = np.minimum(warm / max(options.warmup_steps, 1), 1.0)
-        factor = options.warmup_factor * (1.0 - share) + share if options.warmup_steps else 1.0
+        warmup = options.warmup_steps or options.warmup_epochs * steps_per_epoch - 1
+        share = np.minimum(warm / max(warmup, 1), 1.0)
+        factor = options.warmup_factor * (1.0 - share) + share if warmup > 0 else 1.0
         epoch = steps // steps_per_epoch
         passed = np.searchsorted(np.sort(options.milestones), epoch, side="right")
         return base * factor * options.gamma ** passed.astype(np.float64)

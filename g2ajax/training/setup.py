@@ -12,12 +12,16 @@ from jax.sharding import Mesh
 
 from g2ajax import methods
 from g2ajax.data.captioned import CaptionedImages, captioned_images
+from g2ajax.data.frame_source import FrameDataset, FrameSplit, open_frames
+from g2ajax.data.frames import frame_sampler
 from g2ajax.data.samplers import Sampler, make_sampler
 from g2ajax.data.source import KINDS, CropSplit, Dataset, open_dataset
 from g2ajax.data.text import ATTRIBUTE_SENTENCES, sentence_counts, sentence_ids
 from g2ajax.data.tokenizer import Tokenizer
 from g2ajax.evaluation import embedded, rankings
 from g2ajax.interop.load import initialise
+from g2ajax.training import frames as framed
+from g2ajax.training.frames import Frames
 from g2ajax.training.inference import Embed, make_embed, make_embed_text
 from g2ajax.training.mesh import check_batch, make_mesh
 from g2ajax.training.options import RunOptions, SamplerOptions
@@ -29,7 +33,7 @@ class Setup:
     """The checked ingredients of a run."""
 
     options: RunOptions
-    dataset: Dataset
+    dataset: Dataset | FrameDataset
     mesh: Mesh
     model: nnx.Module
     embed: Embed
@@ -40,9 +44,11 @@ class Setup:
     """Of a method that predicts attributes."""
     embed_text: Embed | None = None
     """Of a method that embeds captions."""
+    frames: Frames | None = None
+    """Of a run on whole frames."""
 
     @functools.cached_property
-    def examples(self) -> CropSplit | CaptionedImages:
+    def examples(self) -> CropSplit | CaptionedImages | FrameSplit:
         """What training draws from: the images of the training split, or its (image, caption)
         pairs."""
         train = self.dataset.splits["train"]
@@ -66,9 +72,15 @@ class Setup:
         """What makes the batches of a phase."""
         return self.options.phase[name].sampler or self.options.sampler
 
+    def batch_size(self, name: str) -> int:
+        """Images of a step of a phase."""
+        if self.frames:
+            return self.options.frames.batch_size
+        return self.sampler_options(name).batch_size
+
     def steps_per_epoch(self, name: str) -> int:
         """Batches of a phase in as many images (or captions) as there are, rounded down."""
-        batch = self.sampler_options(name).batch_size
+        batch = self.batch_size(name)
         given = self.options.phase[name].steps_per_epoch
         return given or max(1, len(self.examples) // batch)
 
@@ -78,6 +90,9 @@ class Setup:
 
     def sampler(self, phase: int) -> Sampler:
         """The sampler of the phase with this index; each phase has its own stream."""
+        if self.frames:
+            seed = (self.options.seed, phase)
+            return frame_sampler(self.frames.train, self.options.frames.batch_size, seed)
         sampler = self.sampler_options(self.options.phases[phase])
         train = self.examples
         return make_sampler(
@@ -102,6 +117,8 @@ def prepare(options: RunOptions, *, trains: bool = True, fresh: bool = True) -> 
     """
     mesh = make_mesh(options.mesh.data, options.mesh.fsdp)
     check_batch(options.evaluate.batch_size, mesh, "evaluation batch")
+    if options.frames:
+        return _prepare_frames(options, mesh, trains, fresh)
     dataset = open_dataset(
         options.dataset,
         data_dir=options.data.dir or None,
@@ -116,10 +133,8 @@ def prepare(options: RunOptions, *, trains: bool = True, fresh: bool = True) -> 
     if getattr(model, "uses_attributes", False):
         check_annotated(dataset)
     check_captions(options, model, dataset)
-    if options.init.file and fresh:
-        report = initialise(getattr(model, "pretrained", model), options.init)
-        if jax.process_index() == 0:
-            print(report, flush=True)
+    if fresh:
+        _initialise(options, model)
     setup = Setup(
         options,
         dataset,
@@ -137,6 +152,32 @@ def prepare(options: RunOptions, *, trains: bool = True, fresh: bool = True) -> 
     return setup
 
 
+def _prepare_frames(options: RunOptions, mesh: Mesh, trains: bool, fresh: bool) -> Setup:
+    """`prepare` for whole frames."""
+    dataset = open_frames(
+        options.dataset,
+        data_dir=options.data.dir or None,
+        manual_dir=options.data.manual_dir or None,
+    )
+    framed.check(options, dataset)
+    model = drawn(options, framed.task(options, dataset))
+    if fresh:
+        _initialise(options, model)
+    made = framed.make_frames(model, options, dataset, mesh)
+    setup = Setup(options, dataset, mesh, model, made.embed, frames=made)
+    if trains:
+        check_phases(setup)
+    return setup
+
+
+def _initialise(options: RunOptions, model: nnx.Module) -> None:
+    """Fills the model from the file of `init`, if there is one."""
+    if options.init.file:
+        report = initialise(getattr(model, "pretrained", model), options.init)
+        if jax.process_index() == 0:
+            print(report, flush=True)
+
+
 def build_model(options: RunOptions, dataset: Dataset) -> nnx.Module:
     """The run's model with its parameters drawn from the seed."""
     train = dataset.splits["train"]
@@ -151,6 +192,11 @@ def build_model(options: RunOptions, dataset: Dataset) -> nnx.Module:
         sentence_counts=counts,
         dtype=jnp.dtype(options.dtype),
     )
+    return drawn(options, task)
+
+
+def drawn(options: RunOptions, task: methods.Task) -> nnx.Module:
+    """The method for a task, its parameters drawn from the seed."""
 
     def build() -> nnx.Module:
         return methods.build(options.method, task, rngs=nnx.Rngs(params=options.seed))
@@ -165,13 +211,14 @@ def check_phases(setup: Setup) -> None:
     options, model = setup.options, setup.model
     for index, name in enumerate(options.phases):
         phase = options.phase[name]
-        batch = setup.sampler_options(name).batch_size
+        batch = setup.batch_size(name)
         check_batch(batch, setup.mesh)
         check_triplet(model, name, setup.sampler_options(name))
         setup.sampler(index)
         check_paths(model, name, phase)
         check_copies(model, name, phase)
-        check_rankings(model, f"phase.{name}", phase.rankings)
+        if not setup.frames:
+            check_rankings(model, f"phase.{name}", phase.rankings)
         for prefix, _ in phase.optimizer.factors:
             check_prefix(model, prefix, f"phase.{name}.optimizer.factors")
         if not hasattr(model, phase.loss):

@@ -185,6 +185,10 @@ def test_detectors_warm_up_in_the_first_epoch_and_drop_by_the_epoch():
     )
     rates = learning_rates(options, 1.0, 3, 3)
     np.testing.assert_allclose(rates, [0.2, 0.4, 0.6, 0.8, 1, 1, 0.1, 0.1, 0.1])
+    whole = dataclasses.replace(options, warmup_steps=0, warmup_epochs=1)
+    np.testing.assert_allclose(
+        learning_rates(whole, 1.0, 3, 3), [0.2, 0.6, 1, 1, 1, 1, 0.1, 0.1, 0.1]
+    )
     stuck = dataclasses.replace(options, unfinished_warmup=True)
     np.testing.assert_allclose(
         learning_rates(stuck, 1.0, 3, 3), [0.2, 0.4, 0.6, 0.8, 0.8, 0.8, 0.08, 0.08, 0.08]

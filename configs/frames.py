@@ -1,0 +1,189 @@
+"""What the experiments of person search in whole frames share: recipes, and the small variants.
+
+ImageNet weights start all: --config.init.file=/path/to/resnet50-19c8e357.pth (torchvision's).
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+QUEUES = {"cuhk_sysu": 5000, "prw": 500, "g2aps": 2000}
+# k1 and k2 of the re-ranking by context.
+CONTEXTS = {"cuhk_sysu": (10, 3), "prw": (30, 4), "g2aps": (10, 3)}
+
+
+def base(
+    name: str,
+    dataset: str,
+    *,
+    batch_size: int,
+    learning_rate: float,
+    epochs: int,
+    milestones: tuple[int, ...],
+) -> ConfigDict:
+    """A run on frames by SGD: a warm-up over the first epoch, gradients of norm 10 at most, decay on
+    every parameter. What only crops have is taken out."""
+    config = common.base(name)
+    config.dataset = dataset
+    for block in ("sampler", "augment"):
+        del config[block]
+    for field in ("image_size", "interpolation", "test_interpolation", "residency"):
+        del config.data[field]
+    for field in ("flip", "rerank", "expansion"):
+        del config.evaluate[field]
+    config.frames = ConfigDict(
+        {
+            "batch_size": batch_size,
+            "min_size": 900,
+            "max_size": 1500,
+            "canvases": ((928, 1504), (1504, 928)),
+            "max_boxes": 64,
+            "flip": 0.5,
+            "skip_unreadable": False,
+        }
+    )
+    config.evaluate.update(batch_size=8, every_epochs=1, rankings=("true_boxes",))
+    k1, k2 = CONTEXTS[dataset]
+    config.evaluate.context = ConfigDict({"k1": k1, "k2": k2})
+    config.phases = ("search",)
+    config.phase = ConfigDict(
+        {
+            "search": {
+                "epochs": epochs,
+                "steps_per_epoch": 0,
+                "ema": 0.0,
+                "rankings": ("reid",),
+                "optimizer": {
+                    "name": "sgd",
+                    "learning_rate": learning_rate,
+                    "momentum": 0.9,
+                    "weight_decay": 5e-4,
+                    "clip_norm": 10.0,
+                },
+                "schedule": {
+                    "type": "detection_multistep",
+                    "milestones": milestones,
+                    "warmup_epochs": 1,
+                    "warmup_factor": 0.001,
+                },
+            }
+        }
+    )
+    return config
+
+
+def seqnet(config: ConfigDict) -> None:
+    """SeqNet on ResNet-50 with norm-aware embeddings (Li and Miao, AAAI 2021)."""
+    config.method = ConfigDict(
+        {
+            "name": "seqnet",
+            "backbone": {"name": "resnet50"},
+            "remat": True,
+            "embedding_dim": 256,
+            "matching": {"queue_size": QUEUES[config.dataset]},
+        }
+    )
+
+
+def coat(config: ConfigDict, *, softmax: float) -> None:
+    """COAT on ResNet-50 (Yu et al., CVPR 2022); `softmax` weighs its identity classifiers."""
+    config.method = ConfigDict(
+        {
+            "name": "coat",
+            "backbone": {"name": "resnet50"},
+            "remat": True,
+            "embedding_dim": 256,
+            "matching": {"queue_size": QUEUES[config.dataset]},
+            "weights": {"softmax_2nd": softmax, "softmax_3rd": softmax},
+        }
+    )
+
+
+def distil(
+    config: ConfigDict,
+    *,
+    logits: float,
+    both_ways: bool,
+    similarities: float,
+    temperature: float = 4.0,
+    matching: float = 1.0,
+    softmax: float = 0.0,
+) -> None:
+    """Puts a teacher's head beside the method's last one (Zhang et al., ACM MM 2023).
+
+    The weights of the divergence of the logits (to the student, or `both_ways`) and of the
+    similarities at a `temperature`, and of the teacher's own losses. Published students start with a
+    teacher trained on crops; here it learns with the student from the start.
+    """
+    config.name += " + HKD"
+    config.method = ConfigDict(
+        {
+            "name": "head_distillation",
+            "student": config.method,
+            "distillation": {
+                "matching_weight": matching,
+                "softmax_weight": softmax,
+                "logit_weight": logits,
+                "logit_bidirectional": both_ways,
+                "similarity_weight": similarities,
+                "similarity_temperature": temperature,
+            },
+        }
+    )
+
+
+def shrink(config: ConfigDict, variant: str) -> ConfigDict:
+    """Turns an experiment into one of its small variants: a small network from scratch on SkyGround."""
+    if not variant:
+        return config
+    tiny = variant == "tiny"
+    config.name += f" ({variant})"
+    config.dataset = "skyground/frames_tiny" if tiny else "skyground/frames_small"
+    config.dtype = "float32"
+    config.init.file = ""
+    config.data.num_threads = 2
+    config.frames.update(
+        batch_size=8 if tiny else 4,
+        min_size=96 if tiny else 240,
+        max_size=128 if tiny else 320,
+        canvases=((128, 128),) if tiny else ((256, 320), (320, 256)),
+        max_boxes=12,
+    )
+    method = config.method.get("student", config.method)
+    method.backbone = ConfigDict(
+        {"name": "resnet_tiny"} if tiny else {"name": "resnet18", "width": 16}
+    )
+    method.remat = False
+    method.freeze_stem = False
+    method.embedding_dim = 16 if tiny else 128
+    method.matching.queue_size = 16 if tiny else 200
+    # People are 20 to 200 pixels high.
+    method.rpn = ConfigDict(
+        {
+            "sizes": (8, 16, 32) if tiny else (16, 32, 64, 128),
+            "aspect_ratios": (2.0,) if tiny else (1.0, 2.0),
+            "samples": 32 if tiny else 128,
+            **{"train_pre_nms": 64 if tiny else 1000, "train_post_nms": 16 if tiny else 200},
+            **{"test_pre_nms": 64 if tiny else 500, "test_post_nms": 16 if tiny else 50},
+        }
+    )
+    method.regions = ConfigDict(
+        {"samples": 16 if tiny else 48, "max_detections": 8 if tiny else 30}
+    )
+    if method.name == "coat":
+        method.regions.positive_fraction = 0.25
+        method.num_heads = 2
+    phase = config.phase.search
+    phase.epochs = 2 if tiny else 20
+    phase.steps_per_epoch = 2 if tiny else 0
+    phase.optimizer = ConfigDict(
+        {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2, "clip_norm": 10.0}
+    )
+    phase.schedule = ConfigDict(
+        {"type": "cosine", "warmup_steps": 2 if tiny else 100, "floor": 1e-6, "warmup_factor": 0.01}
+    )
+    config.evaluate.update(protocols=("G2A", "A2G"), every_epochs=1 if tiny else 5)
+    config.evaluate.bootstrap_samples = 100 if tiny else 1000
+    config.checkpoint.every_steps = 2 if tiny else 500
+    config.log.every_steps = 1 if tiny else 20
+    return config

@@ -1,0 +1,26 @@
+"""G2APS, COAT (ResNet-50): people seen from the ground, searched in whole aerial frames.
+
+    python run.py --config=configs/g2aps_coat.py --config.init.file=/path/to/resnet50-19c8e357.pth
+
+The batch, rate and epochs are those of head distillation; its paper gives none without it.
+Published: gallery size 50: mAP 40.32 / rank-1 50.53. Not reached here: the data are behind a form.
+Variants: `:skyground` (small network, embedded frames), `:tiny` (seconds).
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common, frames
+
+
+def get_config(variant: str | None = None) -> ConfigDict:
+    variant = common.variant_of(variant)
+    config = frames.base(
+        "COAT (ResNet-50)",
+        "g2aps",
+        batch_size=2,
+        learning_rate=0.003,
+        epochs=19,
+        milestones=(8, 11),
+    )
+    frames.coat(config, softmax=3.0)
+    return frames.shrink(config, variant)

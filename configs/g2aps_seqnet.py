@@ -1,0 +1,26 @@
+"""G2APS, SeqNet (ResNet-50): people seen from the ground, searched in whole aerial frames.
+
+    python run.py --config=configs/g2aps_seqnet.py --config.init.file=/path/to/resnet50-19c8e357.pth
+
+The batch, rate and epochs are those of head distillation; its paper gives none without it.
+Published: gallery size 50: mAP 33.96 / rank-1 44.52. Not reached here: the data are behind a form.
+Variants: `:skyground` (small network, embedded frames), `:tiny` (seconds).
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common, frames
+
+
+def get_config(variant: str | None = None) -> ConfigDict:
+    variant = common.variant_of(variant)
+    config = frames.base(
+        "SeqNet (ResNet-50)",
+        "g2aps",
+        batch_size=2,
+        learning_rate=0.001,
+        epochs=21,
+        milestones=(16,),
+    )
+    frames.seqnet(config)
+    return frames.shrink(config, variant)

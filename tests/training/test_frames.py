@@ -1,0 +1,97 @@
+"""A run on whole frames from the configuration to its results, and what is refused."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from configs import g2aps_seqnet
+from g2ajax.data.frame_source import open_frames
+from g2ajax.training import frames, loop, mesh, setup
+from g2ajax.training.options import run_options
+
+
+@pytest.fixture
+def config():
+    config = g2aps_seqnet.get_config("tiny").to_dict()
+    config["phase"]["search"].update(epochs=1, steps_per_epoch=2)
+    config["log"]["tensorboard"] = False
+    return config
+
+
+def test_seqnet_is_trained_and_scored(config, tmp_path, monkeypatch):
+    # One device: eight virtual ones compile everything for longer.
+    monkeypatch.setattr(
+        setup, "make_mesh", lambda data, fsdp: mesh.make_mesh(1, 1, jax.devices()[:1])
+    )
+    config["method"]["regions"]["score_threshold"] = 0.2  # untrained, it is sure of nothing
+    config["evaluate"]["rankings"] = ("cbgm", "true_boxes")
+    results = loop.run(config, tmp_path)
+    asked = [(r.ranking, r.protocol) for r in results]
+    protocols = ("G2A", "A2G")
+    every = [(ranking, name) for name in protocols for ranking in ("reid", "cbgm", "true_boxes")]
+    assert sorted(asked) == sorted(2 * every)  # the last state and the best
+    for result in results:
+        assert 0.0 <= result.mAP <= 100.0 and result.queries == 4
+        assert result.interval_mAP[0] <= result.mAP <= result.interval_mAP[1]
+        if result.ranking != "true_boxes":
+            measures = dict(result.measures)
+            assert measures["missed"] + measures["confused"] == pytest.approx(100 - result.mAP)
+    bound = [r for r in results if r.ranking == "true_boxes"]
+    assert all(r.mAP > 0 and r.given for r in bound)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    train = [entry for entry in lines if entry["kind"] == "train/search"]
+    assert [entry["step"] for entry in train] == [1, 2]
+    assert {"rpn_cls", "proposal_reg", "box_reid"} <= set(train[0])
+    stored = json.loads((tmp_path / "results.json").read_text())["results"]
+    assert {row["given"] for row in stored} == {"", "true boxes of the gallery given"}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return open_frames("skyground/frames_tiny")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("frames.canvases", ((100, 128),), r"names \(100, 128\).*multiples of 32"),
+        ("phase.search.rankings", ("rerank",), r"phase.search.rankings: no ranking 'rerank'"),
+        ("phase.search.accumulate", 2, "losses are means over the regions of the whole batch"),
+        ("data.residency", "device", "frames are read from the host"),
+        ("evaluate.protocols", ("G2B",), "has no protocol 'G2B'"),
+    ],
+)
+def test_what_frames_do_not_have_is_refused(config, dataset, path, value, message):
+    *blocks, field = path.split(".")
+    block = config
+    for name in blocks:
+        block = block[name]
+    block[field] = value
+    with pytest.raises(ValueError, match=message):
+        frames.check(run_options(config), dataset)
+
+
+def test_commands_on_crops_refuse_a_run_on_frames(config, tmp_path):
+    with pytest.raises(ValueError, match=r"a run on whole frames.*--evaluate=best"):
+        loop.reopen(config, tmp_path, "best")
+
+
+def test_unreadable_frames_are_named_and_left_out(config, dataset, capsys):
+    @dataclasses.dataclass(frozen=True)
+    class Broken(type(dataset.splits["gallery"])):
+        def read(self, row):
+            return b"" if row == 1 else super().read(row)
+
+    split = dataset.splits["gallery"]
+    columns = {field.name: getattr(split, field.name) for field in dataclasses.fields(split)}
+    config["frames"]["skip_unreadable"] = True
+    options = run_options(config)
+    fitted = frames.fit(Broken(**columns), options.frames)
+    run = SimpleNamespace(options=options, mesh=mesh.make_mesh(1, 1, jax.devices()[:1]))
+    (batch,) = frames._batches(run, fitted, np.array([[0, 1]], np.int32))
+    assert np.asarray(batch["mask"]).tolist() == [True, False]
+    assert f"{split.image_id[1]} (gallery) cannot be read" in capsys.readouterr().err
