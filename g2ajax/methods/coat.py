@@ -28,6 +28,7 @@ from g2ajax.methods.faster_rcnn import (
     DetectorOptions,
     Maps,
     RegionOptions,
+    Stages,
     Terms,
     Trunk,
     Truth,
@@ -40,7 +41,6 @@ from g2ajax.methods.seqnet import (
     MatchingOptions,
     PersonSearch,
     Regions,
-    Stages,
 )
 from g2ajax.nn.norm_aware import NormAwareEmbedding, SoftmaxIdentityHead
 from g2ajax.nn.occluded import Exchanges, TransformerHead, draw_exchanges
@@ -238,12 +238,8 @@ class COAT(PersonSearch):
         query_boxes: Float[Array, "B 4"] | None = None,
     ) -> tuple[Detected, Stages]:
         """`detect`, and what comes before. The score is the first head's all along."""
-        chosen, maps = self.options.regions, self.maps(batch)
-        found, _ = self.propose(maps)
-        logits, codes = self.classify(maps, found.boxes, found.valid)
-        scores = per_image(jax.nn.softmax(logits)[:, 1], len(maps.size))
-        boxes = self.refine(codes, found.boxes, maps.size)
-        first = self.keep(boxes, scores, found.valid, chosen.nms)
+        maps, stages = self.first_stage(batch)
+        chosen, (first,) = self.options.regions, stages.kept
 
         def identified(stage, kept):
             pooled = self.pool(maps, kept.boxes, kept.valid)
@@ -253,13 +249,13 @@ class COAT(PersonSearch):
         boxes, embedding = identified("2nd", first)
         if self.options.feature == "stage2":
             last = self.finish(maps, boxes, first, embedding, query_boxes, chosen.nms)
-            return last, Stages(found, logits, codes, kept=(first,))
+            return last, stages
         second = self.keep(boxes, first.scores, first.valid, chosen.nms)
         boxes, embedding = identified("3rd", second)
         if self.options.feature == "concat":
             embedding = jnp.concatenate([identified("2nd", second)[1], embedding], axis=-1)
         last = self.finish(maps, boxes, second, embedding, query_boxes, chosen.final_nms)
-        return last, Stages(found, logits, codes, kept=(first, second))
+        return last, stages._replace(kept=(first, second))
 
     def embed_boxes(
         self, maps: Maps, boxes: Float[Array, "B N 4"], mask: Bool[Array, "B N"]

@@ -156,6 +156,19 @@ class Detected(NamedTuple):
     valid: Bool[Array, "B M"]
 
 
+class Stages(NamedTuple):
+    """What happens before the result, for who wants to look: in training and in tests."""
+
+    proposals: Proposals
+    logits: Float[Array, "N 2"]
+    codes: Float[Array, "N 2 4"]
+    """Of the first head."""
+    samples: tuple[TrainingSamples, ...] = ()
+    """Regions that each head trains on."""
+    kept: tuple[Detections, ...] = ()
+    """Boxes after each head but the last."""
+
+
 def flat(x: Array) -> Array:
     """The rows of all images, one image after the other."""
     return x.reshape(-1, *x.shape[2:])
@@ -381,6 +394,17 @@ class Detector(Trunk):
         )
         return jax.vmap(keep)(boxes, scores, mask)
 
+    def first_stage(self, batch: Mapping[str, jax.Array]) -> tuple[Maps, Stages]:
+        """The features of a batch of frames, and the boxes that the first head (`classify`, each
+        method's own) keeps: scored, refined, suppressed."""
+        maps = self.maps(batch)
+        found, _ = self.propose(maps)
+        logits, codes = self.classify(maps, found.boxes, found.valid)
+        scores = per_image(jax.nn.softmax(logits)[:, 1], len(maps.size))
+        boxes = self.refine(codes, found.boxes, maps.size)
+        kept = self.keep(boxes, scores, found.valid, self.options.regions.nms)
+        return maps, Stages(found, logits, codes, kept=(kept,))
+
 
 def region_losses(
     codes: Float[Array, "R 2 4"], samples: TrainingSamples
@@ -435,12 +459,7 @@ class FasterRCNN(Detector):
 
     def detect(self, batch: Mapping[str, jax.Array]) -> Detected:
         """The persons in a batch of frames; of its boxes nothing is needed."""
-        maps = self.maps(batch)
-        found, _ = self.propose(maps)
-        logits, codes = self.classify(maps, found.boxes, found.valid)
-        scores = per_image(jax.nn.softmax(logits)[:, 1], len(maps.size))
-        boxes = self.refine(codes, found.boxes, maps.size)
-        kept = self.keep(boxes, scores, found.valid, self.options.regions.nms)
+        (kept,) = self.first_stage(batch)[1].kept
         return Detected(kept.boxes, jnp.where(kept.valid, kept.scores, 0.0), None, kept.valid)
 
 

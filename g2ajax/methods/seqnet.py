@@ -15,8 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from g2ajax.config import options
-from g2ajax.detection.proposals import Detections, Proposals
-from g2ajax.detection.targets import TrainingSamples
+from g2ajax.detection.proposals import Detections
 from g2ajax.losses.detection import binary_cross_entropy
 from g2ajax.losses.oim import UNLABELLED, OimRows, OimTables, Overflow, oim_loss, update_tables
 from g2ajax.methods import Task
@@ -26,6 +25,7 @@ from g2ajax.methods.faster_rcnn import (
     DetectorOptions,
     Maps,
     RegionHead,
+    Stages,
     Terms,
     Trunk,
     classification_losses,
@@ -145,19 +145,6 @@ class Regions(NamedTuple):
     pid: Int[Array, " N"]
     mask: Bool[Array, " N"]
     rows: OimRows
-
-
-class Stages(NamedTuple):
-    """What happens before the result, for who wants to look: in training and in tests."""
-
-    proposals: Proposals
-    logits: Float[Array, "N 2"]
-    codes: Float[Array, "N 2 4"]
-    """Of the first head."""
-    samples: tuple[TrainingSamples, ...] = ()
-    """Regions that each head trains on."""
-    kept: tuple[Detections, ...] = ()
-    """Boxes after each head but the last."""
 
 
 class PersonSearch(Detector):
@@ -282,17 +269,13 @@ class SeqNet(PersonSearch):
         query_boxes: Float[Array, "B 4"] | None = None,
     ) -> tuple[Detected, Stages]:
         """`detect`, and what comes before. The score is the first head's all along."""
-        chosen, maps = self.options.regions, self.maps(batch)
-        found, _ = self.propose(maps)
-        logits, codes = self.classify(maps, found.boxes, found.valid)
-        scores = per_image(jax.nn.softmax(logits)[:, 1], len(maps.size))
-        boxes = self.refine(codes, found.boxes, maps.size)
-        kept = self.keep(boxes, scores, found.valid, chosen.nms)
+        maps, stages = self.first_stage(batch)
+        (kept,) = stages.kept
         mask = kept.valid.reshape(-1)
         codes2, embedding, _ = self.identify(self.pool(maps, kept.boxes, kept.valid), mask)
         boxes = self.refine(codes2, kept.boxes, maps.size)
-        last = self.finish(maps, boxes, kept, embedding, query_boxes, chosen.final_nms)
-        return last, Stages(found, logits, codes, kept=(kept,))
+        nms = self.options.regions.final_nms
+        return self.finish(maps, boxes, kept, embedding, query_boxes, nms), stages
 
     def embed_boxes(
         self, maps: Maps, boxes: Float[Array, "B N 4"], mask: Bool[Array, "B N"]
