@@ -182,7 +182,9 @@ def shrink(config: ConfigDict, variant: str) -> ConfigDict:
     phase.schedule = ConfigDict(
         {"type": "cosine", "warmup_steps": 2 if tiny else 100, "floor": 1e-6, "warmup_factor": 0.01}
     )
-    config.evaluate.update(protocols=("G2A", "A2G"), every_epochs=1 if tiny else 5)
+    sizes = (3, 6) if tiny else (25, 50, 100)
+    protocols = ("G2A", "A2G", *(f"G2A_{size}" for size in sizes))
+    config.evaluate.update(protocols=protocols, every_epochs=1 if tiny else 5)
     config.evaluate.bootstrap_samples = 100 if tiny else 1000
     config.checkpoint.every_steps = 2 if tiny else 500
     config.log.every_steps = 1 if tiny else 20

@@ -25,6 +25,8 @@ RANKINGS = ("reid", "cbgm", "true_boxes")
 """By similarity; re-ranked by the people around the query; by similarity among the true boxes of the
 gallery, which bounds what a better detector could give."""
 CONTEXT = ContextMatching()
+LISTED = "listed frames"
+"""The filter of protocols with a gallery of a given size for each query."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +139,23 @@ def evaluate_frames(
     return results
 
 
+def gallery_sizes(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Results on galleries of different sizes, by direction, ranking and checkpoint; what was
+    scored at one size only is left out."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        if result.filter == LISTED:
+            checkpoint = result.checkpoint.partition(",")[0]
+            groups.setdefault(f"{result.direction}, {result.ranking}, {checkpoint}", []).append(
+                result
+            )
+    return {
+        name: sorted(group, key=lambda result: result.gallery)
+        for name, group in groups.items()
+        if len({result.gallery for result in group}) > 1
+    }
+
+
 def search_queries(found: Found, dataset: FrameDataset, protocol: str) -> list[SearchQuery]:
     """A protocol's queries with their gallery frames and the person's true boxes in them."""
     rows, _ = dataset.protocol(protocol)
@@ -177,7 +196,7 @@ def _detection(found: Found, dataset: FrameDataset, platform: str) -> dict[str, 
 
 def _left_out(described: dict) -> str:
     if described["gallery"]:
-        return "listed frames"
+        return LISTED
     if described["drop_same_camera"]:
         return "frames of the query's camera left out"
     return "the query's frame left out"

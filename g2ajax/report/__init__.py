@@ -8,6 +8,6 @@ html = page("A run", explanations, intro="What was asked.", tables=[Table("Score
 from g2ajax.report.figure import draw, overlay
 from g2ajax.report.layout import Explanation, Query, Ranked
 from g2ajax.report.names import words
-from g2ajax.report.page import Table, page
+from g2ajax.report.page import Picture, Table, page
 
-__all__ = ["Explanation", "Query", "Ranked", "Table", "draw", "overlay", "page", "words"]
+__all__ = ["Explanation", "Picture", "Query", "Ranked", "Table", "draw", "overlay", "page", "words"]

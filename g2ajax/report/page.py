@@ -68,15 +68,28 @@ class Table:
                 )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture of the page with its heading."""
+
+    caption: str
+    png: bytes
+    alt: str
+    """What it shows, in words, for readers who do not see it."""
+    scale: int = SCALE
+    """Pixels of the PNG in one of the page."""
+
+
 def page(
     title: str,
     explanations: Sequence[Explanation],
     *,
     intro: str,
     tables: Sequence[Table] = (),
+    pictures: Sequence[Picture] = (),
     attributes: int = 3,
 ) -> str:
-    """The page as text: introduction, contents, tables, then a figure an explanation.
+    """The page as text: introduction, contents, tables, pictures, then a figure an explanation.
 
     Everything is escaped; `intro` is plain text whose empty lines part paragraphs. Each ranked list
     is also there as a table under its figure, with its ranking and dataset label, for readers who do
@@ -88,6 +101,11 @@ def page(
         heading = f"<h2>{_text(table.caption)}</h2>"
         content = _table(table, captioned=False)
         parts.append(f'<section id="table-{i}">\n{heading}\n{content}\n</section>')
+    for i, picture in enumerate(pictures, start=1):
+        entries.append((f"picture-{i}", picture.caption))
+        heading = f"<h2>{_text(picture.caption)}</h2>"
+        figure = _figure(picture.png, _text(picture.alt), picture.scale)
+        parts.append(f'<section id="picture-{i}">\n{heading}\n{figure}\n</section>')
     for i, explanation in enumerate(explanations, start=1):
         entries.append((f"explanation-{i}", f"Query {explanation.query.title}"))
         parts.append(_section(f"explanation-{i}", explanation, attributes))
@@ -123,26 +141,32 @@ def page(
 def _section(name: str, explanation: Explanation, attributes: int) -> str:
     """Heading, figure and the rankings as tables."""
     png = draw(explanation, attributes=attributes)
-    width, height = (side // SCALE for side in Image.open(io.BytesIO(png)).size)
-    data = base64.b64encode(png).decode("ascii")
+    caption = _CAPTION if explanation.attributes else ""
     dataset, ranking = explanation.dataset, explanation.ranking
     lists = [_ranked(f"{dataset}, ranked by: {ranking}", explanation, explanation.ranked)]
     if explanation.plain:
-        caption = f"{dataset}, ranked without the explainable stream"
-        lists.append(_ranked(caption, explanation, explanation.plain))
+        plain = f"{dataset}, ranked without the explainable stream"
+        lists.append(_ranked(plain, explanation, explanation.plain))
     return f"""<section id="{name}">
 <h2>Query {_text(explanation.query.title)}</h2>
 <p class="label">Dataset: {_text(dataset)}. Ranked by: {_text(ranking)}.</p>
-<figure>
-<div class="wide" tabindex="0" role="group" aria-label="Figure; scrolls sideways">
-<img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="{_alt(explanation)}">
-</div>
-{_CAPTION if explanation.attributes else ""}</figure>
+{_figure(png, _alt(explanation), SCALE, caption)}
 <details>
 <summary>The rankings as text</summary>
 {chr(10).join(_table(table) for table in lists)}
 </details>
 </section>"""
+
+
+def _figure(png: bytes, alt: str, scale: int, caption: str = "") -> str:
+    """A picture inside the page; `alt` and `caption` are escaped already."""
+    width, height = (side // scale for side in Image.open(io.BytesIO(png)).size)
+    data = base64.b64encode(png).decode("ascii")
+    return f"""<figure>
+<div class="wide" tabindex="0" role="group" aria-label="Figure; scrolls sideways">
+<img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="{alt}">
+</div>
+{caption}</figure>"""
 
 
 def _ranked(caption: str, explanation: Explanation, items: Sequence[Ranked]) -> Table:

@@ -17,15 +17,22 @@ from g2ajax import methods
 from g2ajax.data.frame_source import FrameDataset, FrameSplit
 from g2ajax.data.frames import FittedFrames, eval_frame_table, fit_frames, flips, frame_batches
 from g2ajax.detection.transform import bucket_of, resized_size
-from g2ajax.evaluation.frames import Found, check_rankings, evaluate_frames
-from g2ajax.evaluation.results import Result
+from g2ajax.evaluation.frames import Found, check_rankings, evaluate_frames, gallery_sizes
+from g2ajax.evaluation.results import Result, by_protocol, caption, dataset_label, rows_of
 from g2ajax.methods.faster_rcnn import MULTIPLE
+from g2ajax.report import Picture, Table, page
+from g2ajax.report.curves import Point, curves
 from g2ajax.retrieval.person_search import FrameDetections
 from g2ajax.training.journal import warn
 from g2ajax.training.mesh import batch_sharding, replicated
 from g2ajax.training.options import FrameOptions, RunOptions
 
 INPUTS = ("image", "size", "boxes", "box_mask")
+INTRO = """\
+People searched in whole frames. The score of a search counts both kinds of error: "missed" is what the \
+detector costs, a person in a frame where no detection covers them, and "confused" what the embeddings \
+cost, others ranked before them; the two and mAP add up to 100. With the true boxes of the gallery \
+given no one is missed: that row bounds what a better detector could give."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,3 +234,26 @@ def _true(split: FrameSplit, row: int, features: np.ndarray) -> FrameDetections:
     """A frame's annotated people as if they had been detected."""
     boxes = split.boxes[split.people(row)]
     return FrameDetections(boxes, np.ones(len(boxes), np.float32), features[: len(boxes)])
+
+
+def run_page(setup: Any, results: Sequence[Result]) -> str:
+    """The page of a run: its scores, and how they fall with the size of the gallery."""
+    tables = []
+    for group in by_protocol(list(results)).values():
+        head, *rows = rows_of(group)
+        tables.append(Table(caption(group), head, rows))
+    pictures = []
+    sweeps = gallery_sizes(results)
+    if sweeps:
+        lines = {
+            name: [Point(r.gallery, r.mAP, *r.interval_mAP) for r in group]
+            for name, group in sweeps.items()
+        }
+        alt = "; ".join(
+            f"{name}: " + ", ".join(f"{p.score:.1f} at {p.size:g} frames" for p in points)
+            for name, points in lines.items()
+        )
+        heading = f"mAP by size of the gallery, {dataset_label(setup.dataset.name)}"
+        png = curves(lines, size="frames in a query's gallery", score="mAP in percent")
+        pictures.append(Picture(heading, png, alt))
+    return page(setup.options.name, (), intro=INTRO, tables=tables, pictures=pictures)

@@ -11,7 +11,7 @@ from flax import nnx
 from g2ajax.evaluation.explanation import Measure
 from g2ajax.evaluation.results import Result, as_table, explanations_table, write_results
 from g2ajax.training import checkpoint as checkpoints
-from g2ajax.training import explaining, reporting
+from g2ajax.training import explaining, frames, reporting
 from g2ajax.training import workdir as folder
 from g2ajax.training.inference import score
 from g2ajax.training.journal import Journal
@@ -55,7 +55,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
 
 def evaluate(config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str) -> list[Result]:
     """Scores the checkpoint `kind` ("best" or "latest") of the run in `workdir`; trains nothing."""
-    setup, meta = reopen(config, workdir, kind, frames=True)
+    setup, meta = reopen(config, workdir, kind, on_frames=True)
     results = score(
         setup.model,
         setup,
@@ -70,14 +70,14 @@ def evaluate(config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str) 
 
 
 def reopen(
-    config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str, *, frames: bool = False
+    config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str, *, on_frames: bool = False
 ) -> tuple[Setup, dict[str, Any]]:
     """A finished (or stopped) run with the parameters of a checkpoint, and what that is of.
 
     Raises ValueError without such a checkpoint, when it does not fit the configuration and data,
-    and for a run on whole frames unless the caller can do with `frames`.
+    and for a run on whole frames unless the caller can do with one (`on_frames`).
     """
-    if config.get("frames") and not frames:
+    if config.get("frames") and not on_frames:
         raise ValueError(
             f"{workdir} holds a run on whole frames, and this command is for runs on crops; score "
             f"it with `python run.py --config=... --workdir={workdir} --evaluate={kind}`"
@@ -136,26 +136,21 @@ def _train(
             if "decomposed" in rankings:
                 journal.say("measuring the explanations")
                 measured = explaining.measure(setup.model, setup)
-                _write_page(setup, workdir, results, measured, journal)
+                if options.evaluate.reported_queries:
+                    text = reporting.run_page(setup.model, setup, results, measured)
+                    _write_page(workdir, text, journal)
             _restore(setup, store, "best")
             chosen = score(
                 setup.model, setup, checkpoint=CHOSEN_ON_TEST, step=best.step, rankings=rankings
             )
+            if setup.frames and options.evaluate.reported_queries:
+                _write_page(workdir, frames.run_page(setup, [*results, *chosen]), journal)
         return [*results, *chosen], measured
     finally:
         journal.close()
 
 
-def _write_page(
-    setup: Setup,
-    workdir: pathlib.Path,
-    results: list[Result],
-    measured: list[Measure],
-    journal: Journal,
-) -> None:
-    if not setup.options.evaluate.reported_queries:
-        return
-    text = reporting.run_page(setup.model, setup, results, measured)
+def _write_page(workdir: pathlib.Path, text: str, journal: Journal) -> None:
     if jax.process_index() == 0:
         folder.replace_text(workdir / "report.html", text)
         journal.say(f"report: {workdir / 'report.html'}")

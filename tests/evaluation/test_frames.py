@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from g2ajax.data.frame_source import FrameDataset, FrameSplit
-from g2ajax.evaluation.frames import Found, evaluate_frames
+from g2ajax.evaluation.frames import Found, evaluate_frames, gallery_sizes
 from g2ajax.evaluation.results import as_csv, as_dict, as_table
 from g2ajax.retrieval.person_search import FrameDetections
 
@@ -138,3 +138,15 @@ def test_a_person_who_is_nowhere_counts_as_zero_and_is_said():
     with pytest.warns(UserWarning, match="the person of 1 of 2 queries is in no gallery frame"):
         (result,) = evaluate_frames(found(), frames, protocols=("ALL",), **SAID)
     assert result.mAP == 50.0
+
+
+def test_results_by_the_size_of_the_gallery():
+    (result,) = evaluate_frames(found(), dataset(), protocols=("G2A",), **SAID)
+    listed = [
+        dataclasses.replace(result, filter="listed frames", gallery=size, ranking=ranking)
+        for ranking, size in (("reid", 100), ("reid", 25), ("cbgm", 25))
+    ]
+    sweeps = gallery_sizes([result, *listed])
+    assert {name: [r.gallery for r in group] for name, group in sweeps.items()} == {
+        "ground -> aerial, reid, last": [25, 100]
+    }

@@ -9,7 +9,8 @@ import re
 import pytest
 from PIL import Image
 
-from g2ajax.report import Table, page
+from g2ajax.report import Picture, Table, page
+from g2ajax.report.curves import Point, curves
 from g2ajax.report.figure import SCALE, draw
 from g2ajax.report.layout import layout
 from tests.report.fake import explanation
@@ -138,3 +139,32 @@ def test_a_page_without_anything_is_still_a_page():
 def test_a_row_of_another_length_is_named():
     with pytest.raises(ValueError, match="table 'Scores': row 1 has 1 cells, its head 2"):
         Table("Scores", ["a", "b"], [["1", "2"], ["3"]])
+
+
+def test_pictures_are_inside_the_page_and_said_in_words():
+    lines = {
+        "A": [Point(100, 40.0, 30.0, 50.0), Point(25, 60.0, 50.0, 70.0)],
+        "B": [Point(25, 1, 0, 2)],
+    }
+    png = curves(lines, size="frames", score="mAP")
+    made = Parser(
+        page("Run", (), intro="", pictures=[Picture("By <size>", png, "A: 60 at 25", scale=3)])
+    )
+    (image,) = made.all("img")
+    width, height = Image.open(io.BytesIO(png)).size
+    assert (image["width"], image["height"]) == (str(width // 3), str(height // 3))
+    assert image["alt"] == "A: 60 at 25" and "By <size>" in made.text["h2"]
+    assert base64.b64decode(image["src"].partition(",")[2]) == png
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ({}, r"needs lines"),
+        ({"A": []}, r"each line points"),
+        ({"A": [Point(0, 1, 1, 1)]}, r"has size 0"),
+    ],
+)
+def test_curves_without_sizes(lines, message):
+    with pytest.raises(ValueError, match=message):
+        curves(lines, size="frames", score="mAP")

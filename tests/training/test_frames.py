@@ -31,7 +31,7 @@ def test_seqnet_is_trained_and_scored(config, tmp_path, monkeypatch):
     config["evaluate"]["rankings"] = ("cbgm", "true_boxes")
     results = loop.run(config, tmp_path)
     asked = [(r.ranking, r.protocol) for r in results]
-    protocols = ("G2A", "A2G")
+    protocols = ("G2A", "A2G", "G2A_3", "G2A_6")
     every = [(ranking, name) for name in protocols for ranking in ("reid", "cbgm", "true_boxes")]
     assert sorted(asked) == sorted(2 * every)  # the last state and the best
     for result in results:
@@ -48,6 +48,8 @@ def test_seqnet_is_trained_and_scored(config, tmp_path, monkeypatch):
     assert {"rpn_cls", "proposal_reg", "box_reid"} <= set(train[0])
     stored = json.loads((tmp_path / "results.json").read_text())["results"]
     assert {row["given"] for row in stored} == {"", "true boxes of the gallery given"}
+    page = (tmp_path / "report.html").read_text()
+    assert 'id="picture-1"' in page and "mAP by size of the gallery, SkyGround (synthetic)" in page
 
 
 @pytest.fixture(scope="module")
