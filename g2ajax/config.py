@@ -56,8 +56,13 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     elif hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     elif _fits(hint, value):
-        return tuple(value) if typing.get_origin(hint) is tuple else value
+        return _tuples(value) if typing.get_origin(hint) is tuple else value
     raise ValueError(f"{where} = {value!r}: expected {hint}, got {type(value).__name__}")
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, which JSON makes of tuples, as tuples again; those inside, too."""
+    return tuple(map(_tuples, value)) if isinstance(value, tuple | list) else value
 
 
 def _fits(hint: Any, value: Any) -> bool:

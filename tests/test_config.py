@@ -20,11 +20,14 @@ class Outer:
     size: tuple[int, int] = (256, 128)
     kind: Literal["hard", "soft"] = "hard"
     rate: float | None = None
+    rules: tuple[tuple[str, float], ...] = ()
 
 
 def test_builds_nested_dataclasses_and_keeps_defaults():
-    made = options(Outer, {"name": "x", "inner": {"margin": 1}, "size": [4, 2], "rate": 2})
-    assert made == Outer(name="x", inner=Inner(1.0), size=(4, 2), rate=2)
+    values = {"inner": {"margin": 1}, "size": [4, 2], "rate": 2, "rules": [["bias", 2.0]]}
+    made = options(Outer, {"name": "x", **values})
+    expected = {"inner": Inner(1.0), "size": (4, 2), "rate": 2, "rules": (("bias", 2.0),)}
+    assert made == Outer(name="x", **expected)
     assert isinstance(made.inner.margin, float)
 
 

@@ -34,7 +34,7 @@ def test_code_of_the_evaluation_page_runs(capsys):
 @pytest.mark.parametrize("name", ["evaluation", "explanations", "search"])
 def test_commands_of_a_page_have_their_arguments(name, capsys):
     text = (ROOT / "docs" / f"{name}.md").read_text()
-    for command, rest in re.findall(r"^python -m g2ajax (\w+) (.*)$", text, re.M):
+    for command, rest in re.findall(r"^python -m g2ajax ([\w-]+) (.*)$", text, re.M):
         with pytest.raises(SystemExit):
             __main__.main([command, "--help"])
         known = re.findall(r"--\w+", capsys.readouterr().out)

@@ -163,12 +163,24 @@ def load_frame(
             f"x {recorded[1]}; if its EXIF data turn it, save it upright and build again"
         )
     height, width = (int(side) for side in fitted.new_size[row])
-    pixels = resize_bilinear(image, (height, width))
+    canvas = fitted.canvases[fitted.canvas[row]]
+    return place(image, (height, width), canvas, flip=flip, exact=exact)
+
+
+def place(
+    image: UInt8[np.ndarray, "H W 3"],
+    size: Size,
+    canvas: Size,
+    *,
+    flip: bool = False,
+    exact: bool = False,
+) -> UInt8[np.ndarray, "h w 3"] | Float32[np.ndarray, "h w 3"]:
+    """An image resized to `size` at the upper left of a canvas [h, w, 3]; see `load_frame`."""
+    pixels = resize_bilinear(image, size)
     if flip:
         pixels = pixels[:, ::-1]
-    canvas = fitted.canvases[fitted.canvas[row]]
     padded = np.zeros((*canvas, 3), np.float32 if exact else np.uint8)
-    padded[:height, :width] = pixels if exact else np.rint(pixels)
+    padded[: size[0], : size[1]] = pixels if exact else np.rint(pixels)
     return padded
 
 

@@ -172,45 +172,60 @@ def score(
 
     Each gallery frame is detected once, for all protocols, queries and rankings.
     """
-    options, state = setup.options, nnx.state(model)
+    return results_of(
+        find(setup, nnx.state(model), rankings),
+        setup,
+        rankings=rankings,
+        name=setup.options.name,
+        checkpoint=checkpoint,
+        step=step,
+    )
+
+
+def results_of(
+    found: Found, setup: Any, *, rankings: Sequence[str], name: str, **of: Any
+) -> list[Result]:
+    """The results of what was found in the test frames; `of` what `Result` should say of it."""
+    options = setup.options
     return evaluate_frames(
-        find(setup, state, rankings),
+        found,
         setup.dataset,
         protocols=setup.protocols,
         rankings=rankings,
         context_matching=options.evaluate.context,
         metric="inner product",
-        feature_name=model.feature_name,
-        name=options.name,
-        checkpoint=checkpoint,
-        step=step,
+        feature_name=setup.model.feature_name,
+        name=name,
         seed=options.seed,
         bootstrap_samples=options.evaluate.bootstrap_samples,
+        **of,
     )
 
 
 def find(setup: Any, state: nnx.State, rankings: Sequence[str]) -> Found:
     """What the method with this state says of the test frames, as far as the rankings need it."""
     frames = setup.frames
-    query = [found[0] for found in _rows(setup, frames.embed, state, frames.query)]
+    query = [found[0] for found in each_frame(setup, frames.embed, state, frames.query)]
     context, true_boxes = None, None
     if "cbgm" in rankings:
-        detected = _rows(setup, frames.context, state, frames.query)
+        detected = each_frame(setup, frames.context, state, frames.query)
         most = setup.options.evaluate.context.k2
         context = [found.embeddings[found.valid][:most] for found in detected]
+        # Nobody is in a query frame that cannot be read.
+        context = [x if len(x) else own[None] for x, own in zip(context, query, strict=True)]
     if "true_boxes" in rankings:
         true_boxes = [
             _true(frames.gallery.split, row, features)
-            for row, features in enumerate(_rows(setup, frames.embed, state, frames.gallery))
+            for row, features in enumerate(each_frame(setup, frames.embed, state, frames.gallery))
         ]
     gallery = [
         _original(frames.gallery, row, found)
-        for row, found in enumerate(_rows(setup, frames.detect, state, frames.gallery))
+        for row, found in enumerate(each_frame(setup, frames.detect, state, frames.gallery))
     ]
     return Found(gallery, np.stack(query), context, true_boxes)
 
 
-def _rows(setup: Any, call: Any, state: nnx.State, fitted: FittedFrames) -> list[Any]:
+def each_frame(setup: Any, call: Any, state: nnx.State, fitted: FittedFrames) -> list[Any]:
     """What `call` says of each frame of a split, in the order of its rows."""
     table = eval_frame_table(fitted, setup.options.evaluate.batch_size)
     found: list[Any] = [None] * len(fitted)

@@ -1,6 +1,8 @@
+import jax
 import pytest
 
-from g2ajax.training import loop, setup
+from configs import g2aps_seqnet
+from g2ajax.training import loop, mesh, setup
 from tests.fake_data import make_dataset
 
 
@@ -24,6 +26,31 @@ def ranked_run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("ranked")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(setup, "open_dataset", lambda *args, **kwargs: make_dataset())
+        return workdir, config, loop.run(config, workdir)
+
+
+def frames_config(**changes) -> dict:
+    """One epoch of two steps of SeqNet on whole frames."""
+    config = g2aps_seqnet.get_config("tiny").to_dict()
+    config["phase"]["search"].update(epochs=1, steps_per_epoch=2)
+    config["log"]["tensorboard"] = False
+    config["method"]["regions"]["score_threshold"] = 0.2  # untrained, it is sure of nothing
+    config["evaluate"]["rankings"] = ("cbgm", "true_boxes")
+    return changed(config, **changes)
+
+
+def on_one_device(data: int, fsdp: int) -> jax.sharding.Mesh:
+    """The mesh of a run of one device: for eight virtual ones a detector takes long to compile."""
+    return mesh.make_mesh(devices=jax.devices()[:1])
+
+
+@pytest.fixture(scope="session")
+def frames_run(tmp_path_factory):
+    """A finished run on whole frames: its folder, the configuration and the results."""
+    config = frames_config()
+    workdir = tmp_path_factory.mktemp("frames")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "make_mesh", on_one_device)
         return workdir, config, loop.run(config, workdir)
 
 

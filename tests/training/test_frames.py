@@ -1,5 +1,6 @@
 """A run on whole frames from the configuration to its results, and what is refused."""
 
+import contextlib
 import dataclasses
 import json
 from types import SimpleNamespace
@@ -7,29 +8,21 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
-from configs import g2aps_seqnet
 from g2ajax.data.frame_source import open_frames
-from g2ajax.training import frames, loop, mesh, setup
+from g2ajax.data.frames import frame_sampler, host_frame_batches
+from g2ajax.data.pipeline import index_table
+from g2ajax.training import frames, loop, mesh, phase, setup
+from g2ajax.training.optimizer import build_optimizer
 from g2ajax.training.options import run_options
+from g2ajax.training.state import begin, make_step
+from tests.training.conftest import frames_config, on_one_device
+from tests.training.test_resume import assert_same
 
 
-@pytest.fixture
-def config():
-    config = g2aps_seqnet.get_config("tiny").to_dict()
-    config["phase"]["search"].update(epochs=1, steps_per_epoch=2)
-    config["log"]["tensorboard"] = False
-    return config
-
-
-def test_seqnet_is_trained_and_scored(config, tmp_path, monkeypatch):
-    # One device: eight virtual ones compile everything for longer.
-    monkeypatch.setattr(
-        setup, "make_mesh", lambda data, fsdp: mesh.make_mesh(1, 1, jax.devices()[:1])
-    )
-    config["method"]["regions"]["score_threshold"] = 0.2  # untrained, it is sure of nothing
-    config["evaluate"]["rankings"] = ("cbgm", "true_boxes")
-    results = loop.run(config, tmp_path)
+def test_seqnet_is_trained_and_scored(frames_run):
+    workdir, _, results = frames_run
     asked = [(r.ranking, r.protocol) for r in results]
     protocols = ("G2A", "A2G", "G2A_3", "G2A_6")
     every = [(ranking, name) for name in protocols for ranking in ("reid", "cbgm", "true_boxes")]
@@ -42,14 +35,67 @@ def test_seqnet_is_trained_and_scored(config, tmp_path, monkeypatch):
             assert measures["missed"] + measures["confused"] == pytest.approx(100 - result.mAP)
     bound = [r for r in results if r.ranking == "true_boxes"]
     assert all(r.mAP > 0 and r.given for r in bound)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     train = [entry for entry in lines if entry["kind"] == "train/search"]
     assert [entry["step"] for entry in train] == [1, 2]
     assert {"rpn_cls", "proposal_reg", "box_reid"} <= set(train[0])
-    stored = json.loads((tmp_path / "results.json").read_text())["results"]
+    stored = json.loads((workdir / "results.json").read_text())["results"]
     assert {row["given"] for row in stored} == {"", "true boxes of the gallery given"}
-    page = (tmp_path / "report.html").read_text()
+    page = (workdir / "report.html").read_text()
     assert 'id="picture-1"' in page and "mAP by size of the gallery, SkyGround (synthetic)" in page
+
+
+def test_a_stopped_run_goes_on_to_the_same_numbers(frames_run, tmp_path, monkeypatch):
+    whole, config, _ = frames_run
+    monkeypatch.setattr(setup, "make_mesh", on_one_device)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "stop_requests", lambda: contextlib.nullcontext(lambda step: step == 1))
+        with pytest.raises(phase.Stopped):
+            loop.run(config, tmp_path)
+    loop.run(config, tmp_path)
+    assert_same(whole, tmp_path)  # the tables of the identities, too
+
+
+def test_four_devices_give_the_losses_and_tables_of_one(dataset):
+    """Each trains four steps on the same frames; the heads see the regions of all devices."""
+    gentle = {"name": "sgd", "learning_rate": 1e-3, "clip_norm": 0.3, "momentum": 0.9}
+    options = run_options(frames_config(phase__search__optimizer=gentle))
+    name = options.phases[0]
+    fitted = frames.fit(dataset.splits["train"], options.frames)
+    table = index_table(frame_sampler(fitted, options.frames.batch_size), 0, 4)
+    host = list(host_frame_batches(fitted, table))
+
+    def train(devices):
+        own = mesh.make_mesh(devices=jax.devices()[:devices])
+        model = setup.drawn(options, frames.task(options, dataset))
+        optimizer = build_optimizer(
+            options.phase[name].optimizer,
+            options.phase[name].schedule,
+            nnx.state(model, nnx.Param),
+            steps_per_epoch=4,
+            epochs=1,
+        ).transform
+        program, leaves = begin(model, options.phase[name], optimizer, own)
+        step = make_step(
+            program, options.phase[name], optimizer, lambda key, batch, store: batch, own, seed=0
+        )
+        losses = []
+        for batch in host:
+            leaves, metrics = step(leaves, mesh.put_whole(batch, own), None)
+            losses.append(jax.device_get(metrics))
+        assert step._cache_size() == 1  # one canvas, one compilation
+        tables = program.model(leaves).roi_heads.reid_loss.tables()
+        return losses, jax.device_get(tables)
+
+    (one, tables), (four, others) = train(1), train(4)
+    for a, b in zip(one, four, strict=True):
+        assert a.keys() == b.keys()
+        for term in a:
+            np.testing.assert_allclose(a[term], b[term], rtol=1e-3, err_msg=term)
+    assert np.linalg.norm(tables.lookup, axis=1).sum() > 3
+    np.testing.assert_allclose(tables.lookup, others.lookup, atol=1e-3)
+    np.testing.assert_allclose(tables.queue, others.queue, atol=1e-3)
+    assert tables.header == others.header
 
 
 @pytest.fixture(scope="module")
@@ -60,29 +106,24 @@ def dataset():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("frames.canvases", ((100, 128),), r"names \(100, 128\).*multiples of 32"),
-        ("phase.search.rankings", ("rerank",), r"phase.search.rankings: no ranking 'rerank'"),
-        ("phase.search.accumulate", 2, "losses are means over the regions of the whole batch"),
-        ("data.residency", "device", "frames are read from the host"),
-        ("evaluate.protocols", ("G2B",), "has no protocol 'G2B'"),
+        ("frames__canvases", ((100, 128),), r"names \(100, 128\).*multiples of 32"),
+        ("phase__search__rankings", ("rerank",), r"phase.search.rankings: no ranking 'rerank'"),
+        ("phase__search__accumulate", 2, "losses are means over the regions of the whole batch"),
+        ("data__residency", "device", "frames are read from the host"),
+        ("evaluate__protocols", ("G2B",), "has no protocol 'G2B'"),
     ],
 )
-def test_what_frames_do_not_have_is_refused(config, dataset, path, value, message):
-    *blocks, field = path.split(".")
-    block = config
-    for name in blocks:
-        block = block[name]
-    block[field] = value
+def test_what_frames_do_not_have_is_refused(dataset, path, value, message):
     with pytest.raises(ValueError, match=message):
-        frames.check(run_options(config), dataset)
+        frames.check(run_options(frames_config(**{path: value})), dataset)
 
 
-def test_commands_on_crops_refuse_a_run_on_frames(config, tmp_path):
+def test_commands_on_crops_refuse_a_run_on_frames(tmp_path):
     with pytest.raises(ValueError, match=r"a run on whole frames.*--evaluate=best"):
-        loop.reopen(config, tmp_path, "best")
+        loop.reopen(frames_config(), tmp_path, "best")
 
 
-def test_unreadable_frames_are_named_and_left_out(config, dataset, capsys):
+def test_unreadable_frames_are_named_and_left_out(dataset, capsys):
     @dataclasses.dataclass(frozen=True)
     class Broken(type(dataset.splits["gallery"])):
         def read(self, row):
@@ -90,8 +131,7 @@ def test_unreadable_frames_are_named_and_left_out(config, dataset, capsys):
 
     split = dataset.splits["gallery"]
     columns = {field.name: getattr(split, field.name) for field in dataclasses.fields(split)}
-    config["frames"]["skip_unreadable"] = True
-    options = run_options(config)
+    options = run_options(frames_config(frames__skip_unreadable=True))
     fitted = frames.fit(Broken(**columns), options.frames)
     run = SimpleNamespace(options=options, mesh=mesh.make_mesh(1, 1, jax.devices()[:1]))
     (batch,) = frames._batches(run, fitted, np.array([[0, 1]], np.int32))

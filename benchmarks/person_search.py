@@ -1,0 +1,272 @@
+"""Speed and memory of person search: training and test steps, and where a step's time goes.
+
+    python benchmarks/person_search.py --size=900x1500 --batches=1,5 --dtypes=bfloat16 --remat=off,on
+    python benchmarks/person_search.py --backbone=resnet18 --size=240x320 --batches=4 --small
+
+Frames of the given size, already resized, on a canvas of multiples of 32, with eight people each;
+random weights, so that every slot of the proposals is used. Training: all losses, SGD with clipping
+and the tables of the identities. Memory is the compiler's account: arguments (parameters, optimizer,
+batch) and temporary; `--compile_only` asks for that alone. Stages are compiled and timed one by one
+on the arrays that the stage before them gives, so they add up to a little more than a step; training
+stages with their backward pass. `--small` takes the proposals and regions of the `:skyground`
+variants. Needs jax, flax, optax, numpy and g2ajax; no grain, TFDS or ml_collections.
+"""
+
+import argparse
+import functools
+import importlib.metadata
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from g2ajax import methods
+from g2ajax.detection.nms import nms
+from g2ajax.training.mesh import make_mesh
+from g2ajax.training.options import PhaseOptions
+from g2ajax.training.state import begin, make_step
+
+CLASSES, PEOPLE, SLOTS = 2078, 8, 16
+SMALL = {
+    "rpn": {
+        **{"samples": 128, "train_pre_nms": 1000, "train_post_nms": 200},
+        **{"test_pre_nms": 500, "test_post_nms": 50},
+    },
+    "regions": {"samples": 48, "max_detections": 30},
+}
+
+
+def make_batch(frames: int, size: tuple[int, int]) -> dict[str, jax.Array]:
+    """Noise with people at random places, a third of them without identity."""
+    rng = np.random.default_rng(0)
+    height, width = size
+    canvas = [-(-side // 32) * 32 for side in size]
+    corner = rng.uniform(0, 0.7, (frames, SLOTS, 2))
+    sides = rng.uniform((0.03, 0.1), (0.1, 0.3), (frames, SLOTS, 2))
+    boxes = np.concatenate([corner, corner + sides], axis=-1) * [width, height, width, height]
+    there = np.broadcast_to(np.arange(SLOTS) < PEOPLE, (frames, SLOTS))
+    label = np.where(np.arange(SLOTS) % 3 == 0, -1, rng.integers(0, CLASSES, (frames, SLOTS)))
+    return jax.tree.map(
+        jnp.asarray,
+        {
+            "image": rng.integers(0, 256, (frames, *canvas, 3), np.uint8),
+            "size": np.full((frames, 2), size, np.int32),
+            "boxes": boxes.astype(np.float32),
+            "box_mask": there,
+            "label": np.where(there, label, -1).astype(np.int32),
+        },
+    )
+
+
+def build(arguments: argparse.Namespace, dtype: str, remat: bool) -> nnx.Module:
+    options = {
+        "name": arguments.method,
+        "backbone": {"name": arguments.backbone},
+        "remat": remat,
+        **(SMALL if arguments.small else {}),
+    }
+    task = methods.Task(CLASSES, arguments.size, dtype=jnp.dtype(dtype))
+
+    def make() -> nnx.Module:
+        return methods.build(options, task, rngs=nnx.Rngs(params=0))
+
+    graphdef, _ = nnx.split(nnx.eval_shape(make))
+    return nnx.merge(graphdef, jax.jit(lambda: nnx.state(make()))())
+
+
+def compiled(call: Callable, *given: Any) -> tuple[Any, float]:
+    """The compiled function, and the seconds that took."""
+    start = time.perf_counter()
+    made = jax.jit(call).lower(*given).compile()
+    return made, time.perf_counter() - start
+
+
+def seconds(call: Callable, *given: Any, steps: int) -> float:
+    """The fastest of a few calls: what else the machine does only adds."""
+    jax.block_until_ready(call(*given))
+    times = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        jax.block_until_ready(call(*given))
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def memory(made: Any) -> str:
+    found = made.memory_analysis()
+    return (
+        f"memory: arguments {found.argument_size_in_bytes / 2**30:.2f} GiB, temporary "
+        f"{found.temp_size_in_bytes / 2**30:.2f} GiB"
+    )
+
+
+def measure(arguments: argparse.Namespace, frames: int, dtype: str, remat: bool) -> None:
+    """One line for the training step, one for the test step, then their stages."""
+    model, batch = build(arguments, dtype, remat), make_batch(frames, arguments.size)
+    height, width = arguments.size
+    about = f"{arguments.method} {arguments.backbone} {height}x{width} {dtype} batch {frames}"
+    about += ", remat" if remat else ""
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(10.0),
+        optax.add_decayed_weights(5e-4),
+        optax.sgd(1e-3, momentum=0.9),
+    )
+    mesh = make_mesh(devices=jax.devices()[:1])
+    state = nnx.state(model)
+    view = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
+    test_graph, _ = nnx.split(view)
+
+    def detect(state: nnx.State, batch: dict) -> Any:
+        return nnx.merge(test_graph, state, copy=True).detect(batch)
+
+    test, spent = compiled(detect, state, batch)
+    told = f"compile {spent:.0f} s; {memory(test)}"
+    test_time = 0.0
+    if not arguments.compile_only:
+        test_time = seconds(test, state, batch, steps=arguments.steps)
+        told = f"{frames / test_time:.2f} frames/s ({1e3 * test_time:.0f} ms); {told}"
+    print(f"{about}: test: {told}", flush=True)
+
+    program, leaves = begin(model, PhaseOptions(), optimizer, mesh)
+    step = make_step(
+        program, PhaseOptions(), optimizer, lambda key, batch, store: batch, mesh, seed=0
+    )
+    start = time.perf_counter()
+    train = step.lower(leaves, batch, None).compile()
+    told = f"compile {time.perf_counter() - start:.0f} s; {memory(train)}"
+    train_time = 0.0
+    if not arguments.compile_only:
+        times = []
+        for _ in range(arguments.steps + 1):
+            start = time.perf_counter()
+            leaves, metrics = train(leaves, batch, None)
+            jax.block_until_ready(metrics)
+            times.append(time.perf_counter() - start)
+        train_time = min(times[1:])
+        told = f"{frames / train_time:.2f} frames/s ({1e3 * train_time:.0f} ms); {told}"
+    print(f"{about}: train: {told}", flush=True)
+    if not arguments.compile_only:
+        for kind, whole in (("test", test_time), ("train", train_time)):
+            found = stages(model, state, batch, kind, arguments.steps)
+            shares = (f"{n} {1e3 * t:.0f} ms ({100 * t / whole:.0f}%)" for n, t in found.items())
+            print(f"{about}: {kind} stages: {', '.join(shares)}", flush=True)
+
+
+def stages(
+    model: nnx.Module, state: nnx.State, batch: dict[str, jax.Array], kind: str, steps: int
+) -> dict[str, float]:
+    """Seconds of each stage; NMS is a part of the proposals, RoIAlign of neither head."""
+    training = kind == "train"
+    view = model
+    if not training:
+        view = nnx.view(model, use_running_average=True, raise_if_not_found=False)
+    graph, params, rest = nnx.split(view, nnx.Param, ...)
+    chosen = model.options
+
+    def timed(function: Callable, *given: Any) -> float:
+        """Of `function(model, *given)`; in training with the gradient of its sum."""
+
+        def forward(params: nnx.State, *given: Any) -> Any:
+            return function(nnx.merge(graph, params, rest, copy=True), *given)
+
+        def backward(params: nnx.State, *given: Any) -> Any:
+            def total(params: nnx.State, floats: list) -> jax.Array:
+                out = forward(params, *merge(floats))
+                return sum(x.astype(jnp.float32).sum() for x in jax.tree.leaves(out))
+
+            leaves, tree = jax.tree.flatten(given)
+            moving = [i for i, x in enumerate(leaves) if jnp.issubdtype(x.dtype, jnp.floating)]
+
+            def merge(floats: list) -> Any:
+                whole = list(leaves)
+                for i, x in zip(moving, floats, strict=True):
+                    whole[i] = x
+                return jax.tree.unflatten(tree, whole)
+
+            return jax.grad(total, argnums=(0, 1))(params, [leaves[i] for i in moving])
+
+        made, _ = compiled(backward if training else forward, params, *given)
+        return seconds(made, params, *given, steps=steps)
+
+    whole = nnx.merge(graph, params, rest, copy=True)
+    maps = jax.jit(lambda batch: whole.maps(batch))(batch)
+    rpn, frames = chosen.rpn, len(batch["image"])
+    before, after = (
+        (rpn.train_pre_nms, rpn.train_post_nms)
+        if training
+        else (rpn.test_pre_nms, rpn.test_post_nms)
+    )
+    regions = chosen.regions.samples if training else after
+    rng = np.random.default_rng(1)
+    height, width = (int(side) for side in batch["size"][0])
+
+    def boxes(count: int) -> jax.Array:
+        corner = rng.uniform(0, 0.8, (frames, count, 2)) * [width, height]
+        sides = rng.uniform(16, 200, (frames, count, 2))
+        return jnp.asarray(np.concatenate([corner, corner + sides], -1), jnp.float32)
+
+    drawn, mask = boxes(regions), jnp.ones((frames, regions), bool)
+    scores = jnp.asarray(rng.random((frames, before)), jnp.float32)
+    candidates = jax.jit(jax.vmap(functools.partial(nms, threshold=rpn.nms, max_output=after)))
+    found = {
+        "backbone": timed(lambda model, batch: model.maps(batch).features, batch),
+        "proposals": timed(
+            lambda model, maps: (
+                model.propose(maps, model.truth(batch), jax.random.key(0))[1]
+                if training
+                else model.propose(maps)[0].boxes
+            ),
+            maps,
+        ),
+        "their NMS": seconds(candidates, boxes(before), scores, steps=steps),
+        "RoIAlign": timed(
+            lambda model, features: model.pool(maps._replace(features=features), drawn, mask),
+            maps.features,
+        ),
+    }
+    pooled = jax.jit(lambda maps: whole.pool(maps, drawn, mask))(maps)
+    rows = mask.reshape(-1)
+    heads = model.roi_heads
+    names = [name for name in ("box_head", "reid_head") if hasattr(heads, name)]
+    names += [
+        name for name in ("box_head_1st", "box_head_2nd", "box_head_3rd") if hasattr(heads, name)
+    ]
+    for name in names:
+        takes_mask = name in ("box_head", "reid_head")
+
+        def head(model: nnx.Module, x: jax.Array, name=name, takes_mask=takes_mask) -> Any:
+            own = getattr(model.roi_heads, name)
+            return own(x, rows) if takes_mask else own(x)
+
+        found[name] = timed(head, pooled)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--method", default="seqnet", choices=("seqnet", "coat"))
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--size", default="900x1500", help="height x width of the resized frames")
+    parser.add_argument("--batches", default="1")
+    parser.add_argument("--dtypes", default="float32")
+    parser.add_argument("--remat", default="off", help="off, on or both with a comma")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="few proposals and regions")
+    parser.add_argument("--compile_only", action="store_true")
+    arguments = parser.parse_args()
+    arguments.size = tuple(int(side) for side in arguments.size.split("x"))
+    versions = [f"{p} {importlib.metadata.version(p)}" for p in ("jax", "flax", "optax")]
+    print(f"{jax.devices()[0].device_kind}; {', '.join(versions)}", flush=True)
+    for dtype in arguments.dtypes.split(","):
+        for remat in arguments.remat.split(","):
+            for frames in map(int, arguments.batches.split(",")):
+                measure(arguments, frames, dtype, remat == "on")
+
+
+if __name__ == "__main__":
+    main()

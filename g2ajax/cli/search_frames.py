@@ -1,0 +1,117 @@
+"""Finds a person in whole frames, a folder of images or a video, and draws where (PNG and HTML).
+
+python -m g2ajax search-frames --workdir=runs/g2aps_seqnet --query=image.jpg --box=410,120,470,300 \
+    --frames=video.mp4
+
+The person is the one in the box of the query image, in pixels from its upper left corner.
+"""
+
+import argparse
+import io
+import pathlib
+import re
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from g2ajax import search_frames as searching
+from g2ajax.data.footage import footage
+from g2ajax.data.images import decode
+from g2ajax.report import Picture, Table, page
+from g2ajax.report.boxes import draw_boxes
+
+WIDEST = 1280
+INTRO = """\
+Frames with the people most similar to the query, the most similar first; in each the most similar \
+person is green. Nobody has said who they are: the order is the model's, and the first need not be the \
+person.
+
+Similarity is the inner product of the embeddings times the detector's score; both stand at a box."""
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command; 0, or 1 with a message when something does not fit."""
+    parser = argparse.ArgumentParser(
+        prog="python -m g2ajax search-frames",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
+    parser.add_argument("--query", required=True, type=pathlib.Path, help="image with the person")
+    parser.add_argument("--box", required=True, help="x0,y0,x1,y1 of the person in it, in pixels")
+    parser.add_argument("--frames", required=True, type=pathlib.Path, help="folder or video")
+    parser.add_argument("--every", type=int, default=1, help="take every N-th frame of a video")
+    parser.add_argument("--top", type=int, default=10, help="frames shown")
+    parser.add_argument("--checkpoint", choices=("best", "latest"), default="best")
+    parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/search-frames")
+    options = parser.parse_args(argv)
+    try:
+        return _search(options)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _search(options: argparse.Namespace) -> int:
+    # Everything that can be wrong with the question is found before a frame is read.
+    if options.top < 1:
+        raise ValueError(f"--top={options.top}; at least 1 frame can be shown")
+    if not options.query.is_file():
+        raise FileNotFoundError(f"--query={options.query} is not a file")
+    query, box = decode(options.query.read_bytes(), str(options.query)), _box(options.box)
+    searching.check_box(box, query)
+    setup = searching.open_run(options.workdir, checkpoint=options.checkpoint)
+    skipped: list[str] = []
+    frames = footage(options.frames, skipped, every=options.every)
+    found, seen = searching.search_frames(setup, query, box, frames, top=options.top)
+    for name in skipped:
+        print(f"skipped: {name} cannot be read")
+    print(f"{seen} frames searched, {len(skipped)} skipped")
+    folder = options.out or options.workdir / "search-frames" / options.query.stem
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = [
+        _picture(folder / "query.png", f"Query {options.query.name}", query, np.array([box]), [""])
+    ]
+    rows = []
+    for rank, one in enumerate(found, start=1):
+        print(f"{one.similarity[0]:9.4f}  {one.name}")
+        labels = [f"{s:.2f} ({p:.2f})" for s, p in zip(one.similarity, one.scores, strict=True)]
+        file = folder / f"{rank:03d}_{re.sub(r'[^A-Za-z0-9._-]+', '_', one.name)}.png"
+        pictures.append(_picture(file, f"{rank}: {one.name}", one.image, one.boxes, labels))
+        rows.append([rank, one.name, float(one.similarity[0]), float(one.scores[0])])
+    if not found:
+        print("nobody was found in any frame")
+    head = ("rank", "frame", "similarity of its most similar person", "score of the detector")
+    tables = [Table(f"{len(found)} of {seen} frames, {len(skipped)} skipped", head, rows)]
+    title = f"{setup.options.name}: {options.query.name} in {options.frames.name}"
+    file = folder / "frames.html"
+    file.write_text(page(title, (), intro=INTRO, tables=tables, pictures=pictures))
+    print(f"written: {file}")
+    return 0
+
+
+def _box(text: str) -> searching.Box:
+    try:
+        left, top, right, bottom = map(float, text.split(","))
+    except ValueError:
+        raise ValueError(f"--box={text}; expected four numbers x0,y0,x1,y1 in pixels") from None
+    return left, top, right, bottom
+
+
+def _picture(
+    file: pathlib.Path,
+    caption: str,
+    image: UInt8[np.ndarray, "H W 3"],
+    boxes: Float[np.ndarray, "N 4"],
+    labels: Sequence[str],
+) -> Picture:
+    """The frame with its boxes, written to `file`; for the page at most `WIDEST` pixels wide."""
+    drawn = draw_boxes(image, boxes, labels)
+    drawn.save(file)
+    drawn.thumbnail((WIDEST, WIDEST))
+    data = io.BytesIO()
+    drawn.save(data, "PNG")
+    said = ", ".join(filter(None, labels)) or "the person in the box"
+    return Picture(caption, data.getvalue(), f"{caption}: {said}", scale=1)

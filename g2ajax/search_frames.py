@@ -1,0 +1,177 @@
+"""Finding a person in whole frames of one's own, with a trained run of person search.
+
+from g2ajax.search_frames import open_run, search_frames
+setup = open_run("runs/g2aps_seqnet")
+found, seen = search_frames(setup, query_image, box, frames, top=10)
+"""
+
+import dataclasses
+import heapq
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Float, UInt8
+
+from g2ajax.data.footage import Named
+from g2ajax.data.frames import place
+from g2ajax.detection.transform import bucket_of, resized_size
+from g2ajax.retrieval.person_search import FrameDetections
+from g2ajax.training.loop import reopen
+from g2ajax.training.mesh import put_whole
+from g2ajax.training.options import FrameOptions
+from g2ajax.training.setup import Setup
+from g2ajax.training.workdir import stored_config
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of an image."""
+Slot = tuple[UInt8[np.ndarray, "_ _ 3"], tuple[int, int]]
+"""An image on its canvas, and its size there."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sighting:
+    """A frame with somebody in it."""
+
+    name: str
+    image: UInt8[np.ndarray, "H W 3"]
+    boxes: Float[np.ndarray, "N 4"]
+    """Of the people found, the most similar first."""
+    scores: Float[np.ndarray, " N"]
+    """The detector's."""
+    similarity: Float[np.ndarray, " N"]
+    """To the query: the inner product with embeddings that carry the score."""
+
+
+def open_run(workdir: str | os.PathLike, *, checkpoint: str = "best") -> Setup:
+    """The run in `workdir` with a checkpoint's parameters. Raises ValueError for a run on crops."""
+    workdir = pathlib.Path(workdir)
+    config = stored_config(workdir)
+    if not config.get("frames"):
+        raise ValueError(
+            f"{workdir} holds a run on crops; frames are searched by a run of person search "
+            "(configs/g2aps_seqnet.py), and folders of crops by `python -m g2ajax search`"
+        )
+    return reopen(config, workdir, checkpoint, on_frames=True)[0]
+
+
+def check_box(box: Box, image: UInt8[np.ndarray, "H W 3"]) -> None:
+    """Raises ValueError for a box without area, or one that is not inside the image."""
+    left, top, right, bottom = box
+    height, width = image.shape[:2]
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise ValueError(
+            f"the box {left:g},{top:g},{right:g},{bottom:g} is not inside the image of {width} x "
+            f"{height} pixels; expected x0,y0,x1,y1 with x0 < x1 and y0 < y1"
+        )
+
+
+def search_frames(
+    setup: Setup,
+    query: UInt8[np.ndarray, "H W 3"],
+    box: Box,
+    frames: Iterable[Named],
+    *,
+    top: int = 10,
+) -> tuple[list[Sighting], int]:
+    """The `top` frames with the people most similar to the one in the `box` of the query image, and
+    how many frames were looked at. The query is embedded once, and each frame detected once; only
+    the frames that are returned stay in memory.
+
+    Raises ValueError for a box that is not inside the image, and for a frame that fits no canvas.
+    """
+    check_box(box, query)
+    feature = embed_query(setup, query, box)
+    best: list[tuple[float, int, Sighting]] = []
+    seen = 0
+    for number, (name, image), found in detected(setup, frames):
+        seen += 1
+        if not len(found.boxes):
+            continue
+        similarity = found.features @ feature
+        order = np.argsort(-similarity, kind="stable")
+        sighting = Sighting(name, image, found.boxes[order], found.scores[order], similarity[order])
+        # Of equal frames the earlier one.
+        heapq.heappush(best, (float(similarity[order[0]]), -number, sighting))
+        if len(best) > top:
+            heapq.heappop(best)
+    return [
+        sighting for *_, sighting in sorted(best, key=lambda item: item[:2], reverse=True)
+    ], seen
+
+
+def embed_query(
+    setup: Setup, image: UInt8[np.ndarray, "H W 3"], box: Box
+) -> Float[np.ndarray, " D"]:
+    """The embedding of the person in the box of an image."""
+    canvas, slot = _placed(image, setup.options.frames)
+    batch = _batch([slot], canvas, setup.mesh.size)
+    batch["boxes"][0, 0] = np.array(box, np.float32) / _ratio(image, slot[1])
+    batch["box_mask"][0, 0] = True
+    state = nnx.state(setup.model)
+    found = setup.frames.embed(state, put_whole(batch, setup.mesh))
+    return np.asarray(found)[0, 0]
+
+
+def detected(setup: Setup, frames: Iterable[Named]) -> Iterator[tuple[int, Named, FrameDetections]]:
+    """The number of each frame, the frame, and the people found in it, in its own pixels.
+
+    Frames of one canvas are computed together, so that the order is not quite the given one.
+    """
+    size = setup.options.evaluate.batch_size
+    waiting: dict[tuple[int, int], list[tuple[int, Named, Slot]]] = {}
+    for number, frame in enumerate(frames):
+        canvas, slot = _placed(frame[1], setup.options.frames)
+        group = waiting.setdefault(canvas, [])
+        group.append((number, frame, slot))
+        if len(group) == size:
+            yield from _detect(setup, waiting.pop(canvas), canvas)
+    for canvas, group in waiting.items():
+        yield from _detect(setup, group, canvas)
+
+
+def _detect(
+    setup: Setup, group: list[tuple[int, Named, Slot]], canvas: tuple[int, int]
+) -> Iterator[tuple[int, Named, FrameDetections]]:
+    batch = _batch([slot for *_, slot in group], canvas, setup.options.evaluate.batch_size)
+    said = setup.frames.detect(nnx.state(setup.model), put_whole(batch, setup.mesh))
+    said = jax.device_get(said)
+    for row, (number, frame, slot) in enumerate(group):
+        kept = said.valid[row]
+        boxes = said.boxes[row][kept] * _ratio(frame[1], slot[1])
+        yield (
+            number,
+            frame,
+            FrameDetections(boxes, said.scores[row][kept], said.embeddings[row][kept]),
+        )
+
+
+def _placed(
+    image: UInt8[np.ndarray, "H W 3"], options: FrameOptions
+) -> tuple[tuple[int, int], Slot]:
+    """The canvas of an image, and the image on it."""
+    size = resized_size(*image.shape[:2], options.min_size, options.max_size)
+    canvas = tuple(options.canvases[bucket_of(size, options.canvases)])
+    return canvas, (place(image, size, canvas), size)
+
+
+def _batch(slots: list[Slot], canvas: tuple[int, int], size: int) -> dict[str, np.ndarray]:
+    """A batch of `size` frames, filled up with frames that are none."""
+    batch = {
+        "image": np.zeros((size, *canvas, 3), np.uint8),
+        "size": np.zeros((size, 2), np.int32),
+        "boxes": np.zeros((size, 1, 4), np.float32),
+        "box_mask": np.zeros((size, 1), bool),
+    }
+    for row, (image, own) in enumerate(slots):
+        batch["image"][row], batch["size"][row] = image, own
+    return batch
+
+
+def _ratio(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> Float[np.ndarray, "4"]:
+    """Pixels of the image in one of the canvas, for each side of a box."""
+    height, width = image.shape[:2]
+    return np.array([width / size[1], height / size[0]] * 2, np.float32)

@@ -1,0 +1,118 @@
+"""Frames of a folder and of a video, whole and damaged."""
+
+import importlib
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from g2ajax.data import footage as module
+from g2ajax.data.footage import footage
+
+
+def png(level):
+    data = io.BytesIO()
+    Image.new("RGB", (32, 16), (level, level, level)).save(data, "PNG")
+    return data.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    where = tmp_path / "frames"
+    (where / "deeper").mkdir(parents=True)
+    (where / "b.png").write_bytes(png(2))
+    (where / "a.png").write_bytes(png(1))
+    (where / "deeper" / "c.png").write_bytes(png(3))
+    (where / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut off")
+    (where / ".hidden").write_text("")
+    return where
+
+
+def test_images_come_by_name_and_damaged_ones_are_named(folder):
+    skipped = []
+    found = [(name, int(image[0, 0, 0])) for name, image in footage(folder, skipped)]
+    assert found == [("a.png", 1), ("b.png", 2), ("deeper/c.png", 3)]
+    assert skipped == ["broken.jpg"]
+
+
+@pytest.fixture
+def video(tmp_path):
+    """Ten frames that grow brighter."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "video.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.gop_size = 64, 48, 1
+        for number in range(10):
+            image = np.full((48, 64, 3), 20 * number, np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+def test_frames_of_a_video(video):
+    skipped = []
+    frames = list(footage(video, skipped, every=3))
+    assert [name for name, _ in frames] == ["frame 0", "frame 3", "frame 6", "frame 9"]
+    for (_, image), number in zip(frames, (0, 3, 6, 9), strict=True):
+        assert image.shape == (48, 64, 3) and image.dtype == np.uint8
+        assert abs(float(image.mean()) - 20 * number) < 6
+    assert not skipped
+
+
+def test_a_video_goes_on_after_a_damaged_packet(video, monkeypatch):
+    av = importlib.import_module("av")
+    whole = av.open(str(video))
+    packets = list(whole.demux(whole.streams.video[0]))
+
+    class Damaged:
+        def decode(self):
+            raise av.error.InvalidDataError(1, "invalid data")
+
+    class Container:
+        streams = whole.streams
+
+        def demux(self, stream):
+            return [packets[0], Damaged(), *packets[2:]]
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            whole.close()
+
+    monkeypatch.setattr(av, "open", lambda path: Container())
+    skipped = []
+    assert len(list(footage(video, skipped))) == 9
+    assert skipped == ["packet after frame 1"]
+
+
+def test_what_is_no_footage(tmp_path, folder):
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist"):
+        list(footage(tmp_path / "nowhere", []))
+    with pytest.raises(ValueError, match=r"every = 0; take every frame"):
+        list(footage(folder, [], every=0))
+    for name in ("a.png", "b.png", "deeper/c.png"):
+        (folder / name).unlink()
+    with pytest.raises(ValueError, match=r"has no frame; 1 cannot be read, such as broken.jpg"):
+        list(footage(folder, []))
+
+
+def test_an_unreadable_video(tmp_path):
+    pytest.importorskip("av")
+    (tmp_path / "video.mp4").write_bytes(b"not a video" * 100)
+    with pytest.raises(ValueError, match=r"video.mp4 cannot be read as a video: .*Invalid data"):
+        list(footage(tmp_path / "video.mp4", []))
+
+
+def test_a_video_without_the_package(tmp_path, monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    (tmp_path / "video.mp4").write_bytes(b"")
+    monkeypatch.setattr(module.importlib, "import_module", missing)
+    with pytest.raises(ValueError, match=r"needs PyAV \(pip install 'g2ajax\[video\]'\)"):
+        list(footage(tmp_path / "video.mp4", []))
