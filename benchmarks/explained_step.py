@@ -40,12 +40,7 @@ def build(backbone: str, size: tuple[int, int], attributes: int, dtype: str) -> 
     groups = (("attribute", tuple(map(str, range(attributes)))),)
     rates = (1.0 / attributes,) * attributes
     task = methods.Task(CLASSES, size, 2, groups, rates, dtype=jnp.dtype(dtype))
-
-    def make() -> nnx.Module:
-        return methods.build(options, task, rngs=nnx.Rngs(params=0))
-
-    graphdef, _ = nnx.split(nnx.eval_shape(make))
-    return nnx.merge(graphdef, jax.jit(lambda: nnx.state(make()))())
+    return methods.drawn(options, task)
 
 
 def compiled_step(model: nnx.Module, phase: PhaseOptions, batch: dict) -> tuple:

@@ -38,12 +38,7 @@ def method(backbone: str, dtype: str, remat: bool) -> nnx.Module:
         "head": {"pool": "Identity" if vit else "GlobalAvgPool"},
     }
     task = methods.Task(CLASSES, SIZE, dtype=jnp.dtype(dtype))
-
-    def build() -> nnx.Module:
-        return methods.build(options, task, rngs=nnx.Rngs(params=0))
-
-    graphdef, _ = nnx.split(nnx.eval_shape(build))
-    return nnx.merge(graphdef, jax.jit(lambda: nnx.state(build()))())
+    return methods.drawn(options, task)
 
 
 def peak_flops(dtype: str, size: int) -> float:

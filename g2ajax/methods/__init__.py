@@ -15,6 +15,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -68,6 +69,25 @@ def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> nnx.Modul
     rest = dict(config)
     name = rest.pop("name")
     return module(name).build(rest, task, rngs=rngs)
+
+
+def drawn(config: Mapping[str, Any], task: Task, *, seed: int = 0) -> nnx.Module:
+    """`build` with parameters drawn from `seed`, on the device.
+
+    Under one jit: drawn eagerly, every shape would compile by itself.
+    """
+
+    def make() -> nnx.Module:
+        return build(config, task, rngs=nnx.Rngs(params=seed))
+
+    graphdef, _ = nnx.split(nnx.eval_shape(make))
+    return nnx.merge(graphdef, jax.jit(lambda: nnx.state(make()))())
+
+
+def evaluated(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State]:
+    """`nnx.split` of the model in evaluation mode: no dropout, running statistics."""
+    view = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
+    return nnx.split(view)
 
 
 def module(name: str) -> Any:

@@ -14,6 +14,7 @@ from PIL import Image
 from g2ajax.data.source import CropSplit, Dataset
 from g2ajax.evaluation import explanation as measures
 from g2ajax.evaluation.explanation import Measure, summarise
+from g2ajax.methods import evaluated
 from g2ajax.synthetic import world
 from g2ajax.synthetic.skeleton import PART_NAMES
 from g2ajax.training.inference import INPUTS, compare_protocol, split_batches
@@ -242,8 +243,7 @@ def _partners(query: CropSplit, chosen: CropSplit) -> Int[np.ndarray, " n"]:
 
 
 def _jitted_saliency(model: nnx.Module) -> Callable:
-    view = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
-    graphdef, _ = nnx.split(view)
+    graphdef, _ = evaluated(model)
 
     @jax.jit
     def saliency(state, inputs, partner):

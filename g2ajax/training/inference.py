@@ -18,6 +18,7 @@ from g2ajax.evaluation.embedded import EMBEDDED
 from g2ajax.evaluation.rankings import ANNOTATED, Compared, Side, compare
 from g2ajax.evaluation.rankings import described as describe
 from g2ajax.evaluation.results import Result
+from g2ajax.methods import evaluated
 from g2ajax.retrieval import evaluate_distances
 from g2ajax.retrieval.attributes import signed
 from g2ajax.training import frames
@@ -36,8 +37,7 @@ def make_embed(
     `flip`: the mean of what it says of the images and of their mirrors. Both are normalised once:
     fast-reid's flip test normalises the batch in place, so its mirrors are normalised twice.
     """
-    view = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
-    graphdef, _ = nnx.split(view)
+    graphdef, _ = evaluated(model)
 
     def embed(state: nnx.State, batch: dict[str, jax.Array]) -> Any:
         model = nnx.merge(graphdef, state, copy=True)
@@ -56,8 +56,7 @@ def make_embed(
 
 def make_embed_text(model: nnx.Module, mesh: Mesh) -> Embed:
     """The jitted `embed_text` of `model` in evaluation mode, `(state, batch) -> [B, D]`."""
-    view = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
-    graphdef, _ = nnx.split(view)
+    graphdef, _ = evaluated(model)
 
     def embed(state: nnx.State, batch: dict[str, jax.Array]) -> jax.Array:
         return nnx.merge(graphdef, state, copy=True).embed_text(batch["caption"])

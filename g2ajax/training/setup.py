@@ -196,14 +196,8 @@ def build_model(options: RunOptions, dataset: Dataset) -> nnx.Module:
 
 
 def drawn(options: RunOptions, task: methods.Task) -> nnx.Module:
-    """The method for a task, its parameters drawn from the seed."""
-
-    def build() -> nnx.Module:
-        return methods.build(options.method, task, rngs=nnx.Rngs(params=options.seed))
-
-    # Under one jit: drawn eagerly, every shape would compile by itself.
-    graphdef, _ = nnx.split(nnx.eval_shape(build))
-    return nnx.merge(graphdef, jax.jit(lambda: nnx.state(build()))())
+    """The run's method for a task, its parameters drawn from the run's seed."""
+    return methods.drawn(options.method, task, seed=options.seed)
 
 
 def check_phases(setup: Setup) -> None:
