@@ -31,7 +31,7 @@ def test_code_of_the_evaluation_page_runs(capsys):
     assert blocks and len(capsys.readouterr().out.splitlines()) >= 3
 
 
-@pytest.mark.parametrize("name", ["evaluation", "explanations", "search"])
+@pytest.mark.parametrize("name", ["evaluation", "explanations", "export", "search"])
 def test_commands_of_a_page_have_their_arguments(name, capsys):
     text = (ROOT / "docs" / f"{name}.md").read_text()
     for command, rest in re.findall(r"^python -m g2ajax ([\w-]+) (.*)$", text, re.M):

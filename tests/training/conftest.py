@@ -1,8 +1,13 @@
+import dataclasses
+
 import jax
 import pytest
 
 from configs import g2aps_seqnet
+from g2ajax.backbones import clip
 from g2ajax.training import loop, mesh, setup
+from g2ajax.training.options import run_options
+from tests.fake_captions import make_captions_dataset
 from tests.fake_data import make_dataset
 
 
@@ -27,6 +32,31 @@ def ranked_run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(setup, "open_dataset", lambda *args, **kwargs: make_dataset())
         return workdir, config, loop.run(config, workdir)
+
+
+def opened(config, dataset):
+    """The run of `config` before its first step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "open_dataset", lambda *args, **kwargs: dataset)
+        return setup.prepare(run_options(config), trains=False)
+
+
+@pytest.fixture(scope="session")
+def images_only():
+    """A run on images before its first step."""
+    return opened(tiny_config(evaluate__batch_size=8), make_dataset())
+
+
+@pytest.fixture(scope="session")
+def with_text():
+    """A run on images and captions before its first step."""
+    shallow = dataclasses.replace(clip.VARIANTS["clip_test"], vision_layers=1, text_layers=1)
+    config = tiny_config(evaluate__batch_size=8)
+    config["method"] = {"name": "irra", "backbone": {"name": "clip_shallow"}, "losses": ("sdm",)}
+    config["text"] = {"length": 12}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(clip.VARIANTS, "clip_shallow", shallow)
+        return opened(config, make_captions_dataset())
 
 
 def frames_config(**changes) -> dict:

@@ -1,42 +1,13 @@
 """Searching a folder, with models that need no training."""
 
-import dataclasses
 import logging
 
 import pytest
 
 from g2ajax import search
-from g2ajax.backbones import clip
 from g2ajax.cli import search as command
 from g2ajax.data import captioned
-from g2ajax.training import setup as setups
-from g2ajax.training.options import run_options
-from tests.fake_captions import make_captions_dataset
 from tests.fake_data import make_dataset
-from tests.training.conftest import tiny_config
-
-
-def opened(config, dataset):
-    """The run of `config` before its first step."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setups, "open_dataset", lambda *args, **kwargs: dataset)
-        return setups.prepare(run_options(config), trains=False)
-
-
-@pytest.fixture(scope="module")
-def images_only():
-    return opened(tiny_config(evaluate__batch_size=8), make_dataset())
-
-
-@pytest.fixture(scope="module")
-def with_text():
-    shallow = dataclasses.replace(clip.VARIANTS["clip_test"], vision_layers=1, text_layers=1)
-    config = tiny_config(evaluate__batch_size=8)
-    config["method"] = {"name": "irra", "backbone": {"name": "clip_shallow"}, "losses": ("sdm",)}
-    config["text"] = {"length": 12}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(clip.VARIANTS, "clip_shallow", shallow)
-        return opened(config, make_captions_dataset())
 
 
 @pytest.fixture

@@ -1,0 +1,42 @@
+"""Writes a run's embedding as one file (StableHLO or ONNX), checked against the method.
+
+python -m g2ajax export --workdir=runs/agreid_vit --format=stablehlo --part=image
+python -m g2ajax export --workdir=runs/tbagpr_irra --format=onnx --part=text --out=exported
+"""
+
+import argparse
+import pathlib
+import sys
+
+from g2ajax.export import export_run
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command; 0, or 1 with a message when something does not fit."""
+    parser = argparse.ArgumentParser(
+        prog="python -m g2ajax export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
+    parser.add_argument("--format", choices=("stablehlo", "onnx"), default="stablehlo")
+    parser.add_argument("--part", choices=("image", "text"), default="image")
+    parser.add_argument("--checkpoint", choices=("best", "latest"), default="best")
+    parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/export")
+    options = parser.parse_args(argv)
+    try:
+        written = export_run(
+            options.workdir,
+            options.out or options.workdir / "export",
+            part=options.part,
+            format=options.format,
+            checkpoint=options.checkpoint,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for rows, difference in written.differences.items():
+        print(f"batch of {rows}: largest difference {difference:.1e}")
+    megabytes = written.program.stat().st_size / 1e6
+    print(f"written: {written.program} ({megabytes:.1f} MB), {written.description}")
+    return 0
