@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from g2ajax.retrieval.distances import check_metric, pairwise, unit
-from g2ajax.retrieval.search import Neighbours, check_count, check_features, check_pair
+from g2ajax.retrieval.search import Neighbours, check_count, check_features, check_pair, top
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,7 +60,4 @@ def _nearest(
 ) -> tuple[Float[Array, "Q K"], Int[Array, "Q K"]]:
     if metric == "cosine":
         queries = unit(queries)
-    distance = pairwise(queries, gallery, metric, normalised=True)
-    # `top_k` puts the lower index first among equals.
-    negative, index = jax.lax.top_k(-distance, k)
-    return -negative, index
+    return top(pairwise(queries, gallery, metric, normalised=True), k)

@@ -180,7 +180,8 @@ def _merged(first: Neighbours, second: Neighbours, k: int) -> Neighbours:
     )
 
 
-def _top(distance: Float[Array, "B G"], k: int) -> tuple[Array, Array]:
+def top(distance: Float[Array, "B G"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
+    """The k smallest distances of each row and their columns, smallest first."""
     # `top_k` puts the lower index first among equals.
     negative, index = jax.lax.top_k(-distance, k)
     return -negative, index
@@ -198,7 +199,7 @@ def _nearest(
     """Gallery rows from `rows` on are padding: they come last."""
     distance = pairwise(query, gallery, metric)
     padding = jnp.arange(len(gallery))[None, :] >= rows
-    return _top(jnp.where(padding, jnp.inf, distance), k)
+    return top(jnp.where(padding, jnp.inf, distance), k)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "axes", "k", "metric"))
@@ -212,7 +213,7 @@ def _nearest_sharded(
     metric: str,
 ) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
     def local(query: Array, part: Array) -> tuple[Array, Array]:
-        distance, index = _top(pairwise(query, part, metric), min(k, len(part)))
+        distance, index = top(pairwise(query, part, metric), min(k, len(part)))
         return distance, index + jax.lax.axis_index(axes) * len(part)
 
     # Candidates side by side in the order of the shards: among equals the lower index stays first.
@@ -226,7 +227,7 @@ def _nearest_sharded(
     everywhere = NamedSharding(mesh, PartitionSpec())
     distance = jax.lax.with_sharding_constraint(distance, everywhere)
     index = jax.lax.with_sharding_constraint(index, everywhere)
-    distance, column = _top(distance, k)
+    distance, column = top(distance, k)
     return distance, jnp.take_along_axis(index, column, axis=1)
 
 
