@@ -7,9 +7,12 @@ print(gallery.by_text("a person in a red coat with a backpack", top=10))
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import pathlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -17,29 +20,18 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float, UInt8
 
-from g2ajax.data.images import decode
-from g2ajax.data.source import CropSplit
+from g2ajax.data.images import decode, resize
 from g2ajax.data.tokenizer import clean
 from g2ajax.report import Explanation, Query, Ranked
 from g2ajax.report.card import card
 from g2ajax.retrieval.prepared import Prepared, prepare, search_prepared
-from g2ajax.training.inference import embed_captions, embed_split
+from g2ajax.training.inference import embed_captions
 from g2ajax.training.loop import reopen
+from g2ajax.training.mesh import batch_sharding
 from g2ajax.training.setup import Setup
 from g2ajax.training.workdir import stored_config
 
 NOT_AN_IMAGE = "not an image"
-
-
-@dataclasses.dataclass(frozen=True)
-class FileSplit(CropSplit):
-    """Image files of nobody known, as a split."""
-
-    files: tuple[pathlib.Path, ...] = ()
-
-    def read(self, row: int) -> bytes:
-        """The encoded image of a row."""
-        return self.files[int(self.position[row])].read_bytes()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +61,8 @@ class Gallery:
 
         Raises FileNotFoundError without the file, ValueError for one that is not an image.
         """
-        path = pathlib.Path(path)
-        decode(path.read_bytes(), str(path))
-        return self._find(_embed_files(self.setup, (path,)), top)
+        image = _resized(self.setup, _pixels(pathlib.Path(path)))
+        return self._find(np.stack(list(_embedded(self.setup, iter([image])))), top)
 
     def by_text(self, text: str, top: int = 10) -> tuple[Found, ...]:
         """The `top` images that fit a sentence best. Words beyond the text tower's places are cut,
@@ -124,31 +115,31 @@ def embedded_gallery(
     check_alone(setup.model)
     store = cache / f"embeddings-{embedding_key(setup)}.npz"
     known = _read(store)
-    digest = {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    fresh: dict[str, pathlib.Path] = {}
+    digest: dict[pathlib.Path, str] = {}
+    fresh: dict[str, None] = {}
     skipped = []
-    for file in files:
-        key = digest[file]
-        if key in known or key in fresh:
-            continue
-        try:
-            decode(file.read_bytes(), str(file))
-        except ValueError:
-            skipped.append((file, NOT_AN_IMAGE))
-            continue
-        fresh[key] = file
-    kept = tuple(file for file in files if digest[file] in known or digest[file] in fresh)
-    if not kept:
+
+    def new_images() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        # Every file is read once: its content says whether it is known, and is decoded if not.
+        for file, key, image in _read_files(setup, files, known):
+            if image is None and key not in known:
+                skipped.append((file, NOT_AN_IMAGE))
+                continue
+            digest[file] = key
+            if key not in known and key not in fresh:
+                fresh[key] = None
+                yield image
+
+    features = list(_embedded(setup, new_images()))
+    if not digest:
         raise ValueError(
             f"{folder} has no images ({len(files)} other files); --gallery is a folder of crops"
         )
     if fresh:
-        features = _embed_files(setup, tuple(fresh.values()))
         known |= dict(zip(fresh, features, strict=True))
         _write(store, known)
-    features = np.stack([known[digest[file]] for file in kept])
-    prepared = prepare(features, setup.model.metric)
-    return Gallery(setup, kept, tuple(skipped), len(fresh), prepared)
+    prepared = prepare(np.stack([known[key] for key in digest.values()]), setup.model.metric)
+    return Gallery(setup, tuple(digest), tuple(skipped), len(fresh), prepared)
 
 
 def files_of(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
@@ -239,26 +230,44 @@ def _pixels(path: pathlib.Path) -> UInt8[np.ndarray, "H W 3"]:
     return decode(path.read_bytes(), str(path))
 
 
-def _embed_files(setup: Setup, files: tuple[pathlib.Path, ...]) -> Float[np.ndarray, "N D"]:
-    """The embeddings of image files, computed as those of the test images are."""
-    count = len(files)
-    split = FileSplit(
-        name="files",
-        folder="",
-        position=np.arange(count),
-        image_id=np.array([str(file) for file in files]),
-        identity=np.full(count, -1, np.int64),
-        label=np.full(count, -1, np.int32),
-        kind=np.zeros(count, np.int8),
-        camera=np.zeros(count, np.int32),
-        platform=np.full(count, -1, np.int8),
-        attributes=np.zeros((count, 0), np.int8),
-        protocols=np.zeros((count, 0), bool),
-        files=files,
-    )
-    options = setup.options
-    batch = options.evaluate.batch_size
-    return embed_split(setup.embed, nnx.state(setup.model), split, options.data, batch, setup.mesh)
+def _resized(setup: Setup, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """The image at the run's size, as its test images are resized."""
+    data = setup.options.data
+    return resize(image, data.image_size, data.test_interpolation)
+
+
+def _read_files(
+    setup: Setup, files: tuple[pathlib.Path, ...], known: Mapping[str, Any]
+) -> Iterator[tuple[pathlib.Path, str, UInt8[np.ndarray, "h w 3"] | None]]:
+    """Each file, the SHA-256 of its content and its image at the run's size; None for an image that
+    is `known`, and for what is no image."""
+
+    def read(file: pathlib.Path) -> tuple[pathlib.Path, str, np.ndarray | None]:
+        data = file.read_bytes()
+        key = hashlib.sha256(data).hexdigest()
+        if key in known:
+            return file, key, None
+        try:
+            return file, key, _resized(setup, decode(data, str(file)))
+        except ValueError:
+            return file, key, None
+
+    step = setup.options.evaluate.batch_size
+    with ThreadPoolExecutor(setup.options.data.num_threads) as threads:
+        for start in range(0, len(files), step):  # `map` alone would hold all images at once
+            yield from threads.map(read, files[start : start + step])
+
+
+def _embedded(
+    setup: Setup, images: Iterator[UInt8[np.ndarray, "h w 3"]]
+) -> Iterator[Float[np.ndarray, " D"]]:
+    """The embedding of each image, computed as those of the test images are."""
+    size, state = setup.options.evaluate.batch_size, nnx.state(setup.model)
+    blank = {"camera": np.zeros(size, np.int32), "platform": np.full(size, -1, np.int32)}
+    while rows := list(itertools.islice(images, size)):
+        padded = np.stack(rows + rows[-1:] * (size - len(rows)))
+        batch = jax.device_put({"image": padded, **blank}, batch_sharding(setup.mesh))
+        yield from np.asarray(setup.embed(state, batch))[: len(rows)]
 
 
 def _read(store: pathlib.Path) -> dict[str, Any]:

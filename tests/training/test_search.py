@@ -1,12 +1,17 @@
 """Searching a folder, with models that need no training."""
 
 import logging
+import pathlib
 
+import numpy as np
 import pytest
+from flax import nnx
 
 from g2ajax import search
 from g2ajax.cli import search as command
 from g2ajax.data import captioned
+from g2ajax.retrieval.distances import unit
+from g2ajax.training.inference import embed_split
 from tests.fake_data import make_dataset
 
 
@@ -114,3 +119,21 @@ def test_bad_galleries(images_only, use, tmp_path):
         search.open_gallery(workdir, empty)
     with pytest.raises(ValueError, match="'strong_baseline' knows images only"):
         search.check_text(images_only, "a red coat")
+
+
+def test_every_file_is_read_once(images_only, folder, tmp_path, monkeypatch):
+    read, of_path = [], pathlib.Path.read_bytes
+
+    def read_bytes(path):
+        read.append(path)
+        return of_path(path)
+
+    monkeypatch.setattr(pathlib.Path, "read_bytes", read_bytes)
+    files = search.files_of(folder)
+    gallery = search.embedded_gallery(images_only, folder, files, tmp_path / "cache")
+    assert sorted(read) == list(files) and gallery.embedded == 5
+    # Embedded as the test images are.
+    state, data = nnx.state(images_only.model), images_only.options.data
+    split = make_dataset().splits["gallery"].take(np.arange(5))
+    expected = embed_split(images_only.embed, state, split, data, 8, images_only.mesh)
+    np.testing.assert_allclose(gallery.prepared.features[:5], unit(expected), atol=1e-5)
