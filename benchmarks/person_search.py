@@ -6,10 +6,10 @@
 Frames of the given size, already resized, on a canvas of multiples of 32, with eight people each;
 random weights, so that every slot of the proposals is used. Training: all losses, SGD with clipping
 and the tables of the identities. Memory is the compiler's account: arguments (parameters, optimizer,
-batch) and temporary; `--compile_only` asks for that alone. Stages are compiled and timed one by one
-on the arrays that the stage before them gives, so they add up to a little more than a step; training
-stages with their backward pass. `--small` takes the proposals and regions of the `:skyground`
-variants. Needs jax, flax, optax, numpy and g2ajax; no grain, TFDS or ml_collections.
+batch) and temporary; `--compile_only` asks for that alone. Stages are compiled and timed one by one,
+those of training with their backward pass: they do not add up to a step exactly. `--small` takes the
+proposals and regions of the `:skyground` variants. Needs jax, flax, optax, numpy and g2ajax; no
+grain, TFDS or ml_collections.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from g2ajax.training.options import PhaseOptions
 from g2ajax.training.state import begin, make_step
 
 CLASSES, PEOPLE, SLOTS = 2078, 8, 16
+HEADS = ("box_head", "reid_head", "box_head_1st", "box_head_2nd", "box_head_3rd")
 SMALL = {
     "rpn": {
         **{"samples": 128, "train_pre_nms": 1000, "train_post_nms": 200},
@@ -168,33 +169,24 @@ def stages(
     graph, params, rest = nnx.split(view, nnx.Param, ...)
     chosen = model.options
 
-    def timed(function: Callable, *given: Any) -> float:
-        """Of `function(model, *given)`; in training with the gradient of its sum."""
+    def timed(function: Callable, x: jax.Array) -> float:
+        """Of `function(model, x)`; in training with the gradient of the sum of what it gives."""
 
-        def forward(params: nnx.State, *given: Any) -> Any:
-            return function(nnx.merge(graph, params, rest, copy=True), *given)
+        def forward(params: nnx.State, x: jax.Array) -> Any:
+            return function(nnx.merge(graph, params, rest, copy=True), x)
 
-        def backward(params: nnx.State, *given: Any) -> Any:
-            def total(params: nnx.State, floats: list) -> jax.Array:
-                out = forward(params, *merge(floats))
-                return sum(x.astype(jnp.float32).sum() for x in jax.tree.leaves(out))
+        def total(params: nnx.State, x: jax.Array) -> jax.Array:
+            leaves = jax.tree.leaves(forward(params, x))
+            return sum(leaf.astype(jnp.float32).sum() for leaf in leaves)
 
-            leaves, tree = jax.tree.flatten(given)
-            moving = [i for i, x in enumerate(leaves) if jnp.issubdtype(x.dtype, jnp.floating)]
+        moving = (0, 1) if jnp.issubdtype(x.dtype, jnp.floating) else 0
+        made, _ = compiled(jax.grad(total, moving) if training else forward, params, x)
+        return seconds(made, params, x, steps=steps)
 
-            def merge(floats: list) -> Any:
-                whole = list(leaves)
-                for i, x in zip(moving, floats, strict=True):
-                    whole[i] = x
-                return jax.tree.unflatten(tree, whole)
+    def whole() -> nnx.Module:
+        return nnx.merge(graph, params, rest, copy=True)
 
-            return jax.grad(total, argnums=(0, 1))(params, [leaves[i] for i in moving])
-
-        made, _ = compiled(backward if training else forward, params, *given)
-        return seconds(made, params, *given, steps=steps)
-
-    whole = nnx.merge(graph, params, rest, copy=True)
-    maps = jax.jit(lambda batch: whole.maps(batch))(batch)
+    maps = jax.jit(lambda batch: whole().maps(batch))(batch)
     rpn, frames = chosen.rpn, len(batch["image"])
     before, after = (
         (rpn.train_pre_nms, rpn.train_post_nms)
@@ -213,37 +205,32 @@ def stages(
     drawn, mask = boxes(regions), jnp.ones((frames, regions), bool)
     scores = jnp.asarray(rng.random((frames, before)), jnp.float32)
     candidates = jax.jit(jax.vmap(functools.partial(nms, threshold=rpn.nms, max_output=after)))
+
+    def proposals(model: nnx.Module, features: jax.Array) -> Any:
+        truth = (model.truth(batch), jax.random.key(0)) if training else ()
+        return model.propose(maps._replace(features=features), *truth)
+
     found = {
-        "backbone": timed(lambda model, batch: model.maps(batch).features, batch),
-        "proposals": timed(
-            lambda model, maps: (
-                model.propose(maps, model.truth(batch), jax.random.key(0))[1]
-                if training
-                else model.propose(maps)[0].boxes
-            ),
-            maps,
+        "backbone": timed(
+            lambda model, image: model.maps({**batch, "image": image}).features, batch["image"]
         ),
+        "proposals": timed(proposals, maps.features),
         "their NMS": seconds(candidates, boxes(before), scores, steps=steps),
         "RoIAlign": timed(
             lambda model, features: model.pool(maps._replace(features=features), drawn, mask),
             maps.features,
         ),
     }
-    pooled = jax.jit(lambda maps: whole.pool(maps, drawn, mask))(maps)
-    rows = mask.reshape(-1)
-    heads = model.roi_heads
-    names = [name for name in ("box_head", "reid_head") if hasattr(heads, name)]
-    names += [
-        name for name in ("box_head_1st", "box_head_2nd", "box_head_3rd") if hasattr(heads, name)
-    ]
-    for name in names:
-        takes_mask = name in ("box_head", "reid_head")
+    pooled = jax.jit(lambda maps: whole().pool(maps, drawn, mask))(maps)
+    for name in HEADS:
+        if hasattr(model.roi_heads, name):
 
-        def head(model: nnx.Module, x: jax.Array, name=name, takes_mask=takes_mask) -> Any:
-            own = getattr(model.roi_heads, name)
-            return own(x, rows) if takes_mask else own(x)
+            def head(model: nnx.Module, x: jax.Array, name: str = name) -> Any:
+                # SeqNet's heads have batch norms, which are told what to count.
+                counts = (mask.reshape(-1),) if name in HEADS[:2] else ()
+                return getattr(model.roi_heads, name)(x, *counts)
 
-        found[name] = timed(head, pooled)
+            found[name] = timed(head, pooled)
     return found
 
 

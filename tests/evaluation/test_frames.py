@@ -150,3 +150,11 @@ def test_results_by_the_size_of_the_gallery():
     assert {name: [r.gallery for r in group] for name, group in sweeps.items()} == {
         "ground -> aerial, reid, last": [25, 100]
     }
+
+
+def test_nobody_is_detected_anywhere():
+    nothing = FrameDetections(*(np.zeros((0, *rest), np.float32) for rest in ((4,), (), (2,))))
+    (result,) = evaluate_frames(found(gallery=[nothing] * 3), dataset(), protocols=("G2A",), **SAID)
+    assert result.mAP == result.rank10 == 0.0
+    lost = {"detection AP": 0.0, "recall": 0.0, "missed": 100.0, "confused": 0.0}
+    assert dict(result.measures) == lost

@@ -21,6 +21,7 @@ from tests.training.conftest import frames_config, on_one_device
 from tests.training.test_resume import assert_same
 
 
+@pytest.mark.xdist_group("frames_run")
 def test_seqnet_is_trained_and_scored(frames_run):
     workdir, _, results = frames_run
     asked = [(r.ranking, r.protocol) for r in results]
@@ -45,6 +46,7 @@ def test_seqnet_is_trained_and_scored(frames_run):
     assert 'id="picture-1"' in page and "mAP by size of the gallery, SkyGround (synthetic)" in page
 
 
+@pytest.mark.xdist_group("frames_run")
 def test_a_stopped_run_goes_on_to_the_same_numbers(frames_run, tmp_path, monkeypatch):
     whole, config, _ = frames_run
     monkeypatch.setattr(setup, "make_mesh", on_one_device)
@@ -56,6 +58,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(frames_run, tmp_path, monkeyp
     assert_same(whole, tmp_path)  # the tables of the identities, too
 
 
+@pytest.mark.slow
 def test_four_devices_give_the_losses_and_tables_of_one(dataset):
     """Each trains four steps on the same frames; the heads see the regions of all devices."""
     gentle = {"name": "sgd", "learning_rate": 1e-3, "clip_norm": 0.3, "momentum": 0.9}
