@@ -7,9 +7,14 @@ step. FLOPs are the compiler's count for the step; the peak is that of a large m
 same dtype in the same run. `resident` trains from images on the device, `fixed` repeats one batch.
 Where torch and timm can be imported, the same network is timed in PyTorch (AMP for bfloat16) in the
 same run. Needs jax, flax, optax, numpy and g2ajax; no grain, TFDS or ml_collections.
+
+    python benchmarks/train_step.py --configs=agreid_bot_r50:skyground,agreid_mgn_r50:skyground
+
+times the methods of configurations at their own image size instead (this needs ml_collections).
 """
 
 import argparse
+import importlib
 import importlib.metadata
 import importlib.util
 import statistics
@@ -30,15 +35,21 @@ from g2ajax.training.state import begin, make_step
 SIZE, CLASSES = (256, 128), 751
 
 
-def method(backbone: str, dtype: str, remat: bool) -> nnx.Module:
+def baseline(backbone: str, remat: bool) -> dict:
+    """The options of the strong baseline on a backbone."""
     vit = backbone.startswith("vit")
-    options = {
+    return {
         "name": "strong_baseline",
         "backbone": {"name": backbone, "remat": remat},
         "head": {"pool": "Identity" if vit else "GlobalAvgPool"},
     }
-    task = methods.Task(CLASSES, SIZE, dtype=jnp.dtype(dtype))
-    return methods.drawn(options, task)
+
+
+def configured(name: str) -> tuple[dict, tuple[int, int]]:
+    """The method's options and the image size of a configuration, "agreid_mgn_r50:skyground"."""
+    file, _, variant = name.partition(":")
+    config = importlib.import_module(f"configs.{file}").get_config(variant or None).to_dict()
+    return config["method"], tuple(config["data"]["image_size"])
 
 
 def peak_flops(dtype: str, size: int) -> float:
@@ -54,8 +65,17 @@ def peak_flops(dtype: str, size: int) -> float:
     return 2 * size**3 / min(times)
 
 
-def measure(backbone: str, dtype: str, batch: int, steps: int, peak: float, remat: bool) -> None:
-    model = method(backbone, dtype, remat)
+def measure(
+    name: str,
+    options: dict,
+    size: tuple[int, int],
+    dtype: str,
+    batch: int,
+    steps: int,
+    peak: float,
+) -> None:
+    model = methods.drawn(options, methods.Task(CLASSES, size, 2, dtype=jnp.dtype(dtype)))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
     mesh = make_mesh(devices=jax.devices()[:1])
     phase = PhaseOptions()
     optimizer = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.01, momentum=0.9))
@@ -68,12 +88,12 @@ def measure(backbone: str, dtype: str, batch: int, steps: int, peak: float, rema
 
     step = make_step(program, phase, optimizer, prepare, mesh, seed=0)
     rng = np.random.default_rng(0)
-    store = jnp.asarray(rng.integers(0, 256, (1024, *SIZE, 3), np.uint8))
+    store = jnp.asarray(rng.integers(0, 256, (1024, *size, 3), np.uint8))
 
     def rows(i: int) -> dict:
         label = np.repeat(np.arange(batch // 4), 4).astype(np.int32)
         draw = np.random.default_rng(i).integers(0, 1024, batch).astype(np.int32)
-        return {"label": label, "index": draw, "camera": label * 0}
+        return {"label": label, "index": draw, "camera": label * 0, "platform": label * 0}
 
     def timed(make) -> tuple[float, float]:
         """Seconds a step, and seconds the host spends in the call."""
@@ -99,7 +119,8 @@ def measure(backbone: str, dtype: str, batch: int, steps: int, peak: float, rema
     fixed, _ = timed(lambda i: one)
     resident, call = timed(rows)
     print(
-        f"{backbone} {dtype} batch {batch}{' remat' if remat else ''}: resident "
+        f"{name} {dtype} batch {batch} of {size[0]} x {size[1]}, {parameters / 1e6:.2f} M parameters: "
+        f"resident "
         f"{batch / resident:.1f} img/s ({1e3 * resident:.1f} ms), fixed batch {batch / fixed:.1f} "
         f"img/s; {flops / 1e9:.1f} GFLOP a step, {100 * flops / resident / peak:.1f}% of "
         f"{peak / 1e12:.2f} TFLOP/s; host call {1e3 * call:.2f} ms; compile {compile_seconds:.0f} s",
@@ -161,6 +182,7 @@ def measure_torch(backbone: str, dtype: str, batch: int, steps: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--models", default="resnet50,vit_base")
+    parser.add_argument("--configs", default="", help="configurations instead of --models")
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=20)
@@ -172,10 +194,14 @@ def main() -> None:
     has_torch = all(importlib.util.find_spec(name) for name in ("torch", "timm"))
     for dtype in arguments.dtypes.split(","):
         peak = peak_flops(dtype, arguments.peak_size)
-        for backbone in arguments.models.split(","):
-            measure(backbone, dtype, arguments.batch, arguments.steps, peak, arguments.remat)
+        rest = (dtype, arguments.batch, arguments.steps)
+        for name in filter(None, arguments.configs.split(",")):
+            measure(name, *configured(name), *rest, peak)
+        for backbone in () if arguments.configs else arguments.models.split(","):
+            name = backbone + " remat" * arguments.remat
+            measure(name, baseline(backbone, arguments.remat), SIZE, *rest, peak)
             if has_torch:
-                measure_torch(backbone, dtype, arguments.batch, arguments.steps)
+                measure_torch(backbone, *rest)
 
 
 if __name__ == "__main__":
