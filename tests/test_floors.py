@@ -2,6 +2,8 @@
 
 import ast
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -67,3 +69,13 @@ def test_no_long_file_and_no_junk_drawer():
         lines = path.read_text().count("\n")
         assert lines <= 500, f"{path} has {lines} lines; split it"
         assert path.stem not in {"utils", "helpers", "misc"}, path
+
+
+def test_a_training_step_needs_no_input_pipeline():
+    # What the benchmarks import: they run where grain, TFDS and ml_collections are not installed.
+    imports = "g2ajax.training.state, g2ajax.training.options, g2ajax.methods.irra"
+    code = f"""import sys
+sys.modules |= dict.fromkeys(["grain", "tensorflow_datasets", "ml_collections"])
+import {imports}"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from jaxtyping import Bool, Int, Int8, Int32, Int64
 
 from g2ajax.config import nearest
@@ -196,6 +195,8 @@ def make_builder(name: str, data_dir: pathlib.Path) -> Any:
 
 
 def _build(builder: Any, manual_dir: pathlib.Path) -> None:
+    import tensorflow_datasets as tfds  # late, as in `records`
+
     instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
     if instructions and not (manual_dir.is_dir() and any(manual_dir.iterdir())):
         raise FileNotFoundError(
@@ -312,5 +313,8 @@ def _caption_columns(rows: list[dict[str, Any]], ids: np.ndarray) -> Columns:
 @functools.lru_cache(maxsize=32)
 def records(folder: str, split: str) -> Any:
     """The split's data source with undecoded images; opened once a process, never pickled."""
+    # Here: what names the columns alone, as training's options do, works without TFDS.
+    import tensorflow_datasets as tfds
+
     builder = tfds.builder_from_directory(folder)
     return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
