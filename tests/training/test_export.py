@@ -13,6 +13,7 @@ from g2ajax.data.tokenizer import Tokenizer
 from g2ajax.retrieval.distances import unit
 from g2ajax.search import fingerprint
 from g2ajax.training import loop
+from g2ajax.training.workdir import stored_config
 
 pytest.importorskip("flatbuffers")
 TEXT = ("a person in a red coat", "blue shoes")
@@ -35,22 +36,22 @@ def use(monkeypatch, tmp_path):
     return choose
 
 
-def test_images_of_a_method_of_crops(images_only, use, capsys):
-    workdir = use(images_only)
-    assert command.main([f"--workdir={workdir}"]) == 0
+def test_images_of_a_run(ranked_run, fake_dataset, tmp_path, capsys):
+    workdir = ranked_run[0]
+    assert command.main([f"--workdir={workdir}", f"--out={tmp_path}"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("largest difference") == 3 and "batch of 8" in printed
-    folder = workdir / "export"
-    assert {p.name for p in folder.iterdir()} == {"image.stablehlo", "image.stablehlo.json"}
-    about = json.loads((folder / "image.stablehlo.json").read_text())
+    assert {p.name for p in tmp_path.iterdir()} == {"image.stablehlo", "image.stablehlo.json"}
+    about = json.loads((tmp_path / "image.stablehlo.json").read_text())
     assert about["dataset"] == "fake" and about["checkpoint"] == loop.CHOSEN_ON_TEST
-    assert about["step"] == 7 and about["parameters"] == fingerprint(images_only.model)
+    setup, meta = loop.reopen(stored_config(workdir), workdir, "best")
+    assert about["step"] == meta["total_step"] and about["parameters"] == fingerprint(setup.model)
     assert about["input"]["shape"] == ["rows", 48, 32, 3] and about["input"]["dtype"] == "uint8"
     assert about["input"]["mean"] == pytest.approx([123.675, 116.28, 103.53])
     assert about["output"]["norm_1"] and about["output"]["metric"] == "cosine"
 
     # As docs/export.md says, in a batch of a size that nobody tried.
-    data = (folder / "image.stablehlo").read_bytes()
+    data = (tmp_path / "image.stablehlo").read_bytes()
     images = np.random.default_rng(1).integers(0, 256, (2, 48, 32, 3), np.uint8)
     embedding = jax.export.deserialize(bytearray(data)).call(images)
     assert embedding.shape == (2, about["output"]["shape"][1])
