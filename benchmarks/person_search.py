@@ -73,11 +73,7 @@ def build(arguments: argparse.Namespace, dtype: str, remat: bool) -> nnx.Module:
     }
     task = methods.Task(CLASSES, arguments.size, dtype=jnp.dtype(dtype))
 
-    def make() -> nnx.Module:
-        return methods.build(options, task, rngs=nnx.Rngs(params=0))
-
-    graphdef, _ = nnx.split(nnx.eval_shape(make))
-    return nnx.merge(graphdef, jax.jit(lambda: nnx.state(make()))())
+    return methods.drawn(options, task)
 
 
 def compiled(call: Callable, *given: Any) -> tuple[Any, float]:
@@ -118,9 +114,7 @@ def measure(arguments: argparse.Namespace, frames: int, dtype: str, remat: bool)
         optax.sgd(1e-3, momentum=0.9),
     )
     mesh = make_mesh(devices=jax.devices()[:1])
-    state = nnx.state(model)
-    view = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
-    test_graph, _ = nnx.split(view)
+    test_graph, state = methods.evaluated(model)
 
     def detect(state: nnx.State, batch: dict) -> Any:
         return nnx.merge(test_graph, state, copy=True).detect(batch)
@@ -153,20 +147,18 @@ def measure(arguments: argparse.Namespace, frames: int, dtype: str, remat: bool)
     print(f"{about}: train: {told}", flush=True)
     if not arguments.compile_only:
         for kind, whole in (("test", test_time), ("train", train_time)):
-            found = stages(model, state, batch, kind, arguments.steps)
+            found = stages(model, batch, kind, arguments.steps)
             shares = (f"{n} {1e3 * t:.0f} ms ({100 * t / whole:.0f}%)" for n, t in found.items())
             print(f"{about}: {kind} stages: {', '.join(shares)}", flush=True)
 
 
 def stages(
-    model: nnx.Module, state: nnx.State, batch: dict[str, jax.Array], kind: str, steps: int
+    model: nnx.Module, batch: dict[str, jax.Array], kind: str, steps: int
 ) -> dict[str, float]:
     """Seconds of each stage; NMS is a part of the proposals, RoIAlign of neither head."""
     training = kind == "train"
-    view = model
-    if not training:
-        view = nnx.view(model, use_running_average=True, raise_if_not_found=False)
-    graph, params, rest = nnx.split(view, nnx.Param, ...)
+    here = model if training else nnx.merge(*methods.evaluated(model))
+    graph, params, rest = nnx.split(here, nnx.Param, ...)
     chosen = model.options
 
     def timed(function: Callable, x: jax.Array) -> float:

@@ -17,8 +17,8 @@ from g2ajax.data.frame_source import FrameSplit
 from g2ajax.evaluation.frames import Found
 from g2ajax.evaluation.results import as_table
 from g2ajax.retrieval.person_search import FrameDetections
-from g2ajax.search_frames import open_run
-from g2ajax.training import frames, setup
+from g2ajax.training import frames, loop, setup
+from g2ajax.training.workdir import stored_config
 
 EMBED = ("reid_head", "embedding_head", "box_head_2nd", "box_head_3rd", "embedding_head_2nd")
 EMBED += ("embedding_head_3rd",)
@@ -42,7 +42,9 @@ def main() -> None:
     parser.add_argument("--workdir", required=True, type=pathlib.Path)
     parser.add_argument("--checkpoint", default="latest", choices=("latest", "best"))
     arguments = parser.parse_args()
-    run = open_run(arguments.workdir, checkpoint=arguments.checkpoint)
+    config, kind = stored_config(arguments.workdir), arguments.checkpoint
+    run, meta = loop.reopen(config, arguments.workdir, kind, on_frames=True)
+    of = {"rankings": ("reid",), "checkpoint": loop.describe(kind), "step": meta["total_step"]}
     state = nnx.state(run.model)
     trained = frames.find(run, state, ("reid",))
 
@@ -66,7 +68,7 @@ def main() -> None:
     results = [
         result
         for name, found in (("trained", trained), ("untrained", untrained))
-        for result in frames.results_of(found, run, rankings=("reid",), name=name)
+        for result in frames.results_of(found, run, name=name, **of)
     ]
     print(as_table(results))
     half = len(results) // 2

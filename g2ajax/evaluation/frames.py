@@ -140,15 +140,12 @@ def evaluate_frames(
 
 
 def gallery_sizes(results: Sequence[Result]) -> dict[str, list[Result]]:
-    """Results on galleries of different sizes, by direction, ranking and checkpoint; what was
+    """One checkpoint's results on galleries of different sizes, by direction and ranking; what was
     scored at one size only is left out."""
     groups: dict[str, list[Result]] = {}
     for result in results:
         if result.filter == LISTED:
-            checkpoint = result.checkpoint.partition(",")[0]
-            groups.setdefault(f"{result.direction}, {result.ranking}, {checkpoint}", []).append(
-                result
-            )
+            groups.setdefault(f"{result.direction}, {result.ranking}", []).append(result)
     return {
         name: sorted(group, key=lambda result: result.gallery)
         for name, group in groups.items()

@@ -124,8 +124,7 @@ def fit(split: FrameSplit, options: FrameOptions) -> FittedFrames:
 
 def _jitted(model: nnx.Module, mesh: Mesh, function: Any) -> Any:
     """`(state, batch) -> function(model, batch)` of the model in evaluation mode, jitted."""
-    view = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
-    graphdef, _ = nnx.split(view)
+    graphdef, _ = methods.evaluated(model)
 
     def call(state: nnx.State, batch: dict[str, jax.Array]) -> Any:
         return function(nnx.merge(graphdef, state, copy=True), batch)
@@ -258,7 +257,7 @@ def run_page(setup: Any, results: Sequence[Result]) -> str:
         head, *rows = rows_of(group)
         tables.append(Table(caption(group), head, rows))
     pictures = []
-    sweeps = gallery_sizes(results)
+    sweeps = gallery_sizes([result for result in results if result.checkpoint == "last"])
     if sweeps:
         lines = {
             name: [Point(r.gallery, r.mAP, *r.interval_mAP) for r in group]

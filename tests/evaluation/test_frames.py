@@ -148,7 +148,7 @@ def test_results_by_the_size_of_the_gallery():
     ]
     sweeps = gallery_sizes([result, *listed])
     assert {name: [r.gallery for r in group] for name, group in sweeps.items()} == {
-        "ground -> aerial, reid, last": [25, 100]
+        "ground -> aerial, reid": [25, 100]
     }
 
 
