@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from g2ajax import methods
 from g2ajax.evaluation.explanation import pair_metrics, pair_sums
 from g2ajax.losses.attribute_distillation import attribute_distances
 from g2ajax.retrieval.attributes import signed
@@ -30,9 +31,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200)
     arguments = parser.parse_args()
     setup, _ = reopen(stored_config(arguments.workdir), arguments.workdir, "latest")
-    model = nnx.view(
-        setup.model, deterministic=True, use_running_average=True, raise_if_not_found=False
-    )
+    model = nnx.merge(*methods.evaluated(setup.model))
     query = setup.dataset.splits["query"]
     chosen = query.take(np.unique(np.linspace(0, len(query) - 1, arguments.images).astype(int)))
     size = setup.options.evaluate.batch_size

@@ -50,14 +50,12 @@ def histogram(image: np.ndarray) -> np.ndarray:
 
 def untrained(dataset: Dataset, pictures: dict[str, np.ndarray], seed: int) -> dict:
     """Embeddings of the `:skyground` recipe's network with its first parameters."""
-    from configs import agreid_vit
+    from configs import agreid_bot_vit
 
-    config = agreid_vit.get_config("skyground").to_dict()
+    config = agreid_bot_vit.get_config("skyground").to_dict()
     size = tuple(config["data"]["image_size"])
     task = methods.Task(int(dataset.splits["train"].label.max()) + 1, size)
-    model = methods.build(config["method"], task, rngs=nnx.Rngs(params=seed))
-    view = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
-    graphdef, state = nnx.split(view)
+    graphdef, state = methods.evaluated(methods.drawn(config["method"], task, seed=seed))
     embed = jax.jit(lambda s, x: nnx.merge(graphdef, s, copy=True).embed(x.astype("float32")))
     return {
         name: np.concatenate([np.asarray(embed(state, part)) for part in np.array_split(x, 16)])

@@ -13,11 +13,12 @@ import pathlib
 import numpy as np
 from flax import nnx
 
+from g2ajax import methods
 from g2ajax.data.frame_source import FrameSplit
 from g2ajax.evaluation.frames import Found
 from g2ajax.evaluation.results import as_table
 from g2ajax.retrieval.person_search import FrameDetections
-from g2ajax.training import frames, loop, setup
+from g2ajax.training import frames, loop
 from g2ajax.training.workdir import stored_config
 
 EMBED = ("reid_head", "embedding_head", "box_head_2nd", "box_head_3rd", "embedding_head_2nd")
@@ -48,8 +49,8 @@ def main() -> None:
     state = nnx.state(run.model)
     trained = frames.find(run, state, ("reid",))
 
-    options = dataclasses.replace(run.options, seed=1000)
-    fresh = setup.drawn(options, frames.task(options, run.dataset))
+    task = frames.task(run.options, run.dataset)
+    fresh = methods.drawn(run.options.method, task, seed=1000)
     drawn = dict(nnx.to_flat_state(nnx.state(fresh)))
     mixed = nnx.from_flat_state(
         (path, drawn[path] if path[:1] == ("roi_heads",) and path[1] in EMBED else leaf)

@@ -160,7 +160,7 @@ def _prepare_frames(options: RunOptions, mesh: Mesh, trains: bool, fresh: bool) 
         manual_dir=options.data.manual_dir or None,
     )
     framed.check(options, dataset)
-    model = drawn(options, framed.task(options, dataset))
+    model = methods.drawn(options.method, framed.task(options, dataset), seed=options.seed)
     if fresh:
         _initialise(options, model)
     made = framed.make_frames(model, options, dataset, mesh)
@@ -192,11 +192,6 @@ def build_model(options: RunOptions, dataset: Dataset) -> nnx.Module:
         sentence_counts=counts,
         dtype=jnp.dtype(options.dtype),
     )
-    return drawn(options, task)
-
-
-def drawn(options: RunOptions, task: methods.Task) -> nnx.Module:
-    """The run's method for a task, its parameters drawn from the run's seed."""
     return methods.drawn(options.method, task, seed=options.seed)
 
 
