@@ -113,9 +113,11 @@ def distil(
 
     The weights of the divergence of the logits (to the student, or `both_ways`) and of the
     similarities at a `temperature`, and of the teacher's own losses. Published students start with a
-    teacher trained on crops; here it learns with the student from the start.
+    teacher trained on crops: --config.init.teacher=/path/to/teacher.pth; without one it learns with
+    the student from the start.
     """
     config.name += " + HKD"
+    config.init.teacher = ""
     config.method = ConfigDict(
         {
             "name": "head_distillation",

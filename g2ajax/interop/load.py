@@ -45,6 +45,8 @@ class InitOptions:
     """Patterns of further tensors of the model (public names) that may keep their values."""
     report: str = ""
     """File to write the report of every tensor to."""
+    teacher: str = ""
+    """Of head distillation: the file, as `file`, of a teacher trained on crops; empty: as drawn."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +173,23 @@ def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(f"{result}\n\n{result.table()}\n")
     return result
+
+
+def initialise_teacher(model: nnx.Module, init: InitOptions) -> InitReport:
+    """Loads the head and the table of `init.teacher` into the teacher of head distillation.
+
+    The file's trunk, and the identity classifier that only its own training needs, are left out.
+    The rows of its table must be the identities of the run: a table of another size is refused.
+
+    Raises ValueError for a method without a teacher, and as `initialise`.
+    """
+    if not hasattr(model, "teacher"):
+        raise ValueError(
+            f"init.teacher = {init.teacher!r}: only a method of head distillation has a teacher "
+            "(method.name 'head_distillation', the configurations `..._hkd.py`)"
+        )
+    alone = (r"^backbone\.", r"^roi_heads\.softmax\.")
+    return initialise(model.teacher, InitOptions(init.teacher, part="all", ignore=alone))
 
 
 def _last_stage(

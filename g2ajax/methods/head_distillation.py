@@ -131,9 +131,14 @@ class DistilledSeqNet(seqnet.SeqNet):
         )
         self.roi_heads.teacher_head = Parts(roi_heads=Parts(**parts))
 
+    @property
+    def teacher(self) -> Parts:
+        """What a teacher's file fills."""
+        return self.roi_heads.teacher_head
+
     def distil(self, regions: Regions, key: Key[Array, ""]) -> Terms:
         """The teacher's identity loss and the terms between teacher and student."""
-        teacher = self.roi_heads.teacher_head.roi_heads
+        teacher = self.teacher.roi_heads
         pooled = jax.lax.stop_gradient(regions.pooled)
         embedding, _ = teacher.embedding_head(teacher.reid_head(pooled, regions.mask), regions.mask)
         terms, embedding, rows = _taught(self.distillation, teacher.reid_loss, embedding, regions)
@@ -166,9 +171,14 @@ class DistilledCOAT(coat.COAT):
                 dim, task.num_classes, rngs=rngs
             )
 
+    @property
+    def teacher(self) -> Parts:
+        """What a teacher's file fills."""
+        return self.roi_heads.teacher_head3
+
     def distil(self, regions: Regions, key: Key[Array, ""], draw: coat.Draw) -> Terms:
         """The teacher's identity losses and the terms between teacher and student."""
-        teacher = self.roi_heads.teacher_head3.roi_heads
+        teacher = self.teacher.roi_heads
         pooled = jax.lax.stop_gradient(regions.pooled)
         exchanges = draw("teacher_head3", key, regions.mask)
         embedding, _ = teacher.embedding_head_3rd(

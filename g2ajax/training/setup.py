@@ -19,7 +19,7 @@ from g2ajax.data.source import KINDS, CropSplit, Dataset, open_dataset
 from g2ajax.data.text import ATTRIBUTE_SENTENCES, sentence_counts, sentence_ids
 from g2ajax.data.tokenizer import Tokenizer
 from g2ajax.evaluation import embedded, rankings
-from g2ajax.interop.load import initialise
+from g2ajax.interop.load import initialise, initialise_teacher
 from g2ajax.training import frames as framed
 from g2ajax.training.frames import Frames
 from g2ajax.training.inference import Embed, make_embed, make_embed_text
@@ -171,10 +171,14 @@ def _prepare_frames(options: RunOptions, mesh: Mesh, trains: bool, fresh: bool) 
 
 
 def _initialise(options: RunOptions, model: nnx.Module) -> None:
-    """Fills the model from the file of `init`, if there is one."""
+    """Fills the model from the files of `init`, if there are any."""
+    reports = []
     if options.init.file:
-        report = initialise(getattr(model, "pretrained", model), options.init)
-        if jax.process_index() == 0:
+        reports.append(initialise(getattr(model, "pretrained", model), options.init))
+    if options.init.teacher:
+        reports.append(initialise_teacher(model, options.init))
+    if jax.process_index() == 0:
+        for report in reports:
             print(report, flush=True)
 
 

@@ -11,7 +11,7 @@ from flax import nnx
 from g2ajax import methods
 from g2ajax.backbones import resnet
 from g2ajax.interop import families
-from g2ajax.interop.load import InitOptions, initialise
+from g2ajax.interop.load import InitOptions, initialise, initialise_teacher
 from g2ajax.interop.state_dict import load_state_dict, to_state_dict
 from g2ajax.losses.oim import UNLABELLED
 from g2ajax.methods.head_distillation import Distillation, _taught
@@ -27,6 +27,7 @@ DETECTOR = {
 }
 SEARCH = DETECTOR | {"embedding_dim": 8, "matching": {"queue_size": 4}}
 COAT = SEARCH | {"num_heads": 2, "freeze_stem": False}
+TEACHER = {name: SEARCH[name] for name in ("backbone", "embedding_dim", "matching")}
 DISTILLED = {"softmax_weight": 0.5, "similarity_bidirectional": True, "logit_bidirectional": True}
 
 
@@ -239,12 +240,7 @@ def test_plain_detector():
 
 @pytest.mark.parametrize(("drop", "row"), [(False, 1.0), (True, 0.0)])
 def test_teacher_trains_the_first_identity_unless_told_otherwise(drop, row):
-    options = {
-        "backbone": {"name": "resnet_short"},
-        "embedding_dim": 8,
-        "matching": SEARCH["matching"],
-    }
-    graph, state = nnx.split(make("head_teacher", options | {"drop_first_identity": drop}))
+    graph, state = nnx.split(make("head_teacher", TEACHER | {"drop_first_identity": drop}))
     image = np.random.default_rng(0).uniform(0, 255, (4, 64, 32, 3))
     batch = {"image": jnp.asarray(image, jnp.float32), "label": jnp.asarray([0, 3, -1, 0])}
 
@@ -323,6 +319,33 @@ def test_heads_start_as_the_last_stage_of_a_plain_network(tmp_path):
             np.testing.assert_array_equal(ours[place], value)
     kept = "roi_heads.box_predictor.bbox_pred.1.weight"
     np.testing.assert_array_equal(ours[kept], before[kept])
+
+
+@pytest.mark.parametrize(
+    ("head", "options", "softmax"), [("seqnet", SEARCH, 0.0), ("coat", COAT, 1.0)]
+)
+def test_students_start_with_a_trained_teacher(tmp_path, head, options, softmax):
+    path = tmp_path / "teacher.npz"
+    own = {"head": head, "softmax_weight": softmax, "num_heads": 2}
+    np.savez(path, **published(make("head_teacher", TEACHER | own)))
+    tensors = dict(np.load(path))
+    model = make("head_distillation", {"student": {"name": head} | options})
+    report = initialise_teacher(model, InitOptions(teacher=str(path)))
+    assert report.family == {"seqnet": "SeqNet's teacher", "coat": "COAT's teacher"}[head]
+    assert not report.names("kept")
+    filled = to_state_dict(model.teacher)
+    for name, value in filled.items():
+        if "header" not in name:
+            np.testing.assert_allclose(value, tensors[name], rtol=1e-6, err_msg=name)
+    assert any(name.endswith("lut") for name in filled)
+    other = make("head_distillation", {"student": {"name": head} | options}, classes=7)
+    with pytest.raises(ValueError, match=r"lut: \(6, 8\) in the file, expected \(7, 8\)"):
+        initialise_teacher(other, InitOptions(teacher=str(path)))
+
+
+def test_a_teacher_without_a_pupil_is_refused():
+    with pytest.raises(ValueError, match=r"only a method of head distillation has a teacher"):
+        initialise_teacher(make("seqnet", SEARCH), InitOptions(teacher="teacher.pth"))
 
 
 def test_a_checkpoint_of_other_classes_is_refused():

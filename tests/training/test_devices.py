@@ -13,7 +13,8 @@ import pytest
 
 from g2ajax.training import loop, setup
 from g2ajax.training.mesh import make_mesh
-from tests.training.conftest import tiny_config
+from g2ajax.training.workdir import stored_config
+from tests.training.conftest import on_one_device, tiny_config
 from tests.training.test_resume import ROOT, losses
 
 # 20 steps of gentle SGD: Adam divides by small moments, and batch-hard mining switches partners at
@@ -63,28 +64,80 @@ def test_host_and_device_residency_give_the_same_bits(fake_dataset, tmp_path):
 
 
 def test_two_processes_with_two_devices_give_the_losses_of_one(fake_dataset, tmp_path):
+    workdir = tmp_path / "2x2"
+    run_processes("-m", "tests.training.run_fake", workdir, json.dumps(STEPS), processes=2)
+    assert_close(run_on(1, tmp_path / "1"), losses(workdir))
+
+
+@pytest.mark.slow
+def test_frames_give_the_terms_and_tables_of_one_device(tmp_path):
+    """Ten steps of gentle SGD; the heads and the tables see the regions of all devices."""
+    gentle = {
+        "optimizer.name": "sgd",
+        "optimizer.clip_norm": 0.3,
+        "epochs": 1,
+        "steps_per_epoch": 10,
+    }
+    flags = [f"--config.phase.search.{name}={value}" for name, value in gentle.items()]
+    config = "--config=configs/g2aps_seqnet.py:tiny"
+    for name, processes, devices in (("1", 1, 1), ("4", 1, 4), ("2x2", 2, 2)):
+        workdir = tmp_path / name
+        run_processes(
+            *("run.py", config, f"--workdir={workdir}", *flags),
+            processes=processes,
+            devices=devices,
+        )
+    one = terms(tmp_path / "1")
+    assert len(one) == 10
+    tables = oim_tables(tmp_path / "1")
+    assert np.linalg.norm(tables["lookup"], axis=1).sum() > 3
+    for other in (tmp_path / "4", tmp_path / "2x2"):
+        for step, row in terms(other).items():
+            assert row.keys() == one[step].keys()
+            for term, value in row.items():
+                np.testing.assert_allclose(value, one[step][term], rtol=TOLERANCE, err_msg=term)
+        for name, table in oim_tables(other).items():
+            np.testing.assert_allclose(table, tables[name], atol=TOLERANCE, err_msg=name)
+
+
+def run_processes(*command: str | pathlib.Path, processes: int, devices: int = 2) -> None:
+    """Runs Python with these arguments in several processes of one computation."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    settings = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_NUM_CPU_DEVICES": "2",
-        "JAX_COORDINATOR_ADDRESS": address,
-        "JAX_NUM_PROCESSES": "2",
-    }
-    command = [sys.executable, "-m", "tests.training.run_fake", str(tmp_path / "2x2")]
-    processes = [
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)}
+    if processes > 1:
+        settings |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(processes)}
+    started = [
         subprocess.Popen(
-            [*command, json.dumps(STEPS)],
+            [sys.executable, *map(str, command)],
             cwd=ROOT,
-            env={**settings, "JAX_PROCESS_ID": str(i)},
+            env={**settings, "JAX_PROCESS_ID": str(i)} if processes > 1 else settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for i in range(2)
+        for i in range(processes)
     ]
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
-    assert_close(run_on(1, tmp_path / "1"), losses(tmp_path / "2x2"))
+    outputs = [process.communicate(timeout=300)[0] for process in started]
+    assert not any(process.returncode for process in started), "\n".join(outputs)
+
+
+def terms(workdir: pathlib.Path) -> dict[int, dict[str, float]]:
+    """Every term of the loss at each step."""
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    said = ("kind", "time", "rate", "step", "gradient_norm")
+    return {
+        e["step"]: {name: value for name, value in e.items() if name not in said}
+        for e in entries
+        if e["kind"].startswith("train")
+    }
+
+
+def oim_tables(workdir: pathlib.Path) -> dict[str, np.ndarray]:
+    """The lookup table, the queue and its header of the last checkpoint, read by one process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "make_mesh", on_one_device)
+        run, _ = loop.reopen(stored_config(workdir), workdir, "latest", on_frames=True)
+    return run.model.roi_heads.reid_loss.tables()._asdict()

@@ -8,15 +8,10 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from g2ajax.data.frame_source import open_frames
-from g2ajax.data.frames import frame_sampler, host_frame_batches
-from g2ajax.data.pipeline import index_table
 from g2ajax.training import frames, loop, mesh, phase, setup
-from g2ajax.training.optimizer import build_optimizer
 from g2ajax.training.options import run_options
-from g2ajax.training.state import begin, make_step
 from tests.training.conftest import frames_config, on_one_device
 from tests.training.test_resume import assert_same
 
@@ -56,49 +51,6 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(frames_run, tmp_path, monkeyp
             loop.run(config, tmp_path)
     loop.run(config, tmp_path)
     assert_same(whole, tmp_path)  # the tables of the identities, too
-
-
-@pytest.mark.slow
-def test_four_devices_give_the_losses_and_tables_of_one(dataset):
-    """Each trains four steps on the same frames; the heads see the regions of all devices."""
-    gentle = {"name": "sgd", "learning_rate": 1e-3, "clip_norm": 0.3, "momentum": 0.9}
-    options = run_options(frames_config(phase__search__optimizer=gentle))
-    name = options.phases[0]
-    fitted = frames.fit(dataset.splits["train"], options.frames)
-    table = index_table(frame_sampler(fitted, options.frames.batch_size), 0, 4)
-    host = list(host_frame_batches(fitted, table))
-
-    def train(devices):
-        own = mesh.make_mesh(devices=jax.devices()[:devices])
-        model = setup.drawn(options, frames.task(options, dataset))
-        optimizer = build_optimizer(
-            options.phase[name].optimizer,
-            options.phase[name].schedule,
-            nnx.state(model, nnx.Param),
-            steps_per_epoch=4,
-            epochs=1,
-        ).transform
-        program, leaves = begin(model, options.phase[name], optimizer, own)
-        step = make_step(
-            program, options.phase[name], optimizer, lambda key, batch, store: batch, own, seed=0
-        )
-        losses = []
-        for batch in host:
-            leaves, metrics = step(leaves, mesh.put_whole(batch, own), None)
-            losses.append(jax.device_get(metrics))
-        assert step._cache_size() == 1  # one canvas, one compilation
-        tables = program.model(leaves).roi_heads.reid_loss.tables()
-        return losses, jax.device_get(tables)
-
-    (one, tables), (four, others) = train(1), train(4)
-    for a, b in zip(one, four, strict=True):
-        assert a.keys() == b.keys()
-        for term in a:
-            np.testing.assert_allclose(a[term], b[term], rtol=1e-3, err_msg=term)
-    assert np.linalg.norm(tables.lookup, axis=1).sum() > 3
-    np.testing.assert_allclose(tables.lookup, others.lookup, atol=1e-3)
-    np.testing.assert_allclose(tables.queue, others.queue, atol=1e-3)
-    assert tables.header == others.header
 
 
 @pytest.fixture(scope="module")
