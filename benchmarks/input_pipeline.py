@@ -50,6 +50,7 @@ def split(height: int, width: int, count: int = 512) -> Encoded:
         kind=zeros.astype(np.int8),
         camera=zeros.astype(np.int32),
         platform=zeros.astype(np.int8),
+        altitude_level=zeros.astype(np.int8),
         attributes=np.zeros((count, 0), np.int8),
         protocols=np.zeros((count, 0), bool),
         files=tuple(files),

@@ -51,6 +51,7 @@ def make_split(
         kind=np.zeros(count, np.int8),
         camera=camera,
         platform=camera.astype(np.int8),
+        altitude_level=np.where(camera == 0, identity % 2, -1).astype(np.int8),
         attributes=np.stack([identity % 3, identity % 2], 1).astype(np.int8),
         protocols=np.stack([camera == 0, camera == 1], 1)
         if name == "query"

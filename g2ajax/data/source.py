@@ -18,7 +18,8 @@ from g2ajax.data.column_cache import Columns, columns_of
 
 KINDS = ("person", "distractor", "junk")
 PLATFORMS = ("aerial", "ground", "wearable")
-COLUMNS = ("image_id", "identity", "label", "kind", "camera", "platform", "attributes", "protocols")
+COLUMNS = ("image_id", "identity", "label", "kind", "camera", "platform", "altitude_level")
+COLUMNS += ("attributes", "protocols")
 CAPTION_COLUMNS = ("caption_text", "caption_row", "caption_pair")
 
 
@@ -51,6 +52,8 @@ class CropSplit:
     kind: Int8[np.ndarray, " N"]
     camera: Int32[np.ndarray, " N"]
     platform: Int8[np.ndarray, " N"]
+    altitude_level: Int8[np.ndarray, " N"]
+    """As the dataset counts them, from the lowest; −1: not known."""
     attributes: Int8[np.ndarray, "N M"]
     protocols: Bool[np.ndarray, "N P"]
     captions: Captions | None = None
@@ -284,6 +287,7 @@ def _columns(records: Any, num_protocols: int) -> Columns:
         "kind": np.array([row["kind"] for row in rows], np.int8),
         "camera": np.array([row["camera"] for row in rows], np.int32),
         "platform": np.array([row["platform"] for row in rows], np.int8),
+        "altitude_level": np.array([row["altitude_level"] for row in rows], np.int8),
         "attributes": attributes,
         "protocols": member,
     }

@@ -213,6 +213,21 @@ def score_protocol(
         interval_rank1=bounds(ranked.hits(1)),
         interval_rank5=bounds(ranked.hits(5)),
         interval_mINP=bounds(ranked.inverse_negative_penalty),
+        measures=by_altitude(query.altitude_level[query_rows], ranked),
+    )
+
+
+def by_altitude(
+    level: Int[np.ndarray, " Q"], ranked: RetrievalResult
+) -> tuple[tuple[str, float], ...]:
+    """mAP in percent of the queries of each altitude level, if there are several."""
+    found = np.unique(level[ranked.valid & (level >= 0)])
+    if len(found) < 2:
+        return ()
+    precision = 100.0 * np.asarray(ranked.average_precision)
+    return tuple(
+        (f"mAP altitude {number}", float(precision[ranked.valid & (level == number)].mean()))
+        for number in found
     )
 
 

@@ -58,7 +58,8 @@ class Result:
     given: str = ""
     """What the ranking is told besides the images; "" for nothing."""
     measures: tuple[tuple[str, float], ...] = ()
-    """What else was measured, (name, percent): of detectors, how well they detect."""
+    """What else was measured, (name, percent): how well a detector detects; mAP of the queries of
+    each altitude level."""
 
     @property
     def fingerprint(self) -> str:

@@ -73,6 +73,7 @@ def test_columns_have_their_declared_types(built):
         "kind": "int8",
         "camera": "int32",
         "platform": "int8",
+        "altitude_level": "int8",
         "attributes": "int8",
         "protocols": "bool",
     }
@@ -111,7 +112,8 @@ def test_protocol_rows(built):
 
 
 def record(image_id: bytes, attributes: list[int], protocols: list[int], **changes):
-    numbers = {"identity": 5, "label": -1, "kind": 0, "camera": 2, "platform": -1, **changes}
+    numbers = {"identity": 5, "label": -1, "kind": 0, "camera": 2, "platform": -1}
+    numbers |= {"altitude_level": -1, **changes}
     return {"image_id": image_id, "attributes": attributes, "protocols": protocols, **numbers}
 
 

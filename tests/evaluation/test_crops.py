@@ -44,6 +44,19 @@ def test_scores_by_hand():
     assert result.interval_rank1 == (0.0, 100.0)
 
 
+def test_queries_of_known_altitude_are_scored_by_it():
+    (result,) = scored(protocols=["A2G"])
+    expected = {"mAP altitude 0": 500 / 6, "mAP altitude 1": 50.0}
+    assert dict(result.measures) == pytest.approx(expected, abs=1e-4)
+    (from_ground,) = scored(protocols=["G2A"])
+    assert not from_ground.measures
+    query = DATASET.splits["query"]
+    level = np.ones(len(query), np.int8)
+    changed = dataclasses.replace(query, altitude_level=level)
+    one = dataclasses.replace(DATASET, splits={**DATASET.splits, "query": changed})
+    assert not scored(one, protocols=["A2G"])[0].measures
+
+
 def test_a_result_says_what_it_is_of():
     (result,) = scored(protocols=["G2A"], name="tiny", checkpoint="best", step=7, seed=3)
     assert (result.name, result.checkpoint, result.step, result.seed) == ("tiny", "best", 7, 3)
