@@ -1,4 +1,7 @@
-"""`python -m g2ajax <command>`: each command is a module of `g2ajax.cli` with `main(argv) -> int`."""
+"""`python -m g2ajax <command>`: each command is a module of `g2ajax.cli` with `main(argv) -> int`.
+
+What does not fit, a ValueError or FileNotFoundError, is said in one line and ends with 1.
+"""
 
 import importlib
 import pkgutil
@@ -21,7 +24,12 @@ def main(argv: list[str]) -> int:
     if argv[0] not in known:
         print(f"no command {argv[0]!r}; {nearest(argv[0], known)}", file=sys.stderr)
         return 2
-    return importlib.import_module(f"g2ajax.cli.{known[argv[0]]}").main(argv[1:])
+    command = importlib.import_module(f"g2ajax.cli.{known[argv[0]]}")
+    try:
+        return command.main(argv[1:])
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

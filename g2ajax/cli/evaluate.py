@@ -9,7 +9,6 @@ and .csv. On another dataset all its protocols are scored.
 
 import argparse
 import pathlib
-import sys
 
 from g2ajax.evaluation import cross
 from g2ajax.training import transfer
@@ -17,7 +16,7 @@ from g2ajax.training.workdir import stored_config
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command; 0, or 1 with a message when something does not fit."""
+    """Runs the command. Raises ValueError or FileNotFoundError when something does not fit."""
     parser = argparse.ArgumentParser(
         prog="python -m g2ajax evaluate",
         description=__doc__,
@@ -29,18 +28,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=pathlib.Path, help="folder of the results; default: WORKDIR")
     add_evaluation(parser)
     options = parser.parse_args(argv)
-    try:
-        config = evaluation_config(options)
-        results = transfer.evaluate_datasets(
-            config,
-            options.workdir,
-            options.checkpoint,
-            words(options.datasets),
-            words(options.rankings),
-        )
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config = evaluation_config(options)
+    results = transfer.evaluate_datasets(
+        config,
+        options.workdir,
+        options.checkpoint,
+        words(options.datasets),
+        words(options.rankings),
+    )
     folder = options.out or options.workdir
     folder.mkdir(parents=True, exist_ok=True)
     cross.write(results, config["dataset"], folder)

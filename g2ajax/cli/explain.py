@@ -9,7 +9,6 @@ of the protocol), the name of a query image, or a file of your own.
 
 import argparse
 import pathlib
-import sys
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from g2ajax.training.workdir import stored_config
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command; 0, or 1 with a message when something does not fit."""
+    """Runs the command. Raises ValueError or FileNotFoundError when something does not fit."""
     parser = argparse.ArgumentParser(
         prog="python -m g2ajax explain",
         description=__doc__,
@@ -37,11 +36,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--checkpoint", choices=("latest", "best"), default="latest")
     parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/explain")
     options = parser.parse_args(argv)
-    try:
-        return _explain(options)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return _explain(options)
 
 
 def _explain(options: argparse.Namespace) -> int:

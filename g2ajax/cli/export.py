@@ -6,13 +6,12 @@ python -m g2ajax export --workdir=runs/tbagpr_irra --format=onnx --part=text --o
 
 import argparse
 import pathlib
-import sys
 
 from g2ajax.export import export_run
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command; 0, or 1 with a message when something does not fit."""
+    """Runs the command. Raises ValueError or FileNotFoundError when something does not fit."""
     parser = argparse.ArgumentParser(
         prog="python -m g2ajax export",
         description=__doc__,
@@ -24,17 +23,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best")
     parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/export")
     options = parser.parse_args(argv)
-    try:
-        written = export_run(
-            options.workdir,
-            options.out or options.workdir / "export",
-            part=options.part,
-            format=options.format,
-            checkpoint=options.checkpoint,
-        )
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    written = export_run(
+        options.workdir,
+        options.out or options.workdir / "export",
+        part=options.part,
+        format=options.format,
+        checkpoint=options.checkpoint,
+    )
     for rows, difference in written.differences.items():
         print(f"batch of {rows}: largest difference {difference:.1e}")
     megabytes = written.program.stat().st_size / 1e6

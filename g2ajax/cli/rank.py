@@ -9,7 +9,6 @@ protocol) or the name of a query image.
 
 import argparse
 import pathlib
-import sys
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from g2ajax.training.loop import reopen
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command; 0, or 1 with a message when something does not fit."""
+    """Runs the command. Raises ValueError or FileNotFoundError when something does not fit."""
     parser = argparse.ArgumentParser(
         prog="python -m g2ajax rank",
         description=__doc__,
@@ -38,11 +37,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/rank")
     add_evaluation(parser)
     options = parser.parse_args(argv)
-    try:
-        return _rank(options)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return _rank(options)
 
 
 def _rank(options: argparse.Namespace) -> int:

@@ -8,7 +8,6 @@ Every image is embedded once for each checkpoint; WORKDIR/search keeps the embed
 
 import argparse
 import pathlib
-import sys
 
 from g2ajax import search
 from g2ajax.report import page
@@ -21,7 +20,7 @@ model's, and the nearest image need not show the person."""
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command; 0, or 1 with a message when something does not fit."""
+    """Runs the command. Raises ValueError or FileNotFoundError when something does not fit."""
     parser = argparse.ArgumentParser(
         prog="python -m g2ajax search",
         description=__doc__,
@@ -36,11 +35,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best")
     parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/search")
     options = parser.parse_args(argv)
-    try:
-        return _search(options)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return _search(options)
 
 
 def _search(options: argparse.Namespace) -> int:

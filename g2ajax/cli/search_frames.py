@@ -10,7 +10,6 @@ import argparse
 import io
 import pathlib
 import re
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,7 +31,7 @@ Similarity is the inner product of the embeddings times the detector's score; bo
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command; 0, or 1 with a message when something does not fit."""
+    """Runs the command. Raises ValueError or FileNotFoundError when something does not fit."""
     parser = argparse.ArgumentParser(
         prog="python -m g2ajax search-frames",
         description=__doc__,
@@ -47,11 +46,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best")
     parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/search-frames")
     options = parser.parse_args(argv)
-    try:
-        return _search(options)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return _search(options)
 
 
 def _search(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from g2ajax.data.verify_frames import frame_table, verify_frames
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command; 0 if the dataset is sound, 1 if not."""
+    """Runs the command; 0 if the dataset is sound, 1 if not. Raises as `open_dataset`."""
     parser = argparse.ArgumentParser(
         prog="python -m g2ajax verify",
         description=__doc__,
@@ -26,13 +26,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--manual_dir", help="folder of what you downloaded")
     options = parser.parse_args(argv)
     folders = {"data_dir": options.data_dir, "manual_dir": options.manual_dir}
-    try:
-        builder = make_builder(options.dataset, data_root(options.data_dir))
-        frames = schema_of(builder) == "frames"
-        dataset = (open_frames if frames else open_dataset)(options.dataset, **folders)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    builder = make_builder(options.dataset, data_root(options.data_dir))
+    frames = schema_of(builder) == "frames"
+    dataset = (open_frames if frames else open_dataset)(options.dataset, **folders)
     result = verify_frames(dataset) if frames else verify(dataset)
     print(f"{dataset.name} {dataset.version}, fingerprint {dataset.fingerprint}\n")
     print(frame_table(result.counts) if frames else table(result.counts))

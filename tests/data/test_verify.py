@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from g2ajax.cli.verify import main
+from g2ajax.__main__ import main
 from g2ajax.data.source import open_dataset
 from g2ajax.data.verify import Count, defect, table, verify
 from tests.tfds_builders import dummies
@@ -13,7 +13,7 @@ from tests.tfds_builders import dummies
 
 def arguments(tmp_path, dataset):
     places = (f"--data_dir={tmp_path / 'data'}", f"--manual_dir={tmp_path / 'manual'}")
-    return [f"--dataset={dataset}", *places]
+    return ["verify", f"--dataset={dataset}", *places]
 
 
 def opened(tmp_path, dataset):

@@ -6,8 +6,8 @@ import json
 import pytest
 from PIL import Image
 
+from g2ajax.__main__ import main
 from g2ajax.cli import skyground
-from g2ajax.cli import verify as command
 from g2ajax.data import verify_frames
 from g2ajax.data.frame_source import open_frames
 from g2ajax.data.source import open_dataset
@@ -78,11 +78,11 @@ def test_damaged_frames_are_named(dataset):
 
 def test_command(dataset, data_dir, capsys):
     arguments = ["--dataset=skyground/frames_tiny", f"--data_dir={data_dir}"]
-    assert command.main(arguments) == 0
+    assert main(["verify", *arguments]) == 0
     out = capsys.readouterr().out
     assert "frames  boxes  identities" in out
     assert "gallery: 16 of 16 images decode" in out and "(as built)" in out
-    assert command.main(["--dataset=nowhere"]) == 1
+    assert main(["verify", "--dataset=nowhere"]) == 1
 
 
 def test_open_dataset_refuses_frames(data_dir):

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from g2ajax.cli import explain as command
+from g2ajax.__main__ import main
 from g2ajax.training import explaining, loop, phase, setup
 from g2ajax.training.options import run_options
 from tests.fake_data import GROUPS, encode, make_dataset
@@ -164,7 +164,7 @@ def test_the_command_explains_a_query_a_name_and_a_file(finished, fake_dataset, 
     for query in ("1", name, str(photo)):
         out = tmp_path / "out"
         arguments = [f"--workdir={workdir}", f"--query={query}", "--top=2", f"--out={out}"]
-        assert command.main(arguments) == 0
+        assert main(["explain", *arguments]) == 0
     printed = capsys.readouterr().out
     assert "bag: backpack" in printed and "?" in printed
     assert len(list(out.glob("*.png"))) == len(list(out.glob("*.html"))) == 3
@@ -174,13 +174,13 @@ def test_the_command_explains_a_query_a_name_and_a_file(finished, fake_dataset, 
         ("--protocol=A2A", "no protocol 'A2A'"),
         ("--top=0", "from 1 to 10"),
     ):
-        assert command.main([f"--workdir={workdir}", "--query=1", changes]) == 1
+        assert main(["explain", f"--workdir={workdir}", "--query=1", changes]) == 1
         assert message in capsys.readouterr().err
 
 
 def test_a_run_without_the_stream_says_so(fake_dataset, tmp_path, capsys):
     loop.run(tiny_config(), tmp_path)
-    assert command.main([f"--workdir={tmp_path}", "--query=0"]) == 1
+    assert main(["explain", f"--workdir={tmp_path}", "--query=0"]) == 1
     assert "has no trained explainable stream" in capsys.readouterr().err
 
 

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from g2ajax import export
-from g2ajax.cli import export as command
+from g2ajax.__main__ import main
 from g2ajax.data.tokenizer import Tokenizer
 from g2ajax.retrieval.distances import unit
 from g2ajax.search import fingerprint
@@ -38,7 +38,7 @@ def use(monkeypatch, tmp_path):
 
 def test_images_of_a_run(ranked_run, fake_dataset, tmp_path, capsys):
     workdir = ranked_run[0]
-    assert command.main([f"--workdir={workdir}", f"--out={tmp_path}"]) == 0
+    assert main(["export", f"--workdir={workdir}", f"--out={tmp_path}"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("largest difference") == 3 and "batch of 8" in printed
     assert {p.name for p in tmp_path.iterdir()} == {"image.stablehlo", "image.stablehlo.json"}
@@ -61,7 +61,7 @@ def test_images_of_a_run(ranked_run, fake_dataset, tmp_path, capsys):
 def test_a_text_tower(with_text, use, tmp_path):
     out = tmp_path / "out"
     arguments = [f"--workdir={use(with_text)}", "--part=text", f"--out={out}"]
-    assert command.main(arguments) == 0
+    assert main(["export", *arguments]) == 0
     about = json.loads((out / "text.stablehlo.json").read_text())
     assert about["input"]["shape"] == ["rows", 12] and about["input"]["dtype"] == "int32"
     ids = Tokenizer()(TEXT, context_length=12)
@@ -90,7 +90,7 @@ def test_a_program_that_differs_is_not_kept(images_only, use, tmp_path, capsys, 
         return lambda batch: program(batch) + (np.nan if len(batch) == 3 else 0.0)
 
     monkeypatch.setattr(export, "load", load)
-    assert command.main([f"--workdir={use(images_only)}", f"--out={tmp_path / 'out'}"]) == 1
+    assert main(["export", f"--workdir={use(images_only)}", f"--out={tmp_path / 'out'}"]) == 1
     assert "differs from the method's by nan" in capsys.readouterr().err
     assert written and list((tmp_path / "out").iterdir()) == []
 

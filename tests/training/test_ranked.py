@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from g2ajax.cli import rank as command
+from g2ajax.__main__ import main
 from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.training import loop, ranked
 
@@ -45,12 +45,12 @@ def test_the_command_writes_a_page_and_figures(ranked_run, fake_dataset, tmp_pat
     workdir, _, _ = ranked_run
     name = str(fake_dataset.splits["query"].image_id[0])
     common = [f"--workdir={workdir}", "--protocol=A2G", "--top=3", f"--out={tmp_path}"]
-    assert command.main([*common, "--worst=2", "--rankings=reid,rerank"]) == 0
+    assert main(["rank", *common, "--worst=2", "--rankings=reid,rerank"]) == 0
     assert len(list(tmp_path.glob("A2G-reid-*.png"))) == 2
     page = (tmp_path / "A2G-rerank.html").read_text()
     assert page.count("data:image/png;base64,") == 2 and "rerank (k1 5, k2 2" in page
     assert "attribute" not in page and ": AP " in page
-    assert command.main([*common, f"--queries=1,{name}"]) == 0
+    assert main(["rank", *common, f"--queries=1,{name}"]) == 0
     printed = capsys.readouterr().out
     assert f"{name} (camera 0): AP " in printed
     assert (tmp_path / "A2G-reid-1.png").exists() and (tmp_path / "A2G-reid-0.png").exists()
@@ -70,7 +70,7 @@ def test_the_command_writes_a_page_and_figures(ranked_run, fake_dataset, tmp_pat
 )
 def test_what_does_not_fit_is_refused(ranked_run, fake_dataset, capsys, arguments, message):
     workdir, _, _ = ranked_run
-    assert command.main([f"--workdir={workdir}", *arguments]) == 1
+    assert main(["rank", f"--workdir={workdir}", *arguments]) == 1
     assert message in capsys.readouterr().err
 
 

@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 from g2ajax import search
+from g2ajax.__main__ import main
 from g2ajax.cli import search as command
 from g2ajax.data import captioned
 from g2ajax.retrieval.distances import unit
@@ -50,7 +51,7 @@ def test_an_image_is_found_in_a_folder(images_only, use, folder, capsys):
     workdir = use(images_only)
     asked = folder / "3.png"
     arguments = [f"--workdir={workdir}", f"--gallery={folder}", f"--query={asked}", "--top=3"]
-    assert command.main(arguments) == 0
+    assert main(["search", *arguments]) == 0
     printed = capsys.readouterr().out
     assert f"skipped: {folder / 'broken.jpg'} (not an image)" in printed
     assert f"skipped: {folder / 'notes.txt'} (not an image)" in printed and ".hidden" not in printed
@@ -79,7 +80,7 @@ def test_a_sentence_finds_images(with_text, use, folder, capsys, caplog):
     long = "a person in a red coat with a backpack and blue shoes and grey hair"
     with caplog.at_level(logging.WARNING):
         arguments = [f"--workdir={workdir}", f"--gallery={folder}", f"--text={long}"]
-        assert command.main(arguments) == 0
+        assert main(["search", *arguments]) == 0
     assert caplog.text.count("have more than 12 tokens and are cut") == 1
     assert capsys.readouterr().out.count(".png\n") == 6
     page = (workdir / "search" / "text.html").read_text()
@@ -102,7 +103,7 @@ def test_a_sentence_finds_images(with_text, use, folder, capsys, caplog):
 )
 def test_bad_questions_of_a_search(with_text, use, folder, capsys, arguments, message):
     workdir = use(with_text)
-    assert command.main([f"--workdir={workdir}", f"--gallery={folder}", *arguments]) == 1
+    assert main(["search", f"--workdir={workdir}", f"--gallery={folder}", *arguments]) == 1
     assert message in capsys.readouterr().err
 
 

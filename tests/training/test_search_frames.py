@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from g2ajax import search_frames as searching
-from g2ajax.cli import search_frames as command
+from g2ajax.__main__ import main
 from g2ajax.data.frame_source import open_frames
 from g2ajax.data.images import decode
 from g2ajax.training import setup
@@ -38,7 +38,7 @@ def test_a_person_is_looked_for_in_a_folder(frames_run, frames, tmp_path, monkey
         *(f"--workdir={workdir}", f"--query={asked}", f"--frames={where}", "--top=3"),
         *(f"--box={','.join(f'{side:g}' for side in box)}", f"--out={tmp_path / 'out'}"),
     ]
-    assert command.main(arguments) == 0
+    assert main(["search-frames", *arguments]) == 0
     printed = capsys.readouterr().out
     assert "skipped: broken.jpg cannot be read\n6 frames searched, 1 skipped" in printed
     listed = [line.split() for line in printed.splitlines() if line.endswith(".jpg")]
@@ -74,7 +74,7 @@ def test_a_person_is_looked_for_in_a_folder(frames_run, frames, tmp_path, monkey
 def test_questions_that_cannot_be(frames, tmp_path, capsys, changes, message):
     where, asked, _ = frames
     given = {"workdir": tmp_path, "query": asked, "box": "1,1,20,40", "frames": where} | changes
-    assert command.main([f"--{name}={value}" for name, value in given.items()]) == 1
+    assert main(["search-frames", *(f"--{name}={value}" for name, value in given.items())]) == 1
     assert message in capsys.readouterr().err
 
 

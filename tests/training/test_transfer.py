@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from g2ajax.cli import evaluate as command
+from g2ajax.__main__ import main
 from g2ajax.training import setup, transfer
 from tests.fake_data import make_dataset
 
@@ -35,7 +35,7 @@ def two_datasets(monkeypatch):
 def test_the_matrix_of_two_datasets(ranked_run, two_datasets, tmp_path, capsys):
     workdir, _, results = ranked_run
     arguments = [f"--workdir={workdir}", "--datasets=fake,other/small", f"--out={tmp_path}"]
-    assert command.main(arguments) == 0
+    assert main(["evaluate", *arguments]) == 0
     printed = capsys.readouterr().out
     assert "trained on fake, checkpoint best, chosen on the test split (step 3)" in printed
     assert "other small A2G (aerial -> ground)" in printed
@@ -68,7 +68,7 @@ def test_the_matrix_of_two_datasets(ranked_run, two_datasets, tmp_path, capsys):
 def test_its_own_dataset_if_none_is_named(ranked_run, two_datasets, tmp_path, capsys):
     workdir, _, _ = ranked_run
     arguments = [f"--workdir={workdir}", f"--out={tmp_path}", "--rankings=rerank", "--k1=3"]
-    assert command.main([*arguments, "--checkpoint=latest", "--flip"]) == 0
+    assert main(["evaluate", *arguments, "--checkpoint=latest", "--flip"]) == 0
     rows = json.loads((tmp_path / "cross_results.json").read_text())["results"]
     assert {(r["dataset"], r["checkpoint"]) for r in rows} == {("fake", "last")}
     assert {r["parameters"] for r in rows} == {"k1 3, k2 2, lambda 0.3, zhong"}
@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_refused_before_embedding(
 ):
     monkeypatch.setattr(transfer, "score", None)
     workdir, _, _ = ranked_run
-    assert command.main([f"--workdir={workdir}", *arguments]) == 1
+    assert main(["evaluate", f"--workdir={workdir}", *arguments]) == 1
     assert message in capsys.readouterr().err
 
 
