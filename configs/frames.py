@@ -12,6 +12,10 @@ QUEUES = {"cuhk_sysu": 5000, "prw": 500, "g2aps": 2000}
 CONTEXTS = {"cuhk_sysu": (10, 3), "prw": (30, 4), "g2aps": (10, 3)}
 
 
+SMALL = {"name": "resnet18", "width": 16}
+TINY = {"name": "resnet_tiny"}
+
+
 def base(
     name: str,
     dataset: str,
@@ -113,8 +117,8 @@ def distil(
 
     The weights of the divergence of the logits (to the student, or `both_ways`) and of the
     similarities at a `temperature`, and of the teacher's own losses. Published students start with a
-    teacher trained on crops: --config.init.teacher=/path/to/teacher.pth; without one it learns with
-    the student from the start.
+    teacher trained on crops (`..._teacher.py`): --config.init.teacher=/path/to/it; without one it
+    learns with the student from the start.
     """
     config.name += " + HKD"
     config.init.teacher = ""
@@ -153,13 +157,8 @@ def shrink(config: ConfigDict, variant: str) -> ConfigDict:
         max_boxes=12,
     )
     method = config.method.get("student", config.method)
-    method.backbone = ConfigDict(
-        {"name": "resnet_tiny"} if tiny else {"name": "resnet18", "width": 16}
-    )
-    method.remat = False
-    method.freeze_stem = False
-    method.embedding_dim = 16 if tiny else 128
-    method.matching.queue_size = 16 if tiny else 200
+    method.backbone = ConfigDict(TINY if tiny else SMALL)
+    _shrink_head(method, tiny)
     # People of the small world are 48 to 400 pixels high here, of the tiny one 14 to 75.
     method.rpn = ConfigDict(
         {
@@ -175,7 +174,6 @@ def shrink(config: ConfigDict, variant: str) -> ConfigDict:
     )
     if method.name == "coat":
         method.regions.positive_fraction = 0.25
-        method.num_heads = 2
     phase = config.phase.search
     phase.epochs = 2 if tiny else 20
     phase.steps_per_epoch = 2 if tiny else 0
@@ -192,3 +190,79 @@ def shrink(config: ConfigDict, variant: str) -> ConfigDict:
     config.checkpoint.every_steps = 2 if tiny else 500
     config.log.every_steps = 1 if tiny else 20
     return config
+
+
+def teacher(
+    name: str,
+    dataset: str,
+    *,
+    head: str,
+    learning_rate: float,
+    epochs: int,
+    matching: float,
+    softmax: float = 0.0,
+) -> ConfigDict:
+    """A teacher of head distillation, trained on the people cut out of the training frames (Zhang et
+    al., ACM MM 2023): the head of a student after a trunk of its own, 200 batches an epoch."""
+    config = common.base(name)
+    config.dataset = dataset
+    config.data.update(interpolation="bilinear", test_interpolation="bilinear")
+    config.augment.update(pad=0)
+    config.augment.erase.probability = 0.0
+    # Who was seen in fewer than four frames is repeated.
+    config.sampler.allow_single_image = True
+    config.method = ConfigDict(
+        {
+            "name": "head_teacher",
+            "head": head,
+            "backbone": {"name": "resnet50"},
+            "remat": False,
+            "embedding_dim": 256,
+            "matching": {"queue_size": QUEUES[dataset]},
+            "matching_weight": matching,
+            "softmax_weight": softmax,
+        }
+    )
+    config.phase = ConfigDict(
+        {
+            "reid": {
+                "epochs": epochs,
+                "steps_per_epoch": 200,
+                "ema": 0.0,
+                "optimizer": {
+                    "name": "sgd",
+                    "learning_rate": learning_rate,
+                    "momentum": 0.9,
+                    "weight_decay": 5e-4,
+                    "clip_norm": 10.0,
+                },
+                "schedule": {
+                    "type": "detection_multistep",
+                    "milestones": (80, 150),
+                    "warmup_epochs": 1,
+                    "warmup_factor": 0.001,
+                },
+            }
+        }
+    )
+    return config
+
+
+def shrink_teacher(config: ConfigDict, variant: str) -> ConfigDict:
+    """As `shrink`, of a teacher: it fits the students of the same variant."""
+    config = common.shrink(config, variant, SMALL, TINY)
+    if variant:
+        tiny = variant == "tiny"
+        config.dataset = "skyground/frames_tiny" if tiny else "skyground/frames_small"
+        _shrink_head(config.method, tiny)
+    return config
+
+
+def _shrink_head(method: ConfigDict, tiny: bool) -> None:
+    """What is small in students and teachers alike; nothing is pretrained."""
+    method.remat = False
+    method.freeze_stem = False
+    method.embedding_dim = 16 if tiny else 128
+    method.matching.queue_size = 16 if tiny else 200
+    if "coat" in (method.name, method.get("head")):
+        method.num_heads = 2

@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Int, Int8, Int32, Int64
@@ -58,13 +58,15 @@ class CropSplit:
     protocols: Bool[np.ndarray, "N P"]
     captions: Captions | None = None
 
+    ROWS: ClassVar[tuple[str, ...]] = ("position", *COLUMNS)
+    """The fields that have an entry for each row."""
+
     def __len__(self) -> int:
         return len(self.image_id)
 
     def take(self, rows: Int[np.ndarray, " n"]) -> "CropSplit":
         """The same split with these rows only, in this order; sentences are left behind."""
-        columns = ("position", *COLUMNS)
-        taken = {name: getattr(self, name)[rows] for name in columns}
+        taken = {name: getattr(self, name)[rows] for name in self.ROWS}
         return dataclasses.replace(self, captions=None, **taken)
 
     def read(self, row: int) -> bytes:
@@ -131,35 +133,30 @@ def open_dataset(
 ) -> Dataset:
     """Opens the dataset `name` ("agreid", "skyground/crops_small"); builds it once if it is not there.
 
+    Of a dataset of whole frames ("g2aps") it gives the people, cut out (`frame_crops.cut_out`).
+
     `data_dir` holds built datasets (default: `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`),
     `manual_dir` what the user has downloaded (default: `<data_dir>/downloads/manual`).
 
     Raises ValueError for an unknown name and FileNotFoundError, saying where to get the files and
     where to put them, when it cannot be built.
     """
-    return _open(name, built(name, data_dir=data_dir, manual_dir=manual_dir, build=build))
+    folders = {"data_dir": data_dir, "manual_dir": manual_dir, "build": build}
+    if schema_of(make_builder(name, data_root(data_dir))) == "frames":
+        # Here: both are made of what this file has.
+        from g2ajax.data.frame_crops import cut_out
+        from g2ajax.data.frame_source import open_frames
+
+        return cut_out(open_frames(name, **folders))
+    return _open(name, built(name, **folders))
 
 
 def built(
-    name: str,
-    *,
-    data_dir: str | None = None,
-    manual_dir: str | None = None,
-    build: bool = True,
-    schema: str = "crops",
+    name: str, *, data_dir: str | None = None, manual_dir: str | None = None, build: bool = True
 ) -> Any:
-    """The builder of a dataset that is built, with arguments and errors of `open_dataset`.
-
-    Raises ValueError for one of another schema, before it is built; `schema`: "crops", "frames".
-    """
+    """The builder of a dataset that is built, with arguments and errors of `open_dataset`."""
     root = data_root(data_dir)
     builder = make_builder(name, root)
-    if schema_of(builder) != schema:
-        what, how = {
-            "frames": ("whole frames", "g2ajax.data.frame_source.open_frames"),
-            "crops": ("crops", "g2ajax.data.source.open_dataset"),
-        }[schema_of(builder)]
-        raise ValueError(f"{name} is a dataset of {what}; open it with {how}")
     if not (pathlib.Path(builder.data_dir) / "dataset_info.json").exists():
         if not build:
             raise FileNotFoundError(f"{name} is not built in {root}")

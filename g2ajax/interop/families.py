@@ -192,7 +192,8 @@ FAMILIES = (
         "g2ajax",
         (r"^(stream1\.)?backbone\.", r"^(stream1\.)?neck\."),
         rename=((r"^stream1\.", ""), (r"^base_model\.", "backbone.")),
-        ignore=(r"^(stream2|adh|predictor|predictor_head|queue)\.",),
+        # Which row of a queue is next is no weight.
+        ignore=(r"^(stream2|adh|predictor|predictor_head|queue)\.", r"\.header$"),
     ),
     Family("fast-reid", (r"^backbone\.", r"^heads\."), ignore=_PIXELS),
     Family("fast-reid backbone", (r"^backbone\.",), ignore=_PIXELS, head=False),

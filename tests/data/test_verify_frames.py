@@ -10,7 +10,6 @@ from g2ajax.__main__ import main
 from g2ajax.cli import skyground
 from g2ajax.data import verify_frames
 from g2ajax.data.frame_source import open_frames
-from g2ajax.data.source import open_dataset
 from g2ajax.synthetic import frame_layouts
 from g2ajax.synthetic.frames import FRAME_SIZES
 from g2ajax.synthetic.world import SIZES
@@ -83,11 +82,6 @@ def test_command(dataset, data_dir, capsys):
     assert "frames  boxes  identities" in out
     assert "gallery: 16 of 16 images decode" in out and "(as built)" in out
     assert main(["verify", "--dataset=nowhere"]) == 1
-
-
-def test_open_dataset_refuses_frames(data_dir):
-    with pytest.raises(ValueError, match=r"whole frames; open it with .*open_frames"):
-        open_dataset("skyground/frames_tiny", data_dir=data_dir)
 
 
 def test_layout_command(tmp_path, capsys, monkeypatch):
