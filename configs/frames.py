@@ -89,6 +89,20 @@ def seqnet(config: ConfigDict) -> None:
     )
 
 
+def faster_rcnn(config: ConfigDict) -> None:
+    """Faster R-CNN on the fourth stage of ResNet-50 (Ren et al., NeurIPS 2015): people are found, not
+    told apart. SeqNet's first stage alone, with its weight of the boxes."""
+    config.method = ConfigDict(
+        {
+            "name": "faster_rcnn",
+            "backbone": {"name": "resnet50"},
+            "remat": True,
+            "proposal_box_weight": 10.0,
+        }
+    )
+    config.evaluate.update(rankings=(), best="detection AP")
+
+
 def coat(config: ConfigDict, *, softmax: float) -> None:
     """COAT on ResNet-50 (Yu et al., CVPR 2022); `softmax` weighs its identity classifiers."""
     config.method = ConfigDict(
@@ -262,7 +276,8 @@ def _shrink_head(method: ConfigDict, tiny: bool) -> None:
     """What is small in students and teachers alike; nothing is pretrained."""
     method.remat = False
     method.freeze_stem = False
-    method.embedding_dim = 16 if tiny else 128
-    method.matching.queue_size = 16 if tiny else 200
+    if "matching" in method:
+        method.embedding_dim = 16 if tiny else 128
+        method.matching.queue_size = 16 if tiny else 200
     if "coat" in (method.name, method.get("head")):
         method.num_heads = 2

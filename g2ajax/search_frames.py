@@ -47,7 +47,10 @@ class Sighting:
 
 
 def open_run(workdir: str | os.PathLike, *, checkpoint: str = "best") -> Setup:
-    """The run in `workdir` with a checkpoint's parameters. Raises ValueError for a run on crops."""
+    """The run in `workdir` with a checkpoint's parameters.
+
+    Raises ValueError for a run on crops, and of a plain detector.
+    """
     workdir = pathlib.Path(workdir)
     config = stored_config(workdir)
     if not config.get("frames"):
@@ -55,7 +58,13 @@ def open_run(workdir: str | os.PathLike, *, checkpoint: str = "best") -> Setup:
             f"{workdir} holds a run on crops; frames are searched by a run of person search "
             "(configs/g2aps_seqnet.py), and folders of crops by `python -m g2ajax search`"
         )
-    return reopen(config, workdir, checkpoint, on_frames=True)[0]
+    setup = reopen(config, workdir, checkpoint, on_frames=True)[0]
+    if setup.frames.embed is None:
+        raise ValueError(
+            f"{workdir} holds a run of {config['method']['name']!r}, which finds people and does not "
+            "tell them apart; search with one of SeqNet or COAT (configs/g2aps_seqnet.py)"
+        )
+    return setup
 
 
 def check_box(box: Box, image: UInt8[np.ndarray, "H W 3"]) -> None:

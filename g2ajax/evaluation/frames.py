@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from g2ajax.config import nearest
-from g2ajax.data.frame_source import FrameDataset
+from g2ajax.data.frame_source import FrameDataset, FrameSplit
 from g2ajax.data.source import PLATFORMS
 from g2ajax.evaluation.bootstrap import interval
 from g2ajax.evaluation.results import Result
@@ -82,7 +82,7 @@ def evaluate_frames(
             raise ValueError(f"{dataset.name}: no query takes part in {protocol}")
         queries = search_queries(found, dataset, protocol)
         people = dataset.splits["query"].identity[rows]
-        detected = _detection(found, dataset, described["gallery_platform"])
+        detected = _detection(found.gallery, dataset, described["gallery_platform"])
         for ranking in rankings:
             true = ranking == "true_boxes"
             scored = search(
@@ -153,6 +153,52 @@ def gallery_sizes(results: Sequence[Result]) -> dict[str, list[Result]]:
     }
 
 
+def evaluate_detector(
+    gallery: Sequence[FrameDetections],
+    dataset: FrameDataset,
+    *,
+    protocols: Sequence[str] = (),
+    name: str = "",
+    checkpoint: str = "last",
+    step: int = 0,
+    seed: int = 0,
+) -> list[Result]:
+    """How well people are found, of a method that does not tell them apart: one result for each
+    platform in whose frames the protocols (all of the dataset's if none is named) look for someone.
+
+    Its scores are the measures `detection AP` and `recall`, in percent; nothing is ranked.
+    """
+    names = protocols or [row["name"] for row in dataset.protocols]
+    described = [dataset.protocol(protocol)[1] for protocol in names]
+    frames = dataset.splits["gallery"]
+    nothing = dict.fromkeys(("mAP", "mINP", "rank1", "rank5", "rank10"))
+    return [
+        Result(
+            name=name,
+            dataset=dataset.name,
+            version=dataset.version,
+            dataset_fingerprint=dataset.fingerprint,
+            protocol=f"people, {platform}",
+            direction=f"frames of platform: {platform}",
+            queries=0,
+            gallery=len(_frames_of(frames, platform)),
+            valid_queries=0,
+            filter="people without identity count",
+            cmc_rule="standard",
+            ranking="detection",
+            feature="score",
+            metric="IoU of 0.5",
+            seed=seed,
+            checkpoint=checkpoint,
+            step=step,
+            **nothing,
+            **{f"interval_{score}": None for score in ("mAP", "rank1", "rank5", "mINP")},
+            measures=tuple(_detection(gallery, dataset, platform).items()),
+        )
+        for platform in dict.fromkeys(row["gallery_platform"] for row in described)
+    ]
+
+
 def search_queries(found: Found, dataset: FrameDataset, protocol: str) -> list[SearchQuery]:
     """A protocol's queries with their gallery frames and the person's true boxes in them."""
     rows, _ = dataset.protocol(protocol)
@@ -174,16 +220,23 @@ def _scores(scored: SearchResult) -> dict[str, Float[np.ndarray, " Q"]]:
     }
 
 
-def _detection(found: Found, dataset: FrameDataset, platform: str) -> dict[str, float]:
+def _frames_of(gallery: FrameSplit, platform: str) -> Int[np.ndarray, " N"]:
+    """Rows of the gallery frames of a platform, or of any."""
+    if platform == "any":
+        return np.arange(len(gallery))
+    return np.flatnonzero(gallery.platform == PLATFORMS.index(platform))
+
+
+def _detection(
+    found: Sequence[FrameDetections], dataset: FrameDataset, platform: str
+) -> dict[str, float]:
     """How well the people in the gallery frames of a platform are detected."""
     gallery = dataset.splits["gallery"]
-    rows: Int[np.ndarray, " N"] = np.arange(len(gallery))
-    if platform != "any":
-        rows = np.flatnonzero(gallery.platform == PLATFORMS.index(platform))
+    rows = _frames_of(gallery, platform)
     result = evaluate_detection(
         [gallery.boxes[gallery.people(int(row))] for row in rows],
-        [found.gallery[row].boxes for row in rows],
-        [found.gallery[row].scores for row in rows],
+        [found[row].boxes for row in rows],
+        [found[row].scores for row in rows],
     )
     return {
         "detection AP": 100.0 * result.average_precision,

@@ -28,6 +28,7 @@ class Result:
     direction: str
     """For people: "aerial -> ground"."""
     queries: int
+    """0 for people found without being told apart; then nothing is ranked."""
     gallery: int
     valid_queries: int
     """Queries with a match left in the gallery; only these count."""
@@ -40,16 +41,16 @@ class Result:
     checkpoint: str
     """`last`, or `best`, with what it was chosen by."""
     step: int
-    mAP: float
+    mAP: float | None
     mINP: float | None
     """None where a person can be missed in an image, so that no last match need exist."""
-    rank1: float
-    rank5: float
-    rank10: float
-    interval_mAP: tuple[float, float]
+    rank1: float | None
+    rank5: float | None
+    rank10: float | None
+    interval_mAP: tuple[float, float] | None
     """95%, bootstrap over query identities."""
-    interval_rank1: tuple[float, float]
-    interval_rank5: tuple[float, float]
+    interval_rank1: tuple[float, float] | None
+    interval_rank5: tuple[float, float] | None
     interval_mINP: tuple[float, float] | None
     ranking: str = "reid"
     """`reid`, the method's own, or another one of `evaluation.rankings`."""
@@ -100,14 +101,21 @@ class Result:
 
     def line(self) -> str:
         """One line for the progress of a run."""
-        low, high = self.interval_mAP
         shown = " ".join(filter(None, (self.label, _shown(self))))
+        said = []
+        if self.mAP is not None:
+            said.append(f"mAP {with_interval(self.mAP, self.interval_mAP)}")
+            said.append(f"rank-1 {self.rank1:.2f}")
         more = () if self.mINP is None else (("mINP", self.mINP),)
-        rest = "  ".join(f"{name} {value:.2f}" for name, value in (*more, *self.measures))
-        return (
-            f"{shown}: mAP {self.mAP:.2f} [{low:.2f}, {high:.2f}]  rank-1 {self.rank1:.2f}  "
-            f"{rest}  ({self.valid_queries} of {self.queries} queries, {self.gallery} gallery)"
-        )
+        said += [f"{name} {value:.2f}" for name, value in (*more, *self.measures)]
+        return f"{shown}: {'  '.join(said)}  ({self.counts})"
+
+    @property
+    def counts(self) -> str:
+        """How much was asked, and of how much."""
+        if not self.queries:
+            return f"{self.gallery} frames"
+        return f"{self.valid_queries} of {self.queries} queries, {self.gallery} gallery"
 
 
 def dataset_label(dataset: str) -> str:
@@ -129,9 +137,13 @@ HEAD = (
 )
 
 
-def with_interval(value: float, interval: tuple[float, float]) -> str:
-    """A score with its 95% interval."""
-    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+def with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
+    """A score with its 95% interval; "-" for none."""
+    return "-" if value is None else f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def cells(result: Result) -> tuple[str, ...]:
@@ -141,9 +153,9 @@ def cells(result: Result) -> tuple[str, ...]:
         f"{result.checkpoint} (step {result.step})",
         with_interval(result.mAP, result.interval_mAP),
         with_interval(result.rank1, result.interval_rank1),
-        f"{result.rank5:.2f}",
-        f"{result.rank10:.2f}",
-        "-" if result.mINP is None else f"{result.mINP:.2f}",
+        _score(result.rank5),
+        _score(result.rank10),
+        _score(result.mINP),
     )
 
 
@@ -155,10 +167,8 @@ def rows_of(results: Sequence[Result]) -> list[tuple[str, ...]]:
     for result in results:
         found = dict(result.measures)
         rows.append((*cells(result), *(f"{found[n]:.2f}" if n in found else "-" for n in names)))
-    if all(result.mINP is None for result in results):
-        place = HEAD.index("mINP")
-        rows = [row[:place] + row[place + 1 :] for row in rows]
-    return rows
+    kept = [i for i in range(len(rows[0])) if any(row[i] != "-" for row in rows[1:])]
+    return [tuple(row[i] for i in kept) for row in rows]
 
 
 def by_protocol(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -176,9 +186,11 @@ def caption(results: Sequence[Result]) -> str:
         return "/".join(dict.fromkeys(str(getattr(result, field)) for result in results))
 
     first = results[0]
+    asked = first.counts
+    if first.queries:
+        asked = f"{all_of('valid_queries')} of {first.queries} queries, {first.gallery} gallery"
     return (
-        f"{first.label} ({first.direction}); {all_of('valid_queries')} of {first.queries} queries, "
-        f"{first.gallery} gallery; {first.filter}; "
+        f"{first.label} ({first.direction}); {asked}; {first.filter}; "
         f"{'' if first.cmc_rule == 'standard' else f'CMC by {first.cmc_rule}; '}"
         f"{f'{first.given}; ' if first.given else ''}{all_of('feature')}, {all_of('metric')}; "
         f"data {first.version}/{first.dataset_fingerprint}, protocol {first.fingerprint}, "

@@ -17,7 +17,13 @@ from g2ajax import methods
 from g2ajax.data.frame_source import FrameDataset, FrameSplit
 from g2ajax.data.frames import FittedFrames, eval_frame_table, fit_frames, flips, frame_batches
 from g2ajax.detection.transform import bucket_of, resized_size
-from g2ajax.evaluation.frames import Found, check_rankings, evaluate_frames, gallery_sizes
+from g2ajax.evaluation.frames import (
+    Found,
+    check_rankings,
+    evaluate_detector,
+    evaluate_frames,
+    gallery_sizes,
+)
 from g2ajax.evaluation.results import Result, by_protocol, caption, dataset_label, rows_of
 from g2ajax.methods.faster_rcnn import MULTIPLE
 from g2ajax.report import Picture, Table, page
@@ -44,9 +50,9 @@ class Frames:
     query: FittedFrames
     detect: Any
     """`(state, batch) -> Detected`, of gallery frames."""
-    embed: Any
-    """`(state, batch) -> [B, N, D]`, of given boxes."""
-    context: Any
+    embed: Any | None
+    """`(state, batch) -> [B, N, D]`, of given boxes; None: the method does not tell people apart."""
+    context: Any | None
     """`(state, batch) -> Detected` of query frames, the query first."""
 
 
@@ -92,12 +98,18 @@ def make_frames(
 ) -> Frames:
     """Fits every split and makes the functions of evaluation.
 
-    Raises ValueError for a method that embeds no persons, a frame with too many people, and one
-    that fits no canvas.
+    Raises ValueError for a method that finds no persons, a frame with too many people, one that
+    fits no canvas, and options that ask a plain detector whom it has found.
     """
-    if not hasattr(model, "embed_queries"):
+    method = options.method["name"]
+    if not hasattr(model, "detect"):
+        raise ValueError(f"method {method!r} finds no persons in whole frames; `seqnet` does")
+    searches = hasattr(model, "embed_queries")
+    best = options.evaluate.best
+    if not searches and (options.evaluate.rankings or best != "detection AP"):
         raise ValueError(
-            f"method {options.method['name']!r} finds no persons in whole frames; `seqnet` does"
+            f"method {method!r} finds people and does not tell them apart: give "
+            "evaluate.rankings=() and evaluate.best='detection AP'"
         )
     splits = dataset.splits
     return Frames(
@@ -106,10 +118,12 @@ def make_frames(
         # A row of this split is one person.
         query=fit(splits["query"], dataclasses.replace(options.frames, max_boxes=1)),
         detect=_jitted(model, mesh, lambda model, batch: model.detect(batch)),
-        embed=_jitted(model, mesh, lambda model, batch: model.embed_queries(batch)),
-        context=_jitted(
-            model, mesh, lambda model, batch: model.detect(batch, batch["boxes"][:, 0])
-        ),
+        embed=_jitted(model, mesh, lambda model, batch: model.embed_queries(batch))
+        if searches
+        else None,
+        context=_jitted(model, mesh, lambda model, batch: model.detect(batch, batch["boxes"][:, 0]))
+        if searches
+        else None,
     )
 
 
@@ -169,16 +183,20 @@ def score(
 ) -> list[Result]:
     """The results of `model` on the protocols that the run names, by each of the rankings.
 
-    Each gallery frame is detected once, for all protocols, queries and rankings.
+    Each gallery frame is detected once, for all protocols, queries and rankings; a plain detector
+    has no rankings.
     """
-    return results_of(
-        find(setup, nnx.state(model), rankings),
-        setup,
-        rankings=rankings,
-        name=setup.options.name,
-        checkpoint=checkpoint,
-        step=step,
-    )
+    state, name = nnx.state(model), setup.options.name
+    of = {"name": name, "checkpoint": checkpoint, "step": step}
+    if setup.frames.embed is None:
+        return evaluate_detector(
+            detections(setup, state),
+            setup.dataset,
+            protocols=setup.protocols,
+            seed=setup.options.seed,
+            **of,
+        )
+    return results_of(find(setup, state, rankings), setup, rankings=rankings, **of)
 
 
 def results_of(
@@ -217,11 +235,16 @@ def find(setup: Any, state: nnx.State, rankings: Sequence[str]) -> Found:
             _true(frames.gallery.split, row, features)
             for row, features in enumerate(each_frame(setup, frames.embed, state, frames.gallery))
         ]
-    gallery = [
-        _original(frames.gallery, row, found)
-        for row, found in enumerate(each_frame(setup, frames.detect, state, frames.gallery))
+    return Found(detections(setup, state), np.stack(query), context, true_boxes)
+
+
+def detections(setup: Any, state: nnx.State) -> list[FrameDetections]:
+    """Who is found in each gallery frame, in pixels of the stored frame."""
+    gallery = setup.frames.gallery
+    return [
+        _original(gallery, row, found)
+        for row, found in enumerate(each_frame(setup, setup.frames.detect, state, gallery))
     ]
-    return Found(gallery, np.stack(query), context, true_boxes)
 
 
 def each_frame(setup: Any, call: Any, state: nnx.State, fitted: FittedFrames) -> list[Any]:
@@ -241,7 +264,10 @@ def _original(fitted: FittedFrames, row: int, found: Any) -> FrameDetections:
     split, (height, width) = fitted.split, fitted.new_size[row]
     ratio = np.array([split.width[row] / width, split.height[row] / height] * 2, np.float32)
     kept = found.valid
-    return FrameDetections(found.boxes[kept] * ratio, found.scores[kept], found.embeddings[kept])
+    features = np.zeros((len(kept), 0), np.float32)
+    if found.embeddings is not None:
+        features = found.embeddings
+    return FrameDetections(found.boxes[kept] * ratio, found.scores[kept], features[kept])
 
 
 def _true(split: FrameSplit, row: int, features: np.ndarray) -> FrameDetections:

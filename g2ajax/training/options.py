@@ -122,9 +122,9 @@ class EvaluateOptions:
     """Names of the dataset's protocols; empty: all it has."""
     bootstrap_samples: int = 1000
     """Resamplings of the query identities behind the 95% intervals."""
-    best: Literal["mAP", "rank1"] = "mAP"
+    best: Literal["mAP", "rank1", "detection AP"] = "mAP"
     """What the best checkpoint of the last phase is chosen by, averaged over protocols and
-    rankings."""
+    rankings; `detection AP`: of whole frames."""
     explained_images: int = 200
     """Test images whose attention maps are measured where parts are known (SkyGround); 0: none."""
     reported_queries: int = 4

@@ -133,7 +133,9 @@ def train_phase(
         results = score(
             model, setup, checkpoint="last", step=before + step, rankings=phase.rankings
         )
-        value = float(np.mean([getattr(r, options.evaluate.best) for r in results]))
+        known = [r.scalars() for r in results]
+        by = options.evaluate.best
+        value = float(np.mean([scores[by] for scores in known if by in scores]))
         for result in results:
             place = (
                 result.protocol

@@ -17,12 +17,11 @@ from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.evaluation.explanation import Measure, as_rows
 from g2ajax.evaluation.rankings import between
 from g2ajax.evaluation.results import (
-    HEAD,
     Result,
     by_protocol,
     caption,
-    cells,
     dataset_label,
+    rows_of,
 )
 from g2ajax.report import Explanation, Query, Ranked, Table, page, words
 from g2ajax.retrieval import pairwise
@@ -196,10 +195,10 @@ def run_page(
     model: nnx.Module, setup: Any, results: Sequence[Result], measured: Sequence[Measure]
 ) -> str:
     """The page of a run: scores, measures, and queries spread over the protocols' query lists."""
-    tables = [
-        Table(caption(group), HEAD, [cells(result) for result in group])
-        for group in by_protocol(list(results)).values()
-    ]
+    tables = []
+    for group in by_protocol(list(results)).values():
+        head, *rows = rows_of(group)
+        tables.append(Table(caption(group), head, rows))
     if measured:
         head, rows = as_rows(measured)
         tables.append(

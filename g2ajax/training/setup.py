@@ -252,6 +252,8 @@ def check_rankings(model: nnx.Module, where: str, names: Sequence[str]) -> None:
 def check_parameters(options: RunOptions, dataset: Dataset) -> None:
     """Raises ValueError for parameters of rankings that the protocols' sizes do not allow."""
     own = options.evaluate
+    if own.best == "detection AP":
+        raise ValueError("evaluate.best = 'detection AP' is of whole frames; expected mAP or rank1")
     names = {*own.rankings, *(name for p in options.phases for name in options.phase[p].rankings)}
     protocols = own.protocols or [row["name"] for row in dataset.protocols]
     embedded.check(dataset, protocols, sorted(names), own.rerank, own.expansion)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from g2ajax.data.frame_source import FrameDataset, FrameSplit
-from g2ajax.evaluation.frames import Found, evaluate_frames, gallery_sizes
+from g2ajax.evaluation.frames import Found, evaluate_detector, evaluate_frames, gallery_sizes
 from g2ajax.evaluation.results import as_csv, as_dict, as_table
 from g2ajax.retrieval.person_search import FrameDetections
 
@@ -94,6 +94,19 @@ def test_scores_by_hand():
     assert measures["recall"] == pytest.approx(200 / 3)
     assert measures["detection AP"] == pytest.approx(100 * 2 / 3 * 2 / 3)
     assert "detection AP 44.44" in result.line() and "mINP" not in result.line()
+
+
+def test_a_plain_detector_has_no_ranking():
+    aerial, any_frame = evaluate_detector(found().gallery, dataset(), name="detector")
+    assert (aerial.protocol, any_frame.protocol) == ("people, aerial", "people, any")
+    assert (aerial.gallery, any_frame.gallery) == (2, 3)
+    assert aerial.mAP is None and aerial.interval_mAP is None
+    assert aerial.scalars() == pytest.approx({"detection AP": 400 / 9, "recall": 200 / 3})
+    assert aerial.line().endswith("detection AP 44.44  recall 66.67  (2 frames)")
+    head, row = as_table([aerial]).splitlines()[1:]
+    assert head.split()[-3:] == ["detection", "AP", "recall"] and "mAP" not in head
+    assert row.split()[-2:] == ["44.44", "66.67"]
+    assert as_csv([aerial]).count("\n") == 2 and as_dict(aerial)["mAP"] is None
 
 
 def test_true_boxes_are_a_protocol_of_their_own():

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
+from g2ajax import methods
 from g2ajax.data.frame_source import open_frames
 from g2ajax.training import frames, loop, mesh, phase, setup
 from g2ajax.training.options import run_options
@@ -71,6 +73,19 @@ def dataset():
 def test_what_frames_do_not_have_is_refused(dataset, path, value, message):
     with pytest.raises(ValueError, match=message):
         frames.check(run_options(frames_config(**{path: value})), dataset)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"evaluate__rankings": ()}, {"evaluate__best": "detection AP"}]
+)
+def test_a_plain_detector_is_not_asked_whom_it_found(dataset, changes):
+    options = run_options(frames_config(**changes))
+    method = {"name": "faster_rcnn", "backbone": {"name": "resnet_tiny"}}
+    options = dataclasses.replace(options, method=method)
+    task = frames.task(options, dataset)
+    model = nnx.eval_shape(lambda: methods.build(method, task, rngs=nnx.Rngs(params=0)))
+    with pytest.raises(ValueError, match=r"does not tell them apart: give evaluate.rankings=\(\)"):
+        frames.make_frames(model, options, dataset, mesh.make_mesh(devices=jax.devices()[:1]))
 
 
 def test_commands_on_crops_refuse_a_run_on_frames(tmp_path):
