@@ -20,6 +20,7 @@ from g2ajax.data.footage import Named
 from g2ajax.data.frames import place
 from g2ajax.detection.transform import bucket_of, resized_size
 from g2ajax.retrieval.person_search import FrameDetections
+from g2ajax.training.frames import enlargement, original
 from g2ajax.training.loop import reopen
 from g2ajax.training.mesh import put_whole
 from g2ajax.training.options import FrameOptions
@@ -118,7 +119,7 @@ def embed_query(
     """The embedding of the person in the box of an image."""
     canvas, slot = _placed(image, setup.options.frames)
     batch = _batch([slot], canvas, setup.mesh.size)
-    batch["boxes"][0, 0] = np.array(box, np.float32) / _ratio(image, slot[1])
+    batch["boxes"][0, 0] = np.array(box, np.float32) / enlargement(image.shape, slot[1])
     batch["box_mask"][0, 0] = True
     state = nnx.state(setup.model)
     found = setup.frames.embed(state, put_whole(batch, setup.mesh))
@@ -149,13 +150,8 @@ def _detect(
     said = setup.frames.detect(nnx.state(setup.model), put_whole(batch, setup.mesh))
     said = jax.device_get(said)
     for row, (number, frame, slot) in enumerate(group):
-        kept = said.valid[row]
-        boxes = said.boxes[row][kept] * _ratio(frame[1], slot[1])
-        yield (
-            number,
-            frame,
-            FrameDetections(boxes, said.scores[row][kept], said.embeddings[row][kept]),
-        )
+        found = jax.tree.map(lambda x, row=row: x[row], said)
+        yield number, frame, original(found, frame[1].shape, slot[1])
 
 
 def _placed(
@@ -178,9 +174,3 @@ def _batch(slots: list[Slot], canvas: tuple[int, int], size: int) -> dict[str, n
     for row, (image, own) in enumerate(slots):
         batch["image"][row], batch["size"][row] = image, own
     return batch
-
-
-def _ratio(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> Float[np.ndarray, "4"]:
-    """Pixels of the image in one of the canvas, for each side of a box."""
-    height, width = image.shape[:2]
-    return np.array([width / size[1], height / size[0]] * 2, np.float32)

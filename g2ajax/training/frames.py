@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Int32
+from jaxtyping import Float32, Int32
 
 from g2ajax import methods
 from g2ajax.data.frame_source import FrameDataset, FrameSplit
@@ -25,7 +25,7 @@ from g2ajax.evaluation.frames import (
     gallery_sizes,
 )
 from g2ajax.evaluation.results import Result, by_protocol, caption, dataset_label, rows_of
-from g2ajax.methods.faster_rcnn import MULTIPLE
+from g2ajax.methods.faster_rcnn import MULTIPLE, Detected
 from g2ajax.report import Picture, Table, page
 from g2ajax.report.curves import Point, curves
 from g2ajax.retrieval.person_search import FrameDetections
@@ -241,9 +241,11 @@ def find(setup: Any, state: nnx.State, rankings: Sequence[str]) -> Found:
 def detections(setup: Any, state: nnx.State) -> list[FrameDetections]:
     """Who is found in each gallery frame, in pixels of the stored frame."""
     gallery = setup.frames.gallery
+    stored = zip(gallery.split.height.tolist(), gallery.split.width.tolist(), strict=True)
+    found = each_frame(setup, setup.frames.detect, state, gallery)
     return [
-        _original(gallery, row, found)
-        for row, found in enumerate(each_frame(setup, setup.frames.detect, state, gallery))
+        original(one, size, resized)
+        for one, size, resized in zip(found, stored, gallery.new_size.tolist(), strict=True)
     ]
 
 
@@ -259,15 +261,19 @@ def each_frame(setup: Any, call: Any, state: nnx.State, fitted: FittedFrames) ->
     return found
 
 
-def _original(fitted: FittedFrames, row: int, found: Any) -> FrameDetections:
-    """A frame's detections in pixels of the stored frame."""
-    split, (height, width) = fitted.split, fitted.new_size[row]
-    ratio = np.array([split.width[row] / width, split.height[row] / height] * 2, np.float32)
+def original(found: Detected, stored: Sequence[int], resized: Sequence[int]) -> FrameDetections:
+    """One frame's detections in pixels of the stored frame; sizes are (height, width)."""
     kept = found.valid
     features = np.zeros((len(kept), 0), np.float32)
     if found.embeddings is not None:
         features = found.embeddings
-    return FrameDetections(found.boxes[kept] * ratio, found.scores[kept], features[kept])
+    boxes = found.boxes[kept] * enlargement(stored, resized)
+    return FrameDetections(boxes, found.scores[kept], features[kept])
+
+
+def enlargement(stored: Sequence[int], resized: Sequence[int]) -> Float32[np.ndarray, "4"]:
+    """Pixels of the stored frame in one of the canvas, for each side of a box."""
+    return np.array([stored[1] / resized[1], stored[0] / resized[0]] * 2, np.float32)
 
 
 def _true(split: FrameSplit, row: int, features: np.ndarray) -> FrameDetections:
