@@ -1,12 +1,15 @@
 """Speed and memory of person search: training and test steps, and where a step's time goes.
 
     python benchmarks/person_search.py --size=900x1500 --batches=1,5 --dtypes=bfloat16 --remat=off,on
+    python benchmarks/person_search.py --size=900x1500 --batches=1,2,3,4,5 --remat=off,on --trace_only
     python benchmarks/person_search.py --backbone=resnet18 --size=240x320 --batches=4 --small
 
 Frames of the given size, already resized, on a canvas of multiples of 32, with eight people each;
 random weights, so that every slot of the proposals is used. Training: all losses, SGD with clipping
 and the tables of the identities. Memory is the compiler's account: arguments (parameters, optimizer,
-batch) and temporary; `--compile_only` asks for that alone. Stages are compiled and timed one by one,
+batch) and temporary; `--compile_only` asks for that alone. A CPU's compiler recomputes nothing for
+`remat`, so its account does not show what that saves; `--trace_only` asks before any compiler: the
+arrays that the forward pass leaves for the backward pass. Stages are compiled and timed one by one,
 those of training with their backward pass: they do not add up to a step exactly. `--small` takes the
 proposals and regions of the `:skyground` variants. Needs jax, flax, optax, numpy and g2ajax; no
 grain, TFDS or ml_collections.
@@ -102,12 +105,29 @@ def memory(made: Any) -> str:
     )
 
 
+def kept(model: nnx.Module, batch: dict[str, jax.Array]) -> float:
+    """GiB that the forward pass of a training step leaves for the backward pass, parameters too."""
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+
+    def backward(params: nnx.State, rest: nnx.State, batch: dict) -> Any:
+        def loss(params: nnx.State) -> jax.Array:
+            return nnx.merge(graph, params, rest, copy=True).loss(batch, nnx.Rngs(0))[0]
+
+        return jax.vjp(loss, params)[1]
+
+    left = jax.tree.leaves(jax.eval_shape(backward, params, rest, batch))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in left) / 2**30
+
+
 def measure(arguments: argparse.Namespace, frames: int, dtype: str, remat: bool) -> None:
     """One line for the training step, one for the test step, then their stages."""
     model, batch = build(arguments, dtype, remat), make_batch(frames, arguments.size)
     height, width = arguments.size
     about = f"{arguments.method} {arguments.backbone} {height}x{width} {dtype} batch {frames}"
     about += ", remat" if remat else ""
+    if arguments.trace_only:
+        print(f"{about}: {kept(model, batch):.2f} GiB kept for the backward pass", flush=True)
+        return
     optimizer = optax.chain(
         optax.clip_by_global_norm(10.0),
         optax.add_decayed_weights(5e-4),
@@ -237,6 +257,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="few proposals and regions")
     parser.add_argument("--compile_only", action="store_true")
+    parser.add_argument("--trace_only", action="store_true")
     arguments = parser.parse_args()
     arguments.size = tuple(int(side) for side in arguments.size.split("x"))
     versions = [f"{p} {importlib.metadata.version(p)}" for p in ("jax", "flax", "optax")]

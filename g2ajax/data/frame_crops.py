@@ -52,19 +52,15 @@ def cut_out(dataset: FrameDataset) -> Dataset:
     for split in dataset.splits.values():
         for image_id in split.image_id.tolist():
             numbers.setdefault(image_id, len(numbers))
-    pairs = list(
-        dict.fromkeys((row["query_platform"], row["gallery_platform"]) for row in dataset.protocols)
-    )
+    asked = [(row["query_platform"], row["gallery_platform"]) for row in dataset.protocols]
+    pairs = list(dict.fromkeys(asked))
     splits = {}
     for name, split in dataset.splits.items():
         # Column p: whether the frames of a row take part in pair p.
         member = np.zeros((len(split), len(pairs)), bool)
         for column, pair in enumerate(pairs):
             if name == "query":
-                of = [
-                    (r["query_platform"], r["gallery_platform"]) == pair for r in dataset.protocols
-                ]
-                member[:, column] = split.protocols[:, of].any(axis=1)
+                member[:, column] = split.protocols[:, [one == pair for one in asked]].any(axis=1)
             elif name == "gallery":
                 whole = pair[1] == "any"
                 member[:, column] = whole or split.platform == PLATFORMS.index(pair[1])
