@@ -10,10 +10,10 @@ from configs import common
 QUEUES = {"cuhk_sysu": 5000, "prw": 500, "g2aps": 2000}
 # k1 and k2 of the re-ranking by context.
 CONTEXTS = {"cuhk_sysu": (10, 3), "prw": (30, 4), "g2aps": (10, 3)}
-
-
 SMALL = {"name": "resnet18", "width": 16}
 TINY = {"name": "resnet_tiny"}
+# Variant → the frames of the embedded world.
+WORLDS = {"skyground": "skyground/frames_small", "tiny": "skyground/frames_tiny"}
 
 
 def base(
@@ -50,30 +50,33 @@ def base(
     k1, k2 = CONTEXTS[dataset]
     config.evaluate.context = ConfigDict({"k1": k1, "k2": k2})
     config.phases = ("search",)
-    config.phase = ConfigDict(
-        {
-            "search": {
-                "epochs": epochs,
-                "steps_per_epoch": 0,
-                "ema": 0.0,
-                "rankings": ("reid",),
-                "optimizer": {
-                    "name": "sgd",
-                    "learning_rate": learning_rate,
-                    "momentum": 0.9,
-                    "weight_decay": 5e-4,
-                    "clip_norm": 10.0,
-                },
-                "schedule": {
-                    "type": "detection_multistep",
-                    "milestones": milestones,
-                    "warmup_epochs": 1,
-                    "warmup_factor": 0.001,
-                },
-            }
-        }
-    )
+    search = _sgd(learning_rate, epochs, milestones)
+    config.phase = ConfigDict({"search": search | {"rankings": ("reid",)}})
     return config
+
+
+def _sgd(
+    learning_rate: float, epochs: int, milestones: tuple[int, ...], steps_per_epoch: int = 0
+) -> dict:
+    """A phase of SGD as detectors and teachers have it; 0 steps: each image once an epoch."""
+    return {
+        "epochs": epochs,
+        "steps_per_epoch": steps_per_epoch,
+        "ema": 0.0,
+        "optimizer": {
+            "name": "sgd",
+            "learning_rate": learning_rate,
+            "momentum": 0.9,
+            "weight_decay": 5e-4,
+            "clip_norm": 10.0,
+        },
+        "schedule": {
+            "type": "detection_multistep",
+            "milestones": milestones,
+            "warmup_epochs": 1,
+            "warmup_factor": 0.001,
+        },
+    }
 
 
 def seqnet(config: ConfigDict) -> None:
@@ -158,7 +161,7 @@ def shrink(config: ConfigDict, variant: str) -> ConfigDict:
         return config
     tiny = variant == "tiny"
     config.name += f" ({variant})"
-    config.dataset = "skyground/frames_tiny" if tiny else "skyground/frames_small"
+    config.dataset = WORLDS[variant]
     config.dtype = "float32"
     config.init.file = ""
     config.data.num_threads = 2
@@ -237,28 +240,7 @@ def teacher(
             "softmax_weight": softmax,
         }
     )
-    config.phase = ConfigDict(
-        {
-            "reid": {
-                "epochs": epochs,
-                "steps_per_epoch": 200,
-                "ema": 0.0,
-                "optimizer": {
-                    "name": "sgd",
-                    "learning_rate": learning_rate,
-                    "momentum": 0.9,
-                    "weight_decay": 5e-4,
-                    "clip_norm": 10.0,
-                },
-                "schedule": {
-                    "type": "detection_multistep",
-                    "milestones": (80, 150),
-                    "warmup_epochs": 1,
-                    "warmup_factor": 0.001,
-                },
-            }
-        }
-    )
+    config.phase = ConfigDict({"reid": _sgd(learning_rate, epochs, (80, 150), 200)})
     return config
 
 
@@ -266,9 +248,8 @@ def shrink_teacher(config: ConfigDict, variant: str) -> ConfigDict:
     """As `shrink`, of a teacher: it fits the students of the same variant."""
     config = common.shrink(config, variant, SMALL, TINY)
     if variant:
-        tiny = variant == "tiny"
-        config.dataset = "skyground/frames_tiny" if tiny else "skyground/frames_small"
-        _shrink_head(config.method, tiny)
+        config.dataset = WORLDS[variant]
+        _shrink_head(config.method, variant == "tiny")
     return config
 
 

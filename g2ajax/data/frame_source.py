@@ -161,11 +161,13 @@ def open_frames(
     Folders as `open_dataset`. Raises ValueError for an unknown name or a dataset of crops, and
     FileNotFoundError, saying where to get the files and where to put them, when it cannot be built.
     """
-    if source.schema_of(source.make_builder(name, source.data_root(data_dir))) != "frames":
+    root = source.data_root(data_dir)
+    builder = source.make_builder(name, root)
+    if source.schema_of(builder) != "frames":
         raise ValueError(
             f"{name} is a dataset of crops; open it with g2ajax.data.source.open_dataset"
         )
-    builder = source.built(name, data_dir=data_dir, manual_dir=manual_dir, build=build)
+    source.ensure_built(builder, name, root, manual_dir=manual_dir, build=build)
     metadata = dict(builder.info.metadata)
     protocols = tuple(json.loads(metadata["protocols"]))
     splits = {

@@ -141,27 +141,26 @@ def open_dataset(
     Raises ValueError for an unknown name and FileNotFoundError, saying where to get the files and
     where to put them, when it cannot be built.
     """
-    folders = {"data_dir": data_dir, "manual_dir": manual_dir, "build": build}
-    if schema_of(make_builder(name, data_root(data_dir))) == "frames":
+    root = data_root(data_dir)
+    builder = make_builder(name, root)
+    if schema_of(builder) == "frames":
         # Here: both are made of what this file has.
         from g2ajax.data.frame_crops import cut_out
         from g2ajax.data.frame_source import open_frames
 
-        return cut_out(open_frames(name, **folders))
-    return _open(name, built(name, **folders))
+        return cut_out(open_frames(name, data_dir=data_dir, manual_dir=manual_dir, build=build))
+    ensure_built(builder, name, root, manual_dir=manual_dir, build=build)
+    return _open(name, builder)
 
 
-def built(
-    name: str, *, data_dir: str | None = None, manual_dir: str | None = None, build: bool = True
-) -> Any:
-    """The builder of a dataset that is built, with arguments and errors of `open_dataset`."""
-    root = data_root(data_dir)
-    builder = make_builder(name, root)
+def ensure_built(
+    builder: Any, name: str, root: pathlib.Path, *, manual_dir: str | None, build: bool
+) -> None:
+    """Builds what is not there, with the errors of `open_dataset`."""
     if not (pathlib.Path(builder.data_dir) / "dataset_info.json").exists():
         if not build:
             raise FileNotFoundError(f"{name} is not built in {root}")
         _build(builder, pathlib.Path(manual_dir) if manual_dir else root / "downloads" / "manual")
-    return builder
 
 
 def data_root(data_dir: str | None) -> pathlib.Path:

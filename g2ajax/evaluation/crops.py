@@ -12,7 +12,7 @@ from g2ajax.data.source import KINDS, Dataset
 from g2ajax.evaluation.bootstrap import interval
 from g2ajax.evaluation.embedded import EXPANSION, RERANK, ExpansionOptions, RerankOptions, ranker
 from g2ajax.evaluation.embedded import parameters as parameters_of
-from g2ajax.evaluation.results import Result
+from g2ajax.evaluation.results import Result, data_of
 from g2ajax.retrieval import RetrievalResult
 from g2ajax.retrieval.single_shot import REPEATS
 
@@ -184,9 +184,7 @@ def score_protocol(
 
     return Result(
         name=name,
-        dataset=dataset.name,
-        version=dataset.version,
-        dataset_fingerprint=dataset.fingerprint,
+        **data_of(dataset),
         protocol=protocol,
         direction=f"{described['query_platform']} -> {described['gallery_platform']}",
         queries=len(query_rows),

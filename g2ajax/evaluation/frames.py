@@ -11,7 +11,7 @@ from g2ajax.config import nearest
 from g2ajax.data.frame_source import FrameDataset, FrameSplit
 from g2ajax.data.source import PLATFORMS
 from g2ajax.evaluation.bootstrap import interval
-from g2ajax.evaluation.results import Result
+from g2ajax.evaluation.results import Result, data_of
 from g2ajax.retrieval.person_search import (
     ContextMatching,
     FrameDetections,
@@ -108,9 +108,7 @@ def evaluate_frames(
             matching = f"k1={context_matching.k1}, k2={context_matching.k2}"
             result = Result(
                 name=name,
-                dataset=dataset.name,
-                version=dataset.version,
-                dataset_fingerprint=dataset.fingerprint,
+                **data_of(dataset),
                 protocol=protocol,
                 direction=f"{described['query_platform']} -> {described['gallery_platform']}",
                 queries=len(rows),
@@ -175,9 +173,7 @@ def evaluate_detector(
     return [
         Result(
             name=name,
-            dataset=dataset.name,
-            version=dataset.version,
-            dataset_fingerprint=dataset.fingerprint,
+            **data_of(dataset),
             protocol=f"people, {platform}",
             direction=f"frames of platform: {platform}",
             queries=0,

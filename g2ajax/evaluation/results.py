@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from g2ajax.config import nearest
+from g2ajax.data.frame_source import FrameDataset
+from g2ajax.data.source import Dataset
 from g2ajax.evaluation.explanation import Measure, as_rows
 
 SCORES = ("mAP", "rank1", "rank5", "rank10", "mINP")
@@ -179,6 +181,15 @@ def by_protocol(results: Sequence[Result]) -> dict[str, list[Result]]:
     return groups
 
 
+def data_of(dataset: Dataset | FrameDataset) -> dict[str, str]:
+    """The fields of a result that say of what data it is."""
+    return {
+        "dataset": dataset.name,
+        "version": dataset.version,
+        "dataset_fingerprint": dataset.fingerprint,
+    }
+
+
 def caption(results: Sequence[Result]) -> str:
     """What a table's numbers are of; features, distances and seeds may differ among its rows."""
 
@@ -198,12 +209,15 @@ def caption(results: Sequence[Result]) -> str:
     )
 
 
+def tables(results: Sequence[Result]) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """The caption and the rows, the head first, of a table for each protocol: two protocols never
+    share a column."""
+    return [(caption(group), rows_of(group)) for group in by_protocol(results).values()]
+
+
 def as_table(results: Sequence[Result]) -> str:
-    """An aligned text table for each protocol: two protocols never share a column."""
-    blocks = []
-    for group in by_protocol(results).values():
-        blocks.append("\n".join([caption(group), *aligned(rows_of(group))]))
-    return "\n\n".join(blocks)
+    """The tables as aligned text."""
+    return "\n\n".join("\n".join([text, *aligned(rows)]) for text, rows in tables(results))
 
 
 def explanations_table(measures: Sequence[Measure], dataset: str) -> str:
@@ -224,13 +238,12 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def as_markdown(results: Sequence[Result]) -> str:
     """The same for a paper's draft."""
     blocks = []
-    for group in by_protocol(results).values():
-        head, *scores = rows_of(group)
+    for text, (head, *scores) in tables(results):
         rows = [head, ("---",) * len(head), *scores]
         # A bar inside a name would open another column.
         escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
         lines = ["| " + " | ".join(row) + " |" for row in escaped]
-        blocks.append("\n".join([f"**{caption(group)}**", "", *lines]))
+        blocks.append("\n".join([f"**{text}**", "", *lines]))
     return "\n\n".join(blocks) + "\n"
 
 

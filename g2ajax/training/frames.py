@@ -24,7 +24,7 @@ from g2ajax.evaluation.frames import (
     evaluate_frames,
     gallery_sizes,
 )
-from g2ajax.evaluation.results import Result, by_protocol, caption, dataset_label, rows_of
+from g2ajax.evaluation.results import Result, dataset_label, tables
 from g2ajax.methods.faster_rcnn import MULTIPLE, Detected
 from g2ajax.report import Picture, Table, page
 from g2ajax.report.curves import Point, curves
@@ -111,6 +111,12 @@ def make_frames(
             f"method {method!r} finds people and does not tell them apart: give "
             "evaluate.rankings=() and evaluate.best='detection AP'"
         )
+    embed = context = None
+    if searches:
+        embed = _jitted(model, mesh, lambda model, batch: model.embed_queries(batch))
+        context = _jitted(
+            model, mesh, lambda model, batch: model.detect(batch, batch["boxes"][:, 0])
+        )
     splits = dataset.splits
     return Frames(
         train=fit(splits["train"], options.frames),
@@ -118,12 +124,8 @@ def make_frames(
         # A row of this split is one person.
         query=fit(splits["query"], dataclasses.replace(options.frames, max_boxes=1)),
         detect=_jitted(model, mesh, lambda model, batch: model.detect(batch)),
-        embed=_jitted(model, mesh, lambda model, batch: model.embed_queries(batch))
-        if searches
-        else None,
-        context=_jitted(model, mesh, lambda model, batch: model.detect(batch, batch["boxes"][:, 0]))
-        if searches
-        else None,
+        embed=embed,
+        context=context,
     )
 
 
@@ -284,10 +286,7 @@ def _true(split: FrameSplit, row: int, features: np.ndarray) -> FrameDetections:
 
 def run_page(setup: Any, results: Sequence[Result]) -> str:
     """The page of a run: its scores, and how they fall with the size of the gallery."""
-    tables = []
-    for group in by_protocol(list(results)).values():
-        head, *rows = rows_of(group)
-        tables.append(Table(caption(group), head, rows))
+    shown = [Table(text, head, rows) for text, (head, *rows) in tables(results)]
     pictures = []
     sweeps = gallery_sizes([result for result in results if result.checkpoint == "last"])
     if sweeps:
@@ -302,4 +301,4 @@ def run_page(setup: Any, results: Sequence[Result]) -> str:
         heading = f"mAP by size of the gallery, {dataset_label(setup.dataset.name)}"
         png = curves(lines, size="frames in a query's gallery", score="mAP in percent")
         pictures.append(Picture(heading, png, alt))
-    return page(setup.options.name, (), intro=INTRO, tables=tables, pictures=pictures)
+    return page(setup.options.name, (), intro=INTRO, tables=shown, pictures=pictures)

@@ -18,10 +18,8 @@ from g2ajax.evaluation.explanation import Measure, as_rows
 from g2ajax.evaluation.rankings import between
 from g2ajax.evaluation.results import (
     Result,
-    by_protocol,
-    caption,
     dataset_label,
-    rows_of,
+    tables,
 )
 from g2ajax.report import Explanation, Query, Ranked, Table, page, words
 from g2ajax.retrieval import pairwise
@@ -195,13 +193,10 @@ def run_page(
     model: nnx.Module, setup: Any, results: Sequence[Result], measured: Sequence[Measure]
 ) -> str:
     """The page of a run: scores, measures, and queries spread over the protocols' query lists."""
-    tables = []
-    for group in by_protocol(list(results)).values():
-        head, *rows = rows_of(group)
-        tables.append(Table(caption(group), head, rows))
+    shown = [Table(text, head, rows) for text, (head, *rows) in tables(results)]
     if measured:
         head, rows = as_rows(measured)
-        tables.append(
+        shown.append(
             Table(f"Explanations, measured on {dataset_label(setup.dataset.name)}", head, rows)
         )
     explanations = []
@@ -213,4 +208,4 @@ def run_page(
         if share:
             asked = from_queries(setup.dataset.splits["query"], chosen.tolist())
             explanations += explain(model, setup, protocol, asked)
-    return page(setup.options.name, explanations, intro=INTRO, tables=tables)
+    return page(setup.options.name, explanations, intro=INTRO, tables=shown)

@@ -47,12 +47,20 @@ def test_seqnet_is_trained_and_scored(frames_run):
 def test_a_stopped_run_goes_on_to_the_same_numbers(frames_run, tmp_path, monkeypatch):
     whole, config, _ = frames_run
     monkeypatch.setattr(setup, "make_mesh", on_one_device)
+    steps, make_step = [], phase.make_step
+
+    def watched(*args, **kwargs):
+        steps.append(make_step(*args, **kwargs))
+        return steps[-1]
+
+    monkeypatch.setattr(phase, "make_step", watched)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "stop_requests", lambda: contextlib.nullcontext(lambda step: step == 1))
         with pytest.raises(phase.Stopped):
             loop.run(config, tmp_path)
     loop.run(config, tmp_path)
     assert_same(whole, tmp_path)  # the tables of the identities, too
+    assert [step._cache_size() for step in steps] == [1, 1]  # one canvas, one compilation
 
 
 @pytest.fixture(scope="module")
