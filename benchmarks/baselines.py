@@ -83,12 +83,12 @@ def paint_out(folder: pathlib.Path) -> None:
 
 def train_painted_out(epochs: int, seed: int) -> None:
     """Trains the `:skyground` recipe on the painted crops; prints its results."""
-    from configs import agreid_vit
+    from configs import agreid_bot_vit
     from g2ajax.training import loop
 
     with tempfile.TemporaryDirectory() as folder:
         paint_out(pathlib.Path(folder))
-        config = agreid_vit.get_config("skyground")
+        config = agreid_bot_vit.get_config("skyground")
         config.name = "person painted out"
         config.dataset = "crops_from_csv"
         config.seed = seed

@@ -20,4 +20,4 @@ def get_config(variant: str | None = None) -> ConfigDict:
     common.bot_vit(config)
     config.phase.reid.optimizer.learning_rate = 1e-3  # the paper: SGD 1e-3 for ViT
     common.explainable(config)
-    return common.shrink(config, variant, **common.small_vit())
+    return common.shrink(config, variant, **common.small_explained_vit())

@@ -28,6 +28,7 @@ class Variant:
 
 
 VARIANTS = {
+    "resnet10": Variant("basic", (1, 1, 1, 1)),
     "resnet18": Variant("basic", (2, 2, 2, 2)),
     "resnet34": Variant("basic", (3, 4, 6, 3)),
     "resnet50": Variant("bottleneck", (3, 4, 6, 3), non_local=(0, 2, 3, 0)),

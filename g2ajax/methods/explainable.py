@@ -30,6 +30,14 @@ from g2ajax.losses.attribute_distillation import (
     contributions,
     exclusive_mask,
 )
+from g2ajax.losses.attribute_pieces import (
+    at_size,
+    attribute_cross_entropy,
+    draw_pieces,
+    log_odds,
+    mix,
+    piece_logits,
+)
 from g2ajax.methods import Task
 from g2ajax.nn.heads import EmbeddingHead, FCHead
 from g2ajax.nn.init import torch_uniform
@@ -140,7 +148,8 @@ class Explainable(nnx.Module):
     """Stream 1, stream 2's own upper stages, the attribute decomposition head.
 
     Two losses for two phases: `reid_loss` trains stream 1 (`trainable=("stream1",)`),
-    `explain_loss` the rest (`trainable=("stream2", "adh")`), with stream 1 frozen.
+    `explain_loss` the rest (`trainable=("stream2", "adh")`), with stream 1 frozen. Between them
+    `attribute_loss` may prepare the rest.
 
     Raises ValueError for data without attributes and for a stream 1 whose head does not pool a map
     by an average or a generalised mean.
@@ -195,7 +204,7 @@ class Explainable(nnx.Module):
                 kernel_init=nnx.initializers.normal(0.001),
                 rngs=rngs,
             )
-            self.rates = task.attribute_rates
+        self.rates = task.attribute_rates
         _check_pooling(self.stream1.heads, self.tokens)
         self.preprocessing = self.stream1.preprocessing
         self.metric = self.stream1.metric
@@ -213,6 +222,33 @@ class Explainable(nnx.Module):
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Stream 1's own loss."""
         return self.stream1.loss(batch, rngs)
+
+    def attribute_loss(
+        self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """Teaches stream 2 and its head what the attributes look like, and where (`attribute_pieces`).
+
+        A phase of ours before `explain`, for a stream 2 that starts from nothing: the loss of
+        `explain` asks how high an attention is and hardly where, so that from scratch the maps of all
+        attributes end up on the body's middle.
+        """
+        attributes = signed(batch["attributes"], self.sizes)
+        pieces = draw_pieces(rngs.pieces(), len(attributes))
+        images, other = mix(batch["image"], pieces)
+        low = self._lower(images, batch["camera"])
+        logits = self.adh(cut.upper(self.stream2, low, self.split, rngs))
+        inside = at_size(pieces, logits.shape[1:3])
+        area = jnp.mean(inside, (1, 2))
+        mask = batch["mask"]
+        rates = jnp.asarray(self.rates, jnp.float32)
+        told = jnp.concatenate([piece_logits(logits, inside), piece_logits(logits, ~inside)])
+        loss = attribute_cross_entropy(
+            told + log_odds(rates)[None],
+            jnp.concatenate([attributes, attributes[other]]),
+            rates,
+            jnp.concatenate([area * mask, (1.0 - area) * mask[other]]),
+        )
+        return loss, {"attributes": loss}
 
     def explain_loss(
         self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
@@ -308,14 +344,19 @@ class Explainable(nnx.Module):
         """1 where the predictor sees an attribute (logit above 0.5, as AMD's code), else 0."""
         return (self._predict(self._stream1(images, camera)[0]) > 0.5).astype(jnp.float32)
 
+    def _lower(
+        self, images: Float[Array, "B H W 3"], camera: Int[Array, " B"] | None
+    ) -> Float[Array, "B ..."]:
+        """What the streams share."""
+        camera = camera if self.uses_camera else None
+        return cut.lower(self.stream1.backbone, self.preprocessing(images), self.split, camera)
+
     def _stream1(
         self, images: Float[Array, "B H W 3"], camera: Int[Array, " B"] | None
     ) -> tuple[Float[Array, "B ..."], Float[Array, "B h w C"], Float[Array, "B D"]]:
         """What the streams share, stream 1's map F and its feature f after the neck."""
-        backbone = self.stream1.backbone
-        camera = camera if self.uses_camera else None
-        low = cut.lower(backbone, self.preprocessing(images), self.split, camera)
-        features = cut.upper(backbone, low, self.split)
+        low = self._lower(images, camera)
+        features = cut.upper(self.stream1.backbone, low, self.split)
         return low, features, self.stream1.heads.embed(features)
 
     def attention_of(
@@ -380,18 +421,10 @@ class Explainable(nnx.Module):
     def _predictor_loss(
         self, batch: Mapping[str, jax.Array], attributes: Num[Array, "B M"], rngs: nnx.Rngs
     ) -> Float[Array, ""]:
-        """Weighted binary cross-entropy: e^(1−r) for those who have an attribute, e^r for the rest,
-        r being the share of training identities that have it; mean over annotated entries.
-        """
         low, _, _ = self._stream1(batch["image"], batch["camera"])
         logits = self._predict(low, rngs)
-        rate = jnp.asarray(self.rates, jnp.float32)[None]
-        has = attributes > 0
-        weight = jnp.exp(jnp.where(has, 1.0 - rate, rate))
-        counted = (attributes != 0) & batch["mask"][:, None]
-        entropy = jax.nn.softplus(jnp.where(has, -logits, logits))
-        total = jnp.sum(jnp.where(counted, weight * entropy, 0.0))
-        return total / jnp.maximum(jnp.sum(counted), 1)
+        rates = jnp.asarray(self.rates, jnp.float32)
+        return attribute_cross_entropy(logits, attributes, rates, batch["mask"].astype(jnp.float32))
 
 
 def _check_pooling(heads: EmbeddingHead | FCHead, tokens: bool) -> None:

@@ -97,7 +97,9 @@ def test_full_has_the_sizes_of_agreid():
 
 
 def test_unknown_names_are_told():
-    with pytest.raises(ValueError, match="no world of size 'huge'; there are tiny, small, full"):
+    with pytest.raises(
+        ValueError, match="no world of size 'huge'; there are tiny, small, many, full"
+    ):
         World("huge")
     with pytest.raises(ValueError, match="no split 'val'"):
         World().shots("val")

@@ -40,7 +40,7 @@ class Builder(FrameBuilder):
     RELEASE_NOTES = {f"1.0.{RENDERER}": f"Renderer version {RENDERER}."}
     BUILDER_CONFIGS = [
         SkyGroundConfig(name=f"crops_{size}", description=f"Crops, {size}.", size=size)
-        for size in ("tiny", "small", "full")
+        for size in ("tiny", "small", "many", "full")
     ] + [
         SkyGroundConfig(
             name=f"captions_{size}", description=f"With captions, {size}.", size=size, captions=True
