@@ -5,7 +5,8 @@
 The paper publishes the optimizer and its rate; everything else is fast-reid's recipe and AMD's.
 Stream 1 pools its patch tokens: a class token has no map that attention could weigh.
 Published: BoT VIT + Explainable of the paper's Table III: A->G mAP 72.61 / rank-1 81.47, G->A 73.39 / 82.85. Not reached here: the data are behind a form.
-Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:tiny` (seconds).
+Variants: `:skyground` (a small ResNet for the ViT, embedded data, with a phase `attributes` of ours
+before `explain`; minutes on a laptop), `:tiny` (seconds).
 """
 
 from ml_collections import ConfigDict

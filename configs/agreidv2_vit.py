@@ -4,8 +4,7 @@
 
 AG-ReID.v2's own third stream (the elevated view) was never specified publicly and is not here. No
 recipe was published for two streams on these data: it is that of AG-ReID, `agreid_vit.py`.
-Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:tiny` (seconds); the
-embedded data know two directions only.
+Variants as there; the embedded data know two directions only.
 """
 
 from ml_collections import ConfigDict

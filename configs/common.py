@@ -432,11 +432,11 @@ def explain_small(config: ConfigDict, tiny: bool) -> None:
 
     From nothing, stream 2 first learns what the attributes look like: phase `attributes`.
     """
-    if not tiny:
-        config.dataset = "skyground/crops_many"
-        config.phase.reid.epochs = 8
     if tiny:
         config.method.hidden = 8
+    else:
+        config.dataset = "skyground/crops_many"
+        config.phase.reid.epochs = 8
     del config.phase[config.phases[0]].copy
     explain = config.phase.explain
     explain.epochs = 2
@@ -465,7 +465,8 @@ def shrink(config: ConfigDict, variant: str, backbone: dict, tiny_backbone: dict
     if not variant:
         return config
     tiny = variant == "tiny"
-    config.name += f" ({variant})"
+    small = tiny_backbone if tiny else backbone
+    config.name += f" ({variant}, {small['name']})"  # it is not the backbone of the full name
     config.dataset = "skyground/crops_tiny" if tiny else "skyground/crops_small"
     config.dtype = "float32"
     config.init.file = ""
@@ -478,7 +479,7 @@ def shrink(config: ConfigDict, variant: str, backbone: dict, tiny_backbone: dict
     config.sampler.identities = 4 if tiny else 16
     config.sampler.images = 2 if tiny else 4
     stream1 = config.method.get("stream1", config.method)
-    stream1.backbone = ConfigDict(tiny_backbone if tiny else backbone)
+    stream1.backbone = ConfigDict(small)
     reid = config.phase.reid
     config.evaluate.protocols = ("A2G", "G2A")
     if "head" in config.phases:

@@ -1,9 +1,9 @@
 """Attributes learned from pieces of people, so that a map of attributes marks where each one shows.
 
 A network that has seen a whole person may write what it knows into any cell of its map. Here every
-training image shows two people, one of them in a rectangle (the picture of CutMix; Yun et al., ICCV
-2019), and the cells that show a person must tell that person's attributes, on their own. What is
-written into a cell far from its evidence is then often a statement on somebody else.
+training image shows two people, one of them in a rectangle (as in CutMix; Yun et al., ICCV 2019), and
+the cells that show a person must tell that person's attributes on their own. What is written into a
+cell far from its evidence is then often said of somebody else.
 
 Ours: neither AG-ReID nor AMD has it. AMD's attribute predictor gave the weights of the cross-entropy.
 """
