@@ -92,7 +92,10 @@ def test_layout_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(frame_layouts.FRAME_LAYOUTS, "prw", writer)
     assert skyground.main(["--layout=prw", "--size=small", f"--out={tmp_path}", "--workers=1"]) == 0
     assert "wrote 7 frames of 112 people" in capsys.readouterr().out
-    assert set(SIZES) == set(FRAME_SIZES)
+    assert set(FRAME_SIZES) <= set(SIZES)  # what --size takes
+    frames_of_many = ["--layout=prw", "--size=many", f"--out={tmp_path}"]
+    assert main(["skyground", *frames_of_many]) != 0
+    assert "no frames of size 'many'; there are tiny, small, full" in capsys.readouterr().err
 
 
 def test_sheet_command(tmp_path, capsys):
