@@ -437,6 +437,7 @@ def explain_small(config: ConfigDict, tiny: bool) -> None:
     else:
         config.dataset = "skyground/crops_many"
         config.phase.reid.epochs = 8
+        config.evaluate.every_epochs = 10
     del config.phase[config.phases[0]].copy
     explain = config.phase.explain
     explain.epochs = 2
@@ -492,11 +493,11 @@ def shrink(config: ConfigDict, variant: str, backbone: dict, tiny_backbone: dict
     reid.schedule = ConfigDict(
         {"type": "cosine", "warmup_steps": 2 if tiny else 100, "floor": 1e-6, "warmup_factor": 0.01}
     )
-    if "explain" in config.phase:
-        explain_small(config, tiny)
-    config.evaluate.every_epochs = 1 if tiny else 5 if "explain" not in config.phase else 10
+    config.evaluate.every_epochs = 1 if tiny else 5
     config.evaluate.batch_size = 16 if tiny else 64
     config.evaluate.bootstrap_samples = 100 if tiny else 1000
     config.checkpoint.every_steps = 2 if tiny else 200
     config.log.every_steps = 1 if tiny else 20
+    if "explain" in config.phase:
+        explain_small(config, tiny)
     return config
