@@ -229,8 +229,8 @@ class Explainable(nnx.Module):
         """Teaches stream 2 and its head what the attributes look like, and where (`attribute_pieces`).
 
         A phase of ours before `explain`, for a stream 2 that starts from nothing: the loss of
-        `explain` asks how high an attention is and hardly where, so that from scratch the maps of all
-        attributes end up on the body's middle.
+        `explain` asks how high an attention is and hardly where, so that from scratch most maps end up
+        on the body's middle.
         """
         attributes = signed(batch["attributes"], self.sizes)
         pieces = draw_pieces(rngs.pieces(), len(attributes))
