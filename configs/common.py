@@ -418,8 +418,7 @@ def small_explained_vit() -> dict[str, dict]:
     The one for minutes is a ResNet: a ViT from scratch learns too little of a world of this size to
     point at anything.
     """
-    small = {"name": "resnet10", "width": 32, "last_stride": 1, "pool": "fastreid"}
-    return small_vit() | {"backbone": small}
+    return small_vit() | {"backbone": small_resnet()["backbone"] | {"name": "resnet10"}}
 
 
 def small_osnet() -> dict[str, dict]:

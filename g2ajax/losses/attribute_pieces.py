@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray, Shaped
 
+from g2ajax.losses.image_text import NEVER
+
 RASTER = (8, 4)
 """Rectangles begin and end on the lines of a raster of so many rows and columns."""
 HEIGHTS, WIDTHS = (2, 6), (2, 4)
@@ -63,14 +65,11 @@ def piece_logits(
     z = ln(mean e^(r logit)) / r (Pinheiro & Collobert, CVPR 2015): between mean and maximum, so that
     a few cells may tell of a shoe and no cell is without a gradient.
     """
-    logits = sharpness * logits.astype(jnp.float32)
     inside = inside[..., None]
     count = jnp.sum(inside, (1, 2))
-    top = jax.lax.stop_gradient(jnp.max(jnp.where(inside, logits, -jnp.inf), (1, 2)))
-    top = jnp.where(count > 0, top, 0.0)
-    power = jnp.exp(jnp.where(inside, logits - top[:, None, None], -jnp.inf))
-    mean = jnp.sum(power, (1, 2)) / jnp.maximum(count, 1)
-    return jnp.where(count > 0, (top + jnp.log(jnp.where(count > 0, mean, 1.0))) / sharpness, 0.0)
+    logits = jnp.where(inside, sharpness * logits.astype(jnp.float32), NEVER)
+    found = jax.nn.logsumexp(logits, (1, 2)) - jnp.log(jnp.maximum(count, 1))
+    return jnp.where(count > 0, found / sharpness, 0.0)
 
 
 def log_odds(rates: Float[Array, " M"]) -> Float[Array, " M"]:

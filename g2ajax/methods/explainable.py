@@ -342,7 +342,7 @@ class Explainable(nnx.Module):
         platform: Int[Array, " B"] | None = None,
     ) -> Float[Array, "B M"]:
         """1 where the predictor sees an attribute (logit above 0.5, as AMD's code), else 0."""
-        return (self._predict(self._stream1(images, camera)[0]) > 0.5).astype(jnp.float32)
+        return (self._predict(self._lower(images, camera)) > 0.5).astype(jnp.float32)
 
     def _lower(
         self, images: Float[Array, "B H W 3"], camera: Int[Array, " B"] | None
@@ -421,8 +421,7 @@ class Explainable(nnx.Module):
     def _predictor_loss(
         self, batch: Mapping[str, jax.Array], attributes: Num[Array, "B M"], rngs: nnx.Rngs
     ) -> Float[Array, ""]:
-        low, _, _ = self._stream1(batch["image"], batch["camera"])
-        logits = self._predict(low, rngs)
+        logits = self._predict(self._lower(batch["image"], batch["camera"]), rngs)
         rates = jnp.asarray(self.rates, jnp.float32)
         return attribute_cross_entropy(logits, attributes, rates, batch["mask"].astype(jnp.float32))
 
