@@ -137,7 +137,7 @@ class Block(nnx.Module):
             heads,
             in_proj_init=normal(std.attention) if std else None,
             out_proj_init=normal(std.residual) if std else None,
-            implementation=attention,
+            kernel=attention,
             dtype=dtype,
             rngs=rngs,
         )

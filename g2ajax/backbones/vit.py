@@ -15,7 +15,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from g2ajax.nn.attention import Attention
+from g2ajax.nn.activations import gelu
+from g2ajax.nn.attention import Attention, pad_tokens
 from g2ajax.nn.drop_path import DropPath
 from g2ajax.nn.init import conv_init, token_init
 
@@ -154,15 +155,16 @@ class Mlp(nnx.Module):
         self.fc1 = nnx.Linear(dim, hidden, **options)
         self.fc2 = nnx.Linear(hidden, dim, **options)
 
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        return self.fc2(gelu(self.fc1(x)))
 
 
 class Block(nnx.Module):
     """Pre-norm block: x + attn(norm1(x)), then x + mlp(norm2(x)), each branch with drop path.
 
-    LayerNorm has float32 statistics. `rngs` is needed in training when the drop
-    path rate is not zero.
+    LayerNorm has float32 statistics. `rngs` is needed in training when the drop path rate is not
+    zero. `length`: tokens from there on are padding, which no token attends to. `first`: the
+    result is wanted for that many first tokens, all of them when None.
     """
 
     def __init__(
@@ -181,7 +183,7 @@ class Block(nnx.Module):
             variant.num_heads,
             qkv_bias=variant.qkv_bias,
             scale=variant.attention_scale,
-            implementation=attention,
+            kernel=attention,
             dtype=dtype,
             rngs=rngs,
         )
@@ -190,10 +192,26 @@ class Block(nnx.Module):
         self.drop_path = DropPath(drop_path)
 
     def __call__(
-        self, x: Float[Array, "B T D"], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B T D"]:
-        x = x + self.drop_path(self.attn(self.norm1(x)), rngs=rngs)
-        return x + self.drop_path(self.mlp(self.norm2(x)), rngs=rngs)
+        self,
+        x: Float[Array, "B T D"],
+        *,
+        length: int | None = None,
+        first: int | None = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "B T2 D"]:
+        # Norms and the MLP see plain rows [B*T, D]: with three axes XLA stores the tokens in
+        # another order for a reduction over the batch, and transposes them in every block.
+        batch, _, dim = x.shape
+
+        def residual(rows: Float[Array, "N D"], y: Float[Array, "N D"]) -> Float[Array, "N D"]:
+            y = self.drop_path(y.reshape(batch, -1, dim), rngs=rngs)
+            return rows + y.reshape(rows.shape)
+
+        y = self.attn(
+            self.norm1(x.reshape(-1, dim)).reshape(x.shape), length=length, queries=first
+        )
+        rows = residual(x[:, :first].reshape(-1, dim), y.reshape(-1, dim))
+        return residual(rows, self.mlp(self.norm2(rows))).reshape(batch, -1, dim)
 
 
 class ViT(nnx.Module):
@@ -315,16 +333,25 @@ class ViT(nnx.Module):
         *,
         start: int = 0,
         stop: int | None = None,
+        only_first: int | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "B T D"]:
-        """Tokens after the blocks `start` to `stop` (as a slice; negative counts from the end)."""
-        for i in range(*slice(start, stop).indices(len(self.blocks))):
-            block = self.blocks[i]
-            if self.remat:
-                tokens = nnx.remat(lambda block, x, rngs: block(x, rngs=rngs))(block, tokens, rngs)
-            else:
-                tokens = block(tokens, rngs=rngs)
-        return tokens
+        """Tokens after the blocks `start` to `stop` (as a slice; negative counts from the end), all
+        or the `only_first` of them."""
+        length = tokens.shape[1]
+        numbers = range(*slice(start, stop).indices(len(self.blocks)))
+        x = pad_tokens(tokens, self.blocks[-1].attn)
+        for i in numbers:
+            # Of the last block only what is read is computed.
+            first = only_first if i == numbers[-1] else None
+
+            def call(
+                block: Block, x: Array, rngs: nnx.Rngs | None, first: int | None = first
+            ) -> Array:
+                return block(x, length=length, first=first, rngs=rngs)
+
+            x = (nnx.remat(call) if self.remat else call)(self.blocks[i], x, rngs)
+        return x[:, :length]
 
     def __call__(
         self,
@@ -332,11 +359,12 @@ class ViT(nnx.Module):
         *,
         camera: Int[Array | np.ndarray, " B"] | None = None,
         view: Int[Array | np.ndarray, " B"] | None = None,
+        only_first: int | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "B T D"]:
-        """All tokens after the final norm."""
+        """All tokens after the final norm, or the `only_first` of them (1: the class token)."""
         tokens = self.embed_patches(images, camera=camera, view=view)
-        return self.norm(self.run_blocks(tokens, rngs=rngs))
+        return self.norm(self.run_blocks(tokens, only_first=only_first, rngs=rngs))
 
 
 def class_token(tokens: Float[Array, "B T D"]) -> Float[Array, "B D"]:

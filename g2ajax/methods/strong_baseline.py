@@ -116,10 +116,9 @@ class StrongBaseline(nnx.Module):
         images = self.preprocessing(images)
         if isinstance(self.backbone, ViT):
             camera = camera if self.uses_camera else None
-            tokens = self.backbone(images, camera=camera, rngs=rngs)
             if self.options.head.pool == "Identity":
-                return class_token(tokens)
-            return patch_map(self.backbone, tokens)
+                return class_token(self.backbone(images, camera=camera, only_first=1, rngs=rngs))
+            return patch_map(self.backbone, self.backbone(images, camera=camera, rngs=rngs))
         return self.backbone(images)
 
     def loss(
