@@ -173,7 +173,7 @@ def _moved(one: Instruction, body: Mapping, bodies: Mapping) -> int:
                 numbered[int(re.search(r"parameter\((\d+)\)", i.text).group(1))] = i.name
         for number in range(len(sizes)):
             uses = _uses(numbered.get(number, ""), users)
-            if uses and all(u.opcode == "dynamic-slice" for u, _ in uses):
+            if uses and all(u.opcode in ("slice", "dynamic-slice") for u, _ in uses):
                 sizes[number] = min(sizes[number], sum(u.size for u, _ in uses))
             elif uses and all(
                 u.opcode == "dynamic-update-slice" and u.operands[0] == via for u, via in uses

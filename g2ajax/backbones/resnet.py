@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from g2ajax.nn.init import conv_init, torch_uniform
 from g2ajax.nn.norm import IBN, BatchNorm
+from g2ajax.nn.pointwise import pointwise_norm
 from g2ajax.nn.pooling import MAX_POOLS, MaxPool, max_pool
 
 
@@ -188,21 +189,34 @@ class Block(nnx.Module):
     def __call__(
         self, x: Float[Array, "B h w C"], mask: Bool[Array, "B *cells"] | None = None
     ) -> Float[Array, "B h2 w2 C2"]:
-        after = _cells(mask, self.stride)
-        # The mask of each norm's input, for norms that take one.
-        out = () if mask is None else (after,)
-        if self.kind == "bottleneck":
-            first = () if mask is None else (mask,)
-            y = jax.nn.relu(self.bn1(self.conv1(x), *first))
-            y = self.bn2(self.conv2(_inside(y, mask)), *out)
-            y = self.bn3(self.conv3(jax.nn.relu(y)), *out)
-        else:
-            y = jax.nn.relu(self.bn1(self.conv1(_inside(x, mask)), *out))
-            y = self.bn2(self.conv2(_inside(y, after)), *out)
-        if self.with_se:
-            y = self.se(y)
+        if mask is not None:
+            return self._masked(x, mask)
+        shortcut = x
         if self.with_downsample:
-            x = self.downsample[1](self.downsample[0](x), *out)
+            shortcut = pointwise_norm(*self.downsample, x)
+        y = self.bn1(self.conv1(x), relu=True)
+        if self.kind == "basic":
+            y = self.bn2(self.conv2(y))
+            y = self.se(y) if self.with_se else y
+            return jax.nn.relu(shortcut + y)
+        y = self.bn2(self.conv2(y), relu=True)
+        if not self.with_se:
+            return pointwise_norm(self.conv3, self.bn3, y, shortcut, relu=True)
+        return jax.nn.relu(shortcut + self.se(pointwise_norm(self.conv3, self.bn3, y)))
+
+    def _masked(
+        self, x: Float[Array, "B h w C"], mask: Bool[Array, "B *cells"]
+    ) -> Float[Array, "B h2 w2 C2"]:
+        after = _cells(mask, self.stride)
+        if self.kind == "bottleneck":
+            y = self.bn1(self.conv1(x), mask, relu=True)
+            y = self.bn2(self.conv2(_inside(y, mask)), after, relu=True)
+            y = self.bn3(self.conv3(y), after)
+        else:
+            y = self.bn1(self.conv1(_inside(x, mask)), after, relu=True)
+            y = self.bn2(self.conv2(_inside(y, after)), after)
+        if self.with_downsample:
+            x = self.downsample[1](self.downsample[0](x), after)
         return jax.nn.relu(x + y)
 
 
@@ -352,10 +366,11 @@ class ResNet(nnx.Module):
         x = self.conv1(_inside(x.astype(self.dtype), mask))
         half = _cells(mask, 2)
         x = self.bn1(x) if mask is None else self.bn1(x, half)
-        x = jax.nn.relu(x) if self.stem_relu else x
         # What lies outside must not win a maximum.
         x = x if mask is None else jnp.where(half[..., None], x, jnp.finfo(x.dtype).min)
+        # The maximum of the ReLUs is the ReLU of the maximum, of a quarter as many values.
         x = max_pool(x, self.pool)
+        x = jax.nn.relu(x) if self.stem_relu else x
         return x if mask is None else _inside(x, _cells(half, 2))
 
     def stage(

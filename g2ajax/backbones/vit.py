@@ -7,17 +7,18 @@ are TransReID's (He et al., ICCV 2021). Names are timm's: `patch_embed.proj`, `c
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
+from g2ajax.backbones.stack import check_scan, scan_blocks, scans
 from g2ajax.nn.activations import gelu
 from g2ajax.nn.attention import Attention, pad_tokens
-from g2ajax.nn.drop_path import DropPath
+from g2ajax.nn.drop_path import DropPath, drop_path
 from g2ajax.nn.init import conv_init, token_init
 
 
@@ -159,12 +160,21 @@ class Mlp(nnx.Module):
         return self.fc2(gelu(self.fc1(x)))
 
 
+class Drop(NamedTuple):
+    """Drop path of a block that runs in a loop, in place of its own."""
+
+    rate: Float[Array, "*blocks"]
+    keys: Key[Array, "*blocks 2"]
+    """One for each branch."""
+
+
 class Block(nnx.Module):
     """Pre-norm block: x + attn(norm1(x)), then x + mlp(norm2(x)), each branch with drop path.
 
     LayerNorm has float32 statistics. `rngs` is needed in training when the drop path rate is not
     zero. `length`: tokens from there on are padding, which no token attends to. `first`: the
-    result is wanted for that many first tokens, all of them when None.
+    result is wanted for that many first tokens, all of them when None. `drop` replaces the block's
+    own drop path.
     """
 
     def __init__(
@@ -198,27 +208,33 @@ class Block(nnx.Module):
         length: int | None = None,
         first: int | None = None,
         rngs: nnx.Rngs | None = None,
+        drop: "Drop | None" = None,
     ) -> Float[Array, "B T2 D"]:
         # Norms and the MLP see plain rows [B*T, D]: with three axes XLA stores the tokens in
         # another order for a reduction over the batch, and transposes them in every block.
         batch, _, dim = x.shape
 
-        def residual(rows: Float[Array, "N D"], y: Float[Array, "N D"]) -> Float[Array, "N D"]:
-            y = self.drop_path(y.reshape(batch, -1, dim), rngs=rngs)
+        def residual(
+            rows: Float[Array, "N D"], y: Float[Array, "N D"], branch: int
+        ) -> Float[Array, "N D"]:
+            y = y.reshape(batch, -1, dim)
+            if drop is None:
+                y = self.drop_path(y, rngs=rngs)
+            else:
+                y = drop_path(y, drop.rate, drop.keys[branch])
             return rows + y.reshape(rows.shape)
 
-        y = self.attn(
-            self.norm1(x.reshape(-1, dim)).reshape(x.shape), length=length, queries=first
-        )
-        rows = residual(x[:, :first].reshape(-1, dim), y.reshape(-1, dim))
-        return residual(rows, self.mlp(self.norm2(rows))).reshape(batch, -1, dim)
+        y = self.attn(self.norm1(x.reshape(-1, dim)).reshape(x.shape), length=length, queries=first)
+        rows = residual(x[:, :first].reshape(-1, dim), y.reshape(-1, dim), 0)
+        return residual(rows, self.mlp(self.norm2(rows)), 1).reshape(batch, -1, dim)
 
 
 class ViT(nnx.Module):
     """Images [B,H,W,3], normalised, to tokens [B,1+h*w,D]; the class token is first.
 
     `image_size` (H, W) is fixed: another size raises. `stride` < 16 makes patches overlap
-    (256x128: 16 gives 16x8, 12 gives 21x10). Drop path grows linearly from 0 to `drop_path`.
+    (256x128: 16 gives 16x8, 12 gives 21x10). Drop path grows linearly from 0 to `drop_path`. `scan`:
+    whether the blocks run as a loop (`stack.scans`).
 
     Side information (SIE): `cameras` > 1 and/or `views` > 1 add `sie_coefficient` times a learned
     vector of the image's camera, view, or pair (camera * views + view) to ALL tokens. Ids count
@@ -242,6 +258,7 @@ class ViT(nnx.Module):
         sie_coefficient: int | float = 3.0,
         drop_path: int | float = 0.1,
         remat: bool = False,
+        scan: str | bool = "auto",
         attention: str = "auto",
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
@@ -260,6 +277,7 @@ class ViT(nnx.Module):
         self.views = views
         self.sie_coefficient = sie_coefficient
         self.remat = remat
+        self.scan = check_scan(scan)
         self.dtype = dtype
         self.patch_embed = PatchEmbed(variant.patch_size, strides, dim, dtype=dtype, rngs=rngs)
         count = self.grid[0] * self.grid[1]
@@ -339,19 +357,40 @@ class ViT(nnx.Module):
         """Tokens after the blocks `start` to `stop` (as a slice; negative counts from the end), all
         or the `only_first` of them."""
         length = tokens.shape[1]
-        numbers = range(*slice(start, stop).indices(len(self.blocks)))
-        x = pad_tokens(tokens, self.blocks[-1].attn)
-        for i in numbers:
-            # Of the last block only what is read is computed.
-            first = only_first if i == numbers[-1] else None
+        blocks = self.blocks[start:stop]
+        x = pad_tokens(tokens, blocks[-1].attn) if blocks else tokens
+        if scans(self.scan, len(blocks) - 1):
+            # Not the last, of which only what is read is computed.
+            looped, blocks = blocks[:-1], blocks[-1:]
+            x = scan_blocks(
+                looped,
+                x,
+                lambda block, x, drop: block(x, length=length, drop=drop),
+                self._drops(looped, rngs),
+                dtype=self.dtype,
+                remat=self.remat,
+            )
+        for i, block in enumerate(blocks):
+            first = only_first if i == len(blocks) - 1 else None
 
             def call(
                 block: Block, x: Array, rngs: nnx.Rngs | None, first: int | None = first
             ) -> Array:
                 return block(x, length=length, first=first, rngs=rngs)
 
-            x = (nnx.remat(call) if self.remat else call)(self.blocks[i], x, rngs)
+            x = (nnx.remat(call) if self.remat else call)(block, x, rngs)
         return x[:, :length]
+
+    def _drops(self, blocks: Sequence[Block], rngs: nnx.Rngs | None) -> Drop | None:
+        """The draws of the blocks' drop paths, from the keys that each would have drawn."""
+        layers = [block.drop_path for block in blocks]
+        if all(layer.deterministic or not layer.rate for layer in layers):
+            return None
+        rngs = layers[-1].check_rngs(rngs)
+        pairs = [[rngs.dropout(), rngs.dropout()] if layer.rate else None for layer in layers]
+        any_pair = next(pair for pair in pairs if pair)
+        keys = jnp.stack([jnp.stack(pair or any_pair) for pair in pairs])
+        return Drop(jnp.asarray([layer.rate for layer in layers], jnp.float32), keys)
 
     def __call__(
         self,

@@ -7,12 +7,12 @@ from jaxtyping import Array, Float
 
 
 def drop_path(
-    x: Float[Array, "B *rest"], rate: int | float, key: jax.Array
+    x: Float[Array, "B *rest"], rate: int | float | Float[Array, ""], key: jax.Array
 ) -> Float[Array, "B *rest"]:
     """Zeroes whole samples of a residual branch with probability `rate`, and divides the others
     by 1 - rate (stochastic depth, Huang et al., ECCV 2016, per sample)."""
     keep = jax.random.bernoulli(key, 1.0 - rate, (x.shape[0],) + (1,) * (x.ndim - 1))
-    return jnp.where(keep, x / (1.0 - rate), jnp.zeros_like(x))
+    return jnp.where(keep, x / jnp.asarray(1.0 - rate, x.dtype), jnp.zeros_like(x))
 
 
 class DropPath(nnx.Module):
@@ -44,9 +44,13 @@ class DropPath(nnx.Module):
     ) -> Float[Array, "B *rest"]:
         if self.deterministic or self.rate == 0.0:
             return x
+        return drop_path(x, self.rate, self.check_rngs(rngs).dropout())
+
+    def check_rngs(self, rngs: nnx.Rngs | None) -> nnx.Rngs:
+        """Returns `rngs`. Raises ValueError when there are none."""
         if rngs is None:
             raise ValueError(
                 f"drop path of rate {self.rate} in training needs random numbers: pass "
                 "rngs=nnx.Rngs(dropout=...) with the call, or nnx.view(model, deterministic=True)"
             )
-        return drop_path(x, self.rate, rngs.dropout())
+        return rngs

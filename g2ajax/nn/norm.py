@@ -1,5 +1,6 @@
 """Batch, instance and split (IBN-a) normalisation with the numerics checkpoints expect."""
 
+import functools
 from typing import Any
 
 import jax
@@ -19,6 +20,70 @@ class Buffer(nnx.Variable):
 
 def _per_channel(x: Array, value: Array) -> Array:
     return value.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def moments(x: Float[Array, "*batch C"]) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
+    """Mean and biased variance of each channel, float32, in one pass over x.
+
+    Sums of x − c and (x − c)² with c the mean of the first image: close to the true mean, so that
+    nothing cancels, whatever the mean is (E[x²] − E[x]² loses the variance where the mean is large).
+    """
+    axes = tuple(range(x.ndim - 1))
+    centre = _per_channel(x, jnp.mean(x[:1].astype(jnp.float32), axes))
+    shifted = x.astype(jnp.float32) - centre
+    first, second = jnp.mean(shifted, axes), jnp.mean(jnp.square(shifted), axes)
+    return first + centre.reshape(-1), jnp.maximum(second - jnp.square(first), 0.0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def normalise(
+    x: Float[Array, "*batch C"],
+    scale: Float[Array, " C"],
+    bias: Float[Array, " C"],
+    eps: float,
+    relu: bool,
+) -> tuple[Float[Array, "*batch C"], Float[Array, " C"], Float[Array, " C"]]:
+    """x normalised by its own moments, scaled and shifted, with a ReLU if asked; in x's dtype. Also
+    the moments, which take no gradient.
+
+    The derivative is stated rather than traced: nothing is kept but x, and the backward pass reads
+    x and the gradient twice, where the traced one also writes and reads the masked gradient.
+    """
+    return _normalise(x, scale, bias, eps, relu)[0]
+
+
+def _normalise(x, scale, bias, eps, relu):
+    mean, var = moments(x)
+    root = jax.lax.rsqrt(var + eps)
+    y = _affine(x, mean, scale * root, bias)
+    y = jax.nn.relu(y) if relu else y
+    return (y.astype(x.dtype), mean, var), (x, mean, root, scale, bias)
+
+
+def _affine(x: Array, mean: Array, factor: Array, bias: Array) -> Array:
+    x = x.astype(jnp.float32)
+    return (x - _per_channel(x, mean)) * _per_channel(x, factor) + _per_channel(x, bias)
+
+
+def _normalise_backward(eps, relu, kept, gradients):
+    x, mean, root, scale, bias = kept
+    axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+    factor = scale * root
+    slope, offset = (_per_channel(x, v) for v in (factor, bias - mean * factor))
+    raised = x.astype(jnp.float32) * slope
+    gradient = gradients[0].astype(jnp.float32)
+    unit = _affine(x, mean, root, jnp.zeros_like(bias))
+    # Two passes over x and the gradient, each with its own way to say where the ReLU was open: equal
+    # expressions would be computed once and go through memory.
+    first = jnp.where(raised + offset > 0, gradient, 0.0) if relu else gradient
+    total, along = jnp.sum(first, axes), jnp.sum(first * unit, axes)
+    second = jnp.where(raised > -offset, gradient, 0.0) if relu else gradient
+    rest = _per_channel(x, total / count) + unit * _per_channel(x, along / count)
+    dx = _per_channel(x, factor) * (second - rest)
+    return dx.astype(x.dtype), along, total
+
+
+normalise.defvjp(_normalise, _normalise_backward)
 
 
 class BatchNorm(nnx.Module):
@@ -68,18 +133,23 @@ class BatchNorm(nnx.Module):
         if use_running_average is not None:
             self.use_running_average = use_running_average
 
-    def __call__(self, x: Float[Array, "*batch C"]) -> Float[Array, "*batch C"]:
-        x = x.astype(jnp.float32)
+    def __call__(
+        self, x: Float[Array, "*batch C"], *, relu: bool = False
+    ) -> Float[Array, "*batch C"]:
+        """`relu`: followed by a ReLU."""
         if self.use_running_average:
-            mean, var = self.mean[...], self.var[...]
-        else:
-            mean, var = self._batch_statistics(x)
-        factor = self.scale[...] * jax.lax.rsqrt(var + self.eps)
-        y = (x - _per_channel(x, mean)) * _per_channel(x, factor)
-        return (y + _per_channel(x, self.bias[...])).astype(self.dtype)
+            factor = self.scale[...] * jax.lax.rsqrt(self.var[...] + self.eps)
+            y = _affine(x, self.mean[...], factor, self.bias[...]).astype(self.dtype)
+            return jax.nn.relu(y) if relu else y
+        count = self.check_count(x)
+        y, mean, var = normalise(
+            x.astype(self.dtype), self.scale[...], self.bias[...], self.eps, relu
+        )
+        self.remember(mean, var, count)
+        return y
 
-    def _batch_statistics(self, x: Array) -> tuple[Array, Array]:
-        axes = tuple(range(x.ndim - 1))
+    def check_count(self, x: Float[Array, "*batch C"]) -> int:
+        """Values of a channel. Raises ValueError for a single one, which has no variance."""
         count = x.size // x.shape[-1]
         if count < 2:
             raise ValueError(
@@ -87,16 +157,14 @@ class BatchNorm(nnx.Module):
                 "channel has no variance. Use a larger batch, or the running statistics "
                 "(nnx.view(model, use_running_average=True))"
             )
-        mean = jnp.mean(x, axes)
-        # The variance does not depend on its centre to first order (sum(x - mean) = 0), so the
-        # gradient through this mean is exactly zero; stopping it saves a pass over x.
-        centre = jax.lax.stop_gradient(mean)
-        var = jnp.mean(jnp.square(x - _per_channel(x, centre)), axes)
-        unbiased = jax.lax.stop_gradient(var) * (count / (count - 1))
+        return count
+
+    def remember(self, mean: Float[Array, " C"], var: Float[Array, " C"], count: int) -> None:
+        """Moves the running statistics towards the moments of a batch of `count` values."""
+        mean, var = jax.lax.stop_gradient((mean, var))
         keep = 1.0 - self.momentum
-        self.mean[...] = keep * self.mean[...] + self.momentum * centre
-        self.var[...] = keep * self.var[...] + self.momentum * unbiased
-        return mean, var
+        self.mean[...] = keep * self.mean[...] + self.momentum * mean
+        self.var[...] = keep * self.var[...] + self.momentum * (var * (count / (count - 1)))
 
 
 class InstanceNorm(nnx.Module):
@@ -147,6 +215,10 @@ class IBN(nnx.Module):
         self.IN = InstanceNorm(self.half, dtype=dtype)
         self.BN = BatchNorm(num_features - self.half, momentum=momentum, dtype=dtype)
 
-    def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B h w C"]:
+    def __call__(
+        self, x: Float[Array, "B h w C"], *, relu: bool = False
+    ) -> Float[Array, "B h w C"]:
+        """`relu`: followed by a ReLU."""
         first, rest = x[..., : self.half], x[..., self.half :]
-        return jnp.concatenate([self.IN(first), self.BN(rest)], axis=-1)
+        y = jnp.concatenate([self.IN(first), self.BN(rest)], axis=-1)
+        return jax.nn.relu(y) if relu else y

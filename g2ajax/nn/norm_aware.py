@@ -23,10 +23,14 @@ class MaskedBatchNorm(BatchNorm):
     """
 
     def __call__(
-        self, x: Float[Array, "N *map C"], mask: Bool[Array, "N *cells"] | None = None
+        self,
+        x: Float[Array, "N *map C"],
+        mask: Bool[Array, "N *cells"] | None = None,
+        *,
+        relu: bool = False,
     ) -> Float[Array, "N *map C"]:
         if mask is None or self.use_running_average:
-            return super().__call__(x)
+            return super().__call__(x, relu=relu)
         x = x.astype(jnp.float32)
         axes = tuple(range(x.ndim - 1))
         rows = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
@@ -47,7 +51,8 @@ class MaskedBatchNorm(BatchNorm):
         self.var[...] = (1.0 - several) * self.var[...] + several * unbiased
         factor = self.scale[...] * jax.lax.rsqrt(var + self.eps)
         y = (x - mean.reshape(flat)) * factor.reshape(flat) + self.bias[...].reshape(flat)
-        return y.astype(self.dtype)
+        y = y.astype(self.dtype)
+        return jax.nn.relu(y) if relu else y
 
 
 def _batch_norm_init(features: int, rngs: nnx.Rngs) -> MaskedBatchNorm:

@@ -1,6 +1,7 @@
 """Pooling: windows with PyTorch's output sizes, and the global poolings of re-identification."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -34,9 +35,13 @@ def max_pool(x: Float[Array, "B H W C"], window: MaxPool) -> Float[Array, "B h w
     """Max-pool padded with -inf; output sizes as PyTorch's `MaxPool2d`.
 
     size = floor((n + 2 padding - kernel) / stride) + 1, with ceil in place of floor in
-    `ceil_mode`, where a window that would start in the right-hand padding is dropped.
+    `ceil_mode`, where a window that would start in the right-hand padding is dropped. The gradient
+    goes to the first maximum of a window, as in PyTorch.
+
+    Raises:
+      ValueError: for a map that is smaller than the window.
     """
-    pads = [(0, 0)]
+    sizes = []
     for size in x.shape[1:3]:
         span = size + 2 * window.padding - window.kernel
         if span < 0:
@@ -50,17 +55,62 @@ def max_pool(x: Float[Array, "B H W C"], window: MaxPool) -> Float[Array, "B h w
                 count -= 1
         else:
             count = span // window.stride + 1
-        covered = (count - 1) * window.stride + window.kernel
-        pads.append((window.padding, max(0, covered - size - window.padding)))
-    pads.append((0, 0))
-    return jax.lax.reduce_window(
+        sizes.append(count)
+    return _max_pool(x, window, tuple(sizes))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _max_pool(x: Array, window: MaxPool, sizes: tuple[int, int]) -> Array:
+    return _largest(x, window, sizes)[0]
+
+
+def _largest(x: Array, window: MaxPool, sizes: tuple[int, int]) -> tuple[Array, tuple]:
+    """The maxima, and for each the number of its place in the window, as a byte: what
+    `reduce_window` keeps for its gradient are a float32 and two int32 maps."""
+    parts = [_tap(x, window, sizes, i) for i in range(window.kernel**2)]
+    largest = functools.reduce(jnp.maximum, parts)
+    place = jnp.full(largest.shape, len(parts) - 1, jnp.uint8)
+    for number in reversed(range(len(parts) - 1)):
+        place = jnp.where(parts[number] == largest, jnp.uint8(number), place)
+    return largest, (place, jnp.zeros((0, *x.shape[1:3]), x.dtype))
+
+
+def _tap(x: Array, window: MaxPool, sizes: tuple[int, int], number: int) -> Array:
+    """The value at one place of every window."""
+    place = divmod(number, window.kernel)
+    low = -jnp.inf
+    pads, starts = [(0, 0, 0)], [0]
+    for offset, size, count in zip(place, x.shape[1:3], sizes, strict=True):
+        last = offset + (count - 1) * window.stride - window.padding
+        pads.append((window.padding, max(0, last + 1 - size), 0))
+        starts.append(offset)
+    x = jax.lax.pad(x, jnp.asarray(low, x.dtype), [*pads, (0, 0, 0)])
+    stops = [o + (n - 1) * window.stride + 1 for o, n in zip(place, sizes, strict=True)]
+    return jax.lax.slice(
         x,
-        -jnp.inf,  # a constant, or the window has no gradient
-        jax.lax.max,
-        (1, window.kernel, window.kernel, 1),
+        (0, *starts[1:], 0),
+        (x.shape[0], *stops, x.shape[3]),
         (1, window.stride, window.stride, 1),
-        pads,
     )
+
+
+def _spread(window: MaxPool, sizes: tuple[int, int], kept: tuple, gradient: Array) -> tuple[Array]:
+    """Each gradient at the place its maximum came from."""
+    place, like = kept
+    out = 0.0
+    for number in range(window.kernel**2):
+        part = jnp.where(place == number, gradient, 0)
+        pads = [(0, 0, 0)]
+        for offset, size, count in zip(
+            divmod(number, window.kernel), like.shape[1:3], sizes, strict=True
+        ):
+            start = offset - window.padding
+            pads.append((start, size - start - (count - 1) * window.stride - 1, window.stride - 1))
+        out = out + jax.lax.pad(part, jnp.zeros((), part.dtype), [*pads, (0, 0, 0)])
+    return (out,)
+
+
+_max_pool.defvjp(_largest, _spread)
 
 
 def global_average(x: Float[Array, "B h w C"]) -> Float[Array, "B C"]:

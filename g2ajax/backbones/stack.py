@@ -1,0 +1,67 @@
+"""A stack of equal blocks as one loop, so that a compiler sees one block and not twelve."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from g2ajax.nn.attention import current_device
+
+SCANS = ("auto", True, False)
+# Below this many blocks a loop saves no time worth its copies.
+FEWEST = 4
+
+
+def check_scan(scan: str | bool) -> str | bool:
+    """Returns `scan`. Raises ValueError unless it is "auto", True or False."""
+    if scan not in SCANS:
+        raise ValueError(f"scan {scan!r}: expected 'auto', True or False")
+    return scan
+
+
+def scans(scan: str | bool, count: int) -> bool:
+    """Tells whether `count` blocks run as a loop. "auto": on a TPU, whose compiler takes minutes for
+    a whole stack, and writes and reads what the backward pass needs inside its fusions. A GPU's
+    matrix products cannot: there each loop copies what they give."""
+    return current_device().platform == "tpu" and count >= FEWEST if scan == "auto" else scan
+
+
+def scan_blocks(
+    blocks: Sequence[nnx.Module],
+    x: Float[Array, "B T D"],
+    call: Callable[[nnx.Module, Float[Array, "B T D"], Any], Float[Array, "B T D"]],
+    each: Any = None,
+    *,
+    dtype: Any,
+    remat: bool = False,
+) -> Float[Array, "B T D"]:
+    """x after `call(block, x, its part of each)` for one block after another.
+
+    The blocks differ in their parameters alone and have no statistics. Their parameters are stacked
+    here, in every step, and are stored apart as ever; kernels are stacked in `dtype`, to which their
+    layers convert them anyway, so that stacking moves no more than the conversion does. `each`: arrays with
+    a leading axis of the blocks. `remat` computes each block again in the backward pass.
+    """
+
+    def cast(path: tuple, leaf: Array) -> Array:
+        return leaf.astype(dtype) if path[-1].key == "kernel" else leaf
+
+    graphdef = nnx.graphdef(blocks[0])
+    states = [
+        jax.tree_util.tree_map_with_path(cast, nnx.to_pure_dict(nnx.state(block)))
+        for block in blocks
+    ]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    shape = nnx.state(blocks[0])
+
+    def body(x: Array, part: Any) -> tuple[Array, None]:
+        values, own = part
+        state = jax.tree.map(lambda leaf: leaf, shape)
+        nnx.replace_by_pure_dict(state, values)
+        return call(nnx.merge(graphdef, state), x, own), None
+
+    body = jax.checkpoint(body, prevent_cse=False) if remat else body
+    return jax.lax.scan(body, x, (stacked, each))[0]
