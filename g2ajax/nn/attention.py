@@ -235,9 +235,10 @@ class MultiHeadAttention(nnx.Module):
             for part in (query, key, value)
         )
         y = attend(query, key, value, causal=causal, length=length, kernel=self.kernel)
-        return self.out_proj(y.reshape(x.shape))
+        return self.out_proj(y.reshape(-1, dim)).reshape(x.shape)
 
     def _project(self, x: Float[Array, "B T D"], rows: slice) -> Float[Array, "B T N"]:
         weight = self.in_proj_weight[...][rows].astype(self.dtype)
         bias = self.in_proj_bias[...][rows].astype(self.dtype)
-        return x.astype(self.dtype) @ weight.T + bias[None, None]
+        y = x.astype(self.dtype).reshape(-1, x.shape[-1]) @ weight.T + bias[None]
+        return y.reshape(*x.shape[:2], -1)
