@@ -163,6 +163,7 @@ class Attention(nnx.Module):
         self.num_heads = num_heads
         self.head_dim = dim // num_heads
         self.scale = scale if scale is not None else (dim // num_heads) ** -0.5
+        self.dtype = dtype
         self.kernel = check_kernel(kernel)
         options = {"kernel_init": token_init, "dtype": dtype, "rngs": rngs}
         self.qkv = nnx.Linear(dim, 3 * dim, use_bias=qkv_bias, **options)
