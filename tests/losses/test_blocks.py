@@ -13,8 +13,26 @@ from g2ajax.losses import pairwise, triplet
 from g2ajax.losses.blocks import over_rows
 from tests.losses import test_pairwise, test_triplet
 
-MODULES = (triplet, pairwise)
-FORMS = {**test_triplet.FORMS, **test_pairwise.FORMS}
+MODULES = (triplet, pairwise, image_text)
+
+
+def two_sided(name: str):
+    """A loss of images and captions as one of a single feature."""
+
+    def form(feature, label, mask):
+        image, text = feature, jnp.roll(feature, 1, axis=-1) + feature**2
+        if name == "itc":
+            return image_text.itc(image, text, mask=mask)
+        if name == "cmpm":
+            return image_text.cmpm(image, text, label, mask=mask)
+        number = jnp.arange(len(label)) // 2 if name == "sdm_of_images" else None
+        return image_text.sdm(image, text, label, image_id=number, mask=mask)
+
+    return form
+
+
+TWO_SIDED = {name: two_sided(name) for name in ("sdm", "sdm_of_images", "cmpm", "itc")}
+FORMS = {**test_triplet.FORMS, **test_pairwise.FORMS, **TWO_SIDED}
 ROWS = 11  # three blocks of four, the last with a row too many
 
 
