@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from g2ajax.losses import pairwise, triplet
+from g2ajax.losses import image_text, pairwise, triplet
 from g2ajax.losses.blocks import over_rows
 from tests.losses import test_pairwise, test_triplet
 
