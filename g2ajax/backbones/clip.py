@@ -11,13 +11,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from g2ajax.backbones.vit import class_token, grid_size, project_patches
-from g2ajax.nn.attention import MultiHeadAttention
+from g2ajax.nn.activations import gelu, quick_gelu
+from g2ajax.nn.attention import MultiHeadAttention, pad_tokens
 from g2ajax.nn.init import torch_uniform
 
 MEAN = tuple(255.0 * x for x in (0.48145466, 0.4578275, 0.40821073))
@@ -88,11 +88,6 @@ def linear(
     return nnx.Linear(dim, out, kernel_init=kernel, bias_init=uniform, dtype=dtype, rngs=rngs)
 
 
-def quick_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """x sigmoid(1.702 x)."""
-    return x * jax.nn.sigmoid(1.702 * x)
-
-
 class Mlp(nnx.Module):
     """c_proj(activation(c_fc(x))) with a hidden layer of 4 times the width."""
 
@@ -106,18 +101,19 @@ class Mlp(nnx.Module):
         rngs: nnx.Rngs,
     ):
         hidden, residual = (std.hidden, std.residual) if std else (None, None)
-        self.activation = activation
+        self.activation = quick_gelu if activation == "quick_gelu" else gelu
         self.c_fc = linear(dim, 4 * dim, hidden, dtype=dtype, rngs=rngs)
         self.c_proj = linear(4 * dim, dim, residual, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        x = self.c_fc(x)
-        x = quick_gelu(x) if self.activation == "quick_gelu" else jax.nn.gelu(x, approximate=False)
-        return self.c_proj(x)
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        return self.c_proj(self.activation(self.c_fc(x)))
 
 
 class Block(nnx.Module):
-    """x + attn(ln_1(x)), then x + mlp(ln_2(x))."""
+    """x + attn(ln_1(x)), then x + mlp(ln_2(x)).
+
+    `causal` hides later tokens; tokens from `length` on are padding, which no token attends to.
+    """
 
     def __init__(
         self,
@@ -144,9 +140,14 @@ class Block(nnx.Module):
         self.ln_2 = layer_norm(dim, dtype=dtype, rngs=rngs)
         self.mlp = Mlp(dim, activation, std, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "B T D"], causal: bool = False) -> Float[Array, "B T D"]:
-        x = x + self.attn(self.ln_1(x), causal=causal)
-        return x + self.mlp(self.ln_2(x))
+    def __call__(
+        self, x: Float[Array, "B T D"], *, causal: bool = False, length: int | None = None
+    ) -> Float[Array, "B T D"]:
+        # Plain rows [B*T, D] for norms and MLP, as in a ViT's block.
+        rows = x.reshape(-1, x.shape[-1])
+        y = self.attn(self.ln_1(rows).reshape(x.shape), causal=causal, length=length)
+        rows = rows + y.reshape(rows.shape)
+        return (rows + self.mlp(self.ln_2(rows))).reshape(x.shape)
 
 
 class Transformer(nnx.Module):
@@ -175,12 +176,15 @@ class Transformer(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        length = x.shape[1]
+
+        def call(block: Block, x: Array) -> Array:
+            return block(x, causal=self.causal, length=length)
+
+        x = pad_tokens(x, self.resblocks[-1].attn)
         for block in self.resblocks:
-            if self.remat:
-                x = nnx.remat(lambda block, x: block(x, self.causal))(block, x)
-            else:
-                x = block(x, self.causal)
-        return x
+            x = (nnx.remat(call) if self.remat else call)(block, x)
+        return x[:, :length]
 
 
 class ImageTower(nnx.Module):

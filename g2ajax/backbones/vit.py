@@ -353,7 +353,7 @@ class ViT(nnx.Module):
         stop: int | None = None,
         only_first: int | None = None,
         rngs: nnx.Rngs | None = None,
-    ) -> Float[Array, "B T D"]:
+    ) -> Float[Array, "B T2 D"]:
         """Tokens after the blocks `start` to `stop` (as a slice; negative counts from the end), all
         or the `only_first` of them."""
         length = tokens.shape[1]

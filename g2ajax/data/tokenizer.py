@@ -12,7 +12,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
-import ftfy
 import numpy as np
 from jaxtyping import Int
 
@@ -181,6 +180,9 @@ def clean(text: str | bytes) -> str:
                 f"{text[:40]!r} is not UTF-8 (byte {error.start}); convert it, for instance by "
                 ".decode('latin-1')"
             ) from None
+    # Needed here alone: a training step that knows captions as ids does without it.
+    import ftfy
+
     text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
     return re.sub(r"\s+", " ", text).strip().lower()
 

@@ -133,6 +133,8 @@ def attribute_distillation(
     L_d = mean |d − mean_k d^k|. Equation (4) prints a sum over k where the reference takes the mean;
     `reduction="sum"` is the print. L_p1 keeps both halves although shares sum to one and the second
     only doubles the first: the published weights assume it.
+
+    Memory grows with the square of the batch, and with the attributes: [B, B, M].
     """
     distance = jax.lax.stop_gradient(distance.astype(jnp.float32))
     attribute_distance = attribute_distance.astype(jnp.float32)

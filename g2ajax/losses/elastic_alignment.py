@@ -76,6 +76,8 @@ def aea(
     `form` "divergence" ("supkl"): rows made distributions, prediction first, so that a row may
     choose the easiest positive. "contrastive" ("supitc"): cross-entropies of both directions
     against rows of L2 norm 1, averaged over the four.
+
+    Memory grows with the square of the batch: [B, 2B + Q] for Q queued rows.
     """
     rows = counted(identity, mask)
     text, aerial, ground = (normalise(x, 1e-12) for x in (text, aerial, ground))

@@ -2,13 +2,15 @@
 
 SDM and the recipe: IRRA (Jiang and Ye, CVPR 2023); CMPM: Zhang and Lu, ECCV 2018; ITC is CLIP's
 (Radford et al., ICML 2021). Features are not normalised; a negative identity or `mask` False takes
-a row, and its column, out; no row left: 0.
+a row, and its column, out; no row left: 0. SDM, CMPM and ITC are computed in blocks of rows: memory
+does not grow with the square of the batch.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from g2ajax.losses.blocks import over_rows
 from g2ajax.losses.triplet import HIGHEST, normalise
 
 # In the place of a logit of a column that is out.
@@ -32,9 +34,19 @@ def row_divergence(
 
     IRRA's direction: the PREDICTION comes first, so a row may put its mass on any of its positives.
     """
+    return mean_of(divergences(logits, target, columns, epsilon), rows)
+
+
+def divergences(
+    logits: Float[Array, "N M"],
+    target: Float[Array, "N M"],
+    columns: Bool[Array, " M"],
+    epsilon: float,
+) -> Float[Array, " N"]:
+    """Each row's term of `row_divergence`."""
     log_p = jax.nn.log_softmax(jnp.where(columns[None], logits, NEVER), axis=1)
     terms = jnp.exp(log_p) * (log_p - jnp.log(target + epsilon))
-    return mean_of(jnp.sum(jnp.where(columns[None], terms, 0.0), axis=1), rows)
+    return jnp.sum(jnp.where(columns[None], terms, 0.0), axis=1)
 
 
 def mean_of(values: Float[Array, " N"], rows: Bool[Array, " N"]) -> Float[Array, ""]:
@@ -47,9 +59,14 @@ def counted(identity: Int[Array, " B"], mask: Bool[Array, " B"] | None) -> Bool[
     return identity >= 0 if mask is None else (identity >= 0) & mask
 
 
-def same_identity(identity: Int[Array, " B"], rows: Bool[Array, " B"]) -> Float[Array, "B B"]:
-    """1 where two rows that take part are of one identity."""
-    same = (identity[:, None] == identity[None, :]) & rows[:, None] & rows[None, :]
+def same_identity(
+    identity: Int[Array, " N"],
+    rows: Bool[Array, " N"],
+    identities: Int[Array, " B"],
+    columns: Bool[Array, " B"],
+) -> Float[Array, "N B"]:
+    """1 where a row and a column that take part are of one identity."""
+    same = (identity[:, None] == identities[None, :]) & rows[:, None] & columns[None, :]
     return same.astype(jnp.float32)
 
 
@@ -70,15 +87,30 @@ def sdm(
     equal shares to all of the same identity. With `image_id`, other images of the identity count
     `factor` only; IRRA's code then divides COLUMN j by the sum of row j, and so does this.
     """
-    rows = counted(identity, mask)
-    label = same_identity(identity, rows)
-    if image_id is not None:
-        own = same_identity(image_id, rows)
-        label = (label - own) * factor + own
-    target = label / jnp.maximum(jnp.sum(label, axis=1), 1e-12)[None, :]
-    logits = scale * cosines(image, text)
-    options = {"rows": rows, "columns": rows, "epsilon": epsilon}
-    return row_divergence(logits, target, **options) + row_divergence(logits.T, target, **options)
+    counts = counted(identity, mask)
+    number = identity if image_id is None else image_id
+
+    def labels(
+        identities: Int[Array, " N"], numbers: Int[Array, " N"], rows: Bool[Array, " N"]
+    ) -> Float[Array, "N B"]:
+        label = same_identity(identities, rows, identity, counts)
+        if image_id is not None:
+            own = same_identity(numbers, rows, number, counts)
+            label = (label - own) * factor + own
+        return label
+
+    batch = (identity, number, counts)
+    sums = over_rows(lambda *rows: jnp.sum(labels(*rows), axis=1), *batch)
+
+    def direction(x: Float[Array, "B D"], y: Float[Array, "B D"]) -> Float[Array, ""]:
+        def terms(x: Float[Array, "N D"], *rows: Array) -> Float[Array, " N"]:
+            target = labels(*rows) / jnp.maximum(sums, 1e-12)[None, :]
+            logits = scale * cosines(x, y)
+            return divergences(logits, target, counts, epsilon)
+
+        return mean_of(over_rows(terms, x, *batch), counts)
+
+    return direction(image, text) + direction(text, image)
 
 
 def cmpm(
@@ -94,14 +126,21 @@ def cmpm(
     As in IRRA's code the target is the identity indicator divided by its L2 norm, hence no
     distribution where an identity occurs twice; the paper divides by the sum.
     """
-    rows = counted(identity, mask)
-    label = same_identity(identity, rows)
-    target = label / jnp.maximum(jnp.linalg.norm(label, axis=1, keepdims=True), 1e-12)
+    counts = counted(identity, mask)
+
+    def direction(x: Float[Array, "B D"], y: Float[Array, "B D"]) -> Float[Array, ""]:
+        def terms(
+            x: Float[Array, "N D"], identities: Int[Array, " N"], rows: Bool[Array, " N"]
+        ) -> Float[Array, " N"]:
+            label = same_identity(identities, rows, identity, counts)
+            target = label / jnp.maximum(jnp.linalg.norm(label, axis=1, keepdims=True), 1e-12)
+            logits = jnp.matmul(x, y.T, precision=HIGHEST)
+            return divergences(logits, target, counts, epsilon)
+
+        return mean_of(over_rows(terms, x, identity, counts), counts)
+
     image, text = image.astype(jnp.float32), text.astype(jnp.float32)
-    options = {"rows": rows, "columns": rows, "epsilon": epsilon}
-    to_text = jnp.matmul(image, normalise(text, 1e-12).T, precision=HIGHEST)
-    to_image = jnp.matmul(text, normalise(image, 1e-12).T, precision=HIGHEST)
-    return row_divergence(to_text, target, **options) + row_divergence(to_image, target, **options)
+    return direction(image, normalise(text, 1e-12)) + direction(text, normalise(image, 1e-12))
 
 
 def itc(
@@ -115,11 +154,17 @@ def itc(
 
     Row i belongs to row i alone; another row of the same identity is a negative.
     """
-    rows = jnp.ones(len(image), jnp.bool_) if mask is None else mask
-    logits = scale * cosines(image, text)
-    both = (logits, logits.T)
-    directions = [jax.nn.log_softmax(jnp.where(rows[None], z, NEVER), axis=1) for z in both]
-    return sum(mean_of(-jnp.diagonal(log_p), rows) for log_p in directions) / 2.0
+    counts = jnp.ones(len(image), jnp.bool_) if mask is None else mask
+
+    def direction(x: Float[Array, "B D"], y: Float[Array, "B D"]) -> Float[Array, ""]:
+        def terms(x: Float[Array, "N D"], own: Int[Array, " N"]) -> Float[Array, " N"]:
+            logits = scale * cosines(x, y)
+            log_p = jax.nn.log_softmax(jnp.where(counts[None], logits, NEVER), axis=1)
+            return -jnp.take_along_axis(log_p, own[:, None], axis=1)[:, 0]
+
+        return mean_of(over_rows(terms, x, jnp.arange(len(x))), counts)
+
+    return (direction(image, text) + direction(text, image)) / 2.0
 
 
 def masked_words(

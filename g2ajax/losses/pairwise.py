@@ -1,10 +1,13 @@
 """Losses over all pairs of a batch: circle loss (Sun et al., CVPR 2020) and pairwise CosFace."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from g2ajax.losses.triplet import HIGHEST, normalise
+from g2ajax.losses.blocks import over_rows
+from g2ajax.losses.triplet import HIGHEST, normalise, pairs
 
 # In the place of pairs that are not of the kind wanted, in a sum of exponentials.
 NEVER = -1e8
@@ -25,11 +28,13 @@ def pairwise_circle(
     one without a positive (other than itself) or without a negative adds 0. Rows with `mask`
     False or a negative label do not count; no row: 0.
     """
-    cosine = _cosines(feature)
-    frozen = jax.lax.stop_gradient(cosine)
-    positive = -gamma * jnp.maximum(1.0 + margin - frozen, 0.0) * (cosine - (1.0 - margin))
-    negative = gamma * jnp.maximum(frozen + margin, 0.0) * (cosine - margin)
-    return _pair_loss(positive, negative, label, mask)
+
+    def exponents(cosine: Float[Array, "N B"]) -> tuple[Array, Array]:
+        frozen = jax.lax.stop_gradient(cosine)
+        positive = -gamma * jnp.maximum(1.0 + margin - frozen, 0.0) * (cosine - (1.0 - margin))
+        return positive, gamma * jnp.maximum(frozen + margin, 0.0) * (cosine - margin)
+
+    return _pair_loss(exponents, feature, label, mask)
 
 
 def pairwise_cosface(
@@ -42,28 +47,38 @@ def pairwise_cosface(
 ) -> Float[Array, ""]:
     """The pairwise form of CosFace (Wang et al., CVPR 2018; fast-reid): as `pairwise_circle` with
     the exponents −γ s of positives and γ (s + m) of negatives."""
-    cosine = _cosines(feature)
-    return _pair_loss(-gamma * cosine, gamma * (cosine + margin), label, mask)
 
+    def exponents(cosine: Float[Array, "N B"]) -> tuple[Array, Array]:
+        return -gamma * cosine, gamma * (cosine + margin)
 
-def _cosines(feature: Float[Array, "B D"]) -> Float[Array, "B B"]:
-    unit = normalise(feature, 1e-12)
-    return jnp.matmul(unit, unit.T, precision=HIGHEST)
+    return _pair_loss(exponents, feature, label, mask)
 
 
 def _pair_loss(
-    positive: Float[Array, "B B"],
-    negative: Float[Array, "B B"],
+    exponents: Callable[[Float[Array, "N B"]], tuple[Array, Array]],
+    feature: Float[Array, "B D"],
     label: Int[Array, " B"],
     mask: Bool[Array, " B"] | None,
 ) -> Float[Array, ""]:
+    """`exponents` gives those of positives and of negatives from the cosines of some rows with all;
+    they are computed in blocks of rows."""
     counts = label >= 0 if mask is None else (label >= 0) & mask
-    both = counts[:, None] & counts[None, :]
-    same = label[:, None] == label[None, :]
-    of_one = same & both & ~jnp.eye(len(label), dtype=jnp.bool_)
+    unit, number = normalise(feature, 1e-12), jnp.arange(len(label))
 
-    def total(exponent: Float[Array, "B B"], chosen: Bool[Array, "B B"]) -> Float[Array, " B"]:
-        return jax.nn.logsumexp(jnp.where(chosen, exponent, NEVER), axis=1)
+    def rows(
+        x: Float[Array, "N D"],
+        identity: Int[Array, " N"],
+        counted: Bool[Array, " N"],
+        own: Int[Array, " N"],
+    ) -> Float[Array, " N"]:
+        positive, negative = exponents(jnp.matmul(x, unit.T, precision=HIGHEST))
+        same, other = pairs(identity, counted, label, counts)
+        same &= own[:, None] != number[None]
 
-    rows = jax.nn.softplus(total(positive, of_one) + total(negative, ~same & both))
-    return jnp.sum(jnp.where(counts, rows, 0.0)) / jnp.maximum(jnp.sum(counts), 1)
+        def total(exponent: Float[Array, "N B"], chosen: Bool[Array, "N B"]) -> Float[Array, " N"]:
+            return jax.nn.logsumexp(jnp.where(chosen, exponent, NEVER), axis=1)
+
+        return jax.nn.softplus(total(positive, same) + total(negative, other))
+
+    values = over_rows(rows, unit, label, counts, number)
+    return jnp.sum(jnp.where(counts, values, 0.0)) / jnp.maximum(jnp.sum(counts), 1)

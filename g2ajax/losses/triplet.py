@@ -1,14 +1,15 @@
 """Batch-hard and weighted triplet losses (Hermans et al., 2017; Ye et al., TPAMI 2021)."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from g2ajax.losses.blocks import over_rows
+
 HIGHEST = jax.lax.Precision.HIGHEST
-# Added to positives when the nearest negative is sought (fast-reid's constant).
-FAR = 1e9
 
 
 class Mined(NamedTuple):
@@ -26,15 +27,14 @@ def squared_distances(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[A
     return jnp.sum(x * x, -1)[:, None] + jnp.sum(y * y, -1)[None, :] - 2.0 * product
 
 
-def euclidean(feature: Float[Array, "B D"]) -> Float[Array, "B B"]:
-    """Distances inside a batch, at least 1e-6: the root's gradient at 0 is not a number."""
-    return jnp.sqrt(jnp.maximum(squared_distances(feature, feature), 1e-12))
+def euclidean(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "N M"]:
+    """Distances of rows, at least 1e-6: the root's gradient at 0 is not a number."""
+    return jnp.sqrt(jnp.maximum(squared_distances(x, y), 1e-12))
 
 
-def unit_chord(feature: Float[Array, "B D"]) -> Float[Array, "B B"]:
-    """fast-reid's distance of normalised features: 2 − 2 cos, the SQUARED chord (no root)."""
-    unit = normalise(feature, 1e-12)
-    return 2.0 - 2.0 * jnp.matmul(unit, unit.T, precision=HIGHEST)
+def unit_chord(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "N M"]:
+    """fast-reid's distance of normalised rows: 2 − 2 cos, the SQUARED chord (no root)."""
+    return 2.0 - 2.0 * jnp.matmul(x, y.T, precision=HIGHEST)
 
 
 def normalise(feature: Float[Array, "B D"], eps: float) -> Float[Array, "B D"]:
@@ -45,14 +45,13 @@ def normalise(feature: Float[Array, "B D"], eps: float) -> Float[Array, "B D"]:
 
 
 def mine_hardest(
-    distance: Float[Array, "B B"], label: Int[Array, " B"], mask: Bool[Array, " B"] | None = None
+    distance: Float[Array, "N B"], positive: Bool[Array, "N B"], negative: Bool[Array, "N B"]
 ) -> Mined:
-    """The farthest positive and the nearest negative of every anchor.
+    """The farthest positive and the nearest negative of every anchor (a row).
 
     As in the references an anchor is its own positive, so that one exists always. An anchor is
     valid if it is not padding and has a negative.
     """
-    positive, negative = _pairs(label, mask)
     hardest_positive = jnp.max(jnp.where(positive, distance, -jnp.inf), axis=1)
     hardest_negative = jnp.min(jnp.where(negative, distance, jnp.inf), axis=1)
     valid = positive.any(1) & negative.any(1)
@@ -62,16 +61,15 @@ def mine_hardest(
 
 
 def mine_weighted(
-    distance: Float[Array, "B B"], label: Int[Array, " B"], mask: Bool[Array, " B"] | None = None
+    distance: Float[Array, "N B"], positive: Bool[Array, "N B"], negative: Bool[Array, "N B"]
 ) -> Mined:
     """AGW's mining: positives weighted by softmax of their distance, negatives by softmin.
 
     The weights are exp(d − max)/(Σ + 1e-6) with the maximum over the row of d·mask, zeros of
     other columns included, as in the code; hence for negatives the maximum is 0.
     """
-    positive, negative = _pairs(label, mask)
 
-    def weighted(score: Float[Array, "B B"], chosen: Bool[Array, "B B"]) -> Float[Array, " B"]:
+    def weighted(score: Float[Array, "N B"], chosen: Bool[Array, "N B"]) -> Float[Array, " N"]:
         top = jnp.max(jnp.where(chosen, score, 0.0), axis=1, keepdims=True)
         weight = jnp.where(chosen, jnp.exp(jnp.where(chosen, score, 0.0) - top), 0.0)
         weight = weight / (jnp.sum(weight, axis=1, keepdims=True) + 1e-6)
@@ -79,6 +77,26 @@ def mine_weighted(
 
     valid = positive.any(1) & negative.any(1)
     return Mined(weighted(distance, positive), weighted(-distance, negative), valid)
+
+
+def mine(
+    feature: Float[Array, "B D"],
+    label: Int[Array, " B"],
+    mask: Bool[Array, " B"] | None = None,
+    *,
+    distance: Callable[..., Float[Array, "N B"]] = euclidean,
+    choose: Callable[..., Mined] = mine_hardest,
+) -> Mined:
+    """What `choose` takes from the `distance` of every row of a batch to all rows, computed in
+    blocks of rows: memory does not grow with the square of the batch."""
+    counts = label >= 0 if mask is None else (label >= 0) & mask
+
+    def rows(
+        x: Float[Array, "N D"], identity: Int[Array, " N"], counted: Bool[Array, " N"]
+    ) -> Mined:
+        return choose(distance(x, feature), *pairs(identity, counted, label, counts))
+
+    return over_rows(rows, feature, label, counts)
 
 
 def triplet(
@@ -97,9 +115,11 @@ def triplet(
     label or `mask` False takes a row out; no valid anchor: 0. The reference falls back to margin
     0.3 where its soft margin overflows; softplus does not overflow.
     """
-    distance = unit_chord(feature) if normalise_feature else euclidean(feature)
-    mined = (mine_hardest if hard_mining else mine_weighted)(distance, label, mask)
-    return ranking(mined, margin)
+    if normalise_feature:
+        feature = normalise(feature, 1e-12)
+    distance = unit_chord if normalise_feature else euclidean
+    choose = mine_hardest if hard_mining else mine_weighted
+    return ranking(mine(feature, label, mask, distance=distance, choose=choose), margin)
 
 
 def ranking(mined: Mined, margin: float | None) -> Float[Array, ""]:
@@ -125,7 +145,7 @@ def triplet_transreid(
     """
     if normalise_feature:
         feature = normalise(feature, 1e-12)
-    hardest = mine_hardest(euclidean(feature), label, mask)
+    hardest = mine(feature, label, mask)
     mined = Mined(
         hardest.positive * (1.0 + hard_factor),
         hardest.negative * (1.0 - hard_factor),
@@ -134,11 +154,14 @@ def triplet_transreid(
     return ranking(mined, margin), mined
 
 
-def _pairs(
-    label: Int[Array, " B"], mask: Bool[Array, " B"] | None
-) -> tuple[Bool[Array, "B B"], Bool[Array, "B B"]]:
-    """Which pairs are of one identity (self included), and which of two."""
-    counts = label >= 0 if mask is None else (label >= 0) & mask
-    both = counts[:, None] & counts[None, :]
-    same = label[:, None] == label[None, :]
+def pairs(
+    label: Int[Array, " N"],
+    counts: Bool[Array, " N"],
+    labels: Int[Array, " B"],
+    all_count: Bool[Array, " B"],
+) -> tuple[Bool[Array, "N B"], Bool[Array, "N B"]]:
+    """Which pairs of a row and a column are of one identity (self included), and which of two;
+    only pairs that count on both sides."""
+    both = counts[:, None] & all_count[None, :]
+    same = label[:, None] == labels[None, :]
     return same & both, ~same & both

@@ -19,6 +19,7 @@ from g2ajax.config import options
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.image_text import cmpm, itc, masked_words, sdm
 from g2ajax.methods import Preprocessing, Task
+from g2ajax.nn.activations import quick_gelu
 from g2ajax.nn.attention import MultiHeadAttention
 
 CLIP_PIXELS = Preprocessing(clip.MEAN, clip.STD)
@@ -97,7 +98,7 @@ class WordHead(nnx.Module):
 
     def hidden(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """What the word classifier sees."""
-        return self.ln(clip.quick_gelu(self.dense(x)))
+        return self.ln(quick_gelu(self.dense(x)))
 
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... V"]:
         return self.fc(self.hidden(x)).astype(jnp.float32)

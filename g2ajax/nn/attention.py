@@ -163,6 +163,7 @@ class Attention(nnx.Module):
         self.num_heads = num_heads
         self.head_dim = dim // num_heads
         self.scale = scale if scale is not None else (dim // num_heads) ** -0.5
+        self.dtype = dtype
         self.kernel = check_kernel(kernel)
         options = {"kernel_init": token_init, "dtype": dtype, "rngs": rngs}
         self.qkv = nnx.Linear(dim, 3 * dim, use_bias=qkv_bias, **options)
@@ -235,9 +236,10 @@ class MultiHeadAttention(nnx.Module):
             for part in (query, key, value)
         )
         y = attend(query, key, value, causal=causal, length=length, kernel=self.kernel)
-        return self.out_proj(y.reshape(x.shape))
+        return self.out_proj(y.reshape(-1, dim)).reshape(x.shape)
 
     def _project(self, x: Float[Array, "B T D"], rows: slice) -> Float[Array, "B T N"]:
         weight = self.in_proj_weight[...][rows].astype(self.dtype)
         bias = self.in_proj_bias[...][rows].astype(self.dtype)
-        return x.astype(self.dtype) @ weight.T + bias[None, None]
+        y = x.astype(self.dtype).reshape(-1, x.shape[-1]) @ weight.T + bias[None]
+        return y.reshape(*x.shape[:2], -1)

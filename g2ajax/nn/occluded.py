@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from g2ajax.nn.attention import attention_implementation
+from g2ajax.nn.attention import attend
 from g2ajax.nn.init import torch_uniform
 from g2ajax.nn.pooling import global_max
 
@@ -94,15 +94,16 @@ class TokenAttention(nnx.Module):
         for name in ("query_embedding", "value_embedding", "key_embedding", "output_linear"):
             setattr(self, name, _linear(dim, dim, dtype=dtype, rngs=rngs))
         self.num_heads = num_heads
-        self.implementation = attention_implementation("auto", dtype, dim // num_heads)
+        self.head_dim = dim // num_heads
+        self.dtype = dtype
+        self.kernel = "auto"
 
     def __call__(self, x: Float[Array, "N T D"]) -> Float[Array, "N T D"]:
         query, key, value = (
             layer(x).reshape(*x.shape[:2], self.num_heads, -1)
             for layer in (self.query_embedding, self.key_embedding, self.value_embedding)
         )
-        y = jax.nn.dot_product_attention(query, key, value, implementation=self.implementation)
-        return self.output_linear(y.reshape(x.shape))
+        return self.output_linear(attend(query, key, value, kernel=self.kernel).reshape(x.shape))
 
 
 class FeedForward(nnx.Module):

@@ -11,7 +11,7 @@ from flax import nnx
 from g2ajax.evaluation.explanation import Measure
 from g2ajax.evaluation.results import Result, as_table, explanations_table, write_results
 from g2ajax.training import checkpoint as checkpoints
-from g2ajax.training import explaining, frames, reporting
+from g2ajax.training import explaining, frames, reporting, startup
 from g2ajax.training import workdir as folder
 from g2ajax.training.inference import score
 from g2ajax.training.journal import Journal
@@ -37,8 +37,12 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
     with folder.hold(workdir, process=process):
         folder.settle_config(workdir, config, write=process == 0)
         store = checkpoints.Checkpoints(workdir)
+        said = [startup.keep_programs(options.cache)]
         try:
             setup = prepare(options, fresh=store.meta("latest") is None)
+            said.append(startup.describe_attention(setup.model))
+            if process == 0:
+                print("\n".join(filter(None, said)), flush=True)
             size = sum(leaf.nbytes for leaf in jax.tree.leaves(nnx.state(setup.model)))
             # Latest with two moments, its successor while it is written, and best.
             folder.check_space(workdir, 8 * size)

@@ -185,6 +185,9 @@ class RunOptions:
     mesh: MeshOptions = MeshOptions()
     evaluate: EvaluateOptions = EvaluateOptions()
     checkpoint: CheckpointOptions = CheckpointOptions()
+    cache: str = "auto"
+    """Folder of compiled programs, which the next start reads instead of compiling again. `auto`:
+    that of JAX_COMPILATION_CACHE_DIR, else ~/.cache/g2ajax/jax. Empty: none."""
     log: LogOptions = LogOptions()
 
 

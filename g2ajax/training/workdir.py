@@ -19,6 +19,7 @@ FREE_FIELDS = (
     "data.num_threads",
     "log",
     "checkpoint",
+    "cache",
     "mesh",
     "resume",
     "evaluate.rankings",

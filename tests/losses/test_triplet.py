@@ -34,7 +34,8 @@ COMPILED = {
 
 def test_mines_the_hardest_by_hand():
     root = np.sqrt(np.asarray(squared_distances(POINTS, POINTS)).clip(0))
-    mined = mine_hardest(jnp.asarray(root), LABEL)
+    same = LABEL[:, None] == LABEL[None]
+    mined = mine_hardest(jnp.asarray(root), same, ~same)
     np.testing.assert_allclose(mined.positive, [5.0, 5.0, np.sqrt(85), np.sqrt(85)])
     np.testing.assert_allclose(mined.negative, [1.0, np.sqrt(18), 1.0, 5.0], rtol=1e-6)
     assert mined.valid.all()

@@ -1,0 +1,94 @@
+"""Benchmarks that promise to need a few packages only import nothing else."""
+
+import ast
+import importlib.metadata
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+# What a docstring promises → the packages that it names, and what it may import of ours.
+PROMISES = {
+    "Needs jax, flax, optax, numpy and g2ajax;": (("jax", "flax", "optax", "numpy"), "g2ajax"),
+    "Imports jax, numpy and g2ajax.retrieval only": (("jax", "numpy"), "g2ajax.retrieval"),
+}
+# Used where they can be imported, as the docstrings say.
+OPTIONAL = {"torch", "timm", "torchvision"}
+# Shape annotations of g2ajax itself; it has no dependencies of weight.
+ALWAYS = ("jaxtyping",)
+
+CODE = """
+import importlib, importlib.abc, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"{{name}} is not installed", name=name)
+
+sys.meta_path.insert(0, Absent())
+exec({imports!r})
+if {ours!r} == "g2ajax":
+    # By name, from the options of a method.
+    import pkgutil, g2ajax.methods
+    for module in pkgutil.iter_modules(g2ajax.methods.__path__):
+        importlib.import_module("g2ajax.methods." + module.name)
+print(*sorted(name for name in sys.modules if name.startswith("g2ajax.")))
+"""
+
+
+def promise(path: pathlib.Path) -> tuple[tuple[str, ...], str] | None:
+    """The packages and the part of ours that a file's docstring promises to keep to."""
+    text = re.sub(r"\s+", " ", ast.get_docstring(ast.parse(path.read_text())) or "")
+    return next((found for words, found in PROMISES.items() if words in text), None)
+
+
+def needed(packages: tuple[str, ...]) -> set[str]:
+    """Distributions that are installed with `packages`."""
+    found, left = set(), list(packages)
+    while left:
+        name = re.sub(r"[-_.]+", "-", left.pop()).lower()
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            requirements = importlib.metadata.requires(name) or ()
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        left += [re.match(r"[\w.\-]+", r)[0] for r in requirements if "extra ==" not in r]
+    return found
+
+
+def imports(path: pathlib.Path) -> list[str]:
+    """Every import of a file, those inside functions too."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+PROMISING = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if promise(path)]
+
+
+def test_some_benchmarks_promise():
+    assert {"train_step.py", "clip.py", "search.py"} <= {path.name for path in PROMISING}
+
+
+@pytest.mark.parametrize("path", PROMISING, ids=lambda path: path.name)
+def test_a_benchmark_imports_what_it_promises(path):
+    packages, ours = promise(path)
+    allowed = needed((*packages, *ALWAYS))
+    blocked = {
+        top
+        for top, names in importlib.metadata.packages_distributions().items()
+        if top not in ("g2ajax", "configs", "tfds_builders")
+        and not allowed & {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+    }
+    kept = [line for line in imports(path) if line.split()[1].split(".")[0] not in OPTIONAL]
+    code = CODE.format(blocked=blocked, imports="\n".join(kept), ours=ours)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    strangers = [name for name in done.stdout.split() if not f"{name}.".startswith(f"{ours}.")]
+    assert not strangers

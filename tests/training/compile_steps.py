@@ -1,0 +1,69 @@
+"""Compiles the training steps of methods for a chip that is not here; a process of its own.
+
+    python -m tests.training.compile_steps cuda strong_baseline seqnet
+
+Prints a line for each method: OK, or what is wrong with its program. XLA reads its settings once, before
+JAX is imported, hence the process.
+"""
+
+import os
+import pathlib
+import re
+import sys
+import traceback
+
+SETTINGS = {
+    "tpu": {
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+        # Nothing is run: several processes may compile at once.
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    },
+    # Nothing can be measured on a GPU that is absent.
+    "cuda": {"XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0"},
+}
+CHIP = pathlib.Path(__file__).parents[2] / "benchmarks" / "targets" / "h200.txtpb"
+# In the text of a compiled program.
+FORBIDDEN = {
+    "float64": r"\bf64\[",
+    "host callback": r"custom_call_target=\"\S*callback\S*\"|\b(send|recv|infeed|outfeed)\(",
+    "dynamic shape": r"\[(\d+,)*<=\d",
+}
+
+
+def main(platform: str, *names: str) -> None:
+    os.environ |= {"JAX_PLATFORMS": "cpu", **SETTINGS[platform]}
+    # The programs are of another device than the one that writes the cache.
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+    from jax.experimental import topologies
+
+    from g2ajax.training.mesh import make_mesh
+    from tests.lowering import H200, V5E, tracing_for
+    from tests.training.steps import load, training_steps
+
+    if platform == "tpu":
+        described = topologies.get_topology_desc("v5e:2x4", "tpu")
+    else:
+        described = topologies.get_topology_desc(
+            "h200", "cuda", target_config=CHIP.read_text(), topology="1x1x1"
+        )
+    mesh = make_mesh(devices=list(described.devices))
+    device = H200 if platform == "cuda" else V5E
+    for name in names:
+        try:
+            for loss, step, arguments in training_steps(load(name), mesh):
+                with tracing_for(device):
+                    lowered = step.trace(*arguments).lower(lowering_platforms=(platform,))
+                text = lowered.compile().as_text()
+                for what, pattern in FORBIDDEN.items():
+                    if found := re.search(pattern, text):
+                        raise ValueError(f"{loss}: {what}: {found[0]}")
+            print(name, "OK", flush=True)
+        except Exception as error:
+            traceback.print_exc()
+            print(name, type(error).__name__, str(error).splitlines()[0][:300], flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
