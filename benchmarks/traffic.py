@@ -3,7 +3,7 @@
 The bytes of an instruction are those of its operands and its result, each read or written once.
 Bitcasts, tuples and parameters move nothing; the body of a loop counts once a trip (an unknown number
 of trips as one). A fusion that takes a slice of an operand, or writes a slice in place (stacked layers
-in a loop), counts the slice alone. Arrays in a memory on the chip do not count.
+in a loop), or gathers rows, counts those alone. Arrays in a memory on the chip do not count.
 """
 
 import collections
@@ -23,6 +23,8 @@ FREE = {
 }
 MATMULS = ("dot", "convolution", "__cublas", "__cudnn$conv", "__triton_gemm")
 ATTENTION = ("__cudnn$fmha", "tpu_custom_call")
+TAKEN = ("dynamic-slice", "gather")
+"""Read of their first operand what they give."""
 COPIES = ("copy", "transpose", "reshape", "slice", "concatenate", "dynamic-slice", "pad")
 
 
@@ -135,6 +137,8 @@ def _moved(one: Instruction, body: Mapping[str, Instruction], bodies: Computatio
     sizes = [body[name].size if name in body else 0 for name in one.operands]
     if one.opcode in ("dynamic-slice", "slice"):
         return 2 * one.size
+    if one.opcode == "gather":
+        return min(sizes[0], one.size) + sum(sizes[1:]) + one.size
     if one.opcode == "dynamic-update-slice":
         return 2 * (sizes[1] if len(sizes) > 1 else 0)
     if one.opcode == "copy-start":
@@ -157,7 +161,7 @@ def _fusion(one: Instruction, sizes: list[int], inner: list[Instruction]) -> int
     sizes, result = list(sizes), one.size
     for number, size in enumerate(sizes):
         uses = _uses(numbered.get(number, ""), users)
-        if uses and all(u.opcode == "dynamic-slice" for u, _ in uses):
+        if uses and all(u.opcode in TAKEN and u.operands[0] == via for u, via in uses):
             sizes[number] = min(size, sum(u.size for u, _ in uses))
         elif uses and all(
             u.opcode == "dynamic-update-slice" and u.operands[0] == via for u, via in uses

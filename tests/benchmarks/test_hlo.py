@@ -174,6 +174,20 @@ def test_a_slice_that_is_read_counts_alone_also_behind_a_bitcast():
     assert only(fused + entry).bytes == 400 + 400 + 4
 
 
+def test_gathered_rows_count_alone():
+    """The images of a batch, out of a store on the device."""
+    store = "  %s = u8[1000,100]{1,0} parameter(0)\n  %i = s32[4]{0} parameter(1)\n"
+    gather = "  ROOT %g = u8[4,100]{1,0} gather(%s, %i), offset_dims={1}\n}\n\n"
+    plain = f"ENTRY %main (s: u8[1000,100]) -> u8[4,100] {{\n{store}{gather}"
+    assert only(plain).bytes == 400 + 16 + 400
+    fused = f"%rows (s: u8[1000,100]) -> u8[4,100] {{\n{store}{gather}"
+    entry = (
+        f"ENTRY %main (s: u8[1000,100]) -> u8[4,100] {{\n{store}"
+        "  ROOT %f = u8[4,100]{1,0} fusion(%s, %i), kind=kLoop, calls=%rows\n}\n"
+    )
+    assert only(fused + entry).bytes == 400 + 16 + 400
+
+
 def test_a_collective_counts_its_bytes_and_what_a_ring_sends():
     text = (
         f"{ENTRY}{A}{B}"
