@@ -1,14 +1,10 @@
-"""Reads the text of a compiled program: the bytes it moves, by kind, and its collectives.
+"""Reads the text of a compiled program: its computations, instructions, and their lines of code."""
 
-The bytes of an instruction are its operands and its result, read or written once each. Bitcasts,
-tuples and parameters move nothing; the body of a loop counts once a trip. A fusion that takes a
-slice of an operand, or writes a slice in place (stacked layers in a loop), counts the slice alone.
-"""
-
-import collections
 import dataclasses
+import functools
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 WIDTHS = {
     **dict.fromkeys(("pred", "s8", "u8", "s4", "u4", "f8e4m3fn", "f8e5m2"), 1),
@@ -17,19 +13,17 @@ WIDTHS = {
     **dict.fromkeys(("s64", "u64", "f64", "c64"), 8),
     "c128": 16,
 }
-FREE = {
-    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "iota"),
-    *("partition-id", "replica-id", "opt-barrier"),
-}
+TPU_ON_CHIP = (1, 2, 3, 4)
+"""Memory spaces of a TPU beside its HBM: VMEM (`S(1)` in the text), semaphores, scalar memory."""
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-MATMULS = ("dot", "convolution", "__cublas", "__cudnn$conv", "__triton_gemm", "cublas")
 
-_SHAPE = re.compile(r"\b([a-z]\w*)\[([\d,]*)\]")
-_HEAD = re.compile(r"^\s*(ROOT )?%?([\w.\-]+) = ")
+_SHAPE = re.compile(r"\b([a-z]\w*)\[([\d,]*)\](\{[^}]*\})?")
+_SPACE = re.compile(r"S\((\d+)\)")
+_HEAD = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = ")
 _OPERAND = re.compile(r"%([\w.\-]+)")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
-_CALLED = re.compile(r"(?:calls|body|to_apply)=%?([\w.\-]+)")
-_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_CALLED = re.compile(r"\b(?:calls|body|to_apply)=%?([\w.\-]+)")
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}|(?:true|false)_computation=%?([\w.\-]+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,39 +32,94 @@ class Instruction:
 
     name: str
     opcode: str
-    size: int
-    """Bytes of the result."""
+    """Of a custom call with its target: `custom-call:__cublas$gemm`."""
+    arrays: tuple[int, ...]
+    """Bytes of each array of the result, 0 for those in a memory on the chip."""
+    whole: tuple[int, ...]
+    """The same wherever they are."""
+    scratch: int
+    """Bytes of the workspace among them."""
     operands: tuple[str, ...]
     text: str
-    is_root: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of the result."""
+        return sum(self.arrays)
+
+    @property
+    def collective(self) -> str:
+        """The kind of collective that it is or starts, "" for none."""
+        if self.opcode.endswith("-done"):
+            return ""
+        return next((kind for kind in COLLECTIVES if self.opcode.startswith(kind)), "")
+
+    @property
+    def channel(self) -> str:
+        """The same for all the parts of one collective."""
+        return self._found(r"channel_id=(\d+)") or self.name
+
+    @property
+    def group(self) -> int:
+        """Devices among which a collective exchanges; 0: all."""
+        if listed := self._found(r"replica_groups=\{\{([\d,]*)\}"):
+            return len(listed.split(","))
+        if grid := re.search(r"replica_groups=\[(\d+),(\d+)\]", self.text):
+            return int(grid.group(2))
+        if named := re.search(r"replica_groups=mesh\[([^\]]*)\] *\{([^}]*)\}", self.text):
+            lengths = dict(re.findall(r"'(\w+)'=(\d+)", named.group(1)))
+            axes = re.findall(r"'(\w+)'", named.group(2))
+            return math.prod(int(lengths[axis]) for axis in axes)
+        return 0
+
+    @property
+    def called(self) -> str:
+        """The computation that it calls or fuses."""
+        found = _CALLED.search(self.text)
+        return found.group(1) if found else ""
+
+    @property
+    def entered(self) -> list[str]:
+        """The computations that run when it does, fused ones left out."""
+        if self.opcode in ("while", "call", "async-start"):
+            return [self.called]
+        if self.opcode != "conditional":
+            return []
+        found = (several or one for several, one in _BRANCHES.findall(self.text))
+        return [name for group in found for name in re.split(r",\s*", group.replace("%", ""))]
+
+    @property
+    def trips(self) -> int:
+        """How often a loop runs, where the compiler has written it down, else 1."""
+        return int(self._found(r'"known_trip_count":\{"n":"(\d+)"\}') or 1)
+
+    @property
+    def operation(self) -> str:
+        """The traced operation behind it: `jit(step)/dot_general`."""
+        return self._found(r'op_name="([^"]*)"') or self.opcode
+
+    @property
+    def number(self) -> int:
+        """Of a parameter."""
+        return int(self._found(r"parameter\((\d+)\)"))
+
+    def source(self, frames: Mapping[str, str]) -> str:
+        """File and line, "" where unknown; `frames` are those of `sources`."""
+        frame = self._found(r"stack_frame_id=(\d+)")
+        plain = re.search(r'source_file="([^"]*)" source_line=(\d+)', self.text)
+        return frames.get(frame) or (f"{plain.group(1)}:{plain.group(2)}" if plain else "")
+
+    def _found(self, pattern: str) -> str:
+        found = re.search(pattern, self.text)
+        return found.group(1) if found else ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Moved:
-    """The traffic of one instruction over a run of the program."""
-
-    kind: str
-    """matmul, attention, fusion, copy, collective or other."""
-    bytes: int
-    calls: int
-    name: str
-    source: str
-    """File and line of the operation that gave the instruction its name, where known."""
+Computations = Mapping[str, list[Instruction]]
 
 
-def shape_bytes(text: str) -> int:
-    """Bytes of all arrays in the text of a type."""
-    total = 0
-    for dtype, dims in _SHAPE.findall(text):
-        if dtype in WIDTHS:
-            count = 1
-            for length in filter(None, dims.split(",")):
-                count *= int(length)
-            total += count * WIDTHS[dtype]
-    return total
-
-
-def computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
+def computations(
+    text: str, on_chip: Collection[int] = ()
+) -> tuple[dict[str, list[Instruction]], str]:
     """The instructions of every computation by its name, and the name of the entry."""
     found: dict[str, list[Instruction]] = {}
     entry, current = "", None
@@ -81,25 +130,42 @@ def computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
             entry = head.group(2) if head.group(1) else entry
         elif line.startswith("}"):
             current = None
-        elif current is not None and (instruction := _instruction(line)):
+        elif current is not None and (instruction := _instruction(line, on_chip)):
             current.append(instruction)
     return found, entry
 
 
-def _instruction(line: str) -> Instruction | None:
+def _instruction(line: str, on_chip: Collection[int]) -> Instruction | None:
     head = _HEAD.match(line)
     if not head:
         return None
-    rest = line[head.end() :]
-    kind, after = _split_type(rest)
+    kind, after = _split_type(line[head.end() :])
     match = re.match(r"\s*([\w\-]+)\(", after)
     if not match:
         return None
-    arguments = _parenthesised(after[match.end() - 1 :])
-    operands = tuple(_OPERAND.findall(arguments))
-    return Instruction(
-        head.group(2), match.group(1), shape_bytes(kind), operands, line, bool(head.group(1))
-    )
+    operands = tuple(_OPERAND.findall(_parenthesised(after[match.end() - 1 :])))
+    opcode, arrays, scratch = match.group(1), _arrays(kind, on_chip), 0
+    if opcode == "custom-call":
+        target = re.search(r'custom_call_target="([^"]*)"', line)
+        opcode += f":{target.group(1)}" if target else ""
+        scratch = sum(
+            size
+            for size, (dtype, dims, _) in zip(arrays[1:], _SHAPE.findall(kind)[1:], strict=True)
+            if dtype in ("s8", "u8") and "," not in dims
+        )
+    return Instruction(head.group(1), opcode, arrays, _arrays(kind), scratch, operands, line)
+
+
+def _arrays(text: str, on_chip: Collection[int] = ()) -> tuple[int, ...]:
+    """Bytes of each array in the text of a type; 0 for those in a memory on the chip."""
+    sizes = []
+    for dtype, dims, layout in _SHAPE.findall(text):
+        space = _SPACE.search(layout)
+        count = WIDTHS.get(dtype, 0) * (not space or int(space.group(1)) not in on_chip)
+        for length in filter(None, dims.split(",")):
+            count *= int(length)
+        sizes.append(count)
+    return tuple(sizes)
 
 
 def _split_type(text: str) -> tuple[str, str]:
@@ -121,154 +187,39 @@ def _parenthesised(text: str) -> str:
     return text
 
 
-def traffic(text: str) -> list[Moved]:
-    """The bytes moved by each instruction of the program, loops unrolled in the count."""
-    bodies, entry = computations(text)
-    sources = _sources(text)
-    return list(_walk(bodies, entry, 1, sources))
-
-
-def _walk(
-    bodies: Mapping[str, list[Instruction]], name: str, trips: int, sources: Mapping[str, str]
-) -> Iterator[Moved]:
-    body = {instruction.name: instruction for instruction in bodies[name]}
-    for one in body.values():
-        opcode = one.opcode
-        if opcode in FREE or opcode.endswith("-done"):
-            continue
-        if opcode in ("while", "call", "conditional"):
-            match = _TRIPS.search(one.text)
-            inner = trips * (int(match.group(1)) if match else 1)
-            called = _CALLED.findall(one.text)
-            called += re.findall(r"branch_computations=\{([^}]*)\}", one.text)
-            for target in called[:1] if opcode != "conditional" else called:
-                for branch in re.split(r",\s*", target.replace("%", "")):
-                    yield from _walk(bodies, branch, inner, sources)
-            continue
-        size = _moved(one, body, bodies) * trips
-        yield Moved(_kind(one, bodies), size, trips, one.name, _source(one, sources))
-
-
-def _moved(one: Instruction, body: Mapping, bodies: Mapping) -> int:
-    """Bytes of operands and result, slices alone where a fusion takes or writes only those."""
-    sizes = [body[name].size if name in body else 0 for name in one.operands]
-    if one.opcode == "dynamic-slice":
-        return 2 * one.size
-    if one.opcode == "dynamic-update-slice":
-        return 2 * (sizes[1] if len(sizes) > 1 else 0)
-    if one.opcode.startswith(COLLECTIVES) or one.opcode.endswith("-start"):
-        return sum(sizes) + (one.size if not one.opcode.endswith("-start") else sum(sizes))
-    result = one.size
-    called = _CALLED.findall(one.text) if one.opcode == "fusion" else []
-    if called and called[0] in bodies:
-        inner = bodies[called[0]]
-        by_name = {i.name: i for i in inner}
-        users = collections.defaultdict(list)
-        for i in inner:
-            for operand in i.operands:
-                users[operand].append(i)
-        numbered = {}
-        for i in inner:
-            if i.opcode == "parameter":
-                numbered[int(re.search(r"parameter\((\d+)\)", i.text).group(1))] = i.name
-        for number in range(len(sizes)):
-            uses = _uses(numbered.get(number, ""), users)
-            if uses and all(u.opcode in ("slice", "dynamic-slice") for u, _ in uses):
-                sizes[number] = min(sizes[number], sum(u.size for u, _ in uses))
-            elif uses and all(
-                u.opcode == "dynamic-update-slice" and u.operands[0] == via for u, via in uses
-            ):
-                written = sum(by_name[u.operands[1]].size for u, _ in uses)
-                result -= sizes[number] - written
-                sizes[number] = 0
-    return sum(sizes) + max(result, 0)
-
-
-def _uses(name: str, users: Mapping) -> list[tuple[Instruction, str]]:
-    """The instructions that use a value, looked for behind bitcasts, and the name they use."""
-    out = []
-    for user in users[name]:
-        out += _uses(user.name, users) if user.opcode == "bitcast" else [(user, name)]
-    return out
-
-
-def _kind(one: Instruction, bodies: Mapping) -> str:
-    opcode = one.opcode
-    if opcode.startswith(COLLECTIVES):
-        return "collective"
-    target = re.search(r'custom_call_target="([^"]*)"', one.text)
-    if target and ("fmha" in target.group(1) or "tpu_custom_call" in target.group(1)):
-        return "attention"
-    name = target.group(1) if target else opcode
-    if name.startswith(MATMULS):
-        return "matmul"
-    if opcode == "fusion":
-        called = _CALLED.findall(one.text)
-        inner = bodies.get(called[0], []) if called else []
-        if any(i.opcode in ("dot", "convolution") for i in inner):
-            return "matmul"
-        return "fusion"
-    if opcode in ("copy", "transpose", "copy-start", "reshape", "slice", "concatenate"):
-        return "copy"
-    return "other"
-
-
-def _sources(text: str) -> dict[str, str]:
-    """Stack frame → "file:line", from the tables at the head of the text."""
-    head = text.partition("\n\n%")[0]
-    files = dict(re.findall(r'^(\d+) "([^"]*)"$', _table(text, "FileNames"), re.M))
+def sources(text: str) -> dict[str, str]:
+    """Stack frame → "file:line" of its innermost frame inside this package, else of the frame itself;
+    from the tables at the head of the text."""
+    table = functools.partial(_table, text)
+    files = dict(re.findall(r'^(\d+) "([^"]*)"$', table("FileNames"), re.M))
     places = {
-        number: (file, line)
+        number: (files.get(file, ""), line)
         for number, file, line in re.findall(
-            r"^(\d+) \{file_name_id=(\d+).*?\bline=(\d+)", _table(text, "FileLocations"), re.M
+            r"^(\d+) \{file_name_id=(\d+).*?\bline=(\d+)", table("FileLocations"), re.M
         )
     }
-    frames = dict(re.findall(r"^(\d+) \{file_location_id=(\d+)", _table(text, "StackFrames"), re.M))
-    del head
-    out = {}
-    for frame, place in frames.items():
+    pattern = r"^(\d+) \{file_location_id=(\d+)(?: parent_frame_id=(\d+))?"
+    frames = {
+        # The parent is written one higher than it is; 0: none.
+        number: (place, str(int(parent or 1) - 1))
+        for number, place, parent in re.findall(pattern, table("StackFrames"), re.M)
+    }
+    return {number: _innermost(number, frames, places) for number in frames}
+
+
+def _innermost(
+    number: str, frames: Mapping[str, tuple[str, str]], places: Mapping[str, tuple[str, str]]
+) -> str:
+    own = ""
+    while number in frames:
+        place, number = frames[number]
         file, line = places.get(place, ("", ""))
-        name = files.get(file, "")
-        out[frame] = f"{name[name.find('g2ajax') :] if 'g2ajax/' in name else name}:{line}"
-    return out
+        if "g2ajax/" in file:
+            return f"{file[file.rfind('g2ajax/') :]}:{line}"
+        own = own or f"{file}:{line}"
+    return own
 
 
 def _table(text: str, name: str) -> str:
     start = text.find(f"\n{name}\n")
-    if start < 0:
-        return ""
-    end = text.find("\n\n", start + 1)
-    return text[start:end]
-
-
-def _source(one: Instruction, sources: Mapping[str, str]) -> str:
-    frame = re.search(r"stack_frame_id=(\d+)", one.text)
-    if frame and frame.group(1) in sources:
-        return sources[frame.group(1)]
-    plain = re.search(r'source_file="([^"]*)" source_line=(\d+)', one.text)
-    return f"{plain.group(1)}:{plain.group(2)}" if plain else ""
-
-
-def operation(text: str, name: str) -> str:
-    """The traced operation behind an instruction."""
-    found = re.search(rf'%{re.escape(name)} = .*?op_name="([^"]*)"', text)
-    return found.group(1) if found else ""
-
-
-def totals(moved: list[Moved]) -> dict[str, int]:
-    """Bytes of each kind."""
-    out: collections.Counter = collections.Counter()
-    for one in moved:
-        out[one.kind] += one.bytes
-    return dict(out)
-
-
-def collectives(moved: list[Moved]) -> dict[str, tuple[int, int]]:
-    """Kind of collective → how many run, and the bytes of their operands and results."""
-    out: dict[str, tuple[int, int]] = {}
-    for one in moved:
-        if one.kind == "collective":
-            kind = re.sub(r"[.\d]+$", "", one.name)
-            count, size = out.get(kind, (0, 0))
-            out[kind] = (count + one.calls, size + one.bytes)
-    return out
+    return text[start : text.find("\n\n", start + 1)] if start >= 0 else ""

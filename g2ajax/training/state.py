@@ -1,6 +1,7 @@
 """The state of a phase as one flat list of arrays, and the jitted step that moves it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -133,29 +134,58 @@ class Program:
         return nnx.merge(self.graphdef, trainable, tree["frozen"], tree["rest"], copy=True)
 
 
+def abstract_state(
+    model: nnx.Module, phase: PhaseOptions, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> tuple[Program, list[jax.ShapeDtypeStruct]]:
+    """The program of a phase, and the shapes of its state with their places on the mesh.
+
+    Needs no arrays: the model may be one of `nnx.eval_shape`.
+    """
+    graphdef, *parts = _parts(model, phase)
+    shapes = jax.eval_shape(functools.partial(_state, phase, optimizer), *parts)
+    leaves, treedef = jax.tree.flatten(shapes)
+    shardings = [state_sharding(leaf, mesh) for leaf in leaves]
+    placed = [
+        jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+        for leaf, sharding in zip(leaves, shardings, strict=True)
+    ]
+    return Program(graphdef, treedef, shardings), placed
+
+
 def begin(
     model: nnx.Module, phase: PhaseOptions, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> tuple[Program, Leaves]:
     """The state at the first step of a phase, placed on the mesh."""
-    set_modes(model, phase)
-    graphdef, trainable, frozen, rest = nnx.split(model, trainable_filter(phase), nnx.Param, ...)
-
-    def make(trainable: nnx.State, frozen: nnx.State, rest: nnx.State) -> dict[str, Any]:
-        return {
-            "trainable": trainable,
-            "frozen": frozen,
-            "rest": rest,
-            "optimizer": optimizer.init(trainable),
-            "ema": jax.tree.map(jnp.copy, trainable) if phase.ema else None,
-            "step": jnp.zeros((), jnp.int32),
-        }
-
-    shapes, treedef = jax.tree.flatten(jax.eval_shape(make, trainable, frozen, rest))
-    shardings = [state_sharding(leaf, mesh) for leaf in shapes]
-    start = jax.jit(lambda *parts: jax.tree.leaves(make(*parts)), out_shardings=shardings)(
-        trainable, frozen, rest
+    program, _ = abstract_state(model, phase, optimizer, mesh)
+    _, *parts = _parts(model, phase)
+    start = jax.jit(
+        lambda *parts: jax.tree.leaves(_state(phase, optimizer, *parts)),
+        out_shardings=program.shardings,
     )
-    return Program(graphdef, treedef, shardings), start
+    return program, start(*parts)
+
+
+def _parts(model: nnx.Module, phase: PhaseOptions) -> tuple[nnx.GraphDef, *tuple[nnx.State, ...]]:
+    """The model in the modes of a phase: its structure, what is trained, what is frozen, the rest."""
+    set_modes(model, phase)
+    return nnx.split(model, trainable_filter(phase), nnx.Param, ...)
+
+
+def _state(
+    phase: PhaseOptions,
+    optimizer: optax.GradientTransformation,
+    trainable: nnx.State,
+    frozen: nnx.State,
+    rest: nnx.State,
+) -> dict[str, Any]:
+    return {
+        "trainable": trainable,
+        "frozen": frozen,
+        "rest": rest,
+        "optimizer": optimizer.init(trainable),
+        "ema": jax.tree.map(jnp.copy, trainable) if phase.ema else None,
+        "step": jnp.zeros((), jnp.int32),
+    }
 
 
 def make_step(

@@ -1,0 +1,197 @@
+"""Compiles a program for a target and gives its account: memory, FLOPs, bytes, and the bounds they set."""
+
+import dataclasses
+import re
+import time
+from typing import Any
+
+from benchmarks import flops
+from benchmarks.chips import Chip, Target
+from benchmarks.hlo import TPU_ON_CHIP
+from benchmarks.programs import Experiment, Program
+from benchmarks.traffic import collectives, largest, totals, traffic
+from g2ajax.nn.attention import Device, traced_for
+
+GIB = 2**30
+
+
+class DoesNotFit(ValueError):
+    """A program needs more memory than a chip has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Account:
+    """One program on one target; everything is of one chip and one call."""
+
+    configuration: str
+    program: str
+    target: str
+    chips: int
+    fsdp: int
+    examples: int
+    """On all chips."""
+    state_bytes: int
+    """Of a training step: parameters, statistics and optimizer, whole."""
+    peak_bytes: int
+    argument_bytes: int
+    temporary_bytes: int
+    flops: dict[str, float]
+    """By "kind precision"."""
+    bytes: dict[str, int]
+    """By kind of `traffic.KINDS`; `scratch` is no traffic."""
+    largest: list[dict[str, Any]]
+    collectives: dict[str, tuple[int, int, int]]
+    """Kind → how many, bytes of operands and results, bytes sent."""
+    compiler: dict[str, float]
+    """FLOPs and bytes of XLA's own cost analysis, where it gives one: values kept on the chip count."""
+    compile_seconds: float
+    trace_seconds: float
+    seconds: dict[str, float]
+    """The bound of each kind: max(FLOPs / rate, bytes / bandwidth); `collective`: bytes sent / link."""
+    mfu: float
+    """Highest share of the chip's bfloat16 rate: FLOPs / (rate x `bound`)."""
+
+    @property
+    def moved(self) -> int:
+        """Bytes that go to or come from memory, scratch left out."""
+        return sum(size for kind, size in self.bytes.items() if kind != "scratch")
+
+    @property
+    def alone(self) -> float:
+        """The bound without collectives."""
+        return sum(value for kind, value in self.seconds.items() if kind != "collective")
+
+    @property
+    def bound(self) -> float:
+        """No call takes less: the kinds one after another, collectives beside them."""
+        return max(self.alone, self.seconds["collective"])
+
+    @property
+    def efficiency(self) -> tuple[float, float]:
+        """Bounds on the speed of a chip among many over its speed alone: with collectives that never
+        run beside computation, and with collectives that always do."""
+        sent = self.seconds["collective"]
+        return self.alone / (self.alone + sent), self.alone / max(self.alone, sent)
+
+
+def compiled(program: Program, chip: Chip) -> tuple[Any, Any, float, float]:
+    """A program traced and compiled for a chip, and the seconds of both."""
+    start = time.perf_counter()
+    with traced_for(Device(chip.platform, chip.capability)):
+        traced = program.call.trace(*program.arguments)
+        lowered = traced.lower(lowering_platforms=(chip.platform,))
+    middle = time.perf_counter()
+    result = lowered.compile()
+    return traced, result, middle - start, time.perf_counter() - middle
+
+
+def account(
+    of: Experiment, program: Program, name: str, target: Target, fsdp: int = 1, hlo: Any = None
+) -> Account:
+    """The account of a program; its text goes to the file `hlo` if one is given.
+
+    Raises DoesNotFit, saying what to change, for a program that needs more memory than a chip has.
+    """
+    chip = target.chip
+    try:
+        traced, result, trace_seconds, compile_seconds = compiled(program, chip)
+    except Exception as error:
+        found = re.search(r"Used ([\d.]+)([GM]) of ([\d.]+)([GM]) hbm", str(error))
+        if "RESOURCE_EXHAUSTED" not in str(error) and not found:
+            raise
+        needed = float(found[1]) * (GIB if found[2] == "G" else 2**20) if found else 0.0
+        raise DoesNotFit(too_large(of, program, needed, target, fsdp)) from error
+    memory, text = result.memory_analysis(), result.as_text()
+    if hlo:
+        hlo.write_text(text)
+    peak = memory.peak_memory_in_bytes
+    if peak > chip.memory:
+        raise DoesNotFit(too_large(of, program, peak, target, fsdp))
+    moved = traffic(text, target.devices, TPU_ON_CHIP if chip.platform == "tpu" else ())
+    counted = {
+        key: value / target.devices for key, value in flops.count(traced.jaxpr).items() if value
+    }
+    seconds = bounds(counted, totals(moved), sum(one.sent for one in moved), chip)
+    made = Account(
+        configuration=of.name,
+        program=program.name,
+        target=name,
+        chips=target.devices,
+        fsdp=fsdp,
+        examples=program.examples,
+        state_bytes=program.state_bytes,
+        peak_bytes=peak,
+        argument_bytes=memory.argument_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
+        flops={" ".join(key): value for key, value in counted.items()},
+        bytes=totals(moved),
+        largest=[dataclasses.asdict(m) for m in largest(m for m in moved if m.kind != "scratch")],
+        collectives=collectives(moved),
+        compiler=cost_analysis(result),
+        compile_seconds=compile_seconds,
+        trace_seconds=trace_seconds,
+        seconds=seconds,
+        mfu=0.0,
+    )
+    most = chip.matrix["bfloat16"] * made.bound
+    return dataclasses.replace(made, mfu=sum(counted.values()) / most if most else 0.0)
+
+
+def bounds(
+    counted: dict[tuple[str, str], float], moved: dict[str, int], sent: int, chip: Chip
+) -> dict[str, float]:
+    """Seconds of each kind at the chip's rates. Scratch is left out: none of it need be touched."""
+    seconds = {}
+    for kind, size in moved.items():
+        rates = (
+            value / chip.matrix[precision]
+            for (own, precision), value in counted.items()
+            if own == kind
+        )
+        seconds[kind] = max(size / chip.bandwidth, sum(rates))
+    del seconds["scratch"]
+    return seconds | {"collective": sent / chip.link}
+
+
+def cost_analysis(result: Any) -> dict[str, float]:
+    """XLA's own count of FLOPs and bytes, {} where it gives none (NVIDIA GPUs)."""
+    try:
+        found = result.cost_analysis()
+    except Exception:  # what is raised depends on the compiler; it is beside our own count only
+        return {}
+    found = (found[0] if isinstance(found, list) else found) or {}
+    names = {"flops": "flops", "bytes": "bytes accessed"}
+    return {name: float(found[key]) for name, key in names.items() if key in found}
+
+
+def too_large(of: Experiment, program: Program, needed: float, target: Target, fsdp: int) -> str:
+    """What a program needs, what there is, and what to change."""
+    chip, batch = target.chip, program.examples // target.devices
+    size = f"needs {needed / GIB:.1f} GiB" if needed else "needs more memory than there is"
+    text = (
+        f"{of.name}, {program.name}: {size} on each {chip.name}, which has "
+        f"{chip.memory / GIB:.1f} GiB, for {batch} examples a chip"
+    )
+    state = program.state_bytes
+    if not state:
+        return f"{text}; change it by --set=evaluate.batch_size={max(program.examples // 2, 1)}"
+    text += f" and {state / fsdp / GIB:.2f} GiB of parameters and optimizer"
+    advice = []
+    if batch > 1:
+        rest = max(needed - state / fsdp, 1.0)
+        fits = int(batch * max(chip.memory - state / fsdp, 0) / rest) if needed else batch // 2
+        advice.append(f"--batch={max(min(fits, batch - 1), 1)}")
+    advice += [f"--set={place}=True" for place in _remats(of.options.method, "method")]
+    if target.devices > fsdp and state > chip.memory / 4:
+        advice.append(f"--fsdp={target.devices}")
+    return f"{text}; change it by {' or '.join(advice) or 'a chip with more memory'}"
+
+
+def _remats(block: Any, where: str) -> list[str]:
+    """The settings of a method that would recompute what is kept, and are off."""
+    found = []
+    for key, value in block.items() if hasattr(block, "items") else ():
+        if key == "remat" and not value:
+            found.append(f"{where}.remat")
+        found += _remats(value, f"{where}.{key}")
+    return found

@@ -1,0 +1,199 @@
+"""Compiles the programs of configurations for chips that are not here, and says what they will need.
+
+    python benchmarks/compile_for.py --target=h200 --configs=agreid_vit,market1501_bot_r50
+    python benchmarks/compile_for.py --target=v5e-8 --configs=g2aps_seqnet --batch=1 --steps=train
+    python benchmarks/compile_for.py --target=v5e-256 --configs=agreid_vit --fsdp=8 --json=v5e.json
+    python benchmarks/compile_for.py --target=h200 --configs=agreid_vit --run
+
+The training step of each phase, the embedding of test data, and the ranking of a block of queries, at
+true size, without data and without a parameter drawn. Nothing runs: the sizes and bytes are the
+compiler's, the seconds are bounds from the chip's published rates (`benchmarks/chips.py`), which no
+run can beat and which say nothing of how near one comes. FLOPs are those of matrix products,
+convolutions and fused attention, counted in the traced program (`benchmarks/flops.py`).
+
+Needs jax, flax, optax, numpy, ml_collections, g2ajax, and the compiler of the target: libtpu
+(`pip install 'g2ajax[tpu]'`) or JAX's CUDA plugin (`pip install 'g2ajax[cuda13]'`).
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import sys
+
+# So that `python benchmarks/compile_for.py` finds what lies beside it.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from benchmarks import chips  # imports no JAX
+
+GIB = 2**30
+STEPS = ("train", "embed", "evaluate")
+
+
+def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--target", required=True, help=", ".join(chips.KNOWN))
+    parser.add_argument("--configs", required=True, help="names of configs/, comma-separated")
+    parser.add_argument("--batch", type=int, default=0, help="training examples a chip")
+    parser.add_argument("--fsdp", type=int, default=1, help="chips that share parameters")
+    parser.add_argument("--steps", default=",".join(STEPS), help="of train, embed, evaluate")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
+                        help="a setting of the configuration: method.backbone.remat=True")  # fmt: skip
+    parser.add_argument("--hlo", type=pathlib.Path, help="folder for the compiled programs' text")
+    parser.add_argument("--json", type=pathlib.Path, help="file for the accounts")
+    parser.add_argument("--run", action="store_true",
+                        help="add up a whole run with the images on the device")  # fmt: skip
+    found = parser.parse_args(arguments)
+    found.configs, found.steps = found.configs.split(","), found.steps.split(",")
+    return found
+
+
+def check(given: argparse.Namespace) -> chips.Target:
+    """The target. Raises ValueError for arguments that cannot work, before JAX is imported."""
+    target = chips.target(given.target)
+    for step in given.steps:
+        if step not in STEPS:
+            raise ValueError(f"--steps names {step!r}; {chips.nearest(step, STEPS)}")
+    if given.run and set(given.steps) != set(STEPS):
+        raise ValueError("--run adds up training, embedding and evaluation; leave --steps out")
+    if given.batch < 0:
+        raise ValueError(f"--batch={given.batch}: examples a chip, 1 or more")
+    if given.fsdp < 1 or target.devices % given.fsdp:
+        raise ValueError(
+            f"--fsdp={given.fsdp} does not divide the {target.devices} chips of {given.target}"
+        )
+    chips.environment(target, chips.os.environ)
+    chips.check_installed(target)
+    return target
+
+
+def compile_all(given: argparse.Namespace, target: chips.Target) -> tuple[list, list[str]]:
+    """The accounts of all programs, printed as they come, and what did not fit."""
+    from benchmarks import account, programs, whole_run
+    from g2ajax.training.mesh import make_mesh
+
+    changes = [*given.set]
+    made, failed = [], []
+    experiments = [programs.experiment(name, changes) for name in given.configs]
+    mesh = make_mesh(fsdp=given.fsdp, devices=chips.devices(given.target, target))
+    for of in experiments:
+        if given.run:
+            of = whole_run.resident(of)
+        own = []
+        for program in programs.programs(of, mesh, steps=given.steps, batch=given.batch):
+            text = None
+            if given.hlo:
+                given.hlo.mkdir(parents=True, exist_ok=True)
+                parts = (given.target, of.name, program.name)
+                text = given.hlo / ("-".join(parts).replace(" ", "_").replace(":", "_") + ".txt")
+            try:
+                one = account.account(of, program, given.target, target, given.fsdp, text)
+            except account.DoesNotFit as error:
+                failed.append(str(error))
+                print(f"\ndoes not fit: {error}", flush=True)
+                continue
+            own.append(one)
+            print(described(one, target.chip), flush=True)
+            save(given, [*made, *own], target)
+        if given.run and not failed:
+            print("\n" + whole_run.described(of, own, target), flush=True)
+        made += own
+    return made, failed
+
+
+def described(one, chip: chips.Chip) -> str:
+    """The account of a program for a reader."""
+    kinds = [kind for kind in one.bytes if kind != "scratch" and one.bytes[kind]]
+    total = sum(one.flops.values())
+    lines = [
+        f"\n{one.configuration}, {one.program}: {one.examples // one.chips} examples on each of "
+        f"{one.chips} x {chip.name}" + f", fsdp {one.fsdp}" * (one.fsdp > 1),
+        f"  memory       peak {one.peak_bytes / GIB:.2f} GiB of {chip.memory / GIB:.1f}; arguments "
+        f"{one.argument_bytes / GIB:.2f}, temporary {one.temporary_bytes / GIB:.2f}",
+        f"  FLOPs        {total / 1e12:.4g} T: "
+        + ", ".join(f"{name} {value / 1e12:.4g}" for name, value in one.flops.items()),
+        f"  bytes        {one.moved / 1e9:.4g} GB: "
+        + ", ".join(f"{kind} {one.bytes[kind] / 1e9:.4g}" for kind in kinds)
+        + f"; with scratch {sum(one.bytes.values()) / 1e9:.4g}",
+        f"  bound        {1e3 * one.bound:.4g} ms: "
+        + ", ".join(f"{kind} {1e3 * one.seconds[kind]:.3g}" for kind in kinds)
+        + f"; MFU at most {100 * one.mfu:.0f}%",
+        f"  compile      {one.compile_seconds:.0f} s after {one.trace_seconds:.0f} s of tracing",
+    ]
+    if one.compiler:
+        known = ", ".join(f"{value / 1e9:.4g} G {name}" for name, value in one.compiler.items())
+        lines.insert(4, f"  XLA counts   {known} (values kept on the chip too)")
+    for kind, (count, size, sent) in one.collectives.items():
+        lines.append(
+            f"  {kind:12s} {count} of {size / 1e6:.4g} MB together, {sent / 1e6:.4g} MB sent a chip"
+        )
+    if one.collectives:
+        low, high = one.efficiency
+        lines.append(
+            f"  scaling      a chip among {one.chips} at most {100 * high:.0f}% as fast as alone "
+            f"({100 * low:.0f}% if no collective runs beside computation)"
+        )
+    for mover in one.largest:
+        lines.append(
+            f"  {mover['bytes'] / 1e9:8.3f} GB {mover['kind']:10s} x {mover['calls']:<5d} "
+            f"{mover['source'] or '(no line)'} {mover['operation'].rpartition('/')[2]}"
+        )
+    return "\n".join(lines)
+
+
+def table(accounts: list) -> str:
+    """The accounts as a table in Markdown."""
+    lines = [
+        "| configuration, program | target | examples a chip | peak memory | TFLOP a chip | GB moved "
+        "(fusions; with scratch) | MB sent a chip | bound | MFU at most | scaling at most | compile |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in accounts:
+        sent = sum(sent for _, _, sent in one.collectives.values())
+        cells = (
+            f"{one.configuration}, {one.program}",
+            one.target + f", fsdp {one.fsdp}" * (one.fsdp > 1),
+            f"{one.examples // one.chips}",
+            f"{one.peak_bytes / GIB:.2f} GiB",
+            f"{sum(one.flops.values()) / 1e12:.3g}",
+            f"{one.moved / 1e9:.3g} ({one.bytes['fusion'] / 1e9:.3g}; "
+            f"{sum(one.bytes.values()) / 1e9:.3g})",
+            f"{sent / 1e6:.3g}" if sent else "",
+            f"{1e3 * one.bound:.3g} ms",
+            f"{100 * one.mfu:.0f}%",
+            f"{100 * one.efficiency[1]:.0f}%" if sent else "",
+            f"{one.compile_seconds:.0f} s",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def save(given: argparse.Namespace, accounts: list, target: chips.Target) -> None:
+    """Writes the accounts, with the facts of the chip, to the file of `--json`."""
+    if given.json:
+        facts = dataclasses.asdict(target.chip)
+        rows = [
+            {**dataclasses.asdict(one), "bound_seconds": one.bound, "efficiency": one.efficiency}
+            for one in accounts
+        ]
+        given.json.write_text(json.dumps({"chip": facts, "accounts": rows}, indent=1) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    given = parsed(arguments)
+    try:
+        target = check(given)
+        chips.set_environment(target)
+        made, failed = compile_all(given, target)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    print("\nCompiled, not run. " + " ".join(target.chip.sources) + "\n\n" + table(made))
+    if failed:
+        sys.exit("\n".join(["", *(f"does not fit: {text}" for text in failed)]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Published sizes of the datasets of the configurations: what decides a model's shapes and a run's length.
+
+They stand here again, beside `tfds_builders`, because a program is compiled where neither TFDS nor the
+data is installed.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from g2ajax.config import nearest
+
+# AG-ReID's fifteen groups of attributes, and those of TBAGPR.
+AGREID_CLASSES = (3, 4, 5, 4, 5, 7, 6, 3, 3, 4, 5, 13, 10, 7, 9)
+TBAGPR_CLASSES = (2, 3, 2, 3, 3, 3, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """One dataset."""
+
+    images: int
+    """Training images, or frames."""
+    identities: int
+    """Of the training split."""
+    cameras: int
+    query: int
+    """Images (or sentences, or people) that ask, over all protocols."""
+    gallery: int
+    """Images or frames, over all protocols."""
+    gallery_identities: int
+    captions: int = 0
+    """Of the training split."""
+    attributes: tuple[int, ...] = ()
+    """Number of classes of each attribute."""
+
+
+KNOWN: Mapping[str, Sizes] = {
+    "agreid": Sizes(11554, 199, 2, 2663, 10535, 189, attributes=AGREID_CLASSES),
+    "agreid_v2": Sizes(51530, 807, 3, 8499, 40473, 808, attributes=AGREID_CLASSES),
+    "market1501": Sizes(12936, 751, 6, 3368, 15913, 750),
+    # The one crop table of which a count is published: DRHIT01 of the UAV network's paper, 101
+    # people with about 459 images each. Split in halves here.
+    "crops_from_csv": Sizes(23180, 51, 2, 2318, 20861, 50),
+    "cuhk_pedes": Sizes(34054, 11003, 1, 6156, 3074, 1000, captions=68126),
+    # The images of the training split are not published: as many as captions at most.
+    "tbagpr": Sizes(31340, 1180, 2, 3200, 3200, 529, captions=31340, attributes=TBAGPR_CLASSES),
+    "cuhk_sysu": Sizes(11206, 5532, 1, 2900, 6978, 2900),
+    "prw": Sizes(5704, 482, 6, 2057, 6112, 450),
+    "g2aps": Sizes(21962, 2078, 2, 566, 9808, 566),
+    "skyground/crops_tiny": Sizes(80, 8, 2, 16, 64, 8, attributes=AGREID_CLASSES),
+    "skyground/crops_small": Sizes(2016, 96, 2, 384, 1632, 96, attributes=AGREID_CLASSES),
+    "skyground/crops_many": Sizes(7680, 1920, 2, 384, 1632, 96, attributes=AGREID_CLASSES),
+    "skyground/captions_tiny": Sizes(80, 8, 2, 32, 32, 8, captions=80, attributes=TBAGPR_CLASSES),
+    "skyground/captions_small": Sizes(
+        2016, 96, 2, 864, 768, 96, captions=2016, attributes=TBAGPR_CLASSES
+    ),
+    "skyground/frames_tiny": Sizes(24, 6, 2, 8, 16, 4),
+    "skyground/frames_small": Sizes(480, 64, 2, 96, 240, 48),
+}
+"""Sizes by the dataset's name in a configuration. SkyGround's captions and queries: about as many."""
+
+
+def sizes(dataset: str) -> Sizes:
+    """The sizes of a dataset. Raises ValueError, naming the nearest, for an unknown one."""
+    if dataset not in KNOWN:
+        raise ValueError(
+            f"benchmarks/published.py does not know the sizes of {dataset!r}; {nearest(dataset, KNOWN)}"
+        )
+    return KNOWN[dataset]

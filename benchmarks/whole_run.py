@@ -1,0 +1,123 @@
+"""What a whole run needs at the bound: its steps, evaluations and checkpoints, and the host's part."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from benchmarks.account import Account
+from benchmarks.chips import Target
+from benchmarks.programs import QUERY_BLOCK, Experiment
+
+# The host's part is not in the compiler's account. Its rates are assumptions, shown with the result.
+DECODED = 2797
+"""Images a second that a host decodes and resizes to 256 x 128: four threads on two cores
+(`RESULTS.md`)."""
+PCIE = 64e9
+"""Bytes/s from host to device: PCIe 5.0 x16 in one direction."""
+DISK = 1e9
+"""Bytes/s of a checkpoint: one NVMe drive."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One kind of work of a run."""
+
+    name: str
+    times: int
+    seconds: float
+    """All times together."""
+    bytes: float
+    """That move, in the memory of a device or through the host's link or disk."""
+
+
+def resident(of: Experiment) -> Experiment:
+    """The experiment with its training images on the devices.
+
+    Raises ValueError for whole frames, which are read from the host.
+    """
+    if of.options.frames:
+        raise ValueError(f"--run keeps images on the device, and {of.name} is on whole frames")
+    data = dataclasses.replace(of.options.data, residency="device")
+    return dataclasses.replace(of, options=dataclasses.replace(of.options, data=data))
+
+
+def evaluations(of: Experiment, phase: str) -> int:
+    """How often a phase is scored: every `every_epochs`, and at its end."""
+    every, epochs = of.options.evaluate.every_epochs, of.options.phase[phase].epochs
+    return (epochs - 1) // every + 1 if every else 1
+
+
+def device_parts(of: Experiment, accounts: Sequence[Account]) -> list[Part]:
+    """Training and evaluation at the bound."""
+    by_name = {one.program: one for one in accounts}
+    parts, scored, explained = [], 0, 0
+    for phase in of.options.phases:
+        step = by_name[f"train {phase}"]
+        block = of.options.phase[phase]
+        count = block.epochs * of.steps_per_epoch(phase, step.examples)
+        parts.append(_times(f"steps of {phase}", count, step))
+        times = evaluations(of, phase)
+        scored += times
+        if set(block.rankings) - {"reid"}:
+            explained += times
+    scored += 1  # the best checkpoint, at the end
+    images = of.sizes.query + of.sizes.gallery
+    of_images = {"embed": scored, "explain": explained, "embed text": scored}
+    for name, times in of_images.items():
+        if name in by_name and times:
+            batches = -(-images // by_name[name].examples)
+            parts.append(_times(f"{name}, test images", times * batches, by_name[name]))
+    blocks = -(-of.sizes.query // QUERY_BLOCK)
+    parts.append(_times("ranking, query blocks", scored * blocks, by_name["evaluate"]))
+    return parts
+
+
+def _times(name: str, count: int, one: Account) -> Part:
+    return Part(name, count, count * one.bound, count * one.moved)
+
+
+def host_parts(of: Experiment, accounts: Sequence[Account]) -> list[Part]:
+    """What the host adds, at the assumed rates."""
+    options, sizes = of.options, of.sizes
+    height, width = options.data.image_size
+    pixels = 3 * height * width
+    scored = sum(evaluations(of, phase) for phase in options.phases) + 1
+    test = scored * (sizes.query + sizes.gallery)
+    trained = {one.program: one for one in accounts if one.program.startswith("train ")}
+    saves, size = 0, 0.0
+    for phase in options.phases:
+        step = trained[f"train {phase}"]
+        count = options.phase[phase].epochs * of.steps_per_epoch(phase, step.examples)
+        # Every so many steps, and at evaluations also the best: at most one a score.
+        own = count // options.checkpoint.every_steps + 2 * evaluations(of, phase)
+        saves, size = saves + own, size + own * step.state_bytes
+    compiling = sum(one.compile_seconds + one.trace_seconds for one in accounts)
+    return [
+        Part("training images decoded, once", sizes.images, sizes.images / DECODED, 0),
+        Part("test images decoded, every evaluation", test, test / DECODED, 0),
+        Part("images to the device", sizes.images + test, (sizes.images + test) * pixels / PCIE,
+             (sizes.images + test) * pixels),
+        Part("checkpoints written", saves, size / DISK, size),
+        Part("programs traced and compiled, as here", len(accounts), compiling, 0),
+    ]  # fmt: skip
+
+
+def described(of: Experiment, accounts: Sequence[Account], target: Target) -> str:
+    """The account of a run for a reader."""
+    device, host = device_parts(of, accounts), host_parts(of, accounts)
+    lines = [
+        f"{of.name}, a whole run on {target.devices} x {target.chip.name}, training images on the "
+        "device, at the bound",
+        f"  {'':42s} {'times':>9s} {'seconds':>9s} {'GB':>10s}",
+    ]
+    for title, parts in (("device", device), ("host", host)):
+        for part in parts:
+            size = f"{part.bytes / 1e9:10.1f}" if part.bytes else ""
+            lines.append(f"  {part.name:42s} {part.times:9d} {part.seconds:9.1f} {size}")
+        lines.append(f"  {title + ' together':42s} {'':9s} {sum(p.seconds for p in parts):9.1f}")
+    lines.append(
+        f"Assumed of the host: {DECODED} images/s decoded, {PCIE / 1e9:.0f} GB/s to the device, "
+        f"{DISK / 1e9:.0f} GB/s to disk. Checkpoints are written, and calls of steps made, while the "
+        "device works. Not counted: the pair distances of explained rankings, the bootstrap, the "
+        "report page, starting Python."
+    )
+    return "\n".join(lines)
