@@ -6,8 +6,7 @@ file is asked for by its path in the folder, so that a folder, an archive or a d
 
 import collections
 import dataclasses
-import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 SOURCES = (("AG-ReID", "agtext"), ("G2APS-AG", "g2aps"))
@@ -105,13 +104,6 @@ def read_evaluation(read: Callable[[str], Any], split: str = "test") -> Evaluati
             columns[key] += ["/".join((folder, *parts)) for parts in content[key]]
     names = ("image_pids", "img_paths", "pair_img_paths", "caption_pids", "captions")
     return Evaluation(*(tuple(columns[name]) for name in names))
-
-
-def missing_images(root: pathlib.Path, pairs: Sequence[Pair], evaluation: Evaluation) -> list[str]:
-    """The paths that the annotations name and `root` has not, sorted."""
-    paths = {path for pair in pairs for path in (pair.aerial, pair.ground)}
-    paths |= {*evaluation.aerial, *evaluation.ground}
-    return sorted(path for path in paths if not (root / path).is_file())
 
 
 def attribute_key(path: str) -> str:

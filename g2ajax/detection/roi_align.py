@@ -1,8 +1,5 @@
 """RoIAlign (He et al., ICCV 2017) as two matrix products, differentiable in the features."""
 
-import math
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -99,35 +96,6 @@ def roi_align(
     pooled = jax.lax.map(lambda pair: _pool(features, *pair), (rows, columns))
     pooled = pooled.reshape(chunks * chunk, output_size, output_size, channels)
     return pooled[:count]
-
-
-def multilevel_roi_align(
-    features: Sequence[Float[Array, "_h _w C"]],
-    boxes: Float[Array, "R 4"],
-    mask: Bool[Array, " R"] | None = None,
-    *,
-    spatial_scales: Sequence[float],
-    canonical_size: float = 224.0,
-    canonical_level: int = 4,
-    **options,
-) -> Float[Array, "R s s C"]:
-    """`roi_align` on the level of a feature pyramid that fits each box (Lin et al., CVPR 2017).
-
-    Level k = ⌊canonical_level + log2(√area / canonical_size) + 1e-6⌋ of those given, where the
-    level of scale 2^−k has the number k. One level: plain `roi_align`.
-    """
-    if len(features) != len(spatial_scales):
-        raise ValueError(f"{len(features)} feature maps but {len(spatial_scales)} scales")
-    numbers = [round(-math.log2(scale)) for scale in spatial_scales]
-    sides = jnp.maximum(boxes[:, 2:] - boxes[:, :2], 0.0).astype(jnp.float32)
-    root = jnp.sqrt(jnp.maximum(sides[:, 0] * sides[:, 1], 1e-12))
-    level = jnp.floor(canonical_level + jnp.log2(root / canonical_size) + 1e-6)
-    level = jnp.clip(level, min(numbers), max(numbers))
-    mask = jnp.ones((boxes.shape[0],), bool) if mask is None else mask
-    return sum(
-        roi_align(x, boxes, mask & (level == number), spatial_scale=scale, **options)
-        for x, number, scale in zip(features, numbers, spatial_scales, strict=True)
-    )
 
 
 def _pool(

@@ -36,12 +36,6 @@ def resized_size(
     return size
 
 
-def padded_size(sizes: Sequence[Size], multiple: int = 32) -> Size:
-    """The reference's canvas of a batch: the largest height and width, rounded up to `multiple`."""
-    height, width = (max(side) for side in zip(*sizes, strict=True))
-    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
-
-
 def bucket_of(size: Size, buckets: Sequence[Size]) -> int:
     """The index of the smallest canvas in `buckets` that holds an image of `size`.
 
@@ -98,11 +92,6 @@ def rescale_boxes(
     """
     ratio = new_size.astype(jnp.float32) / size.astype(jnp.float32)
     return boxes.astype(jnp.float32) * jnp.stack([ratio[1], ratio[0], ratio[1], ratio[0]])[None]
-
-
-def flip_boxes(boxes: Float[Array, "N 4"], width: Int[Array, ""] | int) -> Float[Array, "N 4"]:
-    """Boxes of the horizontally mirrored image."""
-    return jnp.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
 
 
 def _interpolate(

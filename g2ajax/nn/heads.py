@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from g2ajax.nn.norm import BatchNorm
 from g2ajax.nn.pooling import build_pool
 
-CLASSIFIERS = ("Linear", "ArcSoftmax", "CosSoftmax", "CircleSoftmax")
+CLASSIFIERS = ("Linear", "ArcSoftmax", "ArcFace", "CosSoftmax", "CircleSoftmax")
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -27,23 +27,29 @@ def margin_logits(
     scale: int | float,
     margin: int | float,
 ) -> Float[Array, "B C"]:
-    """The training logits of fast-reid's classifiers from cosines (from plain logits: "Linear").
+    """Training logits of a classifier from cosines c ("Linear": from plain logits).
 
     Linear: s c. CosSoftmax: s (c - m [true class]). ArcSoftmax: s cos(acos(c) + m) for the true
     class, s c elsewhere. CircleSoftmax: s max(1 + m - c, 0) (c - 1 + m) for the true class,
     s max(c + m, 0) (c - m) elsewhere, no gradient through the two weights. A row labelled -1 has
-    no true class.
+    no true class. These four are fast-reid's.
 
-    fast-reid's ArcSoftmax has a NaN gradient at |c| = 1; here c is kept 1e-7 inside.
+    ArcFace: TransReID's form of ArcSoftmax (Deng et al., CVPR 2019). Where acos(c) + m passes pi the
+    true class gets s (c - m sin m), which keeps falling; the cosine alone would rise again.
+
+    The references have a NaN gradient at |c| = 1; here c is kept 1e-7 inside.
     """
     true = jax.nn.one_hot(label, cosine.shape[-1], dtype=jnp.bool_)
     if kind == "Linear":
         return scale * cosine
     if kind == "CosSoftmax":
         return scale * (cosine - jnp.where(true, margin, 0.0))
-    if kind == "ArcSoftmax":
+    if kind in ("ArcSoftmax", "ArcFace"):
         inside = jnp.clip(cosine, -1.0 + 1e-7, 1.0 - 1e-7)
         moved = inside * math.cos(margin) - jnp.sqrt(1.0 - jnp.square(inside)) * math.sin(margin)
+        if kind == "ArcFace":
+            fallback = cosine - margin * math.sin(margin)
+            moved = jnp.where(cosine > math.cos(math.pi - margin), moved, fallback)
         return scale * jnp.where(true, moved, cosine)
     if kind == "CircleSoftmax":
         frozen = jax.lax.stop_gradient(cosine)

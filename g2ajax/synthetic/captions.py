@@ -177,7 +177,7 @@ def attribute_codes(shot: Shot) -> tuple[int, ...]:
     )
 
 
-def said(seed: int, shots: Sequence[Shot]) -> list[list[tuple[str, Shot]]]:
+def sentences(seed: int, shots: Sequence[Shot]) -> list[list[tuple[str, Shot]]]:
     """For each shot its sentences, each with the ground image that it comes with.
 
     Aerial images have them: of the training people one said from the air and one from the ground,

@@ -1,6 +1,7 @@
 """Writes a world to disk exactly as real datasets ship their files."""
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -8,6 +9,7 @@ import numpy as np
 import scipy.io
 
 from g2ajax.synthetic import attributes
+from g2ajax.synthetic.captions import attribute_codes, sentences
 from g2ajax.synthetic.pool import photographs
 from g2ajax.synthetic.sensor import jpeg
 from g2ajax.synthetic.world import CAMERAS, SPLITS, Shot, World, render
@@ -46,8 +48,8 @@ def _write(
     shots = [shot for split in SPLITS for shot in world.shots(split)]
     for folder in {(out / path_of(shot)).parent for shot in shots}:
         folder.mkdir(parents=True, exist_ok=True)
-    for done in photographs(world, shots, workers, progress="SkyGround"):
-        (out / path_of(done.shot)).write_bytes(done.jpeg)
+    for photo in photographs(world, shots, workers, progress="SkyGround"):
+        (out / path_of(photo.shot)).write_bytes(photo.jpeg)
     return len(shots)
 
 
@@ -116,4 +118,78 @@ def write_cargo(world: World, out: str | pathlib.Path, *, workers: int | None = 
     return _write(world, out, cargo_path, workers)
 
 
-LAYOUTS = {"agreid": write_agreid, "cargo": write_cargo, "market1501": write_market1501}
+TBAGPR_SOURCES = (("AG-ReID", "agtext"), ("G2APS-AG", "g2aps"))
+"""Folder and file prefix of TBAGPR's two sources."""
+TBAGPR_SPLITS = {"train": "train", "test": "query", "val": "gallery"}
+"""TBAGPR's split → the world's."""
+
+
+def tbagpr_path(shot: Shot) -> tuple[str, str, str]:
+    """Source, folder and file of a shot; every other person comes from G2APS."""
+    if shot.person.number % 2:
+        return TBAGPR_SOURCES[1][0], "img", shot.image_id
+    return TBAGPR_SOURCES[0][0], agreid_folder(shot), shot.image_id
+
+
+def write_tbagpr(world: World, out: str | pathlib.Path, *, workers: int | None = None) -> int:
+    """Writes the images, the six annotation files and `attrs.json`; returns the image count."""
+    out = pathlib.Path(out)
+    shots = {split: world.shots(part) for split, part in TBAGPR_SPLITS.items()}
+    all_shots = [shot for part in shots.values() for shot in part]
+    for shot in all_shots:
+        out.joinpath(*tbagpr_path(shot)[:2]).mkdir(parents=True, exist_ok=True)
+    for photo in photographs(world, all_shots, workers, progress="SkyGround"):
+        out.joinpath(*tbagpr_path(photo.shot)).write_bytes(photo.jpeg)
+    for source, name in TBAGPR_SOURCES:
+        for split, part in shots.items():
+            own = [shot for shot in part if tbagpr_path(shot)[0] == source]
+            content = _tbagpr_items(world, own) if split == "train" else _tbagpr_lists(world, own)
+            (out / source / f"{name}_{split}.json").write_text(json.dumps(content))
+    attributes = [{_tbagpr_key(shot): list(attribute_codes(shot))} for shot in all_shots]
+    (out / "attrs.json").write_text(json.dumps(attributes))
+    return len(all_shots)
+
+
+def _tbagpr_pairs(world: World, shots: Sequence[Shot]) -> list[tuple[int, Shot, Shot, str]]:
+    """Rows of (person's number from 0, aerial image, ground image, sentence)."""
+    people = sorted({shot.identity for shot in shots})
+    return [
+        (people.index(shot.identity), shot, partner, text)
+        for shot, pairs in zip(shots, sentences(world.seed, shots), strict=True)
+        for text, partner in pairs
+    ]
+
+
+def _tbagpr_place(shot: Shot) -> list[str]:
+    return list(tbagpr_path(shot)[1:])
+
+
+def _tbagpr_items(world: World, shots: Sequence[Shot]) -> list[list]:
+    return [
+        [pid, number, _tbagpr_place(aerial), _tbagpr_place(ground), text]
+        for number, (pid, aerial, ground, text) in enumerate(_tbagpr_pairs(world, shots))
+    ]
+
+
+def _tbagpr_lists(world: World, shots: Sequence[Shot]) -> dict[str, list]:
+    pairs = _tbagpr_pairs(world, shots)
+    return {
+        "image_pids": [pid for pid, *_ in pairs],
+        "img_paths": [_tbagpr_place(aerial) for _, aerial, _, _ in pairs],
+        "pair_img_paths": [_tbagpr_place(ground) for _, _, ground, _ in pairs],
+        "caption_pids": [pid for pid, *_ in pairs],
+        "captions": [text for *_, text in pairs],
+    }
+
+
+def _tbagpr_key(shot: Shot) -> str:
+    source, folder, file = tbagpr_path(shot)
+    return f"{folder}_{file.rpartition('.')[0]}" if source == "AG-ReID" else file[-22:]
+
+
+LAYOUTS = {
+    "agreid": write_agreid,
+    "cargo": write_cargo,
+    "market1501": write_market1501,
+    "tbagpr": write_tbagpr,
+}

@@ -24,7 +24,6 @@ PALETTE: Mapping[str, Colour] = {
     "pink": (0.84, 0.52, 0.60),
     "beige": (0.72, 0.62, 0.47),
 }
-PATTERNS = ("plain", "horizontal", "vertical", "check", "logo", "two-tone")
 SLEEVED = ("sweater", "coat", "suit", "hoodie", "cardiga")
 """Upper garments that always have long sleeves."""
 

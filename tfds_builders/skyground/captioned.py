@@ -19,7 +19,7 @@ def shots_of(world: World, split: str) -> list[Shot]:
 
 def said(world: World, shots: Sequence[Shot]) -> Iterator[dict[str, Any]]:
     """For each shot what its record has besides the crop's fields."""
-    for shot, told in zip(shots, captions.said(world.seed, shots), strict=True):
+    for shot, told in zip(shots, captions.sentences(world.seed, shots), strict=True):
         view = "aerial" if shot.camera == 0 else "ground"
         yield {
             "captions": [text for text, _ in told],
