@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from g2ajax.backbones.resnet import conv
+from g2ajax.nn.depthwise import Depthwise
 from g2ajax.nn.init import conv_init
 from g2ajax.nn.norm import BatchNorm, InstanceNorm
 from g2ajax.nn.pooling import MAX_POOLS, MaxPool, max_pool
@@ -84,75 +85,6 @@ class ConvLayer(nnx.Module):
         if self.norm is not None:
             x = self.bn(x)
         return jax.nn.relu(x) if self.relu else x
-
-
-def _grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (1, 1),
-        ((1, 1), (1, 1)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
-    )
-
-
-def _shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    height, width = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    weights = kernel.astype(jnp.float32)
-    total = jnp.zeros(x.shape, jnp.float32)
-    for i in range(3):
-        for j in range(3):
-            moved = padded[:, i : i + height, j : j + width].astype(jnp.float32)
-            total = total + moved * weights[i, j, 0][None, None, None]
-    return total.astype(x.dtype)
-
-
-@jax.custom_vjp
-def depthwise(
-    x: Float[Array, "B h w C"], kernel: Float[Array, "3 3 1 C"]
-) -> Float[Array, "B h w C"]:
-    """Depthwise 3x3 convolution, padded by 1, as nine shifted multiply-adds summed in float32.
-
-    They fuse into one pass over the map, where XLA's grouped convolution, which computes the
-    same, is tens of times slower on a CPU. The kernel's gradient stays the grouped convolution's:
-    nine sums need nine more maps of memory there.
-    """
-    return _shifted(x, kernel)
-
-
-def _depthwise_forward(x, kernel):
-    return _shifted(x, kernel), (x, kernel)
-
-
-def _depthwise_backward(residuals, cotangent):
-    x, kernel = residuals
-    _, to_kernel = jax.vjp(lambda kernel: _grouped(x, kernel), kernel)
-    return _shifted(cotangent, kernel[::-1, ::-1]), *to_kernel(cotangent)
-
-
-depthwise.defvjp(_depthwise_forward, _depthwise_backward)
-_depthwise = jax.jit(depthwise)  # traced once a shape, not once a layer
-
-
-class Depthwise(nnx.Conv):
-    """`depthwise` as a layer: flax's convolution with one channel a group, computed otherwise."""
-
-    def __init__(self, channels: int, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
-        super().__init__(
-            channels,
-            channels,
-            (3, 3),
-            feature_group_count=channels,
-            use_bias=False,
-            kernel_init=conv_init,
-            dtype=dtype,
-            rngs=rngs,
-        )
-
-    def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B h w C"]:
-        return _depthwise(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
 
 
 class LightConv(nnx.Module):

@@ -32,6 +32,15 @@ PLAIN, HORIZONTAL, VERTICAL, CHECK, LOGO, TWO_TONE, OPEN, SUIT, JEANS, SIDE, BUT
     range(12)
 )
 """Surface patterns."""
+PATTERNS = {
+    "plain": PLAIN,
+    "horizontal": HORIZONTAL,
+    "vertical": VERTICAL,
+    "check": CHECK,
+    "logo": LOGO,
+    "two-tone": TWO_TONE,
+}
+"""Name of a person's pattern → number of the surface pattern."""
 
 Vector = tuple[float | int, float | int, float | int]
 UP: Vector = (0.0, 0.0, 1.0)
