@@ -1,4 +1,8 @@
-"""Losses over all pairs of a batch: circle loss (Sun et al., CVPR 2020) and pairwise CosFace."""
+"""Losses over all pairs of a batch: circle loss (Sun et al., CVPR 2020) and pairwise CosFace.
+
+For your own method, or to compare with fast-reid: no method here trains with them. The classifiers of
+the same names are `nn.heads.margin_logits`.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from g2ajax.losses.triplet import HIGHEST, normalise
 
-# In the place of pairs that are not of the kind wanted, in a sum of exponentials.
+# Exponent of pairs that are left out of a sum of exponentials.
 NEVER = -1e8
 
 
@@ -18,12 +22,12 @@ def pairwise_circle(
     gamma: float = 128.0,
     mask: Bool[Array, " B"] | None = None,
 ) -> Float[Array, ""]:
-    """Circle loss of pairs (equation 6 of the paper, fast-reid's defaults) on cosines s.
+    """Circle loss over pairs (equation 6 of the paper, fast-reid's defaults) on cosines s.
 
     softplus(log Σ_pos exp(−γ α_p (s − 1 + m)) + log Σ_neg exp(γ α_n (s − m))) per anchor, with
-    α_p = max(1 + m − s, 0) and α_n = max(s + m, 0), without gradient. The mean is over all anchors:
-    one without a positive (other than itself) or without a negative adds 0. Rows with `mask`
-    False or a negative label do not count; no row: 0.
+    α_p = max(1 + m − s, 0) and α_n = max(s + m, 0), without gradient. The mean is over all anchors;
+    an anchor without a positive (other than itself) or without a negative adds 0. Rows with `mask`
+    False or a negative label are ignored; without rows the loss is 0.
     """
     cosine = _cosines(feature)
     frozen = jax.lax.stop_gradient(cosine)
@@ -40,8 +44,10 @@ def pairwise_cosface(
     gamma: float = 128.0,
     mask: Bool[Array, " B"] | None = None,
 ) -> Float[Array, ""]:
-    """The pairwise form of CosFace (Wang et al., CVPR 2018; fast-reid): as `pairwise_circle` with
-    the exponents −γ s of positives and γ (s + m) of negatives."""
+    """Pairwise form of CosFace (Wang et al., CVPR 2018; fast-reid).
+
+    As `pairwise_circle`, with exponents −γ s for positives and γ (s + m) for negatives.
+    """
     cosine = _cosines(feature)
     return _pair_loss(-gamma * cosine, gamma * (cosine + margin), label, mask)
 
@@ -60,10 +66,10 @@ def _pair_loss(
     counts = label >= 0 if mask is None else (label >= 0) & mask
     both = counts[:, None] & counts[None, :]
     same = label[:, None] == label[None, :]
-    of_one = same & both & ~jnp.eye(len(label), dtype=jnp.bool_)
+    positives = same & both & ~jnp.eye(len(label), dtype=jnp.bool_)
 
-    def total(exponent: Float[Array, "B B"], chosen: Bool[Array, "B B"]) -> Float[Array, " B"]:
-        return jax.nn.logsumexp(jnp.where(chosen, exponent, NEVER), axis=1)
+    def total(exponent: Float[Array, "B B"], pairs: Bool[Array, "B B"]) -> Float[Array, " B"]:
+        return jax.nn.logsumexp(jnp.where(pairs, exponent, NEVER), axis=1)
 
-    rows = jax.nn.softplus(total(positive, of_one) + total(negative, ~same & both))
+    rows = jax.nn.softplus(total(positive, positives) + total(negative, ~same & both))
     return jnp.sum(jnp.where(counts, rows, 0.0)) / jnp.maximum(jnp.sum(counts), 1)
