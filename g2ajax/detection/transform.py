@@ -1,7 +1,7 @@
 """The detectors' resize: short side to a minimum, long side at most a maximum, then padding.
 
 Runs resize on the host (`g2ajax.data.frames`); `resize_and_pad` and `rescale_boxes` do the same on the
-device, for users who have torchvision's transform in mind.
+device, for users of torchvision's transform.
 """
 
 import math

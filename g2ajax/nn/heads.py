@@ -1,4 +1,4 @@
-"""Necks and classifiers on top of a backbone. All of it is float32, whatever the backbone is."""
+"""Necks and classifiers on top of a backbone; float32, whatever the dtype of the backbone."""
 
 import math
 
@@ -15,7 +15,7 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def unit(x: Float[Array, "N D"], eps: int | float = 1e-12) -> Float[Array, "N D"]:
-    """Rows divided by max(norm, eps). The gradient of a zero row is finite."""
+    """Rows divided by max(norm, eps), with a finite gradient at a row of zeros."""
     square = jnp.sum(jnp.square(x), -1, keepdims=True)
     return x / jnp.sqrt(jnp.maximum(square, eps * eps))
 
@@ -62,14 +62,14 @@ def margin_logits(
 class EmbeddingHead(nnx.Module):
     """fast-reid's head (arXiv 2006.02631, §3.3): pool, optional 1x1 reduction, BNNeck, classifier.
 
-    Names of the state dict: `pool_layer.p` (learnable GeM only), `bottleneck.0` (the reduction if
+    Names in the state dict: `pool_layer.p` (learnable GeM only), `bottleneck.0` (the reduction if
     `embedding_dim` > 0, else the batch norm), `bottleneck.1`, `weight` [num_classes, D]. The batch
-    norm's bias is zero, stored and never trained (a `Buffer`).
+    norm's bias is zero: stored, but never trained (a `Buffer`).
 
-    Call it with labels to train: `cls_outputs` [B,C] (scaled, with the margin: goes into the
-    cross-entropy), `pred_class_logits` [B,C] (scaled, without margin: for accuracy only) and
-    `features` [B,D] for the metric losses, before or after the neck as `neck_feature` says.
-    `embed` gives the test feature, ALWAYS the one after the neck.
+    Called with labels, for training, it returns `cls_outputs` [B,C] (scaled, with margin, for the
+    cross-entropy), `pred_class_logits` [B,C] (scaled, without margin, for the accuracy) and
+    `features` [B,D] for the metric losses, before or after the neck by `neck_feature`. `embed`
+    returns the test feature, which is always the one after the neck.
 
     Raises:
       ValueError: for an unknown pooling, classifier or neck feature.
@@ -126,12 +126,12 @@ class EmbeddingHead(nnx.Module):
     def features(
         self, x: Float[Array, "B h w C"] | Float[Array, "B C"]
     ) -> tuple[Float[Array, "B C"], Float[Array, "B D"]]:
-        """The pooled feature and the feature after the neck, both float32."""
+        """Pooled feature and feature after the neck, both float32."""
         pooled = self.pool_layer(x)
         return pooled, self.neck(pooled)
 
     def neck(self, pooled: Float[Array, "B C"]) -> Float[Array, "B D"]:
-        """A pooled feature after the reduction and the batch norm, as far as there are any."""
+        """Applies the reduction and the batch norm, if there are any, to a pooled feature."""
         after = pooled
         for layer in self.bottleneck:
             if isinstance(layer, nnx.Conv):
@@ -141,7 +141,7 @@ class EmbeddingHead(nnx.Module):
         return after
 
     def embed(self, x: Float[Array, "B h w C"] | Float[Array, "B C"]) -> Float[Array, "B D"]:
-        """The test feature: after the neck."""
+        """Test feature: the feature after the neck."""
         return self.features(x)[1]
 
     def __call__(
@@ -162,7 +162,7 @@ class EmbeddingHead(nnx.Module):
 class FC(nnx.Module):
     """torchreid's `fc` after the global average: linear map (`0`), batch norm (`1`), ReLU; float32.
 
-    Its output is torchreid's 512-d feature, for the losses and for the test alike.
+    Its output is torchreid's 512-d feature, used in the losses and at test.
     """
 
     def __init__(
@@ -191,8 +191,8 @@ class FC(nnx.Module):
 class FCHead(nnx.Module):
     """torchreid's head: pool, `fc` (see `FC`), and `classifier`, a linear map with a bias; float32.
 
-    Offers what `EmbeddingHead` does: called with labels it gives `cls_outputs` and
-    `pred_class_logits` (the same) and `features`, the `fc` feature; `embed` gives that feature too.
+    Same interface as `EmbeddingHead`: called with labels it returns `cls_outputs`, the identical
+    `pred_class_logits`, and `features`, the `fc` feature, which is also the result of `embed`.
     """
 
     def __init__(
@@ -218,16 +218,16 @@ class FCHead(nnx.Module):
     def features(
         self, x: Float[Array, "B h w C"] | Float[Array, "B C"]
     ) -> tuple[Float[Array, "B C"], Float[Array, "B D"]]:
-        """The pooled feature and the `fc` feature, both float32."""
+        """Pooled feature and `fc` feature, both float32."""
         pooled = self.pool_layer(x)
         return pooled, self.neck(pooled)
 
     def neck(self, pooled: Float[Array, "B C"]) -> Float[Array, "B D"]:
-        """The `fc` feature of a pooled one."""
+        """`fc` feature of a pooled feature."""
         return self.fc(pooled)
 
     def embed(self, x: Float[Array, "B h w C"] | Float[Array, "B C"]) -> Float[Array, "B D"]:
-        """The test feature: after `fc`."""
+        """Test feature: the feature after `fc`."""
         return self.features(x)[1]
 
     def __call__(
@@ -239,13 +239,13 @@ class FCHead(nnx.Module):
 
 
 class BNNeck(nnx.Module):
-    """The neck and classifier of reid-strong-baseline (Luo et al., CVPRW 2019) and TransReID.
+    """Neck and classifier of reid-strong-baseline (Luo et al., CVPRW 2019) and TransReID.
 
-    Names: `bottleneck` (batch norm; its zero bias is stored and never trained, a `Buffer`) and
-    `classifier` (no bias). `with_norm=False` is the baseline's "no neck": no `bottleneck`, and
-    the classifier has a bias.
+    Names: `bottleneck` (batch norm; its zero bias is stored but never trained, a `Buffer`) and
+    `classifier` (no bias). `with_norm=False` is the baseline's "no neck": no `bottleneck`, and a
+    classifier with bias.
 
-    Takes the feature [B,D]; returns the feature after the norm and the logits [B,C], float32.
+    Maps a feature [B,D] to the feature after the norm and the logits [B,C], both float32.
     """
 
     def __init__(
@@ -271,7 +271,7 @@ class BNNeck(nnx.Module):
         )
 
     def normalize(self, x: Float[Array, "B D"]) -> Float[Array, "B D"]:
-        """The feature after the neck."""
+        """Feature after the neck."""
         x = x.astype(jnp.float32)
         return self.bottleneck(x) if self.with_norm else x
 

@@ -1,4 +1,4 @@
-"""Initialisers the references use."""
+"""Initialisers of the reference implementations."""
 
 import math
 
@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-# Transformer weights and tokens: normal of standard deviation 0.02. The references cut it at
-# +-2 ABSOLUTE, a hundred standard deviations, which never happens.
+# Transformer weights and tokens: normal with standard deviation 0.02. The references truncate at
+# an absolute +-2, a hundred standard deviations, which has no effect.
 token_init = nnx.initializers.normal(0.02)
 
 
