@@ -1,4 +1,4 @@
-"""Writes a world to disk exactly as real datasets ship their files."""
+"""Writes a world to disk in the file layouts of real datasets."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ AGREID_ATTRIBUTES = "qut_attribute_v4_88_attributes.mat"
 
 
 def agreid_folder(shot: Shot) -> str:
-    """The folder of AG-ReID that holds a shot: one for training, two each for the test splits."""
+    """Folder of a shot in AG-ReID: one for training, two for each test split."""
     if shot.split == "train":
         return "bounding_box_train"
     place = {"query": "query_all", "gallery": "bounding_box_test_all"}[shot.split]
@@ -28,7 +28,7 @@ def agreid_folder(shot: Shot) -> str:
 def write_agreid(world: World, out: str | pathlib.Path, *, workers: int | None = None) -> int:
     """Writes five flat folders of JPEG files and the attribute file; returns the image count.
 
-    The folders are made if needed. Images that are there already are written again.
+    Missing folders are created; existing images are overwritten.
     """
     count = _write(world, out, lambda shot: f"{agreid_folder(shot)}/{shot.image_id}", workers)
     tables = {
@@ -43,7 +43,7 @@ def write_agreid(world: World, out: str | pathlib.Path, *, workers: int | None =
 def _write(
     world: World, out: str | pathlib.Path, path_of: Callable[[Shot], str], workers: int | None
 ) -> int:
-    """Draws all shots into the files `path_of(shot)` below `out`; returns how many."""
+    """Draws all shots into the files `path_of(shot)` below `out`; returns their number."""
     out = pathlib.Path(out)
     shots = [shot for split in SPLITS for shot in world.shots(split)]
     for folder in {(out / path_of(shot)).parent for shot in shots}:
@@ -54,21 +54,21 @@ def _write(
 
 
 def _table(shots: Sequence[Shot]) -> dict[str, np.ndarray]:
-    """One row an identity: its ten digits, and 88 columns of 1 (no) and 2 (yes)."""
+    """A row for each identity: its ten digits, and 88 columns of 1 (no) and 2 (yes)."""
     people = {shot.image_id.split("C")[0]: shot.person for shot in shots}
     tokens = sorted(people)
     digits = np.empty((1, len(tokens)), object)
     digits[0] = ["".join(c for c in token if c.isdigit()) for token in tokens]
     codes = np.array([people[token].attributes for token in tokens])
     columns = attributes.one_hot(codes).astype(np.float64) + 1.0
-    named = {name: columns[None, :, i] for i, name in enumerate(attributes.COLUMNS)}
-    return {"image_index": digits, **named}
+    by_name = {name: columns[None, :, i] for i, name in enumerate(attributes.COLUMNS)}
+    return {"image_index": digits, **by_name}
 
 
 def market1501_path(shot: Shot) -> str:
-    """The file of Market-1501 that holds a shot: the drone is its camera 1, CCTV its camera 2.
+    """Path of a shot in Market-1501: the drone is camera 1, CCTV camera 2.
 
-    Identities count from 1, because 0000 are the distractors. Sequence 1 is a morning, 2 an
+    Identities are numbered from 1, because 0000 marks distractors. Sequence 1 is a morning, 2 an
     afternoon.
     """
     folder = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -83,8 +83,8 @@ def _market1501_view(shot: Shot) -> str:
 def write_market1501(world: World, out: str | pathlib.Path, *, workers: int | None = None) -> int:
     """Writes three flat folders of JPEG files, as `write_agreid`; returns the image count.
 
-    As in the dataset, for every six images of the gallery one of a passer-by (0000, distractors)
-    and one that is cut off at half its height (-1, junk) lie beside them, and a file of Windows.
+    As in the dataset, the gallery also holds distractors (0000, a passer-by), junk (-1, an image cut at
+    half its height), one of each for every six images, and a Windows thumbnail file.
     """
     out = pathlib.Path(out)
     count = _write(world, out, market1501_path, workers)
@@ -102,10 +102,10 @@ def write_market1501(world: World, out: str | pathlib.Path, *, workers: int | No
 
 
 def cargo_path(shot: Shot) -> str:
-    """The file of CARGO that holds a shot.
+    """Path of a shot in CARGO.
 
     CARGO has five aerial and eight ground cameras, SkyGround one of each: the numbers of person and
-    shot choose the camera whose name it gets. It is always day.
+    shot select the camera's name. It is always day.
     """
     number = shot.person.number + shot.number
     camera = 1 + number % 5 if shot.camera == 0 else 6 + number % 8
@@ -114,7 +114,7 @@ def cargo_path(shot: Shot) -> str:
 
 
 def write_cargo(world: World, out: str | pathlib.Path, *, workers: int | None = None) -> int:
-    """Writes folders of cameras for each of three splits, as `write_agreid`; returns the count."""
+    """Writes folders of cameras for three splits, as `write_agreid`; returns the image count."""
     return _write(world, out, cargo_path, workers)
 
 

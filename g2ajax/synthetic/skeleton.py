@@ -1,8 +1,8 @@
-"""From a person and a moment of the walk to the shapes that are drawn.
+"""Shapes that bodies are built of.
 
-Every shape is a round cone (two spheres and the cone that touches both) or a box, in a space of
-its own that is stretched along three axes: so capsules, ellipsoids, flat torsos and skirts are
-all one formula. World axes: metres, z up; the person walks along +y before `heading` turns them.
+Every shape is a round cone (two spheres and the cone that touches both) or a box, in local
+coordinates that are stretched along three axes; capsules, ellipsoids, flat torsos and skirts share
+one formula. World coordinates are in metres, z up; a person walks along +y, turned by `heading`.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from g2ajax.synthetic.people import Colour
 
 GROUND, HEAD, HAIR, HEADGEAR, UPPER, LOWER, FEET, BAG, SKIN, OTHER = range(10)
-"""Values of a part map. OTHER: whoever or whatever stands in front."""
+"""Values of a part map; OTHER is an occluder."""
 PART_NAMES = (
     "ground",
     "head",
@@ -31,7 +31,7 @@ PART_NAMES = (
 PLAIN, HORIZONTAL, VERTICAL, CHECK, LOGO, TWO_TONE, OPEN, SUIT, JEANS, SIDE, BUTTONS, POCKET = (
     range(12)
 )
-"""Surface patterns."""
+"""Numbers of surface patterns."""
 PATTERNS = {
     "plain": PLAIN,
     "horizontal": HORIZONTAL,
@@ -47,32 +47,32 @@ UP: Vector = (0.0, 0.0, 1.0)
 
 
 def mix(a: Vector, b: Vector, share: float) -> Vector:
-    """The point (or colour) a `share` of the way from a to b."""
+    """Interpolates from a (`share` 0) to b (`share` 1); for points and colours."""
     return tuple(p + (q - p) * share for p, q in zip(a, b, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
 class Shapes:
-    """Shapes of one body, in the world. N shapes, K materials."""
+    """N shapes with K materials that form a body, in world coordinates."""
 
     box: Bool[np.ndarray, "N"]
     capped: Bool[np.ndarray, "N"]
-    """Whether the end spheres are there; without them a cone is an open tube, such as a skirt."""
+    """True for cones with end spheres; a cone without is an open tube, such as a skirt."""
     to_local: Float[np.ndarray, "N 3 3"]
     centre: Float[np.ndarray, "N 3"]
     length: Float[np.ndarray, "N"]
-    """Distance of the two spheres, in local units."""
+    """Distance of the two spheres, in local coordinates."""
     radius: Float[np.ndarray, "N 2"]
     clip: Float[np.ndarray, "N 4"]
-    """A point is kept where n·p >= d (n, d in local coordinates)."""
+    """Points with n·p >= d are kept (n, d in local coordinates)."""
     scale: Float[np.ndarray, "N 3"]
-    """Metres per local unit, for patterns."""
+    """Size of a local unit in metres, for patterns."""
     offset: Float[np.ndarray, "N"]
-    """Added to the local height in patterns, so that they run on from shape to shape."""
+    """Added to the local height, so that patterns continue from shape to shape."""
     part: Int[np.ndarray, "N"]
     material: Int[np.ndarray, "N"]
     casts: Bool[np.ndarray, "N"]
-    """Whether the shape is in the sun's shadow; small ones are not."""
+    """True for shapes that cast a shadow; small ones do not."""
     colours: Float[np.ndarray, "K 2 3"]
     pattern: Int[np.ndarray, "K"]
     figures: Float[np.ndarray, "K 4"]
@@ -81,15 +81,15 @@ class Shapes:
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """A person's pose. Angles in radians, speed 0 (standing) to 1."""
+    """Pose of a person. Angles are in radians, speed is 0 (standing) to 1."""
 
     heading: float
     phase: float
     speed: float
     turn: float = 0.0
-    """Where the head looks, relative to the body."""
+    """Direction of the head relative to the body."""
     carry: float = 0.0
-    """Bend of the elbows beyond the walk's own."""
+    """Additional bend of the elbows."""
 
 
 class Sculptor:
@@ -127,7 +127,7 @@ class Sculptor:
         casts: bool = False,
         offset: float = 0.0,
     ) -> None:
-        """A round cone from a to b, stretched by `flat` along its own side, front and axis."""
+        """Adds a round cone from a to b, stretched by `flat` along its side, front and axis."""
         axis = (b[0] - a[0], b[1] - a[1], b[2] - a[2])
         length = math.sqrt(axis[0] ** 2 + axis[1] ** 2 + axis[2] ** 2)
         self._rows.append(
@@ -160,7 +160,7 @@ class Sculptor:
         clip: tuple = (0, 0, 0, -9),
         casts: bool = False,
     ) -> None:
-        """An ellipsoid with half-axes along side, front and axis."""
+        """Adds an ellipsoid with half-axes along side, front and axis."""
         self._rows.append(
             (
                 False,
@@ -190,7 +190,7 @@ class Sculptor:
         side: Vector = (1.0, 0.0, 0.0),
         casts: bool = False,
     ) -> None:
-        """A box with rounded shading."""
+        """Adds a box with rounded shading."""
         self._rows.append(
             (
                 True,
@@ -210,7 +210,7 @@ class Sculptor:
         )
 
     def finish(self, heading: float, place: tuple[float, float]) -> Shapes:
-        """All shapes, turned by the heading and moved to a place on the ground."""
+        """Returns all shapes, turned by the heading and moved to a place on the ground."""
         (
             box,
             capped,
@@ -257,7 +257,7 @@ class Sculptor:
 
 
 def post(place: tuple[float, float], thickness: float, height: float, colour: Colour) -> Shapes:
-    """A lamp post or a bollard."""
+    """Shapes of a lamp post or a bollard."""
     sculptor = Sculptor()
     metal = sculptor.material(colour)
     x, y = 0.0, 0.0
