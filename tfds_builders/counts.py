@@ -28,8 +28,8 @@ def part(
     if row in protocols and side in splits:
         index = protocols.index(row)
         return [record for record in splits[side] if index in record["protocols"]]
-    everything = [record for records in splits.values() for record in records]
-    return [record for record in everything if record["image_id"].startswith(f"{name}/")]
+    all_records = [record for records in splits.values() for record in records]
+    return [record for record in all_records if record["image_id"].startswith(f"{name}/")]
 
 
 def count_differences(

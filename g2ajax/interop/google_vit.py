@@ -49,13 +49,13 @@ def timm_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     Raises ValueError for a block without queries, keys or values.
     """
-    named: dict[str, np.ndarray] = {}
+    result: dict[str, np.ndarray] = {}
     packed: dict[str, dict[str, np.ndarray]] = {}
     for original, value in tensors.items():
         name = _bare(original)
         match = BLOCK.fullmatch(name)
         if not match:
-            named[TOP.get(name, name)] = _layout(name, value)
+            result[TOP.get(name, name)] = _layout(name, value)
             continue
         number, part, rest = match.groups()
         part = next((ours for pattern, ours in PARTS if re.fullmatch(pattern, part)), part)
@@ -67,17 +67,17 @@ def timm_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             matrix = value.reshape(-1) if word == "bias" else value.reshape(value.shape[0], -1).T
             packed.setdefault(f"{prefix}qkv.{word}", {})[layer] = matrix
         elif part == "attn":  # the output: kernel [heads, head width, D]
-            named[f"{prefix}proj.{word}"] = (
+            result[f"{prefix}proj.{word}"] = (
                 value if word == "bias" else value.reshape(-1, value.shape[-1]).T
             )
         else:
             layer = f"{LAYERS.get(layer, layer)}." if layer else ""
-            named[f"{prefix}{layer}{word}"] = _layout(name, value)
+            result[f"{prefix}{layer}{word}"] = _layout(name, value)
     for name, parts in packed.items():
         if len(parts) != 3:
             raise ValueError(f"{name} has only {', '.join(sorted(parts))}; the file is damaged")
-        named[name] = np.concatenate([parts["query"], parts["key"], parts["value"]])
-    return named
+        result[name] = np.concatenate([parts["query"], parts["key"], parts["value"]])
+    return result
 
 
 def _layout(name: str, value: np.ndarray) -> np.ndarray:

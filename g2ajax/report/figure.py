@@ -170,7 +170,7 @@ def _ranking(figure: Figure, boxes: Sequence[Box], row: Box, items: Sequence[Ran
 def _charts(figure: Figure, explanation: Explanation, boxes: Sequence[Box]) -> None:
     """Draws a bar for each attribute, the largest on top, and a legend beside the charts."""
     count = len(explanation.attributes)
-    listed = count if count <= ALL_LISTED else LISTED
+    bar_count = count if count <= ALL_LISTED else LISTED
     items = explanation.ranked
     longest = max(float(item.shares.max()) for item in items if item.shares is not None)
     for box, item in zip(boxes, items, strict=True):
@@ -178,20 +178,22 @@ def _charts(figure: Figure, explanation: Explanation, boxes: Sequence[Box]) -> N
             _write(figure, box.left, box.top + 12, "no shares", _SMALL, colour=_FAINT)
             continue
         order = np.argsort(-item.shares, kind="stable")
-        for i, k in enumerate(order[:listed]):
+        for i, k in enumerate(order[:bar_count]):
             exclusive = item.exclusive is not None and bool(item.exclusive[k])
             name = f"{MARK} " * exclusive + explanation.attributes[k]
             colour = EXCLUSIVE if exclusive else COMMON
             share = float(item.shares[k])
             _bar(figure, box, i, name, share, share / longest, colour)
             _rectangle(figure, box.left + COLUMN / count / longest, *_bar_row(box, i), 1, _INK)
-        if listed < count:
-            rest = float(item.shares[order[listed:]].sum())
-            name = f"the other {count - listed}"
-            _bar(figure, box, listed, name, rest, min(rest / longest, 1.0), REST)
+        if bar_count < count:
+            rest = float(item.shares[order[bar_count:]].sum())
+            name = f"the other {count - bar_count}"
+            _bar(figure, box, bar_count, name, rest, min(rest / longest, 1.0), REST)
             if rest > longest:  # beyond the scale: draw the bar broken
                 for step in (10, 15):
-                    _rectangle(figure, box.left + COLUMN - step, *_bar_row(box, listed), 2, "white")
+                    _rectangle(
+                        figure, box.left + COLUMN - step, *_bar_row(box, bar_count), 2, "white"
+                    )
     top = boxes[0].top + 12
     lines = [(f"| equal share, {100 / count:.1f}%", _INK)]
     if any(item.exclusive is not None for item in items):

@@ -63,7 +63,7 @@ class SearchResult:
     """k → share of queries with a correct detection among the k most similar ones."""
     average_precision: Float[np.ndarray, " Q"]
     hits: Bool[np.ndarray, "Q R"]
-    """Whether a correct detection is among the k best, for each of `ranks`."""
+    """True if a correct detection is among the k best, for each of `ranks`."""
     present: Int[np.ndarray, " Q"]
     """Number of gallery frames that show the person."""
     detected: Int[np.ndarray, " Q"]

@@ -230,10 +230,10 @@ def _neighbours(
 
 @functools.partial(jax.jit, static_argnames="metric")
 def _distances(
-    block: Float[Array, "B D"], everything: Float[Array, "N D"], metric: str
+    block: Float[Array, "B D"], embeddings: Float[Array, "N D"], metric: str
 ) -> Float[Array, "B N"]:
     # Rows have unit norm already if the metric is cosine.
-    return pairwise(block, everything, metric, normalised=True)
+    return pairwise(block, embeddings, metric, normalised=True)
 
 
 @functools.partial(jax.jit, static_argnames="k")

@@ -149,14 +149,14 @@ def _row_axes(gallery) -> str | tuple[str, ...] | None:
 
 
 def _blocks(gallery: AnyFloat | Iterable[AnyFloat], size: int) -> Iterator[AnyFloat]:
-    for whole in [gallery] if hasattr(gallery, "ndim") else gallery:
-        if whole.ndim != 2:
+    for part in [gallery] if hasattr(gallery, "ndim") else gallery:
+        if part.ndim != 2:
             raise ValueError(
-                f"gallery embeddings have shape {whole.shape}; expected [rows, D], or an iterable "
+                f"gallery embeddings have shape {part.shape}; expected [rows, D], or an iterable "
                 "of such arrays"
             )
-        for start in range(0, len(whole), size):
-            yield whole[start : start + size]
+        for start in range(0, len(part), size):
+            yield part[start : start + size]
 
 
 def _by_query_blocks(queries: np.ndarray, size: int, nearest) -> Neighbours:

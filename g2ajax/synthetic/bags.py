@@ -11,7 +11,7 @@ _BLACK: Colour = (0.05, 0.05, 0.05)
 
 @dataclasses.dataclass(frozen=True)
 class _Frame:
-    """Where a bag hangs: the person's measures, the bag's size, and the materials of both."""
+    """Measures of the person, and size and materials of the bag."""
 
     size: float
     """Stature of the person, in metres."""

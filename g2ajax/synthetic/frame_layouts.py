@@ -57,9 +57,9 @@ def write_g2aps(world: FrameWorld, out: str | pathlib.Path, *, workers: int | No
         galleries={50: [world.gallery(query, 50, "aerial") for query in queries]},
         workers=workers,
     )
-    everybody = np.arange(1, len(world.people) + 1)
+    numbers = np.arange(1, len(world.people) + 1)
     path = pathlib.Path(out) / "annotation" / "PidProjectIndex.mat"
-    scipy.io.savemat(path, {"PidProjectIndex": np.stack([everybody, everybody], axis=1)})
+    scipy.io.savemat(path, {"PidProjectIndex": np.stack([numbers, numbers], axis=1)})
     return count
 
 

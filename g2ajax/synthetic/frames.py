@@ -134,10 +134,10 @@ class FrameWorld:
     @functools.cached_property
     def _frames(self) -> dict[str, list[Frame]]:
         counts = self.counts
-        everybody = np.arange(counts.train_people + counts.test_people)
+        people = np.arange(counts.train_people + counts.test_people)
         parts = {
-            "train": (everybody[: counts.train_people], 0, counts.train_frames),
-            "test": (everybody[counts.train_people :], counts.train_frames, counts.test_frames),
+            "train": (people[: counts.train_people], 0, counts.train_frames),
+            "test": (people[counts.train_people :], counts.train_frames, counts.test_frames),
         }
         result = {}
         for split, (numbers, first, count) in parts.items():
@@ -190,8 +190,7 @@ class FrameWorld:
         """
         best: dict[tuple[int, str], tuple[float, Frame, int]] = {}
         for frame in self.frames("test"):
-            placed = self.setting(frame)
-            for row, guest in enumerate(placed.guests):
+            for row, guest in enumerate(self.setting(frame).guests):
                 key = (guest.identity, frame.platform)
                 if guest.identity >= 0 and (key not in best or guest.clear > best[key][0]):
                     best[key] = (guest.clear, frame, row)

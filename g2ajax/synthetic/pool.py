@@ -49,8 +49,8 @@ def _world(size: str, seed: int) -> World:
 
 def _work(size: str, seed: int, image_id: str) -> tuple[bytes, float, float, float]:
     world = _world(size, seed)
-    done = photograph(world, world.shot(image_id))
-    return done.jpeg, done.altitude_m, done.distance_m, done.angle_deg
+    photo = photograph(world, world.shot(image_id))
+    return photo.jpeg, photo.altitude_m, photo.distance_m, photo.angle_deg
 
 
 def photographs(
@@ -109,11 +109,11 @@ def _spread(
     context = multiprocessing.get_context("spawn")
     start = last = time.monotonic()
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor:
-        for done, result in enumerate(executor.map(work, names, chunksize=16)):
+        for number, result in enumerate(executor.map(work, names, chunksize=16)):
             if progress and time.monotonic() - last > 5:
                 last = time.monotonic()
-                rate = done / (last - start)
-                left = (len(names) - done) / max(rate, 1e-9)
-                text = f"{progress}: {done} of {len(names)}, {rate:.0f} a second, {left:.0f} s left"
+                rate = number / (last - start)
+                seconds = (len(names) - number) / max(rate, 1e-9)
+                text = f"{progress}: {number} of {len(names)}, {rate:.0f} a second, {seconds:.0f} s left"
                 print(text, file=sys.stderr, flush=True)
             yield result

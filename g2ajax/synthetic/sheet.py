@@ -16,18 +16,18 @@ _GAP = 6
 _SIDE = 44
 
 
-def _different(everybody: Sequence[Person], count: int) -> list[Person]:
+def _different(candidates: Sequence[Person], count: int) -> list[Person]:
     """Selects people with different attributes: each one is farthest from those before."""
-    selection = [everybody[0]]
-    while len(selection) < min(count, len(everybody)):
+    selection = [candidates[0]]
+    while len(selection) < min(count, len(candidates)):
         apart = [
             min(
                 sum(a != b for a, b in zip(p.attributes, q.attributes, strict=True))
                 for q in selection
             )
-            for p in everybody
+            for p in candidates
         ]
-        selection.append(everybody[int(np.argmax(apart))])
+        selection.append(candidates[int(np.argmax(apart))])
     return selection
 
 

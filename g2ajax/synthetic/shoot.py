@@ -179,21 +179,21 @@ def draw(person: Person, key: tuple[int, ...], altitude: float | None, passer_by
 
     hits = render.cast(shapes, view, grid)
     parts = render.compose(shapes, hits.shape)
-    seen, colour = render.shade(shapes, hits, view, grid, setting.light)
+    inside_body, colour = render.shade(shapes, hits, view, grid, setting.light)
     bodies, visible = [shapes], 1.0
     picture, front = None, setting.front
     if front is not None:
         nearest = render.cast(front, view, grid)
         hiding = nearest.depth < hits.depth
-        visible = 1.0 - float((hiding & seen).sum()) / max(int(seen.sum()), 1)
+        visible = 1.0 - float((hiding & inside_body).sum()) / max(int(inside_body.sum()), 1)
         if visible >= 0.42:
             bodies.append(front)
             picture = render.shade(front, nearest, view, grid, setting.light), hiding
         else:
             visible = 1.0
     image = render.background(view, grid, setting.place, setting.wall, setting.light, bodies)
-    image[seen] = colour
-    whole = parts != GROUND
+    image[inside_body] = colour
+    silhouette = parts != GROUND
     if picture is not None:
         (other, tint), hiding = picture
         image[other & hiding] = tint[hiding[other]]
@@ -202,11 +202,11 @@ def draw(person: Person, key: tuple[int, ...], altitude: float | None, passer_by
         image = (
             image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2]
         ) * np.float32(0.25)
-        parts, whole = parts[::2, ::2], whole[::2, ::2]
+        parts, silhouette = parts[::2, ::2], silhouette[::2, ::2]
     image = sensor.resample(image, coarse)
     if coarse > 1:
-        parts, whole = (m.repeat(coarse, 0).repeat(coarse, 1) for m in (parts, whole))
-    x0, y0, x1, y1 = _limits(whole)
+        parts, silhouette = (m.repeat(coarse, 0).repeat(coarse, 1) for m in (parts, silhouette))
+    x0, y0, x1, y1 = _limits(silhouette)
     tight = (left + x0, top + y0, left + x1, top + y1)
     rng = generator(BOX, *key)
     box = jitter(tight, rng)

@@ -112,7 +112,7 @@ manual_dir/ag-reid2023 holds
 
     @property
     def challenge(self) -> bool:
-        """Whether this is the release of 2023."""
+        """True for the release of 2023."""
         return self.builder_config.challenge
 
     @property

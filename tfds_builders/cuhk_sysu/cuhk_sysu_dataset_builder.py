@@ -34,9 +34,9 @@ unpack it, so that manual_dir/CUHK-SYSU holds
         "query": (2900, 2900, 2900),
     }
     SURE = frozenset(
-        f"{split} {what}"
+        f"{split} {unit}"
         for split in ("train", "gallery", "query")
-        for what in ("frames", "boxes", "identities")
+        for unit in ("frames", "boxes", "identities")
     )
 
     def _info(self) -> tfds.core.DatasetInfo:

@@ -43,12 +43,12 @@ def _queries(world: FrameWorld) -> Iterator[dict[str, Any]]:
     photos = frame_photographs(
         world, [world.frame(name) for name in frames], progress="SkyGround frames, query"
     )
-    drawn = dict(zip(frames, photos, strict=True))
+    photo_of = dict(zip(frames, photos, strict=True))
     other = {"aerial": "ground", "ground": "aerial"}
     for query in world.queries:
         platform = query.frame.platform
         yield {
-            **_record(drawn[query.frame.image_id], [query.row]),
+            **_record(photo_of[query.frame.image_id], [query.row]),
             "protocols": [
                 i for i, row in enumerate(table) if row["query_platform"] in ("any", platform)
             ],
