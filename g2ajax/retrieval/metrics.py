@@ -8,6 +8,7 @@ the whole distance matrix never exists.
 import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -124,33 +125,17 @@ def evaluate_distances(
     query_camera: AnyInt,
     gallery_camera: AnyInt,
     *,
-    ranks: Sequence[int] = (1, 5, 10),
-    drop_same_camera: bool = True,
-    junk: Bool[np.ndarray, " G"] | None = None,
-    distractor: Bool[np.ndarray, " G"] | None = None,
-    cmc: str = "standard",
-    top: int = 0,
     block_size: int = 256,
+    **options: Any,
 ) -> RetrievalResult:
-    """As `evaluate`, from a given distance matrix."""
+    """As `evaluate`, from a given distance matrix; `options` as in `evaluate_blocks`."""
     distance = np.asarray(distance, np.float32)
     blocks = (
         (slice(start, start + block_size), distance[start : start + block_size])
         for start in range(0, len(distance), block_size)
     )
-    return evaluate_blocks(
-        blocks,
-        query_identity,
-        gallery_identity,
-        query_camera,
-        gallery_camera,
-        ranks=ranks,
-        drop_same_camera=drop_same_camera,
-        junk=junk,
-        distractor=distractor,
-        cmc=cmc,
-        top=top,
-    )
+    labels = (query_identity, gallery_identity, query_camera, gallery_camera)
+    return evaluate_blocks(blocks, *labels, **options)
 
 
 def evaluate_blocks(

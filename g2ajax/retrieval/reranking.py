@@ -8,6 +8,7 @@ sparse vectors of weights are kept.
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from g2ajax.retrieval.search import AnyFloat, check_count, check_features, check
 VARIANTS = ("zhong", "fastreid")
 
 
-def rerank(
+def rerank_blocks(
     query: AnyFloat,
     gallery: AnyFloat,
     *,
@@ -31,8 +32,8 @@ def rerank(
     lambda_value: int | float = 0.3,
     variant: str = "zhong",
     block_size: int = 256,
-) -> Float[np.ndarray, "Q G"]:
-    """Re-ranked distances of all queries to all gallery entries, as input of `evaluate_distances`.
+) -> Iterator[tuple[slice, Float[np.ndarray, "B G"]]]:
+    """Yields re-ranked distances as pairs (rows of the queries, their distances), for `evaluate_blocks`.
 
     (1 − λ) · Jaccard distance of k-reciprocal neighbours + λ · original distance.
 
@@ -47,43 +48,26 @@ def rerank(
         fast-reid's evaluator: k1 neighbours including the embedding itself, weights exp(−d²),
         original distance by `metric`; k2 is at most k1.
       block_size: rows in a block; memory is a few times `block_size` × (Q + G) × 4 bytes, plus the
-        sparse weights (about 8 bytes × the total size of all neighbourhoods) and the result.
+        sparse weights (about 8 bytes × the total size of all neighbourhoods).
 
     An embedding is its own first neighbour; others at equal distance follow in the order queries,
     gallery. Raises ValueError for options out of range and for embeddings that are empty, not finite
     or of different widths.
     """
-    blocks = rerank_blocks(
-        query,
-        gallery,
-        metric=metric,
-        k1=k1,
-        k2=k2,
-        lambda_value=lambda_value,
-        variant=variant,
-        block_size=block_size,
-    )
-    return _whole(blocks, len(query), len(gallery))
-
-
-def rerank_blocks(
-    query: AnyFloat,
-    gallery: AnyFloat,
-    *,
-    metric: str = "cosine",
-    k1: int = 20,
-    k2: int = 6,
-    lambda_value: int | float = 0.3,
-    variant: str = "zhong",
-    block_size: int = 256,
-) -> Iterator[tuple[slice, Float[np.ndarray, "B G"]]]:
-    """As `rerank`, but yields pairs (rows of the queries, their distances): Q × G never exists."""
     check_metric(metric)
     query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
     check_pair(query, gallery)
     check_reranking(len(query), len(gallery), k1, k2, lambda_value, variant, block_size)
     source = _Features(query, gallery, metric, block_size)
     return _blocks(source, k1, k2, lambda_value, variant)
+
+
+def rerank(query: AnyFloat, gallery: AnyFloat, **options: Any) -> Float[np.ndarray, "Q G"]:
+    """Re-ranked distances of all queries to all gallery entries; arguments of `rerank_blocks`.
+
+    For `evaluate_distances`, where Q × G numbers fit the memory.
+    """
+    return _whole(rerank_blocks(query, gallery, **options), len(query), len(gallery))
 
 
 def rerank_distances(

@@ -7,6 +7,7 @@ one formula. World coordinates are in metres, z up; a person walks along +y, tur
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -92,11 +93,29 @@ class Moment:
     """Additional bend of the elbows."""
 
 
+class _Row(NamedTuple):
+    """A shape before it is placed in the world; fields are those of `Shapes`."""
+
+    centre: Vector
+    scale: Vector
+    part: int
+    material: int
+    axis: Vector
+    side: Vector
+    clip: tuple = (0, 0, 0, -9)
+    casts: bool = False
+    box: bool = False
+    capped: bool = True
+    length: float = 0.0
+    radius: tuple[float, float] = (1.0, 1.0)
+    offset: float = 0.0
+
+
 class Sculptor:
     """Collects shapes of one body; `finish` turns them into arrays."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple] = []
+        self._rows: list[_Row] = []
         self._materials: list[tuple] = []
 
     def material(
@@ -123,29 +142,15 @@ class Sculptor:
         side: Vector = (1.0, 0.0, 0.0),
         flat: Vector = (1.0, 1.0, 1.0),
         capped: bool = True,
-        clip: tuple = (0, 0, 0, -9),
         casts: bool = False,
         offset: float = 0.0,
     ) -> None:
         """Adds a round cone from a to b, stretched by `flat` along its side, front and axis."""
         axis = (b[0] - a[0], b[1] - a[1], b[2] - a[2])
         length = math.sqrt(axis[0] ** 2 + axis[1] ** 2 + axis[2] ** 2)
+        row = _Row(a, flat, part, material, axis, side, casts=casts)
         self._rows.append(
-            (
-                False,
-                capped,
-                a,
-                axis,
-                side,
-                flat,
-                length / flat[2],
-                (ra, rb),
-                clip,
-                offset,
-                part,
-                material,
-                casts,
-            )
+            row._replace(capped=capped, length=length / flat[2], radius=(ra, rb), offset=offset)
         )
 
     def ball(
@@ -161,23 +166,7 @@ class Sculptor:
         casts: bool = False,
     ) -> None:
         """Adds an ellipsoid with half-axes along side, front and axis."""
-        self._rows.append(
-            (
-                False,
-                True,
-                centre,
-                axis,
-                side,
-                radii,
-                0.0,
-                (1.0, 1.0),
-                clip,
-                0.0,
-                part,
-                material,
-                casts,
-            )
-        )
+        self._rows.append(_Row(centre, radii, part, material, axis, side, clip, casts))
 
     def box(
         self,
@@ -191,65 +180,35 @@ class Sculptor:
         casts: bool = False,
     ) -> None:
         """Adds a box with rounded shading."""
-        self._rows.append(
-            (
-                True,
-                True,
-                centre,
-                axis,
-                side,
-                halves,
-                0.0,
-                (1.0, 1.0),
-                (0, 0, 0, -9),
-                0.0,
-                part,
-                material,
-                casts,
-            )
-        )
+        self._rows.append(_Row(centre, halves, part, material, axis, side, casts=casts, box=True))
 
     def finish(self, heading: float, place: tuple[float, float]) -> Shapes:
         """Returns all shapes, turned by the heading and moved to a place on the ground."""
-        (
-            box,
-            capped,
-            centre,
-            axis,
-            side,
-            scale,
-            length,
-            radius,
-            clip,
-            offset,
-            part,
-            material,
-            casts,
-        ) = zip(*self._rows, strict=True)
-        z = np.asarray(axis, np.float64)
+        columns = _Row(*zip(*self._rows, strict=True))
+        z = np.asarray(columns.axis, np.float64)
         z /= np.sqrt((z * z).sum(1, keepdims=True)) + 1e-9
-        x = np.asarray(side, np.float64)
+        x = np.asarray(columns.side, np.float64)
         x -= z * (x * z).sum(1, keepdims=True)
         x /= np.sqrt((x * x).sum(1, keepdims=True)) + 1e-9
         frame = np.stack([x, np.cross(z, x), z], 1)
-        scale = np.asarray(scale, np.float64)
+        scale = np.asarray(columns.scale, np.float64)
         c, s = math.cos(heading), math.sin(heading)
         turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         colours, pattern, figures = zip(*self._materials, strict=True)
         return Shapes(
-            box=np.array(box),
-            capped=np.array(capped),
+            box=np.array(columns.box),
+            capped=np.array(columns.capped),
             to_local=np.einsum("nij,kj->nik", frame, turn) / scale[:, :, None],
-            centre=np.einsum("nj,kj->nk", np.asarray(centre, np.float64), turn)
+            centre=np.einsum("nj,kj->nk", np.asarray(columns.centre, np.float64), turn)
             + np.array([*place, 0.0]),
-            length=np.array(length, np.float64),
-            radius=np.array(radius, np.float64),
-            clip=np.array(clip, np.float64),
+            length=np.array(columns.length, np.float64),
+            radius=np.array(columns.radius, np.float64),
+            clip=np.array(columns.clip, np.float64),
             scale=scale,
-            offset=np.array(offset, np.float64),
-            part=np.array(part),
-            material=np.array(material),
-            casts=np.array(casts),
+            offset=np.array(columns.offset, np.float64),
+            part=np.array(columns.part),
+            material=np.array(columns.material),
+            casts=np.array(columns.casts),
             colours=np.array(colours, np.float64),
             pattern=np.array(pattern),
             figures=np.array(figures, np.float64),
