@@ -6,35 +6,27 @@ import math
 import ml_dtypes
 import numpy as np
 
-DTYPES = {
-    "float64": np.dtype("f8"),
-    "double": np.dtype("f8"),
-    "float32": np.dtype("f4"),
-    "float": np.dtype("f4"),
-    "float16": np.dtype("f2"),
-    "half": np.dtype("f2"),
-    "bfloat16": np.dtype(ml_dtypes.bfloat16),
-    "float8_e4m3fn": np.dtype(ml_dtypes.float8_e4m3fn),
-    "float8_e5m2": np.dtype(ml_dtypes.float8_e5m2),
-    "int64": np.dtype("i8"),
-    "long": np.dtype("i8"),
-    "int32": np.dtype("i4"),
-    "int": np.dtype("i4"),
-    "int16": np.dtype("i2"),
-    "short": np.dtype("i2"),
-    "int8": np.dtype("i1"),
-    "char": np.dtype("i1"),
-    "uint8": np.dtype("u1"),
-    "byte": np.dtype("u1"),
-    "uint16": np.dtype("u2"),
-    "uint32": np.dtype("u4"),
-    "uint64": np.dtype("u8"),
-    "bool": np.dtype("?"),
-    "complex64": np.dtype("c8"),
-    "complexfloat": np.dtype("c8"),
-    "complex128": np.dtype("c16"),
-    "complexdouble": np.dtype("c16"),
-    "untyped": np.dtype("u1"),
+_NAMES = {
+    "f8": "float64 double",
+    "f4": "float32 float",
+    "f2": "float16 half",
+    "i8": "int64 long",
+    "i4": "int32 int",
+    "i2": "int16 short",
+    "i1": "int8 char",
+    "u8": "uint64",
+    "u4": "uint32",
+    "u2": "uint16",
+    "u1": "uint8 byte untyped",
+    "?": "bool",
+    "c8": "complex64 complexfloat",
+    "c16": "complex128 complexdouble",
+}
+DTYPES = {name: np.dtype(code) for code, names in _NAMES.items() for name in names.split()}
+"""Name of a PyTorch type, also of its storage class → NumPy's type."""
+DTYPES |= {
+    name: np.dtype(getattr(ml_dtypes, name))
+    for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 }
 
 

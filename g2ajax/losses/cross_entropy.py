@@ -55,7 +55,8 @@ def focal(
 ) -> Float[Array, ""]:
     """Focal loss, -alpha (1-p)^gamma log p of the true class, averaged over the rows.
 
-    Lin et al., ICCV 2017. Rows with `mask` False or a negative label are ignored.
+    Lin et al., ICCV 2017. Rows with `mask` False or a negative label are ignored. For your own method:
+    no method here trains with it.
     """
     logits = logits.astype(jnp.float32)
     counts = _counts(label, mask)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from g2ajax.nn.init import normal_linear
 from g2ajax.nn.norm import BatchNorm
 from g2ajax.nn.pooling import build_pool
 
@@ -59,7 +60,22 @@ def margin_logits(
     raise ValueError(f"classifier {kind!r} is unknown; expected one of {', '.join(CLASSIFIERS)}")
 
 
-class EmbeddingHead(nnx.Module):
+class PooledHead(nnx.Module):
+    """Base of heads on a map: `pool_layer`, then `neck`; all features are float32."""
+
+    def features(
+        self, x: Float[Array, "B h w C"] | Float[Array, "B C"]
+    ) -> tuple[Float[Array, "B C"], Float[Array, "B D"]]:
+        """Pooled feature and feature after the neck."""
+        pooled = self.pool_layer(x)
+        return pooled, self.neck(pooled)
+
+    def embed(self, x: Float[Array, "B h w C"] | Float[Array, "B C"]) -> Float[Array, "B D"]:
+        """Test feature: the feature after the neck."""
+        return self.features(x)[1]
+
+
+class EmbeddingHead(PooledHead):
     """fast-reid's head (arXiv 2006.02631, §3.3): pool, optional 1x1 reduction, BNNeck, classifier.
 
     Names in the state dict: `pool_layer.p` (learnable GeM only), `bottleneck.0` (the reduction if
@@ -123,13 +139,6 @@ class EmbeddingHead(nnx.Module):
         self.weight = nnx.Param(0.01 * jax.random.normal(rngs.params(), (num_classes, width)))
         self.feature_dim = width
 
-    def features(
-        self, x: Float[Array, "B h w C"] | Float[Array, "B C"]
-    ) -> tuple[Float[Array, "B C"], Float[Array, "B D"]]:
-        """Pooled feature and feature after the neck, both float32."""
-        pooled = self.pool_layer(x)
-        return pooled, self.neck(pooled)
-
     def neck(self, pooled: Float[Array, "B C"]) -> Float[Array, "B D"]:
         """Applies the reduction and the batch norm, if there are any, to a pooled feature."""
         after = pooled
@@ -139,10 +148,6 @@ class EmbeddingHead(nnx.Module):
             else:
                 after = layer(after)
         return after
-
-    def embed(self, x: Float[Array, "B h w C"] | Float[Array, "B C"]) -> Float[Array, "B D"]:
-        """Test feature: the feature after the neck."""
-        return self.features(x)[1]
 
     def __call__(
         self, x: Float[Array, "B h w C"] | Float[Array, "B C"], label: Int[Array, " B"]
@@ -173,14 +178,7 @@ class FC(nnx.Module):
         bn_momentum: int | float = 0.1,
         rngs: nnx.Rngs,
     ):
-        linear = nnx.Linear(
-            features_in,
-            features_out,
-            kernel_init=nnx.initializers.normal(0.01),
-            precision=HIGHEST,
-            rngs=rngs,
-        )
-        setattr(self, "0", linear)
+        setattr(self, "0", normal_linear(features_in, features_out, 0.01, rngs=rngs))
         setattr(self, "1", BatchNorm(features_out, momentum=bn_momentum))
 
     def __call__(self, x: Float[Array, "B D"]) -> Float[Array, "B D2"]:
@@ -188,7 +186,7 @@ class FC(nnx.Module):
         return jax.nn.relu(norm(linear(x.astype(jnp.float32))))
 
 
-class FCHead(nnx.Module):
+class FCHead(PooledHead):
     """torchreid's head: pool, `fc` (see `FC`), and `classifier`, a linear map with a bias; float32.
 
     Same interface as `EmbeddingHead`: called with labels it returns `cls_outputs`, the identical
@@ -206,29 +204,12 @@ class FCHead(nnx.Module):
     ):
         self.pool_layer = build_pool(pool)
         self.fc = FC(feature_dim, fc_dim, rngs=rngs)
-        self.classifier = nnx.Linear(
-            fc_dim,
-            num_classes,
-            kernel_init=nnx.initializers.normal(0.01),
-            precision=HIGHEST,
-            rngs=rngs,
-        )
+        self.classifier = normal_linear(fc_dim, num_classes, 0.01, rngs=rngs)
         self.feature_dim = fc_dim
-
-    def features(
-        self, x: Float[Array, "B h w C"] | Float[Array, "B C"]
-    ) -> tuple[Float[Array, "B C"], Float[Array, "B D"]]:
-        """Pooled feature and `fc` feature, both float32."""
-        pooled = self.pool_layer(x)
-        return pooled, self.neck(pooled)
 
     def neck(self, pooled: Float[Array, "B C"]) -> Float[Array, "B D"]:
         """`fc` feature of a pooled feature."""
         return self.fc(pooled)
-
-    def embed(self, x: Float[Array, "B h w C"] | Float[Array, "B C"]) -> Float[Array, "B D"]:
-        """Test feature: the feature after `fc`."""
-        return self.features(x)[1]
 
     def __call__(
         self, x: Float[Array, "B h w C"] | Float[Array, "B C"], label: Int[Array, " B"]
@@ -261,13 +242,8 @@ class BNNeck(nnx.Module):
         self.with_norm = with_norm
         if with_norm:
             self.bottleneck = BatchNorm(dim, momentum=bn_momentum, train_bias=False)
-        self.classifier = nnx.Linear(
-            dim,
-            num_classes,
-            use_bias=not with_norm,
-            kernel_init=nnx.initializers.normal(classifier_std),
-            precision=HIGHEST,
-            rngs=rngs,
+        self.classifier = normal_linear(
+            dim, num_classes, classifier_std, use_bias=not with_norm, rngs=rngs
         )
 
     def normalize(self, x: Float[Array, "B D"]) -> Float[Array, "B D"]:

@@ -8,9 +8,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from g2ajax.nn.heads import unit
+from g2ajax.nn.init import normal_linear
 from g2ajax.nn.norm import BatchNorm
-
-HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class MaskedBatchNorm(BatchNorm):
@@ -50,7 +49,7 @@ class MaskedBatchNorm(BatchNorm):
         return y.astype(self.dtype)
 
 
-def _batch_norm_init(features: int, rngs: nnx.Rngs) -> MaskedBatchNorm:
+def small_batch_norm(features: int, rngs: nnx.Rngs) -> MaskedBatchNorm:
     """Batch norm with scales drawn from N(0, 0.01), as in the person-search codes."""
     norm = MaskedBatchNorm(features)
     norm.scale[...] = 0.01 * jax.random.normal(rngs.params(), (features,))
@@ -76,14 +75,8 @@ class NormAwareEmbedding(nnx.Module):
         quotient, remainder = divmod(dim, len(features))
         for position, (name, channels) in enumerate(features.items()):
             width = quotient + (position >= len(features) - remainder)
-            linear = nnx.Linear(
-                channels,
-                width,
-                kernel_init=nnx.initializers.normal(0.01),
-                precision=HIGHEST,
-                rngs=rngs,
-            )
-            projectors[name] = nnx.List([linear, _batch_norm_init(width, rngs)])
+            linear = normal_linear(channels, width, 0.01, rngs=rngs)
+            projectors[name] = nnx.List([linear, small_batch_norm(width, rngs)])
         self.projectors = nnx.Dict(projectors)
         self.rescaler = MaskedBatchNorm(1)
         self.names = tuple(features)
@@ -110,14 +103,7 @@ class SoftmaxIdentityHead(nnx.Module):
 
     def __init__(self, dim: int, num_classes: int, *, rngs: nnx.Rngs, **options: Any):
         self.bottleneck = MaskedBatchNorm(dim, train_bias=False, **options)
-        self.classifier = nnx.Linear(
-            dim,
-            num_classes,
-            use_bias=False,
-            kernel_init=nnx.initializers.normal(0.001),
-            precision=HIGHEST,
-            rngs=rngs,
-        )
+        self.classifier = normal_linear(dim, num_classes, 0.001, use_bias=False, rngs=rngs)
 
     def __call__(
         self, embedding: Float[Array, "N D"], mask: Bool[Array, " N"] | None = None

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from g2ajax.nn.init import torch_uniform
-from g2ajax.nn.norm_aware import MaskedBatchNorm
+from g2ajax.nn.init import normal_linear, torch_uniform
+from g2ajax.nn.norm_aware import small_batch_norm
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -84,16 +84,8 @@ class BoxRegressor(nnx.Module):
     """
 
     def __init__(self, features: int, *, rngs: nnx.Rngs):
-        linear = nnx.Linear(
-            features,
-            8,
-            kernel_init=nnx.initializers.normal(0.01),
-            precision=HIGHEST,
-            rngs=rngs,
-        )
-        norm = MaskedBatchNorm(8)
-        norm.scale[...] = 0.01 * jax.random.normal(rngs.params(), (8,))
-        self.bbox_pred = nnx.List([linear, norm])
+        linear = normal_linear(features, 8, 0.01, rngs=rngs)
+        self.bbox_pred = nnx.List([linear, small_batch_norm(8, rngs)])
 
     def __call__(
         self, x: Float[Array, "R C"], mask: Bool[Array, " R"] | None = None

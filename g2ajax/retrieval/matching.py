@@ -9,13 +9,33 @@ from jaxtyping import Bool, Int
 class Pairs:
     """For each query, indices of the gallery entries that match it and of those it drops.
 
-    Raises ValueError for an empty gallery, no queries, or queries none of which has a match.
+    `sizes`: numbers of queries and gallery entries. Raises ValueError for labels of another length, an
+    empty gallery, no queries, and queries none of which has a match.
     """
 
-    def __init__(self, q_id, g_id, q_cam, g_cam, drop_same_camera, junk, distractor):
-        if not len(g_id):
+    def __init__(
+        self,
+        sizes: tuple[int, int],
+        query_identity,
+        gallery_identity,
+        query_camera,
+        gallery_camera,
+        drop_same_camera: bool,
+        junk: Bool[np.ndarray, " G"] | None,
+        distractor: Bool[np.ndarray, " G"] | None,
+    ):
+        queries, entries = sizes
+        q_id = _checked(query_identity, queries, "query_identity")
+        g_id = _checked(gallery_identity, entries, "gallery_identity")
+        q_cam = _checked(query_camera, queries, "query_camera")
+        g_cam = _checked(gallery_camera, entries, "gallery_camera")
+        junk = np.zeros(entries, bool) if junk is None else _checked(junk, entries, "junk")
+        if distractor is None:
+            distractor = np.zeros(entries, bool)
+        distractor = _checked(distractor, entries, "distractor")
+        if not entries:
             raise ValueError("the gallery is empty")
-        if not len(q_id):
+        if not queries:
             raise ValueError("there are no queries")
         order = np.argsort(g_id, kind="stable")
         starts = np.searchsorted(g_id[order], q_id, side="left")
@@ -58,18 +78,9 @@ def padded_lists(lists: list[np.ndarray], rows: int) -> Int[np.ndarray, "B M"]:
     return table
 
 
-def checked_labels(labels, length: int, name: str) -> np.ndarray:
+def _checked(labels, length: int, name: str) -> np.ndarray:
     """`labels` as an array. Raises ValueError unless there is one label for each embedding."""
     labels = np.asarray(labels)
     if labels.shape != (length,):
         raise ValueError(f"{name} has shape {labels.shape}, but there are {length} embeddings")
     return labels
-
-
-def checked_flags(
-    flags: Bool[np.ndarray, " G"] | None, length: int, name: str
-) -> Bool[np.ndarray, " G"]:
-    """As `checked_labels`, for flags; None becomes all False."""
-    return (
-        np.zeros(length, bool) if flags is None else checked_labels(np.asarray(flags), length, name)
-    )

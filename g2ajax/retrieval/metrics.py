@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from g2ajax.retrieval.distances import check_metric, pairwise, unit
-from g2ajax.retrieval.matching import Pairs, checked_flags, checked_labels, padded_lists
+from g2ajax.retrieval.matching import Pairs, padded_lists
 from g2ajax.retrieval.search import AnyFloat, check_features, check_pair
 from g2ajax.retrieval.single_shot import single_gallery_shot
 
@@ -97,15 +97,8 @@ def evaluate(
     check_metric(metric)
     query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
     check_pair(query, gallery)
-    pairs = Pairs(
-        checked_labels(query_identity, len(query), "query_identity"),
-        checked_labels(gallery_identity, len(gallery), "gallery_identity"),
-        checked_labels(query_camera, len(query), "query_camera"),
-        checked_labels(gallery_camera, len(gallery), "gallery_camera"),
-        drop_same_camera,
-        checked_flags(junk, len(gallery), "junk"),
-        checked_flags(distractor, len(gallery), "distractor"),
-    )
+    labels = (query_identity, gallery_identity, query_camera, gallery_camera)
+    pairs = Pairs((len(query), len(gallery)), *labels, drop_same_camera, junk, distractor)
     # Placed and normalised once, not for each block.
     query, gallery = jnp.asarray(query), jnp.asarray(gallery)
     if metric == "cosine":
@@ -158,15 +151,8 @@ def evaluate_blocks(
     blocks that do not cover every query.
     """
     queries, entries = len(np.asarray(query_identity)), len(np.asarray(gallery_identity))
-    pairs = Pairs(
-        np.asarray(query_identity),
-        np.asarray(gallery_identity),
-        checked_labels(query_camera, queries, "query_camera"),
-        checked_labels(gallery_camera, entries, "gallery_camera"),
-        drop_same_camera,
-        checked_flags(junk, entries, "junk"),
-        checked_flags(distractor, entries, "distractor"),
-    )
+    labels = (query_identity, gallery_identity, query_camera, gallery_camera)
+    pairs = Pairs((queries, entries), *labels, drop_same_camera, junk, distractor)
     return _score(_checked(blocks, pairs, queries, entries), pairs, ranks, cmc, top)
 
 
