@@ -10,7 +10,7 @@ _BLACK: Colour = (0.05, 0.05, 0.05)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Frame:
+class _Measures:
     """Measures of the person, and size and materials of the bag."""
 
     size: float
@@ -46,7 +46,7 @@ def bag(
     if person.bag == "nothing":
         return
     dark = mix(person.bag_colour, _BLACK, 0.45)
-    frame = _Frame(
+    measures = _Measures(
         size=person.stature,
         large=person.bag_size * (0.6 + 0.24 * person.stature),
         side=person.bag_side,
@@ -60,10 +60,10 @@ def bag(
         cloth=build.material(person.bag_colour, dark, s.POCKET, 0.1),
         strap=build.material(mix(person.bag_colour, _BLACK, 0.35)),
     )
-    _KINDS[person.bag](build, frame)
+    _KINDS[person.bag](build, measures)
 
 
-def _backpack(build: Sculptor, f: _Frame) -> None:
+def _backpack(build: Sculptor, f: _Measures) -> None:
     size, large, chest, neck = f.size, f.large, f.chest, f.neck
     back = f.lean * 0.8 - f.deep - 0.075 * large
     middle = (chest + neck) / 2 - 0.065 * size
@@ -83,7 +83,7 @@ def _backpack(build: Sculptor, f: _Frame) -> None:
         build.cone(shoulder, (x, back, middle + 0.1 * large), 0.017, 0.017, s.BAG, f.strap)
 
 
-def _handbag(build: Sculptor, f: _Frame) -> None:
+def _handbag(build: Sculptor, f: _Measures) -> None:
     large, (x, y, z) = f.large, f.hand
     build.box(
         (x, y, z - 0.24 * large),
@@ -96,7 +96,7 @@ def _handbag(build: Sculptor, f: _Frame) -> None:
         build.cone((x, y, z), (x, y + dy, z - 0.13 * large), 0.011, 0.011, s.BAG, f.strap)
 
 
-def _shoulder_bag(build: Sculptor, f: _Frame) -> None:
+def _shoulder_bag(build: Sculptor, f: _Measures) -> None:
     size, large, side = f.size, f.large, f.side
     wide = 0.095 * size * (0.4 + 0.6 * f.girth)
     build.box(
@@ -115,7 +115,7 @@ def _shoulder_bag(build: Sculptor, f: _Frame) -> None:
         build.cone(middle, low, 0.016, 0.016, s.BAG, f.strap)
 
 
-def _suitcase(build: Sculptor, f: _Frame) -> None:
+def _suitcase(build: Sculptor, f: _Measures) -> None:
     large, (x, y, z) = f.large, f.hand
     build.box(
         (x, y - 0.30, 0.33 * large + 0.05),
