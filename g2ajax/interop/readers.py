@@ -115,10 +115,16 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Reads a safetensors file.
 
     The library checks the file; its own NumPy reader is not used because it lacks bfloat16. Raises
-    SafetensorError for a damaged file, and ValueError for a type that NumPy lacks.
+    ValueError for a damaged or truncated file, and for a type that NumPy lacks.
     """
+    try:
+        specs = safetensors.deserialize(path.read_bytes())
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path}: the safetensors header is damaged or the file is truncated ({error}); get it again"
+        ) from error
     tensors = {}
-    for name, spec in safetensors.deserialize(path.read_bytes()):
+    for name, spec in specs:
         if spec["dtype"] not in SAFETENSORS_DTYPES:
             raise ValueError(f"{path}: {name} is of type {spec['dtype']}, which is not read here")
         values = np.frombuffer(spec["data"], SAFETENSORS_DTYPES[spec["dtype"]])
