@@ -22,7 +22,7 @@ from jaxtyping import Float, UInt8
 
 from g2ajax.data.images import decode, resize
 from g2ajax.data.tokenizer import clean
-from g2ajax.report import Explanation, Query, Ranked
+from g2ajax.report import Explanation, Query, RankedImage
 from g2ajax.report.card import card
 from g2ajax.retrieval.prepared import Prepared, prepare, search_prepared
 from g2ajax.training.inference import embed_captions
@@ -219,7 +219,7 @@ def figure(
     """What was found, for `report.draw` and `report.page`, with the image or sentence asked by."""
     query = Query(_pixels(image), image.name) if image else Query(card(text), text)
     ranked = tuple(
-        Ranked(_pixels(item.path), item.path.name, None, item.distance) for item in found
+        RankedImage(_pixels(item.path), item.path.name, None, item.distance) for item in found
     )
     model = gallery.setup.model
     by = f"{model.metric}, {model.feature_name}"

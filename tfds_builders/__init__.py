@@ -1,1 +1,1 @@
-"""One dataset a folder: TensorFlow Datasets builders that need no TensorFlow."""
+"""TensorFlow Datasets builders that need no TensorFlow; a folder for each dataset."""

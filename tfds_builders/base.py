@@ -1,4 +1,4 @@
-"""What every builder shares: array_record files, the crop schema, checks of folders and counts."""
+"""Base of all builders: array_record files, the crop schema, checks of folders and counts."""
 
 import dataclasses
 import hashlib
@@ -22,7 +22,7 @@ KINDS = ("person", "distractor", "junk")
 TIMES = ("day", "night")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
-# What a record has where its dataset does not say.
+# Values of a record that its dataset does not provide.
 UNKNOWN = {
     "kind": "person",
     "camera": -1,
@@ -45,7 +45,7 @@ UNKNOWN = {
 
 
 def crop_features() -> tfds.features.FeaturesDict:
-    """The schema of a crop: one image of one person, and all that its dataset knows of it."""
+    """Schema of a crop: an image of a person, with its metadata."""
     text, scalar = tfds.features.Text, tfds.features.Scalar
     return tfds.features.FeaturesDict(
         {
@@ -75,9 +75,11 @@ def crop_features() -> tfds.features.FeaturesDict:
     )
 
 
-def crop(image: bytes | pathlib.Path, image_id: str, identity: int, **known: Any) -> dict[str, Any]:
-    """A record of the crop schema; what is not `known` is unknown."""
-    record = {**UNKNOWN, "identity_raw": str(identity), "label": -1, **known}
+def crop(
+    image: bytes | pathlib.Path, image_id: str, identity: int, **fields: Any
+) -> dict[str, Any]:
+    """A record of the crop schema; missing `fields` are unknown."""
+    record = {**UNKNOWN, "identity_raw": str(identity), "label": -1, **fields}
     record |= {"image": encoded_rgb(image), "image_id": image_id, "identity": identity}
     for name in ("attributes", "protocols"):
         record[name] = np.asarray(record[name], np.int8)
@@ -85,9 +87,9 @@ def crop(image: bytes | pathlib.Path, image_id: str, identity: int, **known: Any
 
 
 def encoded_rgb(image: bytes | pathlib.Path) -> bytes:
-    """The encoded image as it was found, or as PNG where its colours would not decode as RGB.
+    """The encoded image, converted to PNG if its colours would not decode as RGB.
 
-    Raises nothing for a corrupt image: it is stored as it is, and `python -m g2ajax verify` names it.
+    A corrupt image is stored unchanged; `python -m g2ajax verify` reports it.
     """
     data = image if isinstance(image, bytes) else pathlib.Path(image).read_bytes()
     try:
@@ -111,10 +113,9 @@ def protocol(
     camera_key: str = "camera",
     cmc: str = "standard",
 ) -> dict[str, Any]:
-    """One row of the protocol table: who is asked to find whom. Platform "any": all.
+    """A row of the protocol table: platforms of queries and gallery ("any": all).
 
-    `camera_key`: what "the same camera" means where those images are left out, `camera` or
-    `platform`.
+    `camera_key`: field that defines "the same camera" for `drop_same_camera`, `camera` or `platform`.
     """
     return {
         "name": name,
@@ -127,12 +128,12 @@ def protocol(
 
 
 def labels_of(identities: Iterable[int]) -> dict[int, int]:
-    """Train labels: 0-based positions among the sorted identities of the train split."""
+    """Identity → train label: its index among the sorted identities of the train split."""
     return {identity: label for label, identity in enumerate(sorted(set(identities)))}
 
 
 def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The images of a folder, sorted; hidden files and other suffixes are passed over."""
+    """The images of a folder, sorted; hidden files and other suffixes are ignored."""
     return sorted(
         path
         for path in folder.iterdir()
@@ -142,13 +143,13 @@ def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 @dataclasses.dataclass
 class CountConfig(tfds.core.BuilderConfig):
-    """Whether a copy must be complete."""
+    """A configuration of a downloaded dataset; `strict` copies must be complete."""
 
     strict: bool = True
 
 
 def count_configs() -> list[CountConfig]:
-    """The configurations of a downloaded dataset; the first is the default."""
+    """Configurations of a downloaded dataset; the first is the default."""
     return [
         CountConfig(name="strict", description="The complete dataset; counts are compared."),
         CountConfig(name="partial", description="A part of the dataset.", strict=False),
@@ -156,23 +157,23 @@ def count_configs() -> list[CountConfig]:
 
 
 class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A builder of a dataset that its user obtains; works without TensorFlow.
+    """Base of builders for datasets that users download themselves; works without TensorFlow.
 
-    A dataset sets `FOLDER` (the official root folder), `REQUIRED` (entries below it), `EXPECTED`
-    and `COUNT_LEVEL`; reads its records in `_split_generators` and returns `finished(...)`.
+    A dataset sets `FOLDER` (its official root folder), `REQUIRED` (entries in it), `EXPECTED` and
+    `COUNT_LEVEL`. Its `_split_generators` reads the records and returns `finished(...)`.
     """
 
     FOLDER = ""
     REQUIRED: tuple[str, ...] = ()
     EXPECTED: Mapping[str, tuple[int | None, int | None]] = {}
-    """Split, side of a protocol ("A2C query") or folder → (images, identities); None: unknown."""
+    """Split, side of a protocol ("A2C query") or folder → (images, identities); None if unknown."""
     COUNT_LEVEL = "error"
-    """"warning" where the sources themselves disagree."""
+    """"warning" if published counts contradict each other."""
 
     def __init__(self, *, file_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(file_format=file_format or "array_record", **kwargs)
-        # A built dataset's metadata are loaded at the first access to their keys, which `dict(...)`
-        # and `.get` pass by: without this line they would show what `_info` says, not the file.
+        # Metadata of a built dataset are loaded at the first access to `keys()`, which `dict(...)` and
+        # `.get` bypass: without this line they would return the values of `_info`, not of the file.
         self.info.metadata.keys()
 
     def crop_info(
@@ -184,7 +185,7 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         features: tfds.features.FeaturesDict | None = None,
         **metadata: Any,
     ) -> tfds.core.DatasetInfo:
-        """The dataset's info: crop schema (or `features`), protocol table and attribute names."""
+        """Dataset info with the crop schema (or `features`), protocol table and attribute names."""
         groups = {name: list(classes) for name, classes in (attribute_groups or {}).items()}
         return self.dataset_info_from_configs(
             features=features or crop_features(),
@@ -203,11 +204,11 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @property
     def strict(self) -> bool:
-        """Whether counts are compared; False in the configuration of a partial copy."""
+        """True if counts are compared; False in the configuration of a partial copy."""
         return getattr(self.builder_config, "strict", True)
 
     def root(self, dl_manager: tfds.download.DownloadManager) -> pathlib.Path:
-        """The dataset's folder in `manual_dir`, or `manual_dir` itself if it is that folder.
+        """Finds the dataset's folder: `FOLDER` in `manual_dir`, or `manual_dir` itself.
 
         Raises FileNotFoundError naming what is missing and how to get it.
         """
@@ -224,7 +225,7 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def folders(self, root: pathlib.Path, below: str, example: str) -> list[pathlib.Path]:
-        """The folders in `root / below`, sorted. Raises ValueError for an image beside them."""
+        """Folders in `root / below`, sorted. Raises ValueError for an image among them."""
         stray = image_files(root / below)
         if stray:
             raise ValueError(
@@ -237,16 +238,15 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def named_images(
         self, folder: pathlib.Path, below: str, form: re.Pattern[str], example: str
     ) -> Iterator[tuple[pathlib.Path, str, re.Match[str]]]:
-        """(file, image_id, what its name says) of each image of a folder; `below` is the folder's
-        path below the dataset's.
+        """Yields (file, image_id, match of its name) for the images of a folder.
 
-        Raises ValueError for a name of another form.
+        `below`: path of the folder within the dataset. Raises ValueError for a name of another form.
         """
         for path in image_files(folder):
             yield path, f"{below}/{path.name}", self.parsed(f"{below}/{path.name}", form, example)
 
     def parsed(self, image_id: str, form: re.Pattern[str], example: str) -> re.Match[str]:
-        """What an image's file name says. Raises ValueError for a name of another form."""
+        """Matches the file name of an image. Raises ValueError for a name of another form."""
         match = form.match(image_id.rpartition("/")[2])
         if match is None:
             raise ValueError(f"{self.name}: {image_id} is not of the form {example}")
@@ -255,7 +255,7 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def finished(
         self, splits: Mapping[str, list[dict[str, Any]]]
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-        """Gives the records of `train` their labels, compares counts, and returns `split_records`."""
+        """Labels the records of `train`, compares counts, and returns `split_records`."""
         labels = labels_of(record["identity"] for record in splits["train"])
         for record in splits["train"]:
             record["label"] = labels[record["identity"]]
@@ -268,11 +268,11 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def split_records(
         self, splits: Mapping[str, list[dict[str, Any]]]
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-        """What `_split_generators` returns: split → its records, whose images are still paths.
+        """Result of `_split_generators`: split → records, whose images are still paths.
 
-        Images are read one at a time while the split is written; the content hash of the split
-        goes into the metadata, for `python -m g2ajax verify`. Raises ValueError for a split
-        without records, which could be neither written nor evaluated.
+        Images are read one at a time while the split is written. The content hash of the split is
+        stored in the metadata, for `python -m g2ajax verify`. Raises ValueError for a split without
+        records, which could be neither written nor evaluated.
         """
         for split, records in splits.items():
             if not records:
@@ -292,7 +292,7 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.info.metadata[f"content_{split}"] = content_hash(digests)
 
     def unique(self, records: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-        """Passes (key, record) pairs on. Raises ValueError for a key that comes twice."""
+        """Yields the (key, record) pairs. Raises ValueError for a repeated key."""
         seen = set()
         for key, record in records:
             if key in seen:
@@ -300,12 +300,12 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             seen.add(key)
             yield key, record
 
-    def check_counts(self, found: Mapping[str, tuple[int, int]]) -> None:
+    def check_counts(self, counts: Mapping[str, tuple[int, int]]) -> None:
         """Compares (images, identities) of each split with `EXPECTED`.
 
-        Raises ValueError, or warns, as `COUNT_LEVEL` says; does nothing unless `strict`.
+        Raises ValueError or warns, by `COUNT_LEVEL`; does nothing unless `strict`.
         """
-        lines = count_differences(self.EXPECTED, found) if self.strict else []
+        lines = count_differences(self.EXPECTED, counts) if self.strict else []
         if not lines:
             return
         text = f"{self.name}: the files differ from the published counts:\n  " + "\n  ".join(lines)

@@ -1,8 +1,7 @@
-"""What builders of images with sentences share: the schema, its protocols and its checks.
+"""Base of builders of images with captions: schema, protocols and checks.
 
-A record is still one image; `captions` are its sentences. Where a sentence is given with a second
-image of the person (from another view), `pair_image_ids` names that image, which has a record of
-its own in the same split.
+A record is an image; `captions` are its sentences. If a sentence comes with a second image of the
+person (from another view), `pair_image_ids` names that image, which is a record of the same split.
 """
 
 import json
@@ -16,7 +15,7 @@ from tfds_builders.base import ManualBuilder, crop_features
 
 
 def caption_features() -> tfds.features.FeaturesDict:
-    """The schema of a crop with sentences: the crop's, and what is said of it."""
+    """Schema of a crop with captions."""
     text = tfds.features.Text
     return tfds.features.FeaturesDict(
         {
@@ -31,8 +30,10 @@ def caption_features() -> tfds.features.FeaturesDict:
 def caption_protocol(
     name: str, platform: str, *, asks: str = "text", split: str = "test"
 ) -> dict[str, Any]:
-    """A row of the protocol table: all captions of `split` ask for its images of a platform, or
-    (`asks="image"`) those images for all captions. Nothing is left out of a ranking."""
+    """A row of the protocol table: captions of `split` as queries, its images of a platform as gallery.
+
+    With `asks="image"` the images are the queries. Nothing is left out of a ranking.
+    """
     sides = ("text", platform) if asks == "text" else (platform, "text")
     return {
         "name": name,
@@ -57,7 +58,7 @@ BOTH_VIEWS = (
 
 
 def members(protocols: Sequence[Mapping[str, Any]], platform: str) -> list[int]:
-    """In which protocols an image of a platform takes part."""
+    """Indices of the protocols that include images of a platform."""
     return [
         index
         for index, row in enumerate(protocols)
@@ -66,14 +67,14 @@ def members(protocols: Sequence[Mapping[str, Any]], platform: str) -> list[int]:
 
 
 class CaptionBuilder(ManualBuilder, skip_registration=True):
-    """A builder of images with sentences; `CAPTIONS` are the published numbers of them."""
+    """Base of builders of images with captions; `CAPTIONS` are the published counts."""
 
     PROTOCOLS: Sequence[Mapping[str, Any]] = GROUND_ONLY
     CAPTIONS: Mapping[str, int] = {}
-    """Split → sentences."""
+    """Split → number of captions."""
 
     def caption_info(self, *, homepage: str, **metadata: Any) -> tfds.core.DatasetInfo:
-        """The dataset's info, with the schema of captions."""
+        """Dataset info with the caption schema."""
         return self.crop_info(
             homepage=homepage,
             protocols=[dict(row) for row in self.PROTOCOLS],
@@ -84,25 +85,24 @@ class CaptionBuilder(ManualBuilder, skip_registration=True):
     def finished(
         self, splits: Mapping[str, list[dict[str, Any]]]
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-        """As for crops; checks the sentences before.
+        """As for crops, after a check of the captions.
 
-        Raises ValueError for a split without sentences, a sentence that is empty, the wrong number
-        of them (where counts are compared).
+        Raises ValueError for a split without captions, and (if `strict`) for a wrong number of them.
         """
         for split, records in splits.items():
-            said = [text for record in records for text in record["captions"]]
-            if not said:
+            texts = [text for record in records for text in record["captions"]]
+            if not texts:
                 raise ValueError(f"{self.name}: the split {split!r} has no captions")
             expected = self.CAPTIONS.get(split)
-            if self.strict and expected not in (None, len(said)):
+            if self.strict and expected not in (None, len(texts)):
                 raise ValueError(
-                    f"{self.name}: {len(said)} captions in {split}, expected {expected}; an "
+                    f"{self.name}: {len(texts)} captions in {split}, expected {expected}; an "
                     "incomplete download? A partial copy builds with the configuration `partial`"
                 )
         return super().finished(splits)
 
     def read_json(self, root: pathlib.Path, name: str) -> Any:
-        """The content of a JSON file. Raises ValueError where it is not UTF-8 or not JSON."""
+        """Content of a JSON file. Raises ValueError if it is not UTF-8 or not JSON."""
         try:
             return json.loads((root / name).read_text(encoding="utf-8"))
         except UnicodeDecodeError as error:
@@ -113,7 +113,7 @@ class CaptionBuilder(ManualBuilder, skip_registration=True):
             raise ValueError(f"{self.name}: {name} is not JSON ({error})") from None
 
     def check_images(self, root: pathlib.Path, paths: Iterable[str], file: str) -> None:
-        """Raises FileNotFoundError, naming some, for images that the annotations name in vain."""
+        """Raises FileNotFoundError, naming some, if annotated images are missing."""
         missing = sorted(path for path in set(paths) if not (root / path).is_file())
         if missing:
             raise FileNotFoundError(
@@ -134,19 +134,19 @@ def listed_records(
     split: str = "",
     platform: Callable[[str], str | int] = lambda path: "ground",
 ) -> dict[str, list[dict[str, Any]]]:
-    """The records of a file in CUHK-PEDES' form: [{split, captions, file_path, id}, ...].
+    """Reads a file in CUHK-PEDES' form: [{split, captions, file_path, id}, ...].
 
-    `split`: the one of all entries, where the file does not say it. Images named twice in a split
-    become one record with all their sentences. Raises ValueError for
-    an entry without its fields, without a sentence or without an image, and an image of two
-    identities; FileNotFoundError for images that are not there.
+    `split`: split of all entries, if the file does not name it. An image named twice in a split
+    becomes one record with all its captions. Raises ValueError for an entry with missing fields,
+    without a caption or without an image, and for an image of two identities; FileNotFoundError for
+    missing images.
     """
-    found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in splits}
+    records: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in splits}
     for row, entry in enumerate(builder.read_json(root, file)):
         entry = {"split": split, **entry} if split else entry
         where = f"{builder.name}: {file}, entry {row}"
-        lacks = [key for key in ("split", "captions", path_key, "id") if key not in entry]
-        if lacks or entry["split"] not in found:
+        missing = [key for key in ("split", "captions", path_key, "id") if key not in entry]
+        if missing or entry["split"] not in records:
             raise ValueError(
                 f"{where}: expected `split` ({', '.join(splits)}), `captions`, `{path_key}` and "
                 f"`id`, got {str(entry)[:120]}"
@@ -161,7 +161,7 @@ def listed_records(
         if not captions:
             raise ValueError(f"{where}: {name} has no caption")
         image_id = f"{below}/{name}"
-        known = found[entry["split"]].setdefault(
+        record = records[entry["split"]].setdefault(
             image_id,
             {
                 "image": root / image_id,
@@ -176,12 +176,12 @@ def listed_records(
                 else [],
             },
         )
-        if known["identity"] != int(entry["id"]):
+        if record["identity"] != int(entry["id"]):
             raise ValueError(
-                f"{where}: {name} is of identity {entry['id']} here and of {known['identity']} above"
+                f"{where}: {name} is of identity {entry['id']} here and of {record['identity']} above"
             )
-        known["captions"] += captions
-        known["pair_image_ids"] += [""] * len(captions)
-    paths = [image_id for records in found.values() for image_id in records]
+        record["captions"] += captions
+        record["pair_image_ids"] += [""] * len(captions)
+    paths = [image_id for by_id in records.values() for image_id in by_id]
     builder.check_images(root, paths, file)
-    return {name: list(records.values()) for name, records in found.items()}
+    return {name: list(by_id.values()) for name, by_id in records.items()}

@@ -1,4 +1,4 @@
-"""What builders of person search share: the schema of a frame, its checks, labels and counts."""
+"""Base of builders of whole frames: schema, checks, labels and counts."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ from tfds_builders.base import protocol as crop_protocol
 from tfds_builders.counts import content_hash
 
 NO_IDENTITY = -1
-"""`identity` of a person whom nobody named."""
+"""`identity` of an unlabelled person."""
 UNKNOWN = {
     "camera": -1,
     "camera_raw": "",
@@ -30,10 +30,10 @@ UNKNOWN = {
 
 
 def frame_features(galleries: Sequence[int]) -> tfds.features.FeaturesDict:
-    """The schema of a frame, of all splits; `galleries`: sizes of the drawn galleries.
+    """Schema of a frame; `galleries`: sizes of the drawn galleries.
 
-    A record of `query` holds one person and the places of its gallery frames in the split
-    `gallery`, one list for each size; elsewhere the lists are empty.
+    A record of the split `query` holds one person and, for each size, the indices of its gallery
+    frames in the split `gallery`; in other splits these lists are empty.
     """
     text, scalar = tfds.features.Text, tfds.features.Scalar
     return tfds.features.FeaturesDict(
@@ -68,7 +68,7 @@ def frame_features(galleries: Sequence[int]) -> tfds.features.FeaturesDict:
 
 
 def gallery_column(size: int) -> str:
-    """The column of the galleries of a size."""
+    """Name of the column with the galleries of a size."""
     return f"gallery_index_{size}"
 
 
@@ -80,14 +80,17 @@ def protocol(
     drop_same_camera: bool = False,
     gallery: str = "",
 ) -> dict[str, Any]:
-    """One row of the protocol table. `gallery`: the column that lists each query's frames; ""
-    stands for all gallery frames of the platform but the query's own."""
+    """A row of the protocol table.
+
+    `gallery`: column that lists the gallery frames of each query; "" stands for all gallery frames
+    of the platform except the query's own.
+    """
     row = crop_protocol(name, query_platform, gallery_platform, drop_same_camera=drop_same_camera)
     return {**row, "gallery": gallery}
 
 
 def image_size(image: bytes | pathlib.Path, name: str) -> tuple[int, int]:
-    """Height and width of an encoded image. Raises ValueError naming one without a readable head."""
+    """Height and width of an encoded image. Raises ValueError, naming it, if it cannot be read."""
     try:
         with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
             return opened.height, opened.width
@@ -96,17 +99,20 @@ def image_size(image: bytes | pathlib.Path, name: str) -> tuple[int, int]:
 
 
 def check_boxes(boxes: np.ndarray, size: tuple[int, int], name: str) -> None:
-    """Raises ValueError, naming frame and box, for a box that is not finite, inverted, without
-    area, or wholly outside a frame of `size` (height, width)."""
+    """Checks boxes in a frame of `size` (height, width).
+
+    Raises ValueError, naming frame and box, for a box that is not finite, inverted, without area or
+    completely outside.
+    """
     height, width = size
     for x0, y0, x1, y1 in boxes.tolist():
-        said = f"{name}: the box ({x0:g}, {y0:g}, {x1:g}, {y1:g})"
+        place = f"{name}: the box ({x0:g}, {y0:g}, {x1:g}, {y1:g})"
         if not np.isfinite([x0, y0, x1, y1]).all():
-            raise ValueError(f"{said} is not finite")
+            raise ValueError(f"{place} is not finite")
         if x1 <= x0 or y1 <= y0:
-            raise ValueError(f"{said} is inverted or empty; expected x0 < x1 and y0 < y1")
+            raise ValueError(f"{place} is inverted or empty; expected x0 < x1 and y0 < y1")
         if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
-            raise ValueError(f"{said} lies outside its frame of {width} x {height} pixels")
+            raise ValueError(f"{place} lies outside its frame of {width} x {height} pixels")
 
 
 def frame(
@@ -117,11 +123,11 @@ def frame(
     labels: Mapping[int, int],
     galleries: Mapping[int, Sequence[int]],
     protocols: Sequence[int] = (),
-    **known: Any,
+    **fields: Any,
 ) -> dict[str, Any]:
-    """A record of the frame schema; what is not `known` is unknown.
+    """A record of the frame schema; missing `fields` are unknown.
 
-    `boxes`: x0, y0, x1, y1 in pixels. Raises what `check_boxes` and `image_size` do.
+    `boxes`: x0, y0, x1, y1 in pixels. Raises what `check_boxes` and `image_size` raise.
     """
     data = encoded_rgb(image)
     height, width = image_size(data, image_id)
@@ -142,7 +148,7 @@ def frame(
         )
     return {
         **UNKNOWN,
-        **known,
+        **fields,
         "image": data,
         "image_id": image_id,
         "height": height,
@@ -154,29 +160,29 @@ def frame(
 
 
 Counts = tuple[int | None, int | None, int | None]
-"""Frames, boxes, identities; None where nothing is published."""
+"""Frames, boxes, identities; None if not published."""
 
 
 class FrameBuilder(ManualBuilder, skip_registration=True):
-    """A builder of whole frames. Its records are what `frame` takes, but for `labels`.
+    """Base of builders of whole frames. Records are arguments of `frame` without `labels`.
 
-    A dataset sets `FOLDERS`, `REQUIRED`, `GALLERIES`, `EXPECTED_FRAMES` and `SURE`; reads its
-    records in `_split_generators` and returns `finished_frames(...)`.
+    A dataset sets `FOLDERS`, `REQUIRED`, `GALLERIES`, `EXPECTED_FRAMES` and `SURE`. Its
+    `_split_generators` reads the records and returns `finished_frames(...)`.
     """
 
     FOLDERS: tuple[str, ...] = ()
-    """Folders of `manual_dir` where a copy may lie."""
+    """Folders in `manual_dir` that may contain a copy."""
     GALLERIES: tuple[int, ...] = ()
     EXPECTED_FRAMES: Mapping[str, Counts] = {}
     """Split → published counts."""
     SURE: frozenset[str] = frozenset()
-    """Counts ("train frames", "train identities", …) whose difference is an error; that of the
-    others, on which sources disagree, is a warning."""
+    """Counts ("train frames", "train identities", …) that must match; others, on which sources
+    disagree, only cause a warning."""
 
     def frame_info(
         self, *, homepage: str, protocols: list[dict[str, Any]], **metadata: Any
     ) -> tfds.core.DatasetInfo:
-        """The dataset's info: frame schema, protocol table and published counts."""
+        """Dataset info with the frame schema, protocol table and published counts."""
         return self.dataset_info_from_configs(
             features=frame_features(self.galleries()),
             homepage=homepage,
@@ -200,36 +206,35 @@ class FrameBuilder(ManualBuilder, skip_registration=True):
         return self.GALLERIES
 
     def required(self) -> tuple[str, ...]:
-        """Entries that a copy must have."""
+        """Entries that a copy must contain."""
         return self.REQUIRED
 
     def root(self, dl_manager: tfds.download.DownloadManager) -> pathlib.Path:
-        """The folder of the copy, one of `FOLDERS` in `manual_dir` or `manual_dir` itself.
+        """Finds the folder of the copy: one of `FOLDERS` in `manual_dir`, or `manual_dir` itself.
 
         Raises FileNotFoundError naming what is missing and how to get it.
         """
         manual = pathlib.Path(dl_manager.manual_dir)
         candidates = [*(manual / folder for folder in self.FOLDERS), manual]
-        lacks = {
+        missing = {
             root: [name for name in self.required() if not (root / name).exists()]
             for root in candidates
         }
-        root = min(candidates, key=lambda candidate: len(lacks[candidate]))
-        if not lacks[root]:
+        root = min(candidates, key=lambda candidate: len(missing[candidate]))
+        if not missing[root]:
             return root
         raise FileNotFoundError(
-            f"{self.name}: {root} lacks {', '.join(lacks[root])}\n"
+            f"{self.name}: {root} lacks {', '.join(missing[root])}\n"
             f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
         )
 
     def finished_frames(
         self, splits: Mapping[str, list[dict[str, Any]]]
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-        """Checks counts and returns what `_split_generators` returns. Splits: train, gallery,
-        query.
+        """Checks counts; returns the result of `_split_generators`.
 
-        Raises ValueError for wrong counts, for a split without records and for a training frame
-        without people.
+        `splits`: train, gallery and query. Raises ValueError for wrong counts, for a split without
+        records and for a training frame without people.
         """
         for split, records in splits.items():
             if not records:
@@ -257,34 +262,34 @@ class FrameBuilder(ManualBuilder, skip_registration=True):
     def frame_examples(
         self, split: str, records: Iterable[dict[str, Any]], labels: Mapping[int, int]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(key, record) pairs; images are read one at a time while the split is written."""
+        """Yields (key, record) pairs; images are read one at a time while the split is written."""
         digests = {}
         for key, record in self.unique((_key(split, record), record) for record in records):
             galleries = {
                 size: record.get("galleries", {}).get(size, ()) for size in self.galleries()
             }
             try:
-                made = frame(**{**record, "galleries": galleries, "labels": labels})
+                example = frame(**{**record, "galleries": galleries, "labels": labels})
             except ValueError as error:
                 raise ValueError(f"{self.name}: {error}") from error
-            digests[key] = hashlib.sha256(made["image"]).hexdigest()
-            yield key, made
+            digests[key] = hashlib.sha256(example["image"]).hexdigest()
+            yield key, example
         self.info.metadata[f"content_{split}"] = content_hash(digests)
 
-    def check_frame_counts(self, found: Mapping[str, tuple[int, int, int]]) -> None:
+    def check_frame_counts(self, counts: Mapping[str, tuple[int, int, int]]) -> None:
         """Compares frames, boxes and identities of each split with `EXPECTED_FRAMES`.
 
-        Raises ValueError naming each wrong count that is `SURE`, warns of the others; does nothing
-        unless `strict`.
+        Raises ValueError naming each wrong count of `SURE`, warns of others; does nothing unless
+        `strict`.
         """
         wrong: dict[bool, list[str]] = {True: [], False: []}
         for split, expected in self.EXPECTED_FRAMES.items() if self.strict else ():
-            for what, want, got in zip(
-                ("frames", "boxes", "identities"), expected, found[split], strict=True
+            for unit, number, count in zip(
+                ("frames", "boxes", "identities"), expected, counts[split], strict=True
             ):
-                if want is not None and want != got:
-                    line = f"{split}: {got} {what}, expected {want}"
-                    wrong[f"{split} {what}" in self.SURE].append(line)
+                if number is not None and number != count:
+                    line = f"{split}: {count} {unit}, expected {number}"
+                    wrong[f"{split} {unit}" in self.SURE].append(line)
         head = f"{self.name}: the files differ from the published counts:\n  "
         if wrong[False]:
             warnings.warn(head + "\n  ".join(wrong[False]), stacklevel=2)
@@ -296,13 +301,13 @@ class FrameBuilder(ManualBuilder, skip_registration=True):
 
 
 def frame_counts(records: Sequence[Mapping[str, Any]]) -> tuple[int, int, int]:
-    """Frames, boxes and identities of the records of a split."""
-    named = {i for record in records for i in record["identities"] if i != NO_IDENTITY}
-    return len(records), sum(len(record["boxes"]) for record in records), len(named)
+    """Counts frames, boxes and identities of a split."""
+    identities = {i for record in records for i in record["identities"] if i != NO_IDENTITY}
+    return len(records), sum(len(record["boxes"]) for record in records), len(identities)
 
 
 def _key(split: str, record: Mapping[str, Any]) -> str:
-    """A frame may hold several queries."""
+    """Key of a record; a frame may hold several queries."""
     if split != "query":
         return record["image_id"]
     return f"{record['image_id']}:{record['identities'][0]}"

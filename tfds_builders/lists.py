@@ -1,4 +1,4 @@
-"""Datasets that come with lists of their images: text files with an image a line."""
+"""Lists of images: text files with an image on each line."""
 
 import dataclasses
 import pathlib
@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """An image that a list names."""
+    """An image of a list."""
 
     place: str
-    """Dataset, file and number of the line, for messages."""
+    """Dataset, file and line number, for messages."""
     image_id: str
     path: pathlib.Path
     rest: tuple[str, ...]
@@ -22,12 +22,12 @@ class Line:
 def read_list(
     file: pathlib.Path, root: pathlib.Path, dataset: str, *, below: str = "", strict: bool = True
 ) -> list[Line]:
-    """The lines of a list whose paths are below `root / below`; `/` and `\\` are alike.
+    """Reads the lines of a list whose paths are below `root / below`; `/` and `\\` are alike.
 
-    Raises ValueError, naming file and line, for an image that is listed twice and one that is not
-    there. Not `strict` (a partial copy), lines of absent images are passed over with a warning.
+    Raises ValueError, naming file and line, for an image that is listed twice or missing. Unless
+    `strict` (for a partial copy), missing images are skipped with a warning.
     """
-    found, seen, absent = [], set(), []
+    listed, seen, missing = [], set(), []
     text = file.read_text(encoding="utf-8-sig", errors="replace")
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
@@ -40,21 +40,21 @@ def read_list(
         seen.add(image_id)
         path = root / image_id
         if path.is_file():
-            found.append(Line(place, image_id, path, tuple(words[1:])))
+            listed.append(Line(place, image_id, path, tuple(words[1:])))
             continue
-        absent.append(number)
+        missing.append(number)
         if strict:
             raise ValueError(
                 f"{place}: {image_id} is not among the images; an incomplete download? A partial "
                 "copy builds with the configuration `partial`"
             )
-    if absent:
+    if missing:
         warnings.warn(
-            f"{dataset}: {file.name}: {len(absent)} lines name images that are not there; they are "
-            f"passed over (the first is line {absent[0]})",
+            f"{dataset}: {file.name}: {len(missing)} lines name images that are not there; they are "
+            f"passed over (the first is line {missing[0]})",
             stacklevel=2,
         )
-    return found
+    return listed
 
 
 def read_protocols(
@@ -66,23 +66,23 @@ def read_protocols(
     *,
     strict: bool = True,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Queries and gallery of protocols that have a list each: name of the protocol → its list.
+    """Reads queries and gallery of protocols with a list each (`files`: protocol → its list).
 
-    An image in a folder query… is a query, any other is of the gallery. `record_of(line, split)` is
-    what `crop` takes but for `protocols`. Raises what `read_list` does, and ValueError for an image
-    of another platform than the protocol's.
+    Images in folders query… are queries, all others belong to the gallery. `record_of(line, split)`
+    returns the arguments of `crop` without `protocols`. Raises what `read_list` raises, and
+    ValueError for an image that is not of the protocol's platform.
     """
     splits: dict[str, dict[str, dict[str, Any]]] = {"query": {}, "gallery": {}}
     for index, row in enumerate(protocols):
         for line in read_list(files[row["name"]], root, dataset, strict=strict):
             split = "query" if line.image_id.startswith("query") else "gallery"
-            known = splits[split].get(line.image_id)
-            record = known or {**record_of(line, split), "protocols": []}
-            wanted = row[f"{split}_platform"]
-            if wanted not in ("any", record["platform"]):
+            record = splits[split].get(line.image_id)
+            record = record or {**record_of(line, split), "protocols": []}
+            platform = row[f"{split}_platform"]
+            if platform not in ("any", record["platform"]):
                 raise ValueError(
                     f"{line.place}: {line.image_id} is of a camera of the platform "
-                    f"{record['platform']}; the {split} images of {row['name']} are {wanted}"
+                    f"{record['platform']}; the {split} images of {row['name']} are {platform}"
                 )
             record["protocols"].append(index)
             splits[split][line.image_id] = record

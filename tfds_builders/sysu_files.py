@@ -1,11 +1,11 @@
-"""The annotation files of CUHK-SYSU, whose form G2APS shares.
+"""Annotation files of CUHK-SYSU and of G2APS, which has the same format.
 
     annotation/Images.mat                        every frame and its boxes
     annotation/pool.mat                          names of the test frames
     annotation/test/train_test/Train.mat         the frames and boxes of each training person
     annotation/test/train_test/TestG<n>.mat      a query and n gallery frames for each test person
 
-The files are read by the places of their fields, as readers of the dataset do.
+Fields are read by position, as other readers of the dataset do.
 """
 
 import dataclasses
@@ -24,20 +24,20 @@ FILES = (IMAGES, f"{ANNOTATION}/Images.mat", f"{ANNOTATION}/pool.mat", f"{LISTS}
 
 
 def test_file(size: int) -> str:
-    """The file of the galleries of a size."""
+    """File with the galleries of a size."""
     return f"{LISTS}/TestG{size}.mat"
 
 
 @dataclasses.dataclass
 class Annotated:
-    """The boxes of a frame (x0, y0, x1, y1) and who is in them; −1: no identity."""
+    """Boxes of a frame (x0, y0, x1, y1) and their identities; −1: no identity."""
 
     boxes: np.ndarray
     identities: list[int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Sought:
+class Query:
     """A query and its galleries."""
 
     name: str
@@ -49,22 +49,22 @@ class Sought:
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """What the files of a copy say. Names of frames → their people; queries in order."""
+    """Content of the annotation files: name of a frame → its people, and queries in order."""
 
     train: dict[str, Annotated]
     gallery: dict[str, Annotated]
-    queries: list[Sought]
+    queries: list[Query]
 
 
 def read(root: pathlib.Path, dataset: str, sizes: tuple[int, ...], *, raw_ids: bool) -> Annotations:
-    """Reads a copy. `sizes`: of the galleries to read; the first one names the test people.
+    """Reads the annotations. `sizes`: sizes of the galleries; the first file names the test people.
 
-    Boxes without width or height are dropped, the others cut to whole numbers. A person's identity
-    is their place in Train.mat or TestG<n>.mat, counted from 1; `raw_ids`: the number in their
-    name. Of several boxes that are equal the first is the person's.
+    Boxes without width or height are dropped, others truncated to integers. The identity of a person
+    is the position in Train.mat or TestG<n>.mat, counted from 1, or with `raw_ids` the number in the
+    person's name. If several boxes are equal, the first one gets the identity.
 
-    Raises ValueError for a file of another form, a frame that Images.mat does not have, and lists
-    whose queries differ.
+    Raises ValueError for a file of another format, a frame that Images.mat lacks, and lists with
+    different queries.
     """
     frames = {}
     for row in _rows(root / f"{ANNOTATION}/Images.mat", "Img"):
@@ -98,8 +98,8 @@ def read(root: pathlib.Path, dataset: str, sizes: tuple[int, ...], *, raw_ids: b
 
 def _queries(
     root: pathlib.Path, dataset: str, sizes: tuple[int, ...], raw_ids: bool, files: "_Files"
-) -> list[Sought]:
-    queries: list[Sought] = []
+) -> list[Query]:
+    queries: list[Query] = []
     for size in sizes:
         file = pathlib.PurePath(test_file(size)).name
         rows = _rows(root / test_file(size), f"TestG{size}")
@@ -118,7 +118,7 @@ def _queries(
                     if not np.size(_field(entry, 1)):
                         break
                     files.give(file, _name(_field(entry, 0)), _field(entry, 1), identity)
-                queries.append(Sought(name, box, identity, {}))
+                queries.append(Query(name, box, identity, {}))
             elif queries[i].name != name:
                 raise ValueError(
                     f"{dataset}: query {i + 1} of {file} is {name}, that of "
@@ -129,7 +129,7 @@ def _queries(
 
 
 class _Files:
-    """Gives identities to boxes, and remembers those that fit none."""
+    """Assigns identities to boxes, and records those that match no box."""
 
     def __init__(self, dataset: str, frames: dict[str, Annotated]) -> None:
         self.dataset, self.frames = dataset, frames
@@ -138,16 +138,16 @@ class _Files:
     def give(self, file: str, name: str, location: Any, identity: int) -> None:
         if name not in self.frames:
             raise ValueError(f"{self.dataset}: {file} names {name}, which Images.mat does not")
-        found, box = self.frames[name], _box(location)
-        equal = [] if box is None else np.flatnonzero((found.boxes == box).all(axis=1))
+        frame, box = self.frames[name], _box(location)
+        equal = [] if box is None else np.flatnonzero((frame.boxes == box).all(axis=1))
         if not len(equal):
             self.unmatched.append(f"{file}, {name}, person {identity}")
             return
-        found.identities[int(equal[0])] = identity
+        frame.identities[int(equal[0])] = identity
 
 
 def _check_lists(
-    dataset: str, frames: dict[str, Annotated], queries: list[Sought], pool: set[str]
+    dataset: str, frames: dict[str, Annotated], queries: list[Query], pool: set[str]
 ) -> None:
     for query in queries:
         for size, names in query.galleries.items():
@@ -162,19 +162,19 @@ def _check_lists(
 
 
 def _rows(path: pathlib.Path, variable: str) -> list[Any]:
-    """The entries of a file's variable."""
+    """Entries of a variable of a MATLAB file."""
     try:
-        found = scipy.io.loadmat(path)
+        content = scipy.io.loadmat(path)
     except (ValueError, TypeError, OSError, NotImplementedError) as error:
         raise ValueError(f"{path} is no readable MATLAB file: {error}") from error
-    if variable not in found:
-        names = ", ".join(name for name in found if not name.startswith("__"))
+    if variable not in content:
+        names = ", ".join(name for name in content if not name.startswith("__"))
         raise ValueError(f"{path} holds {names or 'nothing'}, expected {variable}")
-    return _many(found[variable])
+    return _many(content[variable])
 
 
 def _many(value: Any) -> list[Any]:
-    """The records of an array of structs, or the contents of a cell array."""
+    """Records of an array of structs, or contents of a cell array."""
     entries = np.asarray(value).ravel()
     if entries.dtype != object:
         return list(entries)
@@ -200,7 +200,7 @@ def _name(value: Any) -> str:
 
 
 def _box(location: Any) -> np.ndarray | None:
-    """x0, y0, x1, y1 of x, y, w, h, cut to whole numbers first; None without width or height."""
+    """Converts x, y, w, h (truncated to integers) to x0, y0, x1, y1; None without width or height."""
     values = np.asarray(location, np.float64).ravel()
     if len(values) < 4:
         return None
@@ -209,7 +209,7 @@ def _box(location: Any) -> np.ndarray | None:
 
 
 def _number(dataset: str, file: str, value: Any) -> int:
-    """The number in a person's name, which may also be a number itself."""
+    """Number in a person's name, which may itself be a number."""
     name = _name(value)
     digits = "".join(c for c in name if c.isdigit())
     if not digits:
@@ -218,12 +218,12 @@ def _number(dataset: str, file: str, value: Any) -> int:
 
 
 def splits(
-    found: Annotations,
+    annotations: Annotations,
     root: pathlib.Path,
-    known: Callable[[str], Mapping[str, Any]],
-    protocols: Callable[[Sought], list[int]],
+    fields: Callable[[str], Mapping[str, Any]],
+    protocols: Callable[[Query], list[int]],
 ) -> dict[str, list[dict[str, Any]]]:
-    """What `FrameBuilder.finished_frames` takes. `known(name)`: what a frame's name tells."""
+    """Records for `FrameBuilder.finished_frames`; `fields(name)`: metadata in the name of a frame."""
 
     def records(frames: Mapping[str, Annotated]) -> Iterator[dict[str, Any]]:
         for name, frame in frames.items():
@@ -232,10 +232,10 @@ def splits(
                 "image_id": f"{IMAGES}/{name}",
                 "boxes": frame.boxes.astype(np.float32),
                 "identities": frame.identities,
-                **known(name),
+                **fields(name),
             }
 
-    places = {name: i for i, name in enumerate(found.gallery)}
+    places = {name: i for i, name in enumerate(annotations.gallery)}
     queries = [
         {
             "image": root / IMAGES / query.name,
@@ -244,12 +244,12 @@ def splits(
             "identities": [query.identity],
             "galleries": {n: [places[name] for name in v] for n, v in query.galleries.items()},
             "protocols": protocols(query),
-            **known(query.name),
+            **fields(query.name),
         }
-        for query in found.queries
+        for query in annotations.queries
     ]
     return {
-        "train": list(records(found.train)),
-        "gallery": list(records(found.gallery)),
+        "train": list(records(annotations.train)),
+        "gallery": list(records(annotations.gallery)),
         "query": queries,
     }

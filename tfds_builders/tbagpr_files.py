@@ -1,32 +1,31 @@
-"""The annotation files of TBAGPR: pairs of an aerial and a ground image with a sentence.
+"""Annotation files of TBAGPR: pairs of an aerial and a ground image with a caption.
 
-Published with AEA-FIRM (Wang et al., TCSVT 2025); its images are those of AG-ReID and G2APS. Every
-file is asked for by its path in the folder, so that a folder, an archive or a dictionary will do.
+Published with AEA-FIRM (Wang et al., TCSVT 2025), on images of AG-ReID and G2APS. Files are read by a
+function of their path, so that they may come from a folder, an archive or a dictionary.
 """
 
 import collections
 import dataclasses
-import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 SOURCES = (("AG-ReID", "agtext"), ("G2APS-AG", "g2aps"))
-"""Folder and name of the annotations; identities of the second are numbered after the first's."""
+"""Folder and file prefix of both sources; identities of the second follow those of the first."""
 ATTRIBUTES = ("gender", "age", "light", "weight", "height", "angle", "altitude")
 VOTED = 5
-"""So many attributes, from the first, are settled for an identity by all its training images. The
-light is one of them, although it belongs to the image; so has the published code."""
+"""Number of attributes, from the first, that are decided by majority over all training images of an
+identity. As in the published code this includes the light, although it belongs to the image."""
 G2APS_KEY = 22
-"""Characters of the file name by which a G2APS image is looked up."""
+"""Number of characters, from the end, of the file name of a G2APS image in `attrs.json`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One training item; paths are relative to the folder."""
+    """A training item; paths are relative to the dataset's folder."""
 
     identity: int
     number: int
-    """Of the item in its own file."""
+    """Number of the item in its file."""
     aerial: str
     ground: str
     caption: str
@@ -36,8 +35,10 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Captions and the images they are to find. `ground` is the partner of `aerial` at the same
-    place; the official protocol ranks the aerial images alone."""
+    """Captions and the images to find.
+
+    `ground[i]` is the partner of `aerial[i]`; the official protocol ranks only the aerial images.
+    """
 
     identity: tuple[int, ...]
     aerial: tuple[str, ...]
@@ -47,14 +48,14 @@ class Evaluation:
 
 
 def read_train(read: Callable[[str], Any], *, attributes: bool = True) -> list[Pair]:
-    """The training pairs of both sources. `read(path)` gives the content of a JSON file.
+    """Reads the training pairs of both sources. `read(path)` returns the content of a JSON file.
 
-    `attributes` reads `attrs.json` too and votes: an identity's first five attributes are the most
-    frequent among its aerial images and then its ground images, the one met first where two are
-    equal; an image in several items counts each time.
+    `attributes`: also read `attrs.json` and vote. The first five attributes of an identity are the
+    most frequent ones over its aerial images, then its ground images; ties go to the first one met,
+    and an image in several items counts each time.
 
-    Raises ValueError, naming the file and item, for a malformed item, an empty caption, and an
-    image without attributes.
+    Raises ValueError, naming file and item, for a malformed item, an empty caption, and an image
+    without attributes.
     """
     pairs: list[Pair] = []
     for folder, name in SOURCES:
@@ -76,12 +77,12 @@ def read_train(read: Callable[[str], Any], *, attributes: bool = True) -> list[P
 
 
 def read_evaluation(read: Callable[[str], Any], split: str = "test") -> Evaluation:
-    """The captions and images of `split`, "test" or "val".
+    """Reads the captions and images of `split`, "test" or "val".
 
-    The identities of the published "val" are those of "test": it is no independent split.
+    The published "val" has the identities of "test", so it is not independent.
 
     Raises ValueError, naming the file, for lists of unequal length, an empty caption, and a caption
-    of an identity without an image.
+    of an identity without images.
     """
     columns: dict[str, list] = collections.defaultdict(list)
     for folder, name in SOURCES:
@@ -107,15 +108,8 @@ def read_evaluation(read: Callable[[str], Any], split: str = "test") -> Evaluati
     return Evaluation(*(tuple(columns[name]) for name in names))
 
 
-def missing_images(root: pathlib.Path, pairs: Sequence[Pair], evaluation: Evaluation) -> list[str]:
-    """The paths that the annotations name and `root` has not, sorted."""
-    paths = {path for pair in pairs for path in (pair.aerial, pair.ground)}
-    paths |= {*evaluation.aerial, *evaluation.ground}
-    return sorted(path for path in paths if not (root / path).is_file())
-
-
 def attribute_key(path: str) -> str:
-    """Under which name `attrs.json` lists an image."""
+    """Key of an image in `attrs.json`."""
     source, *_, folder, file = path.split("/")
     return f"{folder}_{file.rpartition('.')[0]}" if source == SOURCES[0][0] else file[-G2APS_KEY:]
 
@@ -126,11 +120,11 @@ def _caption(caption: Any, where: str) -> str:
     return caption
 
 
-def _with_attributes(pairs: list[Pair], listed: list[dict[str, list[int]]]) -> list[Pair]:
-    known = {key: values for entry in listed for key, values in entry.items()}
+def _with_attributes(pairs: list[Pair], entries: list[dict[str, list[int]]]) -> list[Pair]:
+    by_key = {key: values for entry in entries for key, values in entry.items()}
 
     def of(path: str) -> list[int]:
-        values = known.get(attribute_key(path))
+        values = by_key.get(attribute_key(path))
         if values is None or len(values) != len(ATTRIBUTES):
             raise ValueError(
                 f"attrs.json has {values} for {attribute_key(path)} ({path}); expected the classes "
@@ -142,12 +136,12 @@ def _with_attributes(pairs: list[Pair], listed: list[dict[str, list[int]]]) -> l
     for view in ("aerial", "ground"):
         for pair in pairs:
             images[pair.identity].append(of(getattr(pair, view)))
-    voted = {identity: tuple(_votes(labels)) for identity, labels in images.items()}
+    majority = {identity: tuple(_votes(labels)) for identity, labels in images.items()}
     return [
         dataclasses.replace(
             pair,
-            aerial_attributes=(*voted[pair.identity], *of(pair.aerial)[VOTED:]),
-            ground_attributes=(*voted[pair.identity], *of(pair.ground)[VOTED:]),
+            aerial_attributes=(*majority[pair.identity], *of(pair.aerial)[VOTED:]),
+            ground_attributes=(*majority[pair.identity], *of(pair.ground)[VOTED:]),
         )
         for pair in pairs
     ]

@@ -14,15 +14,16 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from g2ajax.backbones.resnet import conv
+from g2ajax.nn.depthwise import Depthwise
 from g2ajax.nn.init import conv_init
 from g2ajax.nn.norm import BatchNorm, InstanceNorm
 from g2ajax.nn.pooling import MAX_POOLS, MaxPool, max_pool
 
-# Where a block has its instance norm: nowhere, on the sum with the shortcut (OSNet-IBN), or on the
-# residual branch before the sum, in place of the batch norm of its last convolution (OSNet-AIN).
+# Position of the instance norm in a block: none, after the sum with the shortcut (OSNet-IBN), or on
+# the residual branch before the sum, replacing the batch norm of its last convolution (OSNet-AIN).
 BLOCK_NORMS = ("none", "after_sum", "residual_branch")
-# The same for a whole network, by stage and block. AIN's places were found by a search over two
-# blocks a stage and mean nothing for other depths.
+# Positions for each block of each stage of OSNet-AIN. They result from a search with two blocks per
+# stage and are undefined for other depths.
 AIN = (
     ("residual_branch", "residual_branch"),
     ("none", "residual_branch"),
@@ -33,7 +34,7 @@ INSTANCE_NORMS = ("none", "ibn", "ain")
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """The shape of one network: channels after the stem and after each of the three stages."""
+    """Shape of a network; `widths` are the channels after the stem and after each of three stages."""
 
     widths: tuple[int, int, int, int]
     instance_norm: str = "none"
@@ -50,13 +51,13 @@ VARIANTS = {
     **{f"osnet_{name}": Variant(widths) for name, widths in _WIDTHS.items()},
     "osnet_ibn_x1_0": Variant(_WIDTHS["x1_0"], "ibn"),
     **{f"osnet_ain_{name}": Variant(widths, "ain") for name, widths in _WIDTHS.items()},
-    # A gate of one inner channel is often dead at the start: this one keeps all of them.
+    # A gate with one inner channel is often dead at the start, so this one is not reduced.
     "osnet_test": Variant((8, 16, 24, 32), gate_reduction=1),
 }
 
 
 class ConvLayer(nnx.Module):
-    """Convolution without bias (`conv`), a norm (`bn`, whichever it is) or none, ReLU if `relu`."""
+    """Convolution without bias (`conv`), a batch or instance norm or none (`bn`), ReLU if `relu`."""
 
     def __init__(
         self,
@@ -86,75 +87,6 @@ class ConvLayer(nnx.Module):
         return jax.nn.relu(x) if self.relu else x
 
 
-def _grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (1, 1),
-        ((1, 1), (1, 1)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
-    )
-
-
-def _shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    height, width = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    weights = kernel.astype(jnp.float32)
-    total = jnp.zeros(x.shape, jnp.float32)
-    for i in range(3):
-        for j in range(3):
-            moved = padded[:, i : i + height, j : j + width].astype(jnp.float32)
-            total = total + moved * weights[i, j, 0][None, None, None]
-    return total.astype(x.dtype)
-
-
-@jax.custom_vjp
-def depthwise(
-    x: Float[Array, "B h w C"], kernel: Float[Array, "3 3 1 C"]
-) -> Float[Array, "B h w C"]:
-    """Depthwise 3x3 convolution, padded by 1, as nine shifted multiply-adds summed in float32.
-
-    They fuse into one pass over the map, where XLA's grouped convolution, which computes the
-    same, is tens of times slower on a CPU. The kernel's gradient stays the grouped convolution's:
-    nine sums need nine more maps of memory there.
-    """
-    return _shifted(x, kernel)
-
-
-def _depthwise_forward(x, kernel):
-    return _shifted(x, kernel), (x, kernel)
-
-
-def _depthwise_backward(residuals, cotangent):
-    x, kernel = residuals
-    _, to_kernel = jax.vjp(lambda kernel: _grouped(x, kernel), kernel)
-    return _shifted(cotangent, kernel[::-1, ::-1]), *to_kernel(cotangent)
-
-
-depthwise.defvjp(_depthwise_forward, _depthwise_backward)
-_depthwise = jax.jit(depthwise)  # traced once a shape, not once a layer
-
-
-class Depthwise(nnx.Conv):
-    """`depthwise` as a layer: flax's convolution with one channel a group, computed otherwise."""
-
-    def __init__(self, channels: int, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
-        super().__init__(
-            channels,
-            channels,
-            (3, 3),
-            feature_group_count=channels,
-            use_bias=False,
-            kernel_init=conv_init,
-            dtype=dtype,
-            rngs=rngs,
-        )
-
-    def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B h w C"]:
-        return _depthwise(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
-
-
 class LightConv(nnx.Module):
     """The paper's Lite 3x3: a linear 1x1 convolution, a depthwise 3x3, batch norm, ReLU."""
 
@@ -175,14 +107,14 @@ class LightConv(nnx.Module):
 
 
 class LightConvStream(nnx.Module):
-    """One stream of OSNet-AIN, under its name `layers`."""
+    """A stream of OSNet-AIN, named `layers`."""
 
     def __init__(self, layers: Sequence[LightConv]):
         self.layers = nnx.List(layers)
 
 
 class ChannelGate(nnx.Module):
-    """The unified aggregation gate: one small network weighs the channels of every stream.
+    """Unified aggregation gate: one small network weights the channels of every stream.
 
     Mean over the map, 1x1 convolutions `fc1` (ReLU) and `fc2` with biases, sigmoid; float32. The
     inner width is channels // reduction, and at least one.
@@ -201,8 +133,8 @@ class ChannelGate(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, streams: Sequence[Float[Array, "B h w C"]]) -> Float[Array, "B h w C"]:
-        """The sum of the streams, each times its own gate."""
-        # The streams lie along the rows of one map, so that the network is run once for all.
+        """Returns the sum of the streams, each multiplied by its gate."""
+        # Streams are stacked as rows of one map, so that the gate runs once for all of them.
         pooled = jnp.stack([jnp.mean(x.astype(jnp.float32), (1, 2)) for x in streams], 1)
         gate = jax.nn.sigmoid(self.fc2(jax.nn.relu(self.fc1(pooled[:, :, None]))))
         gate = gate.astype(self.dtype)
@@ -220,7 +152,7 @@ class OSBlock(nnx.Module):
     `conv2.0.layers.0`, ... as in OSNet-AIN.
 
     Raises:
-      ValueError: for an unknown place of the instance norm.
+      ValueError: for an unknown position of the instance norm.
     """
 
     def __init__(
@@ -286,7 +218,7 @@ class OSBlock(nnx.Module):
 
 
 def average_pool(x: Float[Array, "B h w C"]) -> Float[Array, "B h2 w2 C"]:
-    """Mean of 2x2 cells, computed in float32; an odd last row or column is left out.
+    """Mean of 2x2 cells, computed in float32; an odd last row or column is dropped.
 
     Raises:
       ValueError: for a map of less than 2x2.
@@ -303,19 +235,19 @@ def average_pool(x: Float[Array, "B h w C"]) -> Float[Array, "B h2 w2 C"]:
 
 
 class OSNet(nnx.Module):
-    """OSNet without head: images [B,H,W,3], normalised, to a map [B,H/16,W/16,feature_dim].
+    """OSNet without head: maps normalised images [B,H,W,3] to [B,H/16,W/16,feature_dim].
 
-    `widths`: channels after the stem and after `conv2`, `conv3`, `conv4`. `depths`: their blocks.
-    `instance_norm`: "none"; "ibn" (stem and every block of `conv2`); "ain" (stem and the places
-    of `AIN`; then the names are OSNet-AIN's). `pool`: the stem's max-pool, a key of `MAX_POOLS`
-    or a `MaxPool`. `remat`: recompute each block in the backward pass.
+    `widths`: channels after the stem and after `conv2`, `conv3`, `conv4`. `depths`: numbers of
+    blocks of these three. `instance_norm`: "none"; "ibn" (stem and every block of `conv2`); "ain"
+    (stem and the positions of `AIN`, with the names of OSNet-AIN). `pool`: max-pool of the stem, a
+    key of `MAX_POOLS` or a `MaxPool`. `remat`: recompute each block in the backward pass.
 
     Raises:
       ValueError: for an unknown instance norm or max-pool, a number of stages that is not three,
         or "ain" with depths other than (2, 2, 2).
     """
 
-    # The modules of the stem and of each stage, for a network that is cut between stages.
+    # Modules of the stem and of each stage, for `split`.
     parts = (("conv1",), ("conv2", "pool2"), ("conv3", "pool3"), ("conv4",), ("conv5",))
 
     def __init__(
@@ -377,11 +309,11 @@ class OSNet(nnx.Module):
         self.feature_dim = widths[3]
 
     def stem(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B h w C"]:
-        """`conv1` (convolution, norm, ReLU) and max-pool."""
+        """Runs `conv1` (convolution, norm, ReLU) and the max-pool."""
         return max_pool(self.conv1(x.astype(self.dtype)), self.pool)
 
     def stage(self, number: int, x: Float[Array, "B h w C"]) -> Float[Array, "B h2 w2 C2"]:
-        """Stages 1 to 4: `conv2` and `conv3`, each with its transition, `conv4`, `conv5`."""
+        """Runs stage 1 to 4: `conv2` and `conv3`, each with its transition, `conv4`, `conv5`."""
         if number == 4:
             return self.conv5(x)
         layers = getattr(self, f"conv{number + 1}")
@@ -400,7 +332,7 @@ class OSNet(nnx.Module):
 
 
 def build(name: str, *, dtype: Any = jnp.float32, rngs: nnx.Rngs, **options: Any) -> OSNet:
-    """The OSNet called `name` (a key of `VARIANTS`); `options` as `OSNet` takes them.
+    """Builds the OSNet called `name` (a key of `VARIANTS`); `options` are those of `OSNet`.
 
     Raises:
       ValueError: for an unknown name.

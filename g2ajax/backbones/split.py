@@ -1,7 +1,7 @@
-"""A backbone cut in two: lower stages that several streams share, upper stages that each has its own.
+"""Splitting of a backbone: lower stages shared by several streams, upper stages of each stream.
 
-A network with stages (ResNet, OSNet) is cut before stage `split`: 0 shares nothing, 1 the stem, 3 the
-stem and stages 1 and 2. A ViT is cut before block `split`: the patch embedding and that many
+A network with stages (ResNet, OSNet) is split before stage `split`: 0 shares nothing, 1 the stem, 3
+the stem and stages 1 and 2. A ViT is split before block `split`: the patch embedding and `split`
 blocks are shared.
 """
 
@@ -15,16 +15,16 @@ STAGES = (1, 2, 3, 4)
 
 
 def default_split(backbone: nnx.Module) -> int:
-    """Half of a ViT's blocks; before stage 3 of a network with stages (AMD's cut)."""
+    """Half of the blocks of a ViT; stage 3 of a network with stages, as in AMD."""
     return len(backbone.blocks) // 2 if isinstance(backbone, ViT) else 3
 
 
 def check_split(backbone: nnx.Module, split: int) -> None:
-    """Raises ValueError when the backbone has nothing to share or to keep at `split`."""
+    """Raises ValueError unless `split` lies inside the backbone."""
     last = len(backbone.blocks) - 1 if isinstance(backbone, ViT) else len(STAGES)
-    what = "blocks" if isinstance(backbone, ViT) else "stages"
+    unit = "blocks" if isinstance(backbone, ViT) else "stages"
     if not 0 <= split <= last:
-        raise ValueError(f"split = {split}: expected 0 to {last} for a network of {what}")
+        raise ValueError(f"split = {split}: expected 0 to {last} for a network of {unit}")
 
 
 def lower(
@@ -34,7 +34,7 @@ def lower(
     camera: Int[Array, " B"] | None = None,
     rngs: nnx.Rngs | None = None,
 ) -> Float[Array, "B ..."]:
-    """What enters the upper part: a map, a ViT's tokens, or the normalised images (split 0)."""
+    """Runs the lower part: returns a map, a ViT's tokens, or the images themselves (split 0)."""
     if isinstance(backbone, ViT):
         tokens = backbone.embed_patches(images, camera=camera)
         return backbone.run_blocks(tokens, stop=split, rngs=rngs)
@@ -49,7 +49,7 @@ def lower(
 def upper(
     backbone: nnx.Module, x: Float[Array, "B ..."], split: int, rngs: nnx.Rngs | None = None
 ) -> Float[Array, "B h w C"]:
-    """The last map. Of a ViT: the patch tokens after the final norm, without the class token."""
+    """Runs the upper part: returns the last map; for a ViT its patch tokens after the final norm."""
     if isinstance(backbone, ViT):
         return patch_map(backbone, backbone.norm(backbone.run_blocks(x, start=split, rngs=rngs)))
     if split == 0:
@@ -60,12 +60,12 @@ def upper(
 
 
 def patch_map(backbone: ViT, tokens: Float[Array, "B T D"]) -> Float[Array, "B h w D"]:
-    """The patch tokens of a ViT as a map; the class token is left out."""
+    """Patch tokens of a ViT as a map, without the class token."""
     return jnp.reshape(tokens[:, 1:], (tokens.shape[0], *backbone.grid, tokens.shape[-1]))
 
 
 def keep_upper(backbone: nnx.Module, split: int) -> nnx.Module:
-    """Takes the shared parts out of a backbone, in place; what is left keeps its names."""
+    """Removes the shared parts of a backbone, in place; the others keep their names."""
     if isinstance(backbone, ViT):
         for name in ("patch_embed", "cls_token", "pos_embed", "sie_embed"):
             if hasattr(backbone, name):

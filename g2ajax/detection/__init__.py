@@ -1,1 +1,1 @@
-"""Boxes, anchors, matching, NMS and RoIAlign with static shapes: pure functions, one image each."""
+"""Boxes, anchors, matching, NMS and RoIAlign with static shapes: pure functions of one image."""

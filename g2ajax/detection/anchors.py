@@ -1,4 +1,4 @@
-"""Anchor boxes of one feature map (Ren et al., NeurIPS 2015), as torchvision counts them."""
+"""Anchor boxes of a feature map (Ren et al., NeurIPS 2015), in torchvision's order."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ ASPECT_RATIOS = (0.5, 1.0, 2.0)
 def cell_anchors(
     sizes: Sequence[int | float] = SIZES, aspect_ratios: Sequence[int | float] = ASPECT_RATIOS
 ) -> Float[np.ndarray, "A 4"]:
-    """The anchors of one cell around (0, 0), index = ratio · len(sizes) + size.
+    """Anchors of one cell, centred on (0, 0); index = ratio · len(sizes) + size.
 
-    An aspect ratio is height / width at equal area. The half sides are rounded half to even, in
-    float32 as in torchvision.
+    An aspect ratio is height / width at equal area. Half sides are rounded half to even in float32,
+    as in torchvision.
     """
     height = np.sqrt(np.asarray(aspect_ratios, np.float32))
     width = np.float32(1.0) / height
@@ -29,10 +29,10 @@ def cell_anchors(
 def grid_anchors(
     cell: Float[np.ndarray, "A 4"], feature_hw: tuple[int, int], stride: tuple[int, int] = (16, 16)
 ) -> Float[Array, "N 4"]:
-    """The anchors of an h × w map, N = h w A in the order (row, column, anchor).
+    """Anchors of an h × w map, N = h w A in the order (row, column, anchor).
 
-    They are centred on (stride · column, stride · row), the cell's upper left corner, not on its
-    centre; and they cover the whole padded canvas.
+    They are centred on (stride · column, stride · row), the upper left corner of a cell, not its
+    centre, and cover the whole padded canvas.
     """
     (rows, columns), (step_y, step_x) = feature_hw, stride
     y = jnp.arange(rows, dtype=jnp.float32) * step_y

@@ -1,4 +1,4 @@
-"""Which true box, if any, each candidate box stands for."""
+"""Matching of candidate boxes with true boxes."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 BELOW = -1
 """The candidate is background."""
 BETWEEN = -2
-"""The candidate is neither: it takes no part in training."""
+"""The candidate is neither positive nor background: training ignores it."""
 
 
 def match(
@@ -18,17 +18,16 @@ def match(
     low_quality: bool = False,
     tie: float = 1e-6,
 ) -> Int[Array, " N"]:
-    """The index of each candidate's best true box, or BELOW or BETWEEN.
+    """Index of the best true box of each candidate, or BELOW or BETWEEN.
 
-    The best is the first of the largest `iou`; BELOW where that is < `low`, BETWEEN where it is in
-    [`low`, `high`). With `low_quality` every candidate whose overlap with SOME true box is the
-    largest that box has gets back its own best true box, maybe another one. `truth_mask` False
-    marks padding, which matches nothing.
+    The best box is the first with the largest `iou`. The result is BELOW where that overlap is <
+    `low`, BETWEEN where it lies in [`low`, `high`). With `low_quality`, a candidate that has the
+    largest overlap of some true box is matched with its own best true box, which may be another
+    one. True boxes with `truth_mask` False are padding and match nothing.
 
-    Overlaps count as equal within `tie`: the reference compares for equality, which survives no
-    other order of the arithmetic. A true box that overlaps no candidate has a largest overlap of
-    0, as in the reference, and makes every candidate that does not touch it positive; mask empty
-    true boxes out.
+    Overlaps within `tie` are equal: the reference tests for equality, which breaks when the order of
+    the arithmetic changes. As in the reference, a true box that overlaps no candidate has a largest
+    overlap of 0 and makes every candidate that does not touch it positive; mask empty true boxes.
     """
     truths, candidates = iou.shape
     if truths == 0:

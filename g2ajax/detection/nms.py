@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression with torchvision's order and ties, by tiles, with static shapes."""
+"""Greedy non-maximum suppression by tiles, with static shapes and torchvision's order and ties."""
 
 from typing import NamedTuple
 
@@ -26,15 +26,15 @@ def nms(
     max_output: int | None = None,
     tile: int = 256,
 ) -> Kept:
-    """Keeps boxes by descending score unless one kept before overlaps it with IoU > `threshold`.
+    """Keeps boxes by descending score, except those that overlap a kept box with IoU > `threshold`.
 
-    Equal scores go by index. Boxes with `mask` False neither suppress nor count. At most
-    `max_output` boxes (default N) come out; the search stops there.
+    Equal scores are ordered by index. Boxes with `mask` False are ignored. At most `max_output`
+    boxes (default N) are returned; the search stops there.
 
-    Exact, and never an N × N table: the boxes go through in tiles of `tile`, each compared with
-    the kept ones before it (max_output × tile overlaps) and then with itself, where
-    keep ← alive ∧ ¬∃ kept better overlapping one, repeated until nothing changes, is the greedy
-    result. `jax.vmap` batches it over images.
+    The result is exact without an N × N table: boxes are processed in tiles of `tile`. Each tile is
+    compared with the boxes kept so far (max_output × tile overlaps), then with itself: repeating
+    keep ← alive ∧ ¬∃ better kept box that overlaps, until nothing changes, gives the greedy result.
+    `jax.vmap` batches it over images.
     """
     count = boxes.shape[0]
     slots = count if max_output is None else min(max_output, count)
@@ -46,7 +46,7 @@ def nms(
     alive = jnp.ones((count,), bool) if mask is None else mask
     scores = jax.lax.stop_gradient(scores.astype(jnp.float32))
     scores = jnp.where(alive, scores, -jnp.inf)
-    # A masked box behind a valid one of score -inf, too.
+    # Masked boxes come last, also after a valid box of score -inf.
     order = jnp.lexsort((~alive, -scores))
     padding = tiles * tile - count
     boxes = jax.lax.stop_gradient(boxes.astype(jnp.float32))
@@ -63,7 +63,7 @@ def nms(
         at, kept, kept_boxes, kept_ranks = carry
         block = jax.lax.dynamic_index_in_dim(sorted_boxes, at, keepdims=False)
         free = jax.lax.dynamic_index_in_dim(sorted_alive, at, keepdims=False)
-        # Empty slots of the buffer are empty boxes, which overlap nothing.
+        # Unused slots of the buffer are empty boxes, which overlap nothing.
         free &= ~jnp.any(pairwise_iou(kept_boxes, block) > limit, axis=0)
         keep = _resolve(free, (pairwise_iou(block, block) > limit) & before)
         slot = jnp.where(keep, kept + jnp.cumsum(keep) - 1, slots)
@@ -92,7 +92,7 @@ def batched_nms(
     max_output: int | None = None,
     tile: int = 256,
 ) -> Kept:
-    """`nms` inside each group (class or level ≥ 0): groups are moved apart, as in torchvision.
+    """`nms` within each group (class or level ≥ 0), by moving groups apart, as in torchvision.
 
     Every box moves by group · (largest coordinate + 1), which rounds its coordinates.
     """
@@ -105,14 +105,14 @@ def batched_nms(
 
 
 def _resolve(free: Bool[Array, " T"], suppresses: Bool[Array, "T T"]) -> Bool[Array, " T"]:
-    """The greedy choice inside a tile; `suppresses[j, i]` where better j overlaps i."""
+    """Greedy selection inside a tile; `suppresses[j, i]` is True where the better j overlaps i."""
 
     def sweep(keep: Bool[Array, " T"]) -> Bool[Array, " T"]:
         return free & ~jnp.any(suppresses & keep[:, None], axis=0)
 
     def step(carry):
         _, keep = carry
-        # Two at a time: a loop's condition costs a device more than a sweep.
+        # Two sweeps an iteration: a loop's condition costs a device more than a sweep.
         middle = sweep(keep)
         last = sweep(middle)
         return jnp.any(last != middle), last

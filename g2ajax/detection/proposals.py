@@ -1,4 +1,4 @@
-"""From the scores and codes of a region proposal network to proposals."""
+"""Proposals from the outputs of a region proposal network, and detections from a head's."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -41,15 +41,17 @@ def filter_proposals(
     levels: Sequence[int] | None = None,
     anchor_mask: Bool[Array, " N"] | None = None,
 ) -> Proposals:
-    """One image's proposals (Ren et al., NeurIPS 2015, as torchvision 0.11 filters them).
+    """Filters the proposals of one image (Ren et al., NeurIPS 2015; torchvision 0.11's filter).
 
-    The best `pre_nms` anchors, decoded, clipped to the image of `size` (height, width) without its
-    padding, minus those with a side < `min_size`, NMS, the first `post_nms`. Scores are sigmoids
-    of the logits. Nothing has a gradient: proposals are constants to the heads.
+    Takes the best `pre_nms` anchors, decodes them, clips them to the image of `size` (height, width)
+    without its padding, drops those with a side < `min_size`, and keeps the first `post_nms` after
+    NMS. Scores are sigmoids of the logits. Nothing has a gradient: to the heads, proposals are
+    constants.
 
-    `levels` gives the number of anchors of each feature map where there are several, N in all:
-    `pre_nms` then counts per level, and boxes of different levels do not suppress each other.
-    Anchors with `anchor_mask` False (in the padding of a canvas, say) propose nothing.
+    `levels`: number of anchors of each feature map, N in total; `pre_nms` then counts per level, and
+    boxes of different levels do not suppress each other. Anchors with `anchor_mask` False (such as
+    those in the padding of a canvas) propose nothing. Raises ValueError for `levels` that do not add
+    up to N.
     """
     levels = [logits.shape[0]] if levels is None else list(levels)
     if sum(levels) != logits.shape[0]:
@@ -57,14 +59,14 @@ def filter_proposals(
     logits = jax.lax.stop_gradient(logits).astype(jnp.float32)
     if anchor_mask is not None:
         logits = jnp.where(anchor_mask, logits, -jnp.inf)
-    chosen, groups, start = [], [], 0
-    for level, anchors_of in enumerate(levels):
-        kept = min(pre_nms, anchors_of)
-        _, index = jax.lax.top_k(logits[start : start + anchors_of], kept)
-        chosen.append(index + start)
+    indices, groups, start = [], [], 0
+    for level, size_of_level in enumerate(levels):
+        kept = min(pre_nms, size_of_level)
+        _, index = jax.lax.top_k(logits[start : start + size_of_level], kept)
+        indices.append(index + start)
         groups.append(jnp.full((kept,), level, jnp.int32))
-        start += anchors_of
-    index, group = jnp.concatenate(chosen), jnp.concatenate(groups)
+        start += size_of_level
+    index, group = jnp.concatenate(indices), jnp.concatenate(groups)
     logits = logits[index]
     codes = jax.lax.stop_gradient(codes)[index]
     boxes = decode_boxes(codes, anchors[index], weights, max_log_ratio)
@@ -72,8 +74,8 @@ def filter_proposals(
     large = large_enough(boxes, min_size)
     if anchor_mask is not None:
         large &= anchor_mask[index]
-    # By logit, not by its sigmoid: the same order but where sigmoids saturate into ties, which
-    # the reference's stable sort leaves in logit order, too.
+    # Sorted by logit: the order of sigmoids, but without ties where they saturate. The reference's
+    # stable sort leaves such ties in logit order, too.
     if len(levels) == 1:
         kept = nms(boxes, logits, large, threshold=nms_threshold, max_output=post_nms)
     else:
@@ -85,7 +87,7 @@ def filter_proposals(
 
 
 class Detections(NamedTuple):
-    """What survives of scored boxes, best first. `index` says which box; unused slots come last."""
+    """Boxes that survive filtering, best first, with their index; unused slots come last."""
 
     boxes: Float[Array, "M 4"]
     scores: Float[Array, " M"]
@@ -103,11 +105,11 @@ def filter_detections(
     nms_threshold: float = 0.5,
     max_output: int = 300,
 ) -> Detections:
-    """One image's detections of one class: score > `score_threshold`, sides ≥ `min_size`, NMS.
+    """Filters the detections of one image and class: score, size (sides ≥ `min_size`), then NMS.
 
-    `boxes` are clipped already. Embeddings and other columns of a box are gathered by `index`.
-    Unused slots: box 0, score −inf, index 0, valid False. The reference shifts all boxes by the
-    largest coordinate + 1 before NMS (its class offset), which only rounds them; not here.
+    `boxes` must be clipped. Gather embeddings and other columns of the boxes by `index`. Unused
+    slots: box 0, score −inf, index 0, valid False. The reference shifts all boxes by the largest
+    coordinate + 1 before NMS (its class offset); that only rounds them and is left out here.
     """
     good = (scores > score_threshold) & large_enough(boxes, min_size)
     good = good if mask is None else good & mask

@@ -1,8 +1,5 @@
 """RoIAlign (He et al., ICCV 2017) as two matrix products, differentiable in the features."""
 
-import math
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -18,13 +15,13 @@ def sampling_matrix(
     sampling_ratio: int = 2,
     aligned: bool = False,
 ) -> Float[Array, "R bins length"]:
-    """The weights of the cells of one axis in each bin of each interval [low, high] (in cells).
+    """Weights of the cells of one axis in each bin of each interval [low, high] (in cells).
 
-    A bin averages `sampling_ratio` evenly spaced points. A point < −1 or > `length` is 0; one in
-    [−1, 0) is the first cell, one beyond the last cell's index the last cell; any other
-    interpolates its two neighbours. With `aligned` the interval moves by −1/2; without, as in the
-    detectors of person search, it is at least one cell long instead. Only the first `valid` of the
-    `length` cells are the image's (default: all): the axis ends there.
+    A bin averages `sampling_ratio` evenly spaced points. A point < −1 or > `length` is 0; a point in
+    [−1, 0) takes the first cell, one beyond the last index the last cell; any other interpolates its
+    two neighbours. `aligned` moves the interval by −1/2; without it, as in the detectors of person
+    search, an interval is at least one cell long. The axis ends after `valid` of the `length` cells
+    (default: all), where the image ends.
     """
     end = length if valid is None else valid.astype(jnp.float32)
     shift = 0.5 if aligned else 0.0
@@ -55,20 +52,19 @@ def roi_align(
     chunk: int | None = None,
     extent: Int[Array, "2"] | None = None,
 ) -> Float[Array, "R s s C"]:
-    """The features under each box as an `output_size`² grid, in the dtype of `features`.
+    """Pools the features under each box to an `output_size`² grid, in the dtype of `features`.
 
-    A bin's value is the mean of sampling_ratio² bilinear samples. That is separable, pooled =
-    Wy F Wxᵀ with the `sampling_matrix` of each axis; so forward and backward are matrix products
-    and need no scatter. float32 features use full precision; bfloat16 ones round the weights, too,
-    and sum in float32. Boxes are in image pixels and have no gradient; with `mask` False the
-    result is 0. `extent` counts the rows and columns of the map that are the image's, so that a
-    larger canvas changes nothing.
+    A bin is the mean of sampling_ratio² bilinear samples. This is separable, pooled = Wy F Wxᵀ with
+    the `sampling_matrix` of each axis, so forward and backward are matrix products without scatter.
+    float32 features use full precision; with bfloat16 the weights are rounded as well, and sums are
+    float32. Boxes are in image pixels and get no gradient; rows with `mask` False are 0. `extent`:
+    rows and columns of the map that belong to the image, so that a larger canvas changes nothing.
 
-    Against 16 gathers and a scatter this was 1.3 to 13 times as fast on a CPU, whole frames and
-    small ones, forward and backward.
+    On a CPU this was 1.3 to 13 times as fast as 16 gathers and a scatter, for whole and small
+    frames, forward and backward.
 
-    `chunk` boxes at a time bound the memory: chunk · output_size · w · C numbers in between (the
-    same again in the backward pass). None takes all at once.
+    `chunk`: boxes processed at a time, which bounds the memory to chunk · output_size · w · C
+    intermediate numbers (as many again in the backward pass); None: all at once.
     """
     height, width, channels = features.shape
     count = boxes.shape[0]
@@ -101,42 +97,13 @@ def roi_align(
     return pooled[:count]
 
 
-def multilevel_roi_align(
-    features: Sequence[Float[Array, "_h _w C"]],
-    boxes: Float[Array, "R 4"],
-    mask: Bool[Array, " R"] | None = None,
-    *,
-    spatial_scales: Sequence[float],
-    canonical_size: float = 224.0,
-    canonical_level: int = 4,
-    **options,
-) -> Float[Array, "R s s C"]:
-    """`roi_align` on the level of a feature pyramid that fits each box (Lin et al., CVPR 2017).
-
-    Level k = ⌊canonical_level + log2(√area / canonical_size) + 1e-6⌋ of those given, where the
-    level of scale 2^−k has the number k. One level: plain `roi_align`.
-    """
-    if len(features) != len(spatial_scales):
-        raise ValueError(f"{len(features)} feature maps but {len(spatial_scales)} scales")
-    numbers = [round(-math.log2(scale)) for scale in spatial_scales]
-    sides = jnp.maximum(boxes[:, 2:] - boxes[:, :2], 0.0).astype(jnp.float32)
-    root = jnp.sqrt(jnp.maximum(sides[:, 0] * sides[:, 1], 1e-12))
-    level = jnp.floor(canonical_level + jnp.log2(root / canonical_size) + 1e-6)
-    level = jnp.clip(level, min(numbers), max(numbers))
-    mask = jnp.ones((boxes.shape[0],), bool) if mask is None else mask
-    return sum(
-        roi_align(x, boxes, mask & (level == number), spatial_scale=scale, **options)
-        for x, number, scale in zip(features, numbers, spatial_scales, strict=True)
-    )
-
-
 def _pool(
     features: Float[Array, "h w C"], rows: Float[Array, "R s h"], columns: Float[Array, "R s w"]
 ) -> Float[Array, "R s s C"]:
     precision = jax.lax.Precision.HIGHEST if features.dtype == jnp.float32 else None
     options = {"precision": precision, "preferred_element_type": jnp.float32}
     by_row = jnp.einsum("ryh,hwc->rywc", rows, features, **options).astype(features.dtype)
-    # One product a RoI and bin row keeps the channels last without a transposition.
+    # A product for each RoI and bin row keeps the channels last without a transposition.
     columns = jnp.broadcast_to(columns[:, None], (*rows.shape[:2], *columns.shape[1:]))
     pooled = jnp.einsum("ryxw,rywc->ryxc", columns, by_row, **options)
     return pooled.astype(features.dtype)

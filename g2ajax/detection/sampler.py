@@ -1,4 +1,4 @@
-"""Draws training rows with a bounded share of positives."""
+"""Sampling of training rows with a bounded share of positives."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Int, Key
 
 
 class Sampled(NamedTuple):
-    """Indices of the drawn candidates in ascending order; unused slots (index 0) come last."""
+    """Indices of the sampled candidates in ascending order; unused slots (index 0) come last."""
 
     index: Int[Array, " S"]
     valid: Bool[Array, " S"]
@@ -17,24 +17,24 @@ class Sampled(NamedTuple):
 def sample_balanced(
     key: Key[Array, ""], label: Int[Array, " N"], *, size: int, positive_fraction: float
 ) -> Sampled:
-    """Draws up to `size` of N candidates, uniformly without replacement.
+    """Samples up to `size` of N candidates, uniformly without replacement.
 
-    min(positives, int(size · positive_fraction)) positives (label ≥ 1), and negatives (label 0) for
-    the rest as far as there are any; label −1 is never drawn. There are S = min(size, N) slots. A
-    `size` of N / positive_fraction or more takes all, whatever the key.
+    Takes min(positives, int(size · positive_fraction)) positives (label ≥ 1) and fills up with
+    negatives (label 0), as far as there are any; label −1 is ignored. There are S = min(size, N)
+    slots. A `size` of at least N / positive_fraction takes all candidates, whatever the key.
     """
     candidates = label.shape[0]
     slots = min(size, candidates)
     most = min(int(size * positive_fraction), candidates)
     if not slots:
         return Sampled(jnp.zeros((0,), jnp.int32), jnp.zeros((0,), bool))
-    lot = jax.random.uniform(key, (candidates,))
+    priority = jax.random.uniform(key, (candidates,))
     is_positive, is_negative = label >= 1, label == 0
     positives = jnp.minimum(jnp.sum(is_positive), most)
     negatives = jnp.minimum(jnp.sum(is_negative), size - positives)
-    _, first = jax.lax.top_k(jnp.where(is_positive, lot, -1.0), most)
-    _, second = jax.lax.top_k(jnp.where(is_negative, lot, -1.0), slots)
-    # Unused slots get an index behind every candidate and so sort last.
+    _, first = jax.lax.top_k(jnp.where(is_positive, priority, -1.0), most)
+    _, second = jax.lax.top_k(jnp.where(is_negative, priority, -1.0), slots)
+    # Unused slots get an index beyond every candidate, so that they sort last.
     first = jnp.where(jnp.arange(most) < positives, first, candidates)
     second = jnp.where(jnp.arange(slots) < negatives, second, candidates)
     index = jnp.sort(jnp.concatenate([first, second]))[:slots]

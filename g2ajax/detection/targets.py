@@ -1,4 +1,4 @@
-"""What the proposal network and the box heads are trained on: matched, drawn and coded boxes."""
+"""Training targets of the proposal network and the box heads: match, sample, encode."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from g2ajax.detection.sampler import sample_balanced
 
 
 class AnchorTargets(NamedTuple):
-    """The anchors drawn for the proposal network's losses; unused slots come last."""
+    """Anchors sampled for the losses of the proposal network; unused slots come last."""
 
     index: Int[Array, " S"]
     valid: Bool[Array, " S"]
@@ -40,15 +40,15 @@ def select_anchors(
     weights: Weights = RPN_WEIGHTS,
     anchor_mask: Bool[Array, " N"] | None = None,
 ) -> AnchorTargets:
-    """One image's anchors to train on: match with low-quality matches, draw, code.
+    """Selects the anchors of one image to train on: match (with low-quality matches), sample, encode.
 
-    Empty and inverted true boxes are ignored. Anchors in the padding count as background, as in
-    the reference, unless `anchor_mask` takes them out.
+    Empty and inverted true boxes are ignored. Anchors in the padding are background, as in the
+    reference, unless `anchor_mask` excludes them.
     """
     truth_mask = _real(truth_boxes, truth_mask)
     iou = pairwise_iou(truth_boxes, anchors)
     if anchor_mask is not None:
-        # Below every overlap: they are nobody's best anchor.
+        # Below every overlap: they are the best anchor of no true box.
         iou = jnp.where(anchor_mask[None, :], iou, -1.0)
     matched = match(iou, truth_mask, high=high, low=low, low_quality=True)
     label = jnp.where(matched == BELOW, 0, jnp.where(matched == BETWEEN, -1, 1))
@@ -63,16 +63,16 @@ def select_anchors(
 
 
 class TrainingSamples(NamedTuple):
-    """The boxes drawn for a head, in ascending order of the candidates; unused slots come last."""
+    """Boxes sampled for a head, in ascending order of the candidates; unused slots come last."""
 
     boxes: Float[Array, "S 4"]
     valid: Bool[Array, " S"]
     label: Int[Array, " S"]
-    """The matched true box's label; 0 background (also where not valid)."""
+    """Label of the matched true box; 0 for background and unused slots."""
     matched: Int[Array, " S"]
     """Index of the matched true box; 0 for background."""
     codes: Float[Array, "S 4"]
-    """The matched true box (the first one for background) relative to the row's box."""
+    """Matched true box (for background: the first one) relative to the row's box."""
 
 
 def select_training_samples(
@@ -89,26 +89,26 @@ def select_training_samples(
     positive_fraction: float = 0.5,
     weights: Weights = ROI_WEIGHTS,
 ) -> TrainingSamples:
-    """One image's boxes to train a head on, S = min(size, N + G) slots.
+    """Selects the boxes of one image to train a head on, S = min(size, N + G) slots.
 
-    The true boxes join the candidates behind them; each candidate is matched with a true box
-    (label ≥ 1), background (label 0) or nothing (between the thresholds); `size` of them are drawn.
-    Empty and inverted true boxes are ignored. No gradient: the candidates are constants.
+    The true boxes are appended to the candidates. Each candidate is matched with a true box (label
+    ≥ 1), with background (label 0) or with nothing (between the thresholds); `size` are sampled.
+    Empty and inverted true boxes are ignored. The candidates are constants without gradient.
     """
     truth_mask = _real(truth_boxes, truth_mask)
     boxes = jax.lax.stop_gradient(boxes.astype(jnp.float32))
     truth_boxes = truth_boxes.astype(jnp.float32)
     candidates = jnp.concatenate([boxes, truth_boxes])
-    there = jnp.concatenate([box_mask, truth_mask])
+    present = jnp.concatenate([box_mask, truth_mask])
     iou = pairwise_iou(truth_boxes, candidates)
     matched = match(iou, truth_mask, high=foreground_iou, low=background_iou)
     label = jnp.where(matched >= 0, _rows(truth_label, jnp.maximum(matched, 0)), 0)
-    label = jnp.where((matched == BETWEEN) | ~there, -1, label)
+    label = jnp.where((matched == BETWEEN) | ~present, -1, label)
     index, valid = sample_balanced(key, label, size=size, positive_fraction=positive_fraction)
     matched = jnp.where(valid, jnp.maximum(matched[index], 0), 0)
-    chosen = jnp.where(valid[:, None], candidates[index], 0.0)
-    codes = encode_boxes(_rows(truth_boxes, matched), chosen, weights)
-    return TrainingSamples(chosen, valid, jnp.where(valid, label[index], 0), matched, codes)
+    sampled = jnp.where(valid[:, None], candidates[index], 0.0)
+    codes = encode_boxes(_rows(truth_boxes, matched), sampled, weights)
+    return TrainingSamples(sampled, valid, jnp.where(valid, label[index], 0), matched, codes)
 
 
 def _real(boxes: Float[Array, "G 4"], mask: Bool[Array, " G"]) -> Bool[Array, " G"]:
@@ -117,7 +117,7 @@ def _real(boxes: Float[Array, "G 4"], mask: Bool[Array, " G"]) -> Bool[Array, " 
 
 
 def _rows(values: Array, index: Int[Array, " S"]) -> Array:
-    """`values[index]`, zeros where there is no row at all."""
+    """`values[index]`; zeros if `values` has no rows."""
     if values.shape[0]:
         return values[index]
     return jnp.zeros((*index.shape, *values.shape[1:]), values.dtype)

@@ -1,4 +1,8 @@
-"""The detectors' resize: short side to a minimum, long side to at most a maximum, then padding."""
+"""The detectors' resize: short side to a minimum, long side at most a maximum, then padding.
+
+Runs resize on the host (`g2ajax.data.frames`); `resize_and_pad` and `rescale_boxes` do the same on the
+device, for users of torchvision's transform.
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +13,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 MIN_SIZE, MAX_SIZE = 900, 1500
 BUCKETS = ((928, 1504), (1504, 928))
-"""Canvases that hold every image resized to MIN_SIZE and MAX_SIZE; multiples of 32."""
+"""Canvases for every image resized to MIN_SIZE and MAX_SIZE; multiples of 32."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -19,10 +23,10 @@ Size = tuple[int, int]
 def resized_size(
     height: int, width: int, min_size: int = MIN_SIZE, max_size: int = MAX_SIZE
 ) -> Size:
-    """(⌊height s⌋, ⌊width s⌋) for s = min(min_size / short side, max_size / long side).
+    """Size (⌊height s⌋, ⌊width s⌋) for s = min(min_size / short side, max_size / long side).
 
-    In double precision, as torchvision counted before and after 0.11, whose float32 loses a pixel
-    for some sizes. Raises ValueError for an image that would have no pixels.
+    Computed in double precision, as in torchvision before and after 0.11, whose float32 loses a
+    pixel for some sizes. Raises ValueError for an image that would have no pixels.
     """
     if height < 1 or width < 1:
         raise ValueError(f"an image of {height} x {width} pixels cannot be resized")
@@ -36,14 +40,8 @@ def resized_size(
     return size
 
 
-def padded_size(sizes: Sequence[Size], multiple: int = 32) -> Size:
-    """The reference's canvas of a batch: the largest height and width, rounded up to `multiple`."""
-    height, width = (max(side) for side in zip(*sizes, strict=True))
-    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
-
-
 def bucket_of(size: Size, buckets: Sequence[Size]) -> int:
-    """The index of the smallest canvas in `buckets` that holds an image of `size`.
+    """Index of the smallest canvas in `buckets` that holds an image of `size`.
 
     Raises ValueError if none does.
     """
@@ -69,14 +67,14 @@ def resize_and_pad(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> Float[Array, "h w C"]:
-    """The upper left `size` (height, width) of `image`, normalised, resized, on a canvas of zeros.
+    """Resizes and normalises the upper left `size` (height, width) of `image`, on a canvas of zeros.
 
     `image` is uint8, or float in [0, 1]; it may be padded, so that images of many sizes share one
-    compilation; `size` and `new_size` are traced, `canvas` = (h, w) is static. Bilinear with
-    half-pixel centres and WITHOUT antialiasing, also when it shrinks: what the reference does, and
-    what its checkpoints expect. Float32.
+    compilation. `size` and `new_size` are traced, `canvas` = (h, w) is static. Bilinear with
+    half-pixel centres and without antialiasing, also when shrinking, as in the reference, whose
+    checkpoints expect it. The result is float32.
 
-    The reference normalises before it resizes; both are linear, and here the smaller image is
+    The reference normalises first and then resizes. Both are linear; here the smaller image is
     normalised.
     """
     image = image.astype(jnp.float32) / 255.0 if image.dtype == jnp.uint8 else image
@@ -92,17 +90,12 @@ def resize_and_pad(
 def rescale_boxes(
     boxes: Float[Array, "N 4"], size: Int[Array, "2"], new_size: Int[Array, "2"]
 ) -> Float[Array, "N 4"]:
-    """Boxes of an image of `size` (height, width) in the same image resized to `new_size`.
+    """Scales the boxes of an image of `size` (height, width) to the image resized to `new_size`.
 
-    By the realised ratio of each axis, not by the nominal scale.
+    Uses the exact ratio of each axis, not the nominal scale.
     """
     ratio = new_size.astype(jnp.float32) / size.astype(jnp.float32)
     return boxes.astype(jnp.float32) * jnp.stack([ratio[1], ratio[0], ratio[1], ratio[0]])[None]
-
-
-def flip_boxes(boxes: Float[Array, "N 4"], width: Int[Array, ""] | int) -> Float[Array, "N 4"]:
-    """Boxes of the horizontally mirrored image."""
-    return jnp.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
 
 
 def _interpolate(

@@ -1,4 +1,4 @@
-"""CLIP files: Hugging Face's names into OpenAI's, and towers that do not match, said at once."""
+"""CLIP files: converts Hugging Face's names to OpenAI's, and checks the sizes of the towers."""
 
 import dataclasses
 import re
@@ -13,7 +13,7 @@ _RENAME = (
     (r"^vision_model\.embeddings\.class_embedding$", "visual.class_embedding"),
     (r"^vision_model\.embeddings\.patch_embedding\.weight$", "visual.conv1.weight"),
     (r"^vision_model\.embeddings\.position_embedding\.weight$", "visual.positional_embedding"),
-    (r"^vision_model\.pre_layrnorm\.", "visual.ln_pre."),  # so spelt there
+    (r"^vision_model\.pre_layrnorm\.", "visual.ln_pre."),  # sic
     (r"^vision_model\.post_layernorm\.", "visual.ln_post."),
     (r"^vision_model\.encoder\.layers\.", "visual.transformer.resblocks."),
     (r"^text_model\.embeddings\.token_embedding\.", "token_embedding."),
@@ -32,16 +32,16 @@ _PROJECTIONS = {
 
 
 def is_huggingface_clip(names: Iterable[str]) -> bool:
-    """Whether these are the names of transformers' CLIPModel."""
+    """True if the names are those of transformers' CLIPModel."""
     names = set(names)
     return all(mark in names for mark in _MARKS)
 
 
 def openai_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """transformers' CLIPModel under OpenAI's names: queries, keys and values packed, projections
-    turned. Tensors it does not know keep their names; `position_ids` goes.
+    """Converts the tensors of transformers' CLIPModel to OpenAI's names and layouts.
 
-    Raises ValueError when one of queries, keys and values is absent.
+    Packs queries, keys and values, transposes projections and drops `position_ids`. Unknown tensors
+    keep their names. Raises ValueError if queries, keys or values are missing.
     """
     out = {}
     for name, value in tensors.items():
@@ -55,26 +55,28 @@ def openai_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         out[name] = value
     for name in [n for n in out if re.search(r"\.attn\.q_proj\.(weight|bias)$", n)]:
         parts = [name.replace(".q_proj.", f".{letter}_proj.") for letter in "qkv"]
-        absent = [part for part in parts if part not in out]
-        if absent:
-            raise ValueError(f"{name} is there, but {', '.join(absent)} not; the file is damaged")
+        missing = [part for part in parts if part not in out]
+        if missing:
+            raise ValueError(f"{name} is there, but {', '.join(missing)} not; the file is damaged")
         packed = name.replace(".q_proj.", ".in_proj_")
         out[packed] = np.concatenate([out.pop(part) for part in parts])
     return out
 
 
-def check_towers(shapes: Mapping[str, tuple[int, ...]], wanted: Variant) -> None:
-    """Compares a file's towers (OpenAI's names) with the model's, but not the image size.
+def check_towers(shapes: Mapping[str, tuple[int, ...]], variant: Variant) -> None:
+    """Compares the towers of a file (OpenAI's names) with the model's; the image size may differ.
 
     Raises ValueError naming every size that differs.
     """
-    found = variant_of(shapes, activation=wanted.activation)
-    pairs = [
-        (f.name, getattr(found, f.name), getattr(wanted, f.name))
-        for f in dataclasses.fields(wanted)
+    file_variant = variant_of(shapes, activation=variant.activation)
+    sizes = [
+        (field.name, getattr(file_variant, field.name), getattr(variant, field.name))
+        for field in dataclasses.fields(variant)
     ]
     wrong = [
-        f"{name} {theirs} (the model's: {ours})" for name, theirs, ours in pairs if theirs != ours
+        f"{name} {in_file} (the model's: {in_model})"
+        for name, in_file, in_model in sizes
+        if in_file != in_model
     ]
     if wrong:
         raise ValueError(

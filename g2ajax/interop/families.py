@@ -1,8 +1,7 @@
-"""Whose checkpoint is it, and what are our names for its tensors: tables of data.
+"""Families of public checkpoints: how to recognise them, and rules that map their names to ours.
 
-Every family's rules lead to `backbone.*`, and to fast-reid's names for the head (`heads.weight`,
-`heads.bottleneck.0.*`), which is how this package's methods are called. Layouts are the
-loader's business (`state_dict.py`).
+The rules of every family map to `backbone.*`, and to fast-reid's names for the head (`heads.weight`,
+`heads.bottleneck.0.*`), which this package's methods use. Layouts are converted in `state_dict.py`.
 """
 
 import dataclasses
@@ -14,26 +13,26 @@ Rename = tuple[tuple[str, str], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """One kind of public checkpoint. `{last}` in a pattern is the number of the last block."""
+    """A kind of public checkpoint. `{last}` in a pattern stands for the number of the last block."""
 
     name: str
     marks: tuple[str, ...]
-    """Patterns that all must occur among the names."""
+    """Patterns that must all occur among the tensor names."""
     rename: Rename = ()
     ignore: tuple[str, ...] = ()
-    """Tensors of the file that no network here has."""
+    """Patterns of tensors that no network here uses."""
     optional: tuple[str, ...] = ()
-    """Our names of tensors that only some methods have; left out where the model has none."""
+    """Patterns (our names) of tensors that only some methods use; ignored by the others."""
     allow_missing: tuple[str, ...] = ()
-    """Tensors of the network (our names) that such files never have."""
+    """Patterns (our names) of the network's tensors that such files never contain."""
     head: bool = True
-    """Whether such files have the neck and classifier of a re-identification model."""
+    """True if such files contain the neck and classifier of a re-identification model."""
     head_needs: str = ""
-    """Our name of a tensor that only models with such a neck have."""
+    """Our name of a tensor that marks models with this kind of head."""
     square_grid: bool = False
-    """Whether the position table is of a square image."""
+    """True if the position table belongs to a square image."""
     distilled: bool = False
-    """Whether row 1 of the position table belongs to a distillation token."""
+    """True if row 1 of the position table belongs to a distillation token."""
 
 
 _BASE: Rename = (
@@ -45,15 +44,15 @@ _PIXELS = (r"^pixel_(mean|std)$",)
 _VIT_BLOCK = r"^blocks\.0\.attn\.qkv\.weight$"
 _IMAGENET_VIT = {
     "rename": ((r"^", "backbone."),),
-    # The classifiers of ImageNet, and the distillation token.
+    # ImageNet's classifiers, and the distillation token.
     "ignore": (r"head", r"dist", r"pre_logits"),
-    # Side information is learned on the re-identification set.
+    # Side information is learned on the re-identification dataset.
     "allow_missing": (r"^backbone\.sie_embed$",),
     "head": False,
     "square_grid": True,
 }
 _CLIP = {
-    # The temperature belongs to the loss; sizes and the causal mask are no weights.
+    # The temperature belongs to the loss; sizes and the causal mask are not weights.
     "ignore": (
         r"(^|\.)(logit_scale|logit_bias|attn_mask|input_resolution|context_length|vocab_size)$",
     ),
@@ -67,11 +66,11 @@ _TORCHREID = {
         (r"^(?=(fc|classifier)\.)", "heads."),
         (r"^(?!heads\.)", "backbone."),
     ),
-    # Its linear map, batch norm and classifier with a bias are no neck of fast-reid's kind.
+    # Linear map, batch norm and a classifier with bias: another head than fast-reid's.
     "head_needs": "heads.fc.0.weight",
 }
 
-# fast-reid's MGN numbers the parts of its trunk, and takes the first block of layer3 from its branches.
+# fast-reid's MGN numbers the parts of its trunk, which includes the first block of layer3.
 _MGN: Rename = (
     (r"^backbone\.0\.", "backbone.conv1."),
     (r"^backbone\.1\.", "backbone.bn1."),
@@ -80,19 +79,19 @@ _MGN: Rename = (
     (r"^backbone\.6\.", "backbone.layer3.0."),
     *((rf"^(b\d)\.0\.{i}\.", rf"\1.layer3.{i + 1}.") for i in range(22)),
     (r"^(b\d)\.1\.", r"\1.layer4."),
-    # Trunk and branch 1 are one network here.
+    # Trunk and branch 1 are one network in this package.
     (r"^b1\.", "backbone."),
 )
 
-# Person search. Today's torchvision wraps the convolution of the proposal network; of a teacher
-# only the head is used, not the trunk that its file also has.
+# Person search. Recent torchvision wraps the convolution of the proposal network. A teacher's file
+# also contains its trunk, which is not used.
 _SEARCH = {
     "rename": ((r"^rpn\.head\.conv\.0\.0\.", "rpn.head.conv."),),
     "ignore": (r"^roi_heads\.teacher_head\d?\.(backbone|rpn)\.",),
     "optional": (r"^roi_heads\.teacher_head\d?\.",),
 }
-# One parameter under two names; a convolution that is never used, and a projection that the first
-# head, and a head's teacher, do not use.
+# The file stores one parameter under two names, an unused convolution, and projections that the
+# first head and a head's teacher do not use.
 _COAT = {
     **_SEARCH,
     "ignore": (
@@ -103,7 +102,7 @@ _COAT = {
         r"^roi_heads\.box_head_1st\.conv0\.",
         r"^roi_heads\.teacher_head3\.roi_heads\.embedding_head_2nd\.",
     ),
-    # The identity classifiers: part of its training, in none of its files.
+    # Identity classifiers are used in training and stored in no file.
     "allow_missing": (r"^roi_heads\.softmax_",),
 }
 
@@ -119,8 +118,8 @@ FAMILIES = (
     Family(
         "TransReID with jigsaw patches",
         (r"^base\.blocks\.0\.attn\.qkv\.weight$", r"^b1\.0\.attn\.qkv\.weight$"),
-        # `base` ends before its last block; the trained copies of that block and of the final
-        # norm are `b1`, the originals are left as they came from ImageNet.
+        # `base` ends before its last block. `b1` holds the trained copies of that block and of the
+        # final norm; the originals are still those of ImageNet.
         rename=(
             (r"^b1\.0\.", "base.blocks.{last}."),
             (r"^b1\.1\.", "base.norm."),
@@ -131,14 +130,14 @@ FAMILIES = (
             *_BASE,
         ),
         ignore=(r"^base\.fc\.", r"^base\.blocks\.{last}\.", r"^base\.norm\."),
-        # The jigsaw branch, of the method `transreid` alone.
+        # The jigsaw branch, which only the method `transreid` has.
         optional=(r"^b2\.", r"^neck_\d"),
     ),
     Family(
         "TransReID",
         (r"^base\.blocks\.0\.attn\.qkv\.weight$",),
         rename=_BASE,
-        ignore=(r"^base\.fc\.",),  # of ImageNet, unused
+        ignore=(r"^base\.fc\.",),  # ImageNet's classifier
     ),
     Family(
         "reid-strong-baseline",
@@ -177,7 +176,7 @@ FAMILIES = (
         rename=((r"^(text\.)?", "backbone."),),
         **_CLIP,
     ),
-    # OpenAI's archives, open_clip's files, and transformers' once renamed.
+    # OpenAI's archives, open_clip's files, and transformers' files after renaming.
     Family(
         "CLIP",
         (
@@ -187,12 +186,12 @@ FAMILIES = (
         rename=((r"^", "backbone."),),
         **_CLIP,
     ),
-    # Our own names, in the public layout. Of an explainable run only stream 1 is read.
+    # Our own names, in the public layout. From an explainable run only stream 1 is read.
     Family(
         "g2ajax",
         (r"^(stream1\.)?backbone\.", r"^(stream1\.)?neck\."),
         rename=((r"^stream1\.", ""), (r"^base_model\.", "backbone.")),
-        # Which row of a queue is next is no weight.
+        # The position in a queue is not a weight.
         ignore=(r"^(stream2|adh|predictor|predictor_head|queue)\.", r"\.header$"),
     ),
     Family("fast-reid", (r"^backbone\.", r"^heads\."), ignore=_PIXELS),
@@ -206,7 +205,7 @@ FAMILIES = (
     Family("timm ViT", (_VIT_BLOCK, r"^patch_embed\.proj\.weight$"), **_IMAGENET_VIT),
     Family(
         "torchreid OSNet",
-        # The streams of OSNet and OSNet-IBN, or of OSNet-AIN; files of ImageNet and of
+        # Streams of OSNet and OSNet-IBN, or of OSNet-AIN. Files trained on ImageNet and on
         # re-identification have the same names.
         (
             r"^(module\.)?conv2\.0\.conv2(a|\.0\.layers\.0)\.conv1\.weight$",
@@ -228,7 +227,7 @@ FAMILIES = (
     ),
 )
 
-# Public files by network: (part of the name, the usual file, where its authors publish it).
+# Public files by network: (part of the network's name, usual file, where it is published).
 USUAL_FILES = (
     ("resnet18", "resnet18-5c106cde.pth", "torchvision's model zoo"),
     ("resnet34", "resnet34-333f7ec4.pth", "torchvision's model zoo"),
@@ -246,18 +245,18 @@ USUAL_FILES = (
 
 
 def usual_files(name: str) -> str:
-    """A sentence: the public files that match the network in the file name, or all of them."""
+    """Suggests public files, as a sentence: those of the network in the file name, else all."""
     name = name.lower().replace("-", "_").removeprefix("jx_")
     rows = [row for row in USUAL_FILES if row[0] in name] or list(USUAL_FILES)
-    listed = "; ".join(f"{file} from {origin}" for _, file, origin in rows)
+    suggestions = "; ".join(f"{file} from {origin}" for _, file, origin in rows)
     return (
-        f"Usual starting points: {listed}. Download one, or name a repository of the Hugging Face "
+        f"Usual starting points: {suggestions}. Download one, or name a repository of the Hugging Face "
         "hub: hf:timm/vit_base_patch16_224.augreg_in21k_ft_in1k"
     )
 
 
 def family(name: str) -> Family:
-    """The family called `name`. Raises ValueError, listing all, for another."""
+    """The family called `name`. Raises ValueError, listing all, for an unknown name."""
     for candidate in FAMILIES:
         if candidate.name == name:
             return candidate
@@ -265,35 +264,35 @@ def family(name: str) -> Family:
 
 
 def detect_family(names: Iterable[str]) -> tuple[str, str]:
-    """The name of the family whose marks all occur in `names`, and a sentence that says why.
+    """Finds the first family whose marks all occur in `names`; returns its name and the reason.
 
-    Raises ValueError when no family's do.
+    Raises ValueError if there is none.
     """
     names = list(names)
     for candidate in FAMILIES:
-        found = [next((n for n in names if re.search(m, n)), None) for m in candidate.marks]
-        if all(found):
-            return candidate.name, f"it has {', '.join(dict.fromkeys(found))}"
-    shown = ", ".join(sorted(names)[:6])
+        matches = [next((n for n in names if re.search(m, n)), None) for m in candidate.marks]
+        if all(matches):
+            return candidate.name, f"it has {', '.join(dict.fromkeys(matches))}"
+    first = ", ".join(sorted(names)[:6])
     raise ValueError(
-        f"the tensors are of no known family ({len(names)} names: {shown}, …). Known: "
+        f"the tensors are of no known family ({len(names)} names: {first}, …). Known: "
         f"{', '.join(f.name for f in FAMILIES)}; name one in init.family if the file is of one"
     )
 
 
-def with_last_block(chosen: Family, names: Iterable[str]) -> Family:
-    """`chosen` with the number of the last block written into its patterns."""
+def with_last_block(family: Family, names: Iterable[str]) -> Family:
+    """Replaces `{last}` in the patterns of a family by the number of the last block."""
     numbers = [int(m[1]) for name in names if (m := re.search(r"(?:^|\.)blocks\.(\d+)\.", name))]
     last = str(max(numbers, default=0))
     return dataclasses.replace(
-        chosen,
-        rename=tuple((a, b.replace("{last}", last)) for a, b in chosen.rename),
-        ignore=tuple(pattern.replace("{last}", last) for pattern in chosen.ignore),
+        family,
+        rename=tuple((a, b.replace("{last}", last)) for a, b in family.rename),
+        ignore=tuple(pattern.replace("{last}", last) for pattern in family.ignore),
     )
 
 
-def our_name(chosen: Family, name: str) -> str:
-    """What the tensor `name` of such a file is called here."""
-    for pattern, replacement in chosen.rename:
+def our_name(family: Family, name: str) -> str:
+    """Maps the name of a tensor in a file of the family to our name."""
+    for pattern, replacement in family.rename:
         name = re.sub(pattern, replacement, name)
     return name

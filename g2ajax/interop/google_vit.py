@@ -1,7 +1,7 @@
-"""The `.npz` files of Google's Vision Transformers under timm's names, in PyTorch's layouts.
+"""`.npz` files of Google's Vision Transformers, converted to timm's names and PyTorch's layouts.
 
-Dosovitskiy et al., ICLR 2021; Steiner et al., TMLR 2022. Queries, keys and values are kept apart
-there, by head; here they are packed into `attn.qkv`.
+Dosovitskiy et al., ICLR 2021; Steiner et al., TMLR 2022. The files hold queries, keys and values
+separately, by head; here they are packed into `attn.qkv`.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 BLOCK = re.compile(r"Transformer/encoderblock_(\d+)/(\w+)/(.+)")
-# The numbers after the names differ between releases.
+# The numbers in the names differ between releases.
 PARTS = (
     (r"LayerNorm_0", "norm1"),
     (r"LayerNorm_[12]", "norm2"),
@@ -40,22 +40,22 @@ def _bare(name: str) -> str:
 
 
 def is_google_vit(names: Iterable[str]) -> bool:
-    """Whether an archive has the names of these files."""
+    """True if the names are those of Google's Vision Transformers."""
     return any(_bare(name).startswith("Transformer/encoderblock_0/") for name in names)
 
 
 def timm_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The tensors under timm's names; those without a counterpart keep their own.
+    """Converts tensors to timm's names and layouts; unknown tensors keep their names.
 
-    Raises ValueError for a block without its queries, keys or values.
+    Raises ValueError for a block without queries, keys or values.
     """
-    named: dict[str, np.ndarray] = {}
+    result: dict[str, np.ndarray] = {}
     packed: dict[str, dict[str, np.ndarray]] = {}
     for original, value in tensors.items():
         name = _bare(original)
         match = BLOCK.fullmatch(name)
         if not match:
-            named[TOP.get(name, name)] = _layout(name, value)
+            result[TOP.get(name, name)] = _layout(name, value)
             continue
         number, part, rest = match.groups()
         part = next((ours for pattern, ours in PARTS if re.fullmatch(pattern, part)), part)
@@ -67,19 +67,19 @@ def timm_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             matrix = value.reshape(-1) if word == "bias" else value.reshape(value.shape[0], -1).T
             packed.setdefault(f"{prefix}qkv.{word}", {})[layer] = matrix
         elif part == "attn":  # the output: kernel [heads, head width, D]
-            named[f"{prefix}proj.{word}"] = (
+            result[f"{prefix}proj.{word}"] = (
                 value if word == "bias" else value.reshape(-1, value.shape[-1]).T
             )
         else:
             layer = f"{LAYERS.get(layer, layer)}." if layer else ""
-            named[f"{prefix}{layer}{word}"] = _layout(name, value)
+            result[f"{prefix}{layer}{word}"] = _layout(name, value)
     for name, parts in packed.items():
         if len(parts) != 3:
             raise ValueError(f"{name} has only {', '.join(sorted(parts))}; the file is damaged")
-        named[name] = np.concatenate([parts["query"], parts["key"], parts["value"]])
-    return named
+        result[name] = np.concatenate([parts["query"], parts["key"], parts["value"]])
+    return result
 
 
 def _layout(name: str, value: np.ndarray) -> np.ndarray:
-    """[in, out] to [out, in], [h, w, in, out] to [out, in, h, w]; vectors and tables as they are."""
+    """Converts [in, out] to [out, in] and [h, w, in, out] to [out, in, h, w]; others are unchanged."""
     return np.moveaxis(value, (-1, -2), (0, 1)) if name.endswith("/kernel") else value

@@ -1,10 +1,9 @@
-"""A model's first parameters from someone else's file, strictly, with a report of every tensor."""
+"""Initialises a model from a public checkpoint: strict loading, with a report of every tensor."""
 
 import dataclasses
-import importlib
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -14,29 +13,32 @@ from g2ajax.backbones.clip import CLIP
 from g2ajax.backbones.vit import ViT, resize_pos_embed
 from g2ajax.interop import families
 from g2ajax.interop.clip_files import check_towers
+from g2ajax.interop.hub import fetch
 from g2ajax.interop.readers import read_tensors
 from g2ajax.interop.state_dict import Report, guess_family, load_state_dict, public_shapes
 
 CLASSIFIER = r"^((heads|b\d+_head)\.weight|((heads|neck(_\d+)?)\.)?classifier\.(weight|bias))$"
 USUAL = {"ResNet": "resnet50", "ViT": "vit_base", "OSNet": "osnet", "CLIP": "clip"}
-HUB_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Public name → shape in the public layout."""
 
 
 @dataclasses.dataclass(frozen=True)
 class InitOptions:
-    """What a model starts from."""
+    """The file a model starts from, and how to read it."""
 
     file: str = ""
-    """Path of a file of weights or of a checkpoint folder of ours, or `hf:org/repo[/file]`; empty:
-    drawn from the seed."""
+    """Path of a file of weights or of a checkpoint folder of this package, or `hf:org/repo[/file]`;
+    empty: parameters are drawn from the seed."""
     family: str = ""
-    """Whose file it is, a name of `families.FAMILIES`; empty: told by the tensors' names."""
+    """Name of the file's family (see `families.FAMILIES`); empty: recognised from tensor names."""
     part: Literal["backbone", "all"] = "backbone"
     """`backbone`: neck and classifier keep the values drawn from the seed."""
     entry: str = ""
     """Key (dotted) of the state dictionary inside a PyTorch checkpoint; empty: the usual ones."""
     allow_classifier_mismatch: bool = False
-    """With `all`: a classifier for another number of classes is left out."""
+    """With `all`: leave out a classifier for another number of classes."""
     position_grid: tuple[int, ...] = ()
     """(rows, columns) of the file's position table, where it is not square and must be resized."""
     ignore: tuple[str, ...] = ()
@@ -44,14 +46,15 @@ class InitOptions:
     allow_missing: tuple[str, ...] = ()
     """Patterns of further tensors of the model (public names) that may keep their values."""
     report: str = ""
-    """File to write the report of every tensor to."""
+    """Path to write the report of every tensor to."""
     teacher: str = ""
-    """Of head distillation: the file, as `file`, of a teacher trained on crops; empty: as drawn."""
+    """For head distillation: file (as `file`) of a teacher trained on crops; empty: drawn from the
+    seed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class InitReport(Report):
-    """What became of every tensor, and why the file was read the way it was."""
+    """Status of every tensor, and why the file was read the way it was."""
 
     source: str = ""
     family: str = ""
@@ -63,27 +66,100 @@ class InitReport(Report):
         lines = [f"init: {self.source} ({self.family}: {self.why}): {self.summary()}"]
         lines += [f"  {note}" for note in self.notes]
         lines += [
-            f"  {label}: {', '.join(_grouped(self.names(status)))}"
+            f"  {label}: {', '.join(_shortened(self.names(status)))}"
             for status, label in (("kept", "not in the file, kept"), ("ignored", "left out"))
             if self.names(status)
         ]
         return "\n".join(lines)
 
 
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """A file of weights whose family is known."""
+
+    path: pathlib.Path
+    tensors: Mapping[str, np.ndarray]
+    family: families.Family
+    why: str
+    """Why it is of this family."""
+    names: Mapping[str, str]
+    """Name in the file → our name."""
+
+    def __str__(self) -> str:
+        return f"{self.path} (read as {self.family.name}: {self.why})"
+
+
+@dataclasses.dataclass
+class _Plan:
+    """Exceptions to strict loading, as patterns, and notes on them for the report."""
+
+    ignore: list[str]
+    allow_missing: list[str]
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Ignores tensors of the file by name."""
+        self.ignore += [f"^{re.escape(name)}$" for name in names]
+
+
 def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
     """Loads `init.file` into a method's module (or a bare backbone), in place.
 
-    The family of the file is told by its names; its rules give our names; a ViT's position table
-    is resized to the model's grid and 2-D patch weights become a convolution's. Loading is strict:
-    nothing of the chosen part may be missing, unexpected or of another shape, except what the
-    family's rules and `init` name.
+    The family of the file is recognised from its tensor names; the family's rules map them to our
+    names. A ViT's position table is resized to the model's grid, and 2-D patch weights become a
+    convolution's. Loading is strict: within the part to load nothing may be missing, unexpected or
+    of another shape, except for what the family's rules and `init` name.
 
-    Raises FileNotFoundError for an absent file, and ValueError when the file cannot be read, is of
-    another architecture or does not fit; nothing has been changed then.
+    Raises FileNotFoundError for a missing file, and ValueError when the file cannot be read, has
+    another architecture or does not fit. The module is unchanged then.
     """
-    path = (
-        _fetch(init.file) if init.file.startswith("hf:") else pathlib.Path(init.file).expanduser()
+    file = _open(init)
+    shapes = public_shapes(module)
+    _check_architecture(file, shapes)
+    trunk = _trunk(module)
+    prefix = f"{trunk}." if trunk else ""
+    rename = _rename(file.family, module, prefix)
+    plan = _Plan(
+        [*file.family.ignore, *init.ignore],
+        [
+            *(p.replace(r"backbone\.", re.escape(prefix)) for p in file.family.allow_missing),
+            *init.allow_missing,
+        ],
     )
+    plan.leave_out(
+        name
+        for name, our in file.names.items()
+        if our not in shapes and any(re.search(pattern, our) for pattern in file.family.optional)
+    )
+    network = getattr(module, trunk) if trunk else module
+    if isinstance(network, CLIP):
+        _check_clip(file, network, plan)
+    if init.part == "backbone":
+        _plan_backbone(file, module, prefix, shapes, plan)
+    else:
+        _plan_all(file, init, rename, shapes, plan)
+    try:
+        report = load_state_dict(
+            module,
+            file.tensors,
+            rename=rename,
+            ignore=plan.ignore,
+            allow_missing=plan.allow_missing,
+            transform=_transforms(network, prefix, file.family, init, shapes, plan.notes),
+        )
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    result = InitReport(report.rows, str(init.file), file.family.name, file.why, tuple(plan.notes))
+    if init.report:
+        target = pathlib.Path(init.report)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(f"{result}\n\n{result.table()}\n")
+    return result
+
+
+def _open(init: InitOptions) -> _File:
+    """Reads `init.file` and recognises its family."""
+    path = fetch(init.file) if init.file.startswith("hf:") else pathlib.Path(init.file).expanduser()
     tensors = read_tensors(path, entry=init.entry)
     if not tensors:
         raise ValueError(f"{path} has no tensors")
@@ -94,119 +170,98 @@ def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
     else:
         name, why = _detect(path, tensors)
     family = families.with_last_block(families.family(name), tensors)
-    wanted = public_shapes(module)
-    _check_architecture(path, family.name, why, tensors, wanted)
-    trunk = _trunk(module)
-    rename = _rename(family, module, trunk)
-    ours = {n: families.our_name(family, n) for n in tensors}
-    left_out = (*family.ignore, *init.ignore)
-    unknown = [
-        n
-        for n, our in ours.items()
-        if our not in wanted and any(re.search(pattern, our) for pattern in family.optional)
-    ]
-    left_out += tuple(f"^{re.escape(n)}$" for n in unknown)
-    prefix = rf"{trunk}\." if trunk else ""
-    kept = [p.replace(r"backbone\.", prefix) for p in family.allow_missing]
-    kept += init.allow_missing
-    notes = []
-    network = getattr(module, trunk) if trunk else module
-    if isinstance(network, CLIP):
-        shapes = {our.removeprefix("backbone."): tensors[n].shape for n, our in ours.items()}
-        try:
-            check_towers(shapes, network.variant)
-        except ValueError as error:
-            raise ValueError(f"{path} (read as {family.name}: {why}): {error}") from None
-        notes.append(f"the activation is {network.variant.activation}; no file says its own")
-    if init.part == "backbone":
-        others = [n for n, our in ours.items() if not our.startswith("backbone.")]
-        left_out += tuple(f"^{re.escape(n)}$" for n in others)
-        if trunk:
-            kept.append(rf"^(?!{prefix})")
-            notes.append("only the backbone is read; neck and classifier keep their init")
-            last = {
-                our.removeprefix("backbone."): tensors[n]
-                for n, our in ours.items()
-                if our.startswith("backbone.layer4.")
-            }
-            if last and not any(name.startswith(f"{trunk}.layer4.") for name in wanted):
-                left_out += tuple(
-                    f"^{re.escape(n)}$"
-                    for n, our in ours.items()
-                    if our.startswith("backbone.layer4.")
-                )
-                notes += _last_stage(path, module, last)
-    elif not family.head:
+    return _File(path, tensors, family, why, {n: families.our_name(family, n) for n in tensors})
+
+
+def _check_clip(file: _File, network: CLIP, plan: _Plan) -> None:
+    """Raises ValueError unless the file's towers have the model's sizes."""
+    shapes = {
+        our.removeprefix("backbone."): file.tensors[name].shape for name, our in file.names.items()
+    }
+    try:
+        check_towers(shapes, network.variant)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    plan.notes.append(f"the activation is {network.variant.activation}; no file says its own")
+
+
+def _plan_backbone(
+    file: _File, module: nnx.Module, prefix: str, shapes: Shapes, plan: _Plan
+) -> None:
+    """Plans to load the backbone only; a last stage that the heads own goes to them at once."""
+    plan.leave_out(name for name, our in file.names.items() if not our.startswith("backbone."))
+    if not prefix:
+        return
+    plan.allow_missing.append(rf"^(?!{re.escape(prefix)})")
+    plan.notes.append("only the backbone is read; neck and classifier keep their init")
+    last_stage = {
+        our.removeprefix("backbone."): name
+        for name, our in file.names.items()
+        if our.startswith("backbone.layer4.")
+    }
+    if last_stage and not any(name.startswith(f"{prefix}layer4.") for name in shapes):
+        plan.leave_out(last_stage.values())
+        tensors = {our: file.tensors[name] for our, name in last_stage.items()}
+        plan.notes += _load_last_stage(file.path, module, tensors)
+
+
+def _plan_all(
+    file: _File, init: InitOptions, rename: families.Rename, shapes: Shapes, plan: _Plan
+) -> None:
+    """Plans to load backbone, neck and classifier. Raises ValueError for a file without them."""
+    family = file.family
+    if not family.head:
         raise ValueError(
-            f"{path} is a {family.name} file ({why}) and has no neck or classifier for a "
+            f"{file.path} is a {family.name} file ({file.why}) and has no neck or classifier for a "
             "re-identification model; use init.part='backbone'"
         )
-    elif family.head_needs and family.head_needs not in wanted:
+    if family.head_needs and family.head_needs not in shapes:
         raise ValueError(
-            f"{path} is a {family.name} file ({why}), whose head is of another kind than the model's; "
-            "use init.part='backbone', or give strong_baseline torchreid's head (method.fc_dim=512)"
+            f"{file.path} is a {family.name} file ({file.why}), whose head is of another kind than "
+            "the model's; use init.part='backbone', or give strong_baseline torchreid's head "
+            "(method.fc_dim=512)"
         )
-    else:
-        called = dataclasses.replace(family, rename=rename)
-        ours = {n: families.our_name(called, n) for n in tensors}
-        dropped = _other_classes(path, init, tensors, ours, wanted)
-        left_out += tuple(f"^{re.escape(n)}$" for n in dropped)
-        if dropped:
-            kept.append(CLASSIFIER)
-            notes.append("the classifier is for other classes and keeps its init")
-    try:
-        report = load_state_dict(
-            module,
-            tensors,
-            rename=rename,
-            ignore=left_out,
-            allow_missing=kept,
-            transform=_transforms(
-                network, f"{trunk}." if trunk else "", family, init, wanted, notes
-            ),
-        )
-    except ValueError as error:
-        raise ValueError(f"{path} (read as {family.name}: {why}): {error}") from error
-    result = InitReport(report.rows, str(init.file), family.name, why, tuple(notes))
-    if init.report:
-        target = pathlib.Path(init.report)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(f"{result}\n\n{result.table()}\n")
-    return result
+    renamed = dataclasses.replace(family, rename=rename)
+    names = {name: families.our_name(renamed, name) for name in file.tensors}
+    classifiers = _mismatched_classifiers(file, init, names, shapes)
+    plan.leave_out(classifiers)
+    if classifiers:
+        plan.allow_missing.append(CLASSIFIER)
+        plan.notes.append("the classifier is for other classes and keeps its init")
 
 
 def initialise_teacher(model: nnx.Module, init: InitOptions) -> InitReport:
-    """Loads the head and the table of `init.teacher` into the teacher of head distillation.
+    """Loads head and lookup table of `init.teacher` into the teacher of head distillation.
 
-    The file's trunk, and the identity classifier that only its own training needs, are left out.
-    The rows of its table must be the identities of the run: a table of another size is refused.
+    The file's trunk and its identity classifier (used in its own training only) are left out. The
+    rows of its table must be the identities of the run: a table of another size is refused.
 
-    Raises ValueError for a method without a teacher, and as `initialise`.
+    Raises ValueError for a method without a teacher, and what `initialise` raises.
     """
     if not hasattr(model, "teacher"):
         raise ValueError(
             f"init.teacher = {init.teacher!r}: only a method of head distillation has a teacher "
             "(method.name 'head_distillation', the configurations `..._hkd.py`)"
         )
-    alone = (r"^backbone\.", r"^roi_heads\.softmax\.")
-    return initialise(model.teacher, InitOptions(init.teacher, part="all", ignore=alone))
+    unused = (r"^backbone\.", r"^roi_heads\.softmax\.")
+    return initialise(model.teacher, InitOptions(init.teacher, part="all", ignore=unused))
 
 
-def _last_stage(
+def _load_last_stage(
     path: pathlib.Path, module: nnx.Module, tensors: Mapping[str, np.ndarray]
 ) -> list[str]:
-    """Gives `layer4` of a file to every head over regions, which have it in the trunk's place."""
-    found = {
+    """Loads `layer4` into every head over regions, which own it instead of the trunk."""
+    heads = {
         ".".join(map(str, place)): part
         for place, part in nnx.iter_modules(module)
         if hasattr(part, "layer4")
     }
-    for name, head in found.items():
+    for name, head in heads.items():
         try:
             load_state_dict(head, tensors)
         except ValueError as error:
             raise ValueError(f"{path}, its layer4 in {name}: {error}") from error
-    names = ", ".join(sorted(found)) or "nothing: the model has none"
+    names = ", ".join(sorted(heads)) or "nothing: the model has none"
     return [f"layer4 goes to {names}"]
 
 
@@ -231,30 +286,24 @@ def _kind(names: Mapping[str, object]) -> str | None:
     return None
 
 
-def _check_architecture(
-    path: pathlib.Path,
-    family: str,
-    why: str,
-    tensors: Mapping[str, np.ndarray],
-    wanted: Mapping[str, tuple[int, ...]],
-) -> None:
-    file_kind, own_kind = _kind(tensors), _kind(wanted)
+def _check_architecture(file: _File, shapes: Shapes) -> None:
+    file_kind, own_kind = _kind(file.tensors), _kind(shapes)
     if file_kind and own_kind and file_kind != own_kind:
         raise ValueError(
-            f"{path} is a {family} file ({why}), so of a {file_kind}; the model's backbone is a "
-            f"{own_kind}. {families.usual_files(USUAL[own_kind])}"
+            f"{file.path} is a {file.family.name} file ({file.why}), so of a {file_kind}; the "
+            f"model's backbone is a {own_kind}. {families.usual_files(USUAL[own_kind])}"
         )
 
 
 def _trunk(module: nnx.Module) -> str:
-    """The attribute that holds a method's backbone (IRRA calls its CLIP `base_model`); "": bare."""
+    """Attribute that holds a method's backbone (IRRA's CLIP is `base_model`); "" for a bare one."""
     return next((name for name in ("backbone", "base_model") if hasattr(module, name)), "")
 
 
-def _rename(family: families.Family, module: nnx.Module, trunk: str) -> families.Rename:
-    """The family's rules with this module's names for the trunk and the head."""
-    to_trunk = ((r"^backbone\.", f"{trunk}." if trunk else ""),)
-    if trunk and hasattr(module, "neck"):
+def _rename(family: families.Family, module: nnx.Module, prefix: str) -> families.Rename:
+    """The family's rules with this module's names for the trunk (`prefix`) and the head."""
+    to_trunk = ((r"^backbone\.", prefix),)
+    if prefix and hasattr(module, "neck"):
         to_trunk += (
             (r"^heads\.bottleneck\.0\.", "neck.bottleneck."),
             (r"^heads\.weight$", "neck.classifier.weight"),
@@ -262,29 +311,25 @@ def _rename(family: families.Family, module: nnx.Module, trunk: str) -> families
     return (*family.rename, *to_trunk)
 
 
-def _other_classes(
-    path: pathlib.Path,
-    init: InitOptions,
-    tensors: Mapping[str, np.ndarray],
-    ours: Mapping[str, str],
-    wanted: Mapping[str, tuple[int, ...]],
+def _mismatched_classifiers(
+    file: _File, init: InitOptions, names: Mapping[str, str], shapes: Shapes
 ) -> list[str]:
-    """Classifier tensors whose number of classes differs, if that is allowed."""
-    found = [
+    """Classifier tensors with another number of classes. Raises ValueError unless `init` allows it."""
+    classifiers = [
         name
-        for name, our in ours.items()
+        for name, our in names.items()
         if re.search(CLASSIFIER, our)
-        and our in wanted
-        and tensors[name].shape[1:] == wanted[our][1:]
-        and tensors[name].shape != wanted[our]
+        and our in shapes
+        and file.tensors[name].shape[1:] == shapes[our][1:]
+        and file.tensors[name].shape != shapes[our]
     ]
-    if found and not init.allow_classifier_mismatch:
-        name = found[0]
+    if classifiers and not init.allow_classifier_mismatch:
+        name = classifiers[0]
         raise ValueError(
-            f"{path}: {name} is for {tensors[name].shape[0]} classes, the model has "
-            f"{wanted[ours[name]][0]}; set init.allow_classifier_mismatch to leave it out"
+            f"{file.path}: {name} is for {file.tensors[name].shape[0]} classes, the model has "
+            f"{shapes[names[name]][0]}; set init.allow_classifier_mismatch to leave it out"
         )
-    return found
+    return classifiers
 
 
 def _transforms(
@@ -292,69 +337,44 @@ def _transforms(
     prefix: str,
     family: families.Family,
     init: InitOptions,
-    wanted: Mapping[str, tuple[int, ...]],
+    shapes: Shapes,
     notes: list[str],
 ) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """What is done to a transformer's tensors before their shapes are compared."""
+    """Functions that adapt a transformer's tensors before shapes are compared; by public name."""
     if not isinstance(network, ViT | CLIP):
         return {}
-    of_clip = isinstance(network, CLIP)
-    rows, columns = (network.visual if of_clip else network).grid
+    is_clip = isinstance(network, CLIP)
+    rows, columns = (network.visual if is_clip else network).grid
 
     def positions(table: np.ndarray) -> np.ndarray:
         table = np.asarray(table, np.float32)
         if family.distilled:
             table = np.concatenate([table[:, :1], table[:, 2:]], 1)
         places = table.shape[1] - 1
-        old = init.position_grid
-        if not old and family.square_grid:
-            old = (round(places**0.5),) * 2
-        if tuple(old) == (rows, columns) or (not old and places == rows * columns):
+        old_grid = init.position_grid
+        if not old_grid and family.square_grid:
+            old_grid = (round(places**0.5),) * 2
+        if tuple(old_grid) == (rows, columns) or (not old_grid and places == rows * columns):
             return table
         try:
-            resized = resize_pos_embed(table, (rows, columns), old_grid=tuple(old) or None)
+            resized = resize_pos_embed(table, (rows, columns), old_grid=tuple(old_grid) or None)
         except ValueError as error:
             raise ValueError(f"{error}; say so in init.position_grid") from error
-        shown = "x".join(map(str, old)) if old else f"{places} places"
-        notes.append(f"positions resized from {shown} to {rows}x{columns}")
+        size = "x".join(map(str, old_grid)) if old_grid else f"{places} places"
+        notes.append(f"positions resized from {size} to {rows}x{columns}")
         return np.asarray(resized)
 
     def patches(weight: np.ndarray) -> np.ndarray:
-        shape = wanted[f"{prefix}patch_embed.proj.weight"]
+        shape = shapes[f"{prefix}patch_embed.proj.weight"]
         flat = weight.ndim == 2 and weight.size == int(np.prod(shape))
         return weight.reshape(shape) if flat else weight
 
-    if of_clip:
+    if is_clip:
         return {f"{prefix}visual.positional_embedding": lambda table: positions(table[None])[0]}
     return {f"{prefix}pos_embed": positions, f"{prefix}patch_embed.proj.weight": patches}
 
 
-def _grouped(names: list[str], limit: int = 12) -> list[str]:
-    """At most `limit` names, the rest counted."""
-    shown = names[:limit]
-    return [*shown, f"and {len(names) - limit} more"] if len(names) > limit else shown
-
-
-def _fetch(address: str) -> pathlib.Path:
-    """The local copy of `hf:org/repo` (its usual weights) or `hf:org/repo/file`."""
-    parts = address.removeprefix("hf:").strip("/").split("/")
-    if len(parts) < 2:
-        raise ValueError(f"{address!r}: expected hf:org/repo or hf:org/repo/file")
-    try:
-        hub = importlib.import_module("huggingface_hub")
-    except ImportError as error:
-        raise ValueError(
-            f"{address}: reading from the Hugging Face hub needs huggingface_hub; install it "
-            "(pip install 'g2ajax[hub]'), or download the file and name its path"
-        ) from error
-    repository, files = "/".join(parts[:2]), ["/".join(parts[2:])] if parts[2:] else HUB_FILES
-    failures = []
-    for file in files:
-        try:
-            return pathlib.Path(hub.hf_hub_download(repository, file))
-        except Exception as error:  # the hub has a dozen kinds: offline, gated, absent, …
-            failures.append(f"{file}: {type(error).__name__}: {error}")
-    raise ValueError(
-        f"{address} could not be fetched ({'; '.join(failures)}). Check the name and the network, "
-        "or download the file elsewhere and name its path"
-    )
+def _shortened(names: list[str], limit: int = 12) -> list[str]:
+    """The first `limit` names and the number of others."""
+    first = names[:limit]
+    return [*first, f"and {len(names) - limit} more"] if len(names) > limit else first

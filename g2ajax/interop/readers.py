@@ -1,14 +1,12 @@
-"""Files of weights in, NumPy arrays under public names out; the format is told by the content."""
+"""Reads files of weights as NumPy arrays under public names; formats are recognised by content."""
 
-import json
-import math
 import pathlib
-import struct
 import zipfile
 from collections.abc import Callable
 
 import ml_dtypes
 import numpy as np
+import safetensors
 
 from g2ajax.interop.clip_files import is_huggingface_clip, openai_names
 from g2ajax.interop.families import usual_files
@@ -23,21 +21,21 @@ SAFETENSORS_DTYPES = {
     "F8_E5M2": ml_dtypes.float8_e5m2,
 }
 MAX_EXPANSION = 64
-"""An archive may unpack to this many times its own size; weights hardly compress."""
+"""Maximum ratio of an archive's unpacked to its packed size; weights hardly compress."""
 
 
 def read_tensors(path: str | pathlib.Path, *, entry: str = "") -> dict[str, np.ndarray]:
-    """The tensors of a file of weights under their public names, in the layout PyTorch stores.
+    """Reads the tensors of a file under their public names, in PyTorch's layout.
 
-    Reads PyTorch files (zip archive, the older stream, TorchScript), `.safetensors`, `.npz`
-    (a Google ViT's names and layouts become timm's, transformers' CLIP's become OpenAI's) and this package's checkpoint folders, by
-    content and whatever the extension. Of a PyTorch checkpoint only the model's state dictionary
-    is kept: `entry` (dotted) says under which key it is, "" tries the usual ones. Arrays may be
-    read-only; 16-bit ones keep their type (bfloat16 from `ml_dtypes`).
+    Reads PyTorch files (zip archive, the older stream, TorchScript), `.safetensors`, `.npz` and this
+    package's checkpoint folders, recognised by content, whatever the extension. A Google ViT is
+    converted to timm's names and layouts, transformers' CLIP to OpenAI's. From a PyTorch checkpoint
+    only the model's state dictionary is read: `entry` is its (dotted) key, "" tries the usual keys.
+    Arrays may be read-only; 16-bit arrays keep their type (bfloat16 from `ml_dtypes`).
 
-    Raises FileNotFoundError for an absent file, saying which files are usual; ValueError, whose
-    text names the file and what to do, for a damaged, empty or foreign one, and for a pickle that
-    asks for more than tensors and plain containers (`unpickler.RefusedPickle`).
+    Raises FileNotFoundError for a missing file, with suggestions; ValueError, naming the file and what
+    to do, for a damaged, empty or foreign file, and for a pickle with anything but tensors and plain
+    containers (`unpickler.RefusedPickle`).
     """
     path = pathlib.Path(path).expanduser()
     if path.is_dir():
@@ -73,7 +71,7 @@ def read_tensors(path: str | pathlib.Path, *, entry: str = "") -> dict[str, np.n
         raise
     except RefusedPickle as error:
         raise RefusedPickle(f"{path}: {error}") from None
-    except Exception as error:  # whatever a damaged file brings about
+    except Exception as error:  # a damaged file may raise anything
         text = str(error) or type(error).__name__
         if "CRC" in text:
             text += " (torch.save writes such files, too, when its checksums are switched off)"
@@ -114,42 +112,32 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file: 8 bytes of header length, a JSON header, the values.
+    """Reads a safetensors file.
 
-    Read here because the library's NumPy reader has no bfloat16. Raises ValueError where sizes,
-    places and shapes do not agree.
+    The library checks the file; its own NumPy reader is not used because it lacks bfloat16. Raises
+    ValueError for a damaged or truncated file, and for a type that NumPy lacks.
     """
-    raw = np.memmap(path, np.uint8, "r")
-    start = 8 + struct.unpack("<Q", raw[:8].tobytes())[0]
     try:
-        header = json.loads(raw[8:start].tobytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: the safetensors header is damaged ({error})") from error
+        specs = safetensors.deserialize(path.read_bytes())
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path}: the safetensors header is damaged or the file is truncated ({error}); get it again"
+        ) from error
     tensors = {}
-    for name, spec in header.items():
-        if name == "__metadata__":
-            continue
+    for name, spec in specs:
         if spec["dtype"] not in SAFETENSORS_DTYPES:
             raise ValueError(f"{path}: {name} is of type {spec['dtype']}, which is not read here")
-        dtype = np.dtype(SAFETENSORS_DTYPES[spec["dtype"]])
-        first, last = spec["data_offsets"]
-        expected = math.prod(spec["shape"]) * dtype.itemsize
-        if not 0 <= first <= last or last - first != expected or start + last > raw.size:
-            raise ValueError(
-                f"{path}: {name} of shape {spec['shape']} should have {expected} bytes, but "
-                f"{min(last, raw.size - start) - first} are there; the file is truncated or damaged"
-            )
-        values = np.frombuffer(raw[start + first : start + last].tobytes(), dtype)
+        values = np.frombuffer(spec["data"], SAFETENSORS_DTYPES[spec["dtype"]])
         tensors[name] = values.reshape(spec["shape"])
     return tensors
 
 
 def read_checkpoint(path: str | pathlib.Path, *, averaged: bool = True) -> dict[str, np.ndarray]:
-    """Parameters and statistics of one of our own checkpoints, under public names and layouts.
+    """Reads parameters and statistics of this package's checkpoint, under public names and layouts.
 
-    `path` is a workdir, its `checkpoints` folder, one of `latest` and `best` in it, or one step;
-    the newest step is taken, of the best before the latest. `averaged`: where an average of the
-    parameters was kept, it replaces them. Raises ValueError when there is no checkpoint.
+    `path` is a workdir, its `checkpoints` folder, `latest` or `best` in it, or a step. The newest step
+    is read, from `best` rather than `latest`. `averaged`: averaged parameters, if stored, replace
+    the others. Raises ValueError if there is no checkpoint.
     """
     import orbax.checkpoint as ocp
 
@@ -174,14 +162,14 @@ def _newest_step(root: pathlib.Path) -> pathlib.Path | None:
     if (root / "params").is_dir():
         return root
     for folder in (root, root / "best", root / "latest", root / "checkpoints"):
-        found = [p for p in folder.glob("*/params") if p.parent.name.isdigit()]
-        if found:
-            return max(found, key=lambda p: int(p.parent.name)).parent
+        steps = [p for p in folder.glob("*/params") if p.parent.name.isdigit()]
+        if steps:
+            return max(steps, key=lambda p: int(p.parent.name)).parent
     return _newest_step(root / "checkpoints") if (root / "checkpoints").is_dir() else None
 
 
 def _public(flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Our own names and layouts to the public ones; the inverse of the loader's rules."""
+    """Converts our names and layouts to the public ones; the inverse of the loader's rules."""
     norm = {"scale": "weight", "mean": "running_mean", "var": "running_var"}
     tensors = {}
     for name, value in flat.items():

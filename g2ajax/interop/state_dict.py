@@ -1,13 +1,13 @@
-"""State dicts: public names and layouts <-> our modules, strictly.
+"""State dicts: strict conversion between public names and layouts and our modules.
 
-Our attribute names are the public checkpoints', so a parameter's public name is its path; only
-the last word and the layout differ by the kind of layer:
+Our attribute names are those of the public checkpoints, so that the public name of a parameter is its
+path. Only the last word and the layout depend on the kind of layer:
 
   convolution   kernel [kh,kw,in,out]  <->  weight [out,in,kh,kw]
   linear        kernel [in,out]        <->  weight [out,in]
-  embedding     embedding              <->  weight, as it is
+  embedding     embedding              <->  weight, unchanged
   norm          scale, bias, mean, var <->  weight, bias, running_mean, running_var
-  anything else (tokens, tables)       <->  its own name, as it is
+  anything else (tokens, tables)       <->  same name, unchanged
 """
 
 import dataclasses
@@ -21,11 +21,12 @@ from flax import nnx
 
 from g2ajax.nn.memory import Memory
 
-# State that is no weight: random streams, caches, recorded activations, queues of features.
+# State without weights: random streams, caches, recorded activations, queues of features.
 NOT_WEIGHTS = (nnx.RngState, nnx.Cache, nnx.Intermediate, Memory)
 ALWAYS_IGNORED = r"(^|\.)num_batches_tracked$"
 
-# How to recognise whose file it is: the first family all of whose patterns occur in the names.
+# Guesses for error messages: the first family whose patterns all occur in the names. Families that
+# can be loaded by their own rules are in `families.py`.
 FAMILIES = (
     ("TransReID", (r"^base\.blocks\.0\.attn\.qkv\.weight$", r"^base\.sie_embed$|^bottleneck")),
     ("TransReID or other wrapped ViT", (r"^base\.blocks\.0\.attn\.qkv\.weight$",)),
@@ -44,7 +45,7 @@ FAMILIES = (
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One tensor of the report. Shapes are in the public layout; None where there is none."""
+    """A tensor of the report. Shapes are in the public layout; None if it is missing there."""
 
     name: str
     status: str  # loaded, missing, unexpected, shape, ignored, kept
@@ -54,17 +55,17 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What became of every tensor of the file and of the module.
+    """Status of every tensor of the file and of the module.
 
-    "loaded"; "missing" (the module has it, the file does not); "unexpected" (the other way
-    round); "shape" (both, of different shapes); "ignored" (in the file, left out as asked);
-    "kept" (in the module, missing as allowed: it keeps its value).
+    "loaded"; "missing" (in the module, not in the file); "unexpected" (in the file, not in the
+    module); "shape" (in both, with different shapes); "ignored" (in the file, left out by `ignore`);
+    "kept" (in the module, allowed to be missing: keeps its value).
     """
 
     rows: tuple[Row, ...]
 
     def names(self, status: str) -> list[str]:
-        """The names of one status, in order."""
+        """Names of the tensors with a status, in order."""
         return [row.name for row in self.rows if row.status == status]
 
     @property
@@ -85,17 +86,17 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Nothing is missing, unexpected or of another shape."""
+        """True if nothing is missing, unexpected or of another shape."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def summary(self) -> str:
-        """The count of each status in one line."""
+        """Count of each status, in one line."""
         statuses = ("loaded", "kept", "ignored", "missing", "unexpected", "shape")
         counts = {status: len(self.names(status)) for status in statuses}
         return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
 
     def table(self) -> str:
-        """One line a tensor: status, name, shape in the file, shape in the module."""
+        """A line for each tensor: status, name, shape in the file, shape in the module."""
         width = max([len(row.name) for row in self.rows], default=0)
 
         def cell(shape):
@@ -118,7 +119,7 @@ def _parent(module: nnx.Module, path: tuple) -> object:
 
 @dataclasses.dataclass(frozen=True)
 class _Slot:
-    """A variable, its public name, and the axes that turn our layout into the public one."""
+    """A variable, its public name, and the axes that convert our layout to the public one."""
 
     name: str
     variable: nnx.Variable
@@ -161,7 +162,10 @@ def _slots(module: nnx.Module) -> dict[str, _Slot]:
 
 
 def to_state_dict(module: nnx.Module) -> dict[str, np.ndarray]:
-    """The module's weights under their public names, in the public layout, as NumPy arrays."""
+    """Weights of the module under public names, in the public layout, as NumPy arrays.
+
+    The inverse of `load_state_dict`, for those who take a trained model to PyTorch.
+    """
     return {
         name: np.ascontiguousarray(
             np.transpose(jax.device_get(slot.variable.get_value()), slot.axes)
@@ -171,12 +175,12 @@ def to_state_dict(module: nnx.Module) -> dict[str, np.ndarray]:
 
 
 def public_shapes(module: nnx.Module) -> dict[str, tuple[int, ...]]:
-    """Public name -> shape in the public layout; also of an abstract module."""
+    """Public name -> shape in the public layout; the module may be abstract."""
     return {name: slot.public_shape for name, slot in _slots(module).items()}
 
 
 def guess_family(names: Sequence[str]) -> str | None:
-    """Whose checkpoint has tensors of these names, as far as they tell."""
+    """Guesses from tensor names which family a checkpoint belongs to; None if unknown."""
     for family, patterns in FAMILIES:
         if all(any(re.search(pattern, name) for name in names) for pattern in patterns):
             return family
@@ -187,10 +191,10 @@ def _matches(patterns: Sequence[str], *names: str) -> bool:
     return any(re.search(pattern, name) for pattern in patterns for name in names)
 
 
-def _renamed(
+def _rename(
     tensors: Mapping[str, np.ndarray], rename: Sequence[tuple[str, str]]
 ) -> dict[str, tuple[str, np.ndarray]]:
-    """New name -> (name in the file, tensor)."""
+    """Applies the rules: new name -> (name in the file, tensor)."""
     out = {}
     for original, tensor in tensors.items():
         name = original
@@ -241,28 +245,28 @@ def load_state_dict(
       allow_missing: regexes of the module's public names that may be absent from the file; they
         keep their value.
       transform: public name (after renaming) -> function of the tensor in the public layout,
-        applied before shapes are compared (a position table's resize).
+        applied before shapes are compared (such as the resize of a position table).
 
-    Every tensor is cast to the dtype of its variable and placed as the old value was.
+    Every tensor is cast to the dtype of its variable and placed on the devices of the old value.
 
     Returns:
       A `Report` of every tensor.
 
     Raises:
       ValueError: when anything is missing, unexpected or of another shape, with all names at once
-        and what the file looks like. Nothing has been changed then.
+        and a guess at the file's family. The module is unchanged then.
     """
     slots = _slots(module)
-    left_out = [name for name in tensors if _matches((ALWAYS_IGNORED, *ignore), name)]
-    wanted = {name: value for name, value in tensors.items() if name not in set(left_out)}
-    found = _renamed(wanted, rename)
+    ignored = [name for name in tensors if _matches((ALWAYS_IGNORED, *ignore), name)]
+    others = {name: value for name, value in tensors.items() if name not in set(ignored)}
+    by_name = _rename(others, rename)
     values, rows = {}, []
     for name, slot in slots.items():
-        if name not in found:
+        if name not in by_name:
             status = "kept" if _matches(allow_missing, name) else "missing"
             rows.append(Row(name, status, None, slot.public_shape))
             continue
-        value = found[name][1]
+        value = by_name[name][1]
         if transform and name in transform:
             value = transform[name](value)
         value = np.asarray(value)
@@ -272,10 +276,10 @@ def load_state_dict(
             values[name] = value
     rows += [
         Row(name, "unexpected", np.shape(value), None)
-        for name, (_, value) in found.items()
+        for name, (_, value) in by_name.items()
         if name not in slots
     ]
-    rows += [Row(name, "ignored", np.shape(tensors[name]), None) for name in left_out]
+    rows += [Row(name, "ignored", np.shape(tensors[name]), None) for name in ignored]
     report = Report(tuple(rows))
     if not report.ok:
         raise ValueError(_error(report, list(tensors), type(module).__name__))
@@ -286,9 +290,9 @@ def load_state_dict(
 
 def _store(slot: _Slot, value: np.ndarray) -> None:
     current = slot.variable.get_value()
-    # A copy: device_put may otherwise alias the caller's buffer on a CPU.
+    # Copied: on a CPU device_put may otherwise alias the caller's buffer.
     value = np.array(np.transpose(value, np.argsort(slot.axes)), dtype=current.dtype, order="C")
-    # An array that is bound to no device stays so: a training step may want it on several.
+    # An uncommitted array stays uncommitted: a training step may place it on several devices.
     if (
         isinstance(current, jax.Array)
         and not isinstance(current, jax.core.Tracer)

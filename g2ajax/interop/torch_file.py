@@ -1,7 +1,7 @@
-"""Files written by `torch.save` and `torch.jit.save`, read without PyTorch.
+"""Reads files of `torch.save` and `torch.jit.save` without PyTorch.
 
-Three layouts: the zip archive (`<name>/data.pkl`, one member `<name>/data/<key>` a storage), the
-older stream of five pickles followed by the storages (most torchvision files are of this kind), and
+There are three layouts: the zip archive (`<name>/data.pkl`, and a member `<name>/data/<key>` for each
+storage); the older stream of five pickles followed by the storages (most torchvision files); and
 TorchScript archives, whose `data.pkl` holds the module as records of attributes.
 """
 
@@ -19,18 +19,18 @@ from g2ajax.interop.storage import Storage, Tensor, storage_dtype
 from g2ajax.interop.unpickler import Global, Inert, plain, unpickle
 
 MAGIC = 0x1950A86A20F9469CFC6C
-"""The first number of the older format."""
+"""First number of a file in the older format."""
 CONTAINERS = (
     *("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema"),
     *("net", "network", "module", "params", "weights", "backbone", "teacher", "student"),
 )
-"""Keys under which programs keep the model's tensors beside optimizer and epoch, in this order."""
+"""Usual keys of the model's state dictionary in a checkpoint, tried in this order."""
 WRAPPERS = ("module.", "_orig_mod.", "model.module.")
-"""What data-parallel and compiled modules put before every name."""
+"""Prefixes that data-parallel and compiled modules add to every name."""
 
 
 def read_zip(path: pathlib.Path, entry: str = "") -> dict[str, np.ndarray]:
-    """The tensors of a zip archive, PyTorch's or TorchScript's. Raises ValueError, saying why."""
+    """Reads the tensors of a PyTorch or TorchScript zip archive. Raises ValueError if it cannot."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         pickles = [n for n in names if n == "data.pkl" or n.endswith("/data.pkl")]
@@ -73,7 +73,7 @@ def read_zip(path: pathlib.Path, entry: str = "") -> dict[str, np.ndarray]:
 
 
 def read_stream(path: pathlib.Path, entry: str = "") -> dict[str, np.ndarray]:
-    """The tensors of PyTorch's older format, or of a plain pickle of NumPy arrays."""
+    """Reads the tensors of PyTorch's older format, or of a plain pickle of NumPy arrays."""
     with path.open("rb") as stream:
         first = unpickle(stream, _no_storage)
         if first != MAGIC:
@@ -97,9 +97,9 @@ def read_stream(path: pathlib.Path, entry: str = "") -> dict[str, np.ndarray]:
         for key in unpickle(stream, _no_storage):
             head = stream.read(8)
             size = struct.unpack("<q", head)[0] if len(head) == 8 else 0
-            wanted = size * roots[str(key)].itemsize
-            data[str(key)] = stream.read(wanted) if size >= 0 else b""
-            if len(head) < 8 or len(data[str(key)]) != wanted:
+            length = size * roots[str(key)].itemsize
+            data[str(key)] = stream.read(length) if size >= 0 else b""
+            if len(head) < 8 or len(data[str(key)]) != length:
                 raise ValueError(f"{path} is truncated (storage {key}); get it again")
         tensors = model_tensors(content, path, entry)
         return {
@@ -115,33 +115,33 @@ def _no_storage(_record: Any) -> Any:
 
 
 def model_tensors(content: Any, path: pathlib.Path, entry: str = "") -> dict[str, Any]:
-    """The model's own tensors in a checkpoint: its state dictionary, wherever it is kept.
+    """Finds the model's state dictionary in the content of a checkpoint.
 
-    `entry` (dotted) names the container; without it the usual keys are tried. Non-tensors are left
-    out, and wrappers' prefixes (`module.`) are taken off when every name has one. Raises ValueError
-    when there is no tensor, or when it is not clear which container is meant.
+    `entry` is its (dotted) key; without it the usual keys are tried. Non-tensors are dropped, and
+    prefixes of wrappers (`module.`) removed if every name has one. Raises ValueError if there are no
+    tensors, or several groups of them.
     """
     for part in entry.split(".") if entry else ():
         if not isinstance(content, dict) or part not in content:
-            known = sorted(map(str, content)) if isinstance(content, dict) else "no dictionary"
-            raise ValueError(f"{path} has no entry {entry!r}; there: {known}")
+            keys = sorted(map(str, content)) if isinstance(content, dict) else "no dictionary"
+            raise ValueError(f"{path} has no entry {entry!r}; there: {keys}")
         content = content[part]
     content = plain(content)
     if isinstance(content, Inert) and content.name.startswith("__torch__"):
         return _attributes(content, set())
-    found = _state_dict(content, path, set())
-    if not found:
+    tensors = _state_dict(content, path, set())
+    if not tensors:
         kind = (
             f"keys {sorted(map(str, content))[:8]}"
             if isinstance(content, dict)
             else (f"a {type(content).__name__}")
         )
         raise ValueError(f"{path} holds no state dictionary; got {kind}")
-    return without_wrapper(found)
+    return without_wrapper(tensors)
 
 
 def without_wrapper(tensors: dict[str, Any]) -> dict[str, Any]:
-    """The tensors without the prefix that a data-parallel or compiled module put on all names."""
+    """Removes the prefixes that a data-parallel or compiled module adds to all names."""
     for prefix in WRAPPERS:
         if tensors and all(name.startswith(prefix) for name in tensors):
             return without_wrapper({n.removeprefix(prefix): t for n, t in tensors.items()})
@@ -164,22 +164,22 @@ def _state_dict(content: Any, path: pathlib.Path, seen: set[int]) -> dict[str, A
     own = _tensors(content)
     if own:
         return own
-    found = {
+    groups = {
         key: inner
         for key, value in content.items()
         if key not in ("optimizer", "optim", "scheduler", "optimizer_state_dict", "ema", "loss")
         and (inner := _state_dict(value, path, seen))
     }
-    if len(found) > 1:
+    if len(groups) > 1:
         raise ValueError(
-            f"{path} holds several groups of tensors, {', '.join(sorted(map(str, found)))}; "
+            f"{path} holds several groups of tensors, {', '.join(sorted(map(str, groups)))}; "
             "name the one to read: init.entry"
         )
-    return next(iter(found.values()), {})
+    return next(iter(groups.values()), {})
 
 
 def _attributes(record: Inert, seen: set[int], prefix: str = "") -> dict[str, Any]:
-    """A TorchScript module's tensors under dotted names."""
+    """Tensors of a TorchScript module under dotted names."""
     tensors: dict[str, Any] = {}
     if not isinstance(record.state, dict) or id(record) in seen:
         return tensors

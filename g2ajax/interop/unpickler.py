@@ -1,10 +1,10 @@
-"""A pickle machine that can build tensors and plain containers, and nothing else.
+"""A safe unpickler that builds tensors and plain containers only.
 
-Python's own unpickler runs what a file asks for. This one walks the opcodes itself: it imports
-nothing and calls nothing but the few functions of `_CALLS` below, so a hostile file can at worst be
-refused. Globals are kept as bare names; harmless classes that checkpoints often carry (an argparse
-namespace, a yacs configuration) become inert records. The pickle opcodes are those of
-`pickletools`; the layout of tensors is that of PyTorch's `torch._utils` and `torch.serialization`.
+Python's own unpickler runs any code that a file names. This one interprets the opcodes itself: it
+imports nothing and calls only the functions of `_CALLS`, so that a hostile file is refused at worst.
+Globals stay bare names; harmless classes that checkpoints often contain (an argparse namespace, a yacs
+configuration) become inert records. Opcodes come from `pickletools`; the layout of tensors is that of
+PyTorch's `torch._utils` and `torch.serialization`.
 """
 
 import dataclasses
@@ -21,19 +21,19 @@ from g2ajax.interop.storage import DTYPES, Storage, Tensor
 
 
 class RefusedPickle(pickle.UnpicklingError, ValueError):
-    """The file asks for something that is neither a tensor nor a plain container."""
+    """Raised for a file that contains anything but tensors and plain containers."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Global:
-    """A name that the pickle mentions; never imported."""
+    """A global name in the pickle; never imported."""
 
     name: str
 
 
 @dataclasses.dataclass
 class Inert:
-    """An object of a class that is not built: its name, arguments, items and state."""
+    """A record of an object whose class is not instantiated: name, arguments, items and state."""
 
     name: str
     args: tuple = ()
@@ -63,14 +63,14 @@ class _Array:
 
 
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-# Names that may be mentioned, and stay names.
+# Names that are allowed and kept as names.
 _NAMES = re.compile(
     r"torch\.(cuda\.)?(storage\.)?\w*Storage|torch\.(Tensor|strided|contiguous_format|"
     r"(u?int|float|bfloat|complex)\d+|float8_\w+|bool|double|half|long)|"
     r"builtins\.(dict|list|set|tuple|int|float|bool|str|bytes|object|complex|long|unicode)|"
     r"numpy\.(ndarray|bool_?|str_|(u?int|float|complex)\d+)"
 )
-# Classes that are kept as a record of what the file says about them.
+# Classes whose objects are kept as records.
 _RECORDS = re.compile(
     r"argparse\.Namespace|types\.SimpleNamespace|yacs\.config\.CfgNode|\w+\.(config\.)+CfgNode|"
     r"easydict\.EasyDict|addict(\.addict)?\.Dict|ml_collections\.config_dict\.\w+\.ConfigDict|"
@@ -84,9 +84,9 @@ _REASONS = (
 )
 
 
-def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_rest: Any) -> Tensor:
-    # The rest: gradient flag, hooks, and the flags of lazily conjugated or negated tensors.
-    if any(any(flags.values()) for flags in _rest[2:] if isinstance(flags, dict)):
+def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *rest: Any) -> Tensor:
+    # `rest`: gradient flag, hooks, and flags of lazily conjugated or negated tensors.
+    if any(any(flags.values()) for flags in rest[2:] if isinstance(flags, dict)):
         raise RefusedPickle("a lazily conjugated or negated tensor; save it after .resolve_conj()")
     return _tensor_of(storage, storage.dtype, offset, size, stride)
 
@@ -107,7 +107,7 @@ def _scalar(dtype: _Dtype, raw: Any) -> Any:
 
 
 def _bytes(raw: Any) -> bytes:
-    if not isinstance(raw, str | bytes | bytearray):  # a number would ask for that many bytes
+    if not isinstance(raw, str | bytes | bytearray):  # bytes(number) allocates that many
         raise ValueError(f"a {type(raw).__name__} in the place of bytes")
     return raw.encode("latin-1") if isinstance(raw, str) else bytes(raw)
 
@@ -153,15 +153,15 @@ _CALLS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _find(module: str, name: str) -> Global:
+def _global(module: str, name: str) -> Global:
     module = _RENAMED.get(module, module).replace("numpy._core", "numpy.core")
     full = f"{module}.{name}"
     if full in _CALLS or _NAMES.fullmatch(full) or _RECORDS.fullmatch(full):
         return Global(full)
     reason = "neither a tensor nor a plain container, and could run code"
-    for pattern, known in _REASONS:
+    for pattern, explanation in _REASONS:
         if re.fullmatch(pattern, full):
-            reason = known
+            reason = explanation
     raise RefusedPickle(
         f"the file's pickle asks for {full!r}: {reason}; nothing of it was run. If you trust the "
         "file's origin, load it once with the program that wrote it and save only the tensors: "
@@ -179,7 +179,7 @@ def _call(function: Any, args: tuple) -> Any:
 
 
 def _key(key: Any) -> Any:
-    """Keys are scalars or flat tuples of them: deep ones cost exponential time to hash."""
+    """Checks that a key is a scalar or a flat tuple: deep tuples take exponential time to hash."""
     for part in key if isinstance(key, tuple) else (key,):
         if not isinstance(part, str | int | float | bool | bytes | np.generic | None):
             raise ValueError(f"a dictionary key of type {type(part).__name__}")
@@ -190,7 +190,7 @@ def _build(target: Any, state: Any) -> None:
     if isinstance(target, Inert):
         target.state = state
     elif isinstance(target, _Parameter):
-        if isinstance(state, tuple) and len(state) == 5:  # of the first PyTorch releases
+        if isinstance(state, tuple) and len(state) == 5:  # the first PyTorch releases
             target.data = state[0]
     elif isinstance(target, _Dtype):
         target.order = state[1]
@@ -198,7 +198,7 @@ def _build(target: Any, state: Any) -> None:
         _version, shape, dtype, fortran, raw = state
         values = np.frombuffer(_bytes(raw), dtype.numpy())
         target.value = values.reshape(shape, order="F" if fortran else "C")
-    elif not isinstance(target, dict | Tensor):  # those carry notes only (`_metadata`)
+    elif not isinstance(target, dict | Tensor):  # their state is metadata only
         raise RefusedPickle(f"the file's pickle sets the state of a {type(target).__name__}")
 
 
@@ -226,11 +226,11 @@ _VALUES = re.compile(r"(BIN)?(INT[12]?|LONG[14]?|FLOAT)|(SHORT_)?(BIN)?(STRING|B
 
 
 def unpickle(stream: BufferedIOBase, persistent: Callable[[Any], Any]) -> Any:
-    """Reads one pickle from `stream`, which is left behind its end.
+    """Reads one pickle from `stream` and leaves the stream behind its end.
 
-    `persistent(id)` gives the object that a persistent id stands for. Tensors come as `Tensor`,
-    sets as lists, unknown but harmless objects as `Inert`. Raises RefusedPickle for anything else,
-    and ValueError when the pickle is damaged.
+    `persistent(id)` returns the object of a persistent id. Tensors become `Tensor`, sets become lists,
+    unknown but harmless objects `Inert`. Raises RefusedPickle for anything else, and ValueError if
+    the pickle is damaged.
     """
     try:
         return _run(stream, persistent)
@@ -291,11 +291,11 @@ def _run(stream: BufferedIOBase, persistent: Callable[[Any], Any]) -> Any:
             pairs = [stack.pop(-2), stack.pop()] if name == "SETITEM" else since_mark()
             _insert(stack[-1], pairs)
         elif name in ("GLOBAL", "INST"):
-            found = _find(*arg.split(" ", 1))
-            stack.append(_call(found, tuple(since_mark())) if name == "INST" else found)
+            cls = _global(*arg.split(" ", 1))
+            stack.append(_call(cls, tuple(since_mark())) if name == "INST" else cls)
         elif name == "STACK_GLOBAL":
             attribute, module = stack.pop(), stack.pop()
-            stack.append(_find(module, attribute))
+            stack.append(_global(module, attribute))
         elif name == "OBJ":
             cls, *args = since_mark()
             stack.append(_call(cls, tuple(args)))
@@ -317,7 +317,7 @@ def _run(stream: BufferedIOBase, persistent: Callable[[Any], Any]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A parameter's tensor, an array's values; anything else as it is."""
+    """The tensor of a parameter or the values of an array; anything else unchanged."""
     if isinstance(value, _Parameter):
         return plain(value.data)
     return value.value if isinstance(value, _Array) else value

@@ -1,13 +1,12 @@
-"""The losses that explain a distance by attributes (AMD, Chen et al., ICCV 2021; used by AG-ReID).
+"""Losses that explain a distance by attributes (AMD, Chen et al., ICCV 2021; used by AG-ReID).
 
 d_ij is the distance of two images, d^k_ij the distance of their features under the attention of
-attribute k. The metric distillation L_d asks that the mean of the d^k be d; the prior losses ask
-that attributes in which two people differ ("exclusive") explain more of the distance than those
-they share ("common"), as a group (L_p1) and one by one (L_p2). All n² ordered pairs of a batch
-count, (i, i) included; every mean divides by n².
+attribute k. Metric distillation L_d makes the mean of the d^k equal d. The prior losses make
+attributes in which two people differ ("exclusive") explain more of the distance than those they
+share ("common"), as a group (L_p1) and one by one (L_p2). All n² ordered pairs of a batch count,
+(i, i) included; every mean divides by n².
 
-Where the papers print something that cannot be meant, the functions say so; the authority is the
-code of AMD as it runs.
+Where the papers' equations and AMD's code disagree, we follow the code; each function says so.
 """
 
 from typing import Literal, NamedTuple
@@ -21,7 +20,7 @@ MIN_SQUARED = 1e-12
 
 
 class Terms(NamedTuple):
-    """The total and its terms; each half of a prior stands alone too."""
+    """The total loss and its terms, with each half of a prior loss apart."""
 
     total: Float[Array, ""]
     distillation: Float[Array, ""]
@@ -37,38 +36,38 @@ class Terms(NamedTuple):
 
 
 class Thresholds(NamedTuple):
-    """What the prior losses ask of a pair with M_E exclusive attributes of M."""
+    """Bounds of the prior losses for a pair with M_E exclusive attributes of M."""
 
     log_ratio: Float[Array, "..."]
-    """λ, which moves the two bounds to their geometric mean."""
+    """λ, which moves both bounds to their geometric mean."""
     group_share: Float[Array, "..."]
-    """p, the least share of all exclusive attributes together."""
+    """p, the minimum share of all exclusive attributes together."""
     low: Float[Array, "..."]
-    """The least share of each exclusive attribute."""
+    """Minimum share of each exclusive attribute."""
     high: Float[Array, "..."]
-    """The greatest share of each common attribute."""
+    """Maximum share of each common attribute."""
 
 
 def attribute_distances(feature: Float[Array, "B M D"]) -> Float[Array, "B B M"]:
-    """The Euclidean distance of every pair of images under every attribute, at least 1e-6.
+    """Euclidean distance of every pair of images under every attribute, at least 1e-6.
 
     The gradient is 0 where that bound is active. The Gram products are float32 at full precision:
     small distances are differences of large numbers.
     """
     feature = feature.astype(jnp.float32)
-    # Distances do not change when all features are moved, and near the origin they cancel less.
+    # Centring leaves distances unchanged and loses fewer digits in the subtraction below.
     feature = feature - jax.lax.stop_gradient(jnp.mean(feature, 0, keepdims=True))
     gram = jnp.einsum("imc,jmc->ijm", feature, feature, precision=HIGHEST)
     square = jnp.sum(feature * feature, -1)
     squared = square[:, None] + square[None, :] - 2.0 * gram
-    # Not maximum(): its gradient at a tie is one half of either side.
+    # Not maximum(): its gradient at a tie is half of each side.
     return jnp.sqrt(jnp.where(squared >= MIN_SQUARED, squared, MIN_SQUARED))
 
 
 def exclusive_mask(attributes: Num[Array, "B M"]) -> Float[Array, "B B M"]:
     """1 where two images differ in an attribute, else 0 (eq. 5), from values +1 and −1.
 
-    0 stands for "not annotated" and is common to everyone (the reference knows no such value).
+    A value of 0 means "not annotated" and counts as common (the reference has no such value).
     """
     return (attributes[:, None] * attributes[None] < 0).astype(jnp.float32)
 
@@ -76,19 +75,19 @@ def exclusive_mask(attributes: Num[Array, "B M"]) -> Float[Array, "B B M"]:
 def thresholds(
     count: Num[Array, "..."], attributes: int, v: int | float = 0.5, guard: bool = True
 ) -> Thresholds:
-    """λ and the bounds for `count` = M_E exclusive attributes of M.
+    """Computes λ and the bounds for `count` = M_E exclusive attributes of M.
 
     p = (M_E/M)^v; λ = ½ ln[(M − M_E) p / (M_E (1 − p))]; low = e^−λ p/M_E; high = e^λ (1−p)/(M−M_E).
     Equations (7) and (8) as printed put p inside the exponent and drop the division by M_E: ten
     exclusive attributes of 88 would each need 65% of the distance.
 
-    The guards are the reference's: λ takes M_E of at most M − 0.1 and adds 0.004 above, 0.001 below
-    the fraction, so that λ is ln 2 at M_E = 0; the divisors are at least 1e-6.
+    `guard` applies the reference's guards: for λ, M_E is at most M − 0.1, and 0.004 and 0.001 are
+    added to numerator and denominator, so that λ is ln 2 at M_E = 0; divisors are at least 1e-6.
     """
     count = jnp.asarray(count, jnp.float32)
-    within = jnp.clip(count, 0.0, attributes - 0.1) if guard else count
-    share = _power(within / attributes, v)
-    above, below = (attributes - within) * share, within * (1.0 - share)
+    bounded = jnp.clip(count, 0.0, attributes - 0.1) if guard else count
+    share = _power(bounded / attributes, v)
+    above, below = (attributes - bounded) * share, bounded * (1.0 - share)
     if guard:
         above, below = above + 4e-3, below + 1e-3
     log_ratio = 0.5 * (jnp.log(above) - jnp.log(below))
@@ -101,7 +100,7 @@ def thresholds(
 def contributions(
     attribute_distance: Float[Array, "B B M"], constant: Bool[Array, "B B"]
 ) -> Float[Array, "B B M"]:
-    """d^k / Σ_k d^k, the share of every attribute; 1/M, without gradient, where `constant`.
+    """Share of every attribute, d^k / Σ_k d^k; 1/M, without gradient, where `constant`.
 
     The gradient flows through numerator and denominator.
     """
@@ -126,15 +125,14 @@ def attribute_distillation(
 ) -> Terms:
     """L_d + α L_p1 + β L_p2 of a batch. `distance` is the target and gets no gradient.
 
-    `attributes` are +1 (has it), −1 (has it not) and 0 (not annotated). `mask` False is padding:
-    its pairs count nowhere. `image` numbers the images; a pair of one image is treated as the
-    diagonal is: constants without gradient, which still count in the mean.
+    `attributes` are +1 (present), −1 (absent) and 0 (not annotated). Rows with `mask` False are
+    padding; their pairs are ignored. `image` numbers the images: two rows of one image are treated
+    like the diagonal, as constants without gradient that still count in the mean.
 
-    L_d = mean |d − mean_k d^k|. Equation (4) prints a sum over k where the reference takes the mean;
-    `reduction="sum"` is the print. L_p1 keeps both halves although shares sum to one and the second
-    only doubles the first: the published weights assume it.
-
-    Memory grows with the square of the batch, and with the attributes: [B, B, M].
+    L_d = mean |d − mean_k d^k|. Equation (4) prints a sum over k where the reference takes the
+    mean; `reduction="sum"` follows the equation. L_p1 keeps both halves, although shares sum to one
+    and the second half only doubles the first: the published weights assume it. Memory grows with
+    the square of the batch and with the attributes: [B, B, M].
     """
     distance = jax.lax.stop_gradient(distance.astype(jnp.float32))
     attribute_distance = attribute_distance.astype(jnp.float32)
@@ -145,9 +143,9 @@ def attribute_distillation(
     valid = jnp.ones((rows,), bool) if mask is None else mask
     counted = (valid[:, None] & valid[None, :]).astype(jnp.float32)
     pairs = jnp.maximum(jnp.sum(counted), 1.0)
-    # Padding may hold anything, a NaN too: it is replaced before it is used.
-    unused = (counted == 0)[..., None]
-    attribute_distance = jnp.where(unused, 1.0, attribute_distance)
+    # Padding may hold anything, NaN included: it is replaced before it is used.
+    ignored = (counted == 0)[..., None]
+    attribute_distance = jnp.where(ignored, 1.0, attribute_distance)
     distance = jnp.where(counted == 0, 1.0, distance)
 
     def mean(values: Float[Array, "B B"]) -> Float[Array, ""]:
@@ -157,8 +155,8 @@ def attribute_distillation(
     common = 1.0 - exclusive
     bound = thresholds(jnp.sum(exclusive, -1), width, v, guard)
     share = contributions(attribute_distance, constant)
-    whole = jnp.mean if reduction == "mean" else jnp.sum
-    gap = jnp.abs(distance - whole(attribute_distance, -1))
+    reduce = jnp.mean if reduction == "mean" else jnp.sum
+    gap = jnp.abs(distance - reduce(attribute_distance, -1))
     distillation = mean(jnp.where(constant, 1e-9, gap))
     relu = jax.nn.relu  # its gradient at 0 is 0
     group_exclusive = mean(relu(bound.group_share - jnp.sum(share * exclusive, -1)))
@@ -179,5 +177,5 @@ def attribute_distillation(
 
 
 def _power(base: Float[Array, "..."], exponent: int | float) -> Float[Array, "..."]:
-    """base^exponent for base ≥ 0; jnp.power is nan-safe here, but not its gradient at 0."""
+    """base^exponent for base ≥ 0, with a finite gradient at 0, unlike jnp.power."""
     return jnp.where(base > 0, jnp.power(jnp.where(base > 0, base, 1.0), exponent), 0.0)

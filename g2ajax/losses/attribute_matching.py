@@ -1,7 +1,7 @@
-"""FIRM: does this sentence say an attribute of this image? (AEA-FIRM, Wang et al., TCSVT 2025.)
+"""FIRM: matching of attribute sentences with images (AEA-FIRM, Wang et al., TCSVT 2025).
 
-Attributes become sentences; a head tells from the feature of a sentence and that of an image
-whether they belong together. That code's names: "match2" with "dot" or "cat".
+Attributes are written as sentences; a head classifies whether the feature of a sentence matches
+that of an image. Name in the published code: "match2" with "dot" or "cat".
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from g2ajax.losses.image_text import mean_of
 
 Counts = Sequence[Sequence[int]]
-"""Sentences of each class of each attribute; sentences are numbered in this order."""
+"""Number of sentences of each class of each attribute; sentences are numbered in this order."""
 
 
 def pick_sentences(
@@ -26,24 +26,24 @@ def pick_sentences(
     *,
     negative: Literal["next", "uniform"] = "next",
 ) -> Int[Array, "M B 2 2"]:
-    """A sentence number for each attribute, sample, view (aerial, ground), role (true, false).
+    """Draws a sentence number for each attribute, sample, view (aerial, ground) and role (true, false).
 
-    `aerial` and `ground` are the classes of the two images of each pair. The wording is uniform
-    among the sentences of the class. The false class is the next one, cyclically, as in the
-    reference's code; "uniform": any other (the paper's figure says random).
+    `aerial` and `ground` are the classes of the two images of each pair. The wording is drawn
+    uniformly from the sentences of the class. `negative`: "next" takes the next class, cyclically,
+    as the false one, like the reference's code; "uniform" any other class, like the paper's figure.
     """
     classes = jnp.asarray([len(row) for row in counts])
     table = _table(counts)
     label = jnp.stack([aerial, ground], axis=-1).transpose(1, 0, 2)
-    of_class, of_word = jax.random.split(key)
+    class_key, word_key = jax.random.split(key)
     number = classes[:, None, None]
     shift = jnp.ones_like(label)
     if negative == "uniform":
-        shift = jax.random.randint(of_class, label.shape, 1, jnp.broadcast_to(number, label.shape))
+        shift = jax.random.randint(class_key, label.shape, 1, jnp.broadcast_to(number, label.shape))
     roles = jnp.stack([label, (label + shift) % number], axis=-1)
     attribute = jnp.arange(len(counts))[:, None, None, None]
     offset, count = table[0][attribute, roles], table[1][attribute, roles]
-    return offset + jax.random.randint(of_word, roles.shape, 0, count)
+    return offset + jax.random.randint(word_key, roles.shape, 0, count)
 
 
 def attribute_matching(
@@ -58,9 +58,9 @@ def attribute_matching(
 ) -> Float[Array, ""]:
     """Mean cross-entropy of the true sentences (class 1) plus that of the false ones (class 0).
 
-    Features are not normalised. `head` maps sentence * image ("product") or [sentence; image] to
-    two logits. `pick` as `pick_sentences` gives it; `mask` False leaves an image's attribute out. The reference loops over the 2 M B pairs; here
-    they are one product.
+    Features are not normalised. `head` maps sentence * image (`joint` "product") or
+    [sentence; image] to two logits. `pick` comes from `pick_sentences`; entries with `mask` False
+    are ignored. The reference loops over the 2 M B pairs; here they are one product.
     """
     image = jnp.stack([aerial, ground], axis=1)[None, :, :, None]
     words = sentence[pick]
@@ -78,7 +78,7 @@ def attribute_matching(
 
 
 def _table(counts: Counts) -> Int[Array, "2 M C"]:
-    """First sentence and number of sentences of every attribute's classes."""
+    """First sentence and number of sentences of each class of each attribute."""
     width = max(len(row) for row in counts)
     count = np.zeros((len(counts), width), np.int32)
     for line, row in zip(count, counts, strict=True):

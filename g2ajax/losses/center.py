@@ -1,4 +1,7 @@
-"""Center loss (Wen et al., ECCV 2016) as reid-strong-baseline uses it."""
+"""Center loss (Wen et al., ECCV 2016) as reid-strong-baseline uses it.
+
+For your own method, or to compare with reid-strong-baseline: no method here trains with it.
+"""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -12,9 +15,8 @@ def center(
 ) -> Float[Array, ""]:
     """Mean over rows of clamp(|x − c_y|², 1e-12, 1e12); there is no 1/2, unlike in the paper.
 
-    Rows with `mask` False or a negative label do not count. The reference sums the clamped entries
-    of a [B, C] matrix whose other columns are 0, each clamped to 1e-12; those constants are left
-    out.
+    Rows with `mask` False or a negative label are ignored. The reference also adds C − 1 constants of
+    1e-12 a row, from clamping the zeros of a [B, C] matrix; they are left out.
     """
     feature, centers = feature.astype(jnp.float32), centers.astype(jnp.float32)
     counts = label >= 0 if mask is None else (label >= 0) & mask

@@ -1,4 +1,4 @@
-"""Identity losses on logits: cross-entropy with the field's two kinds of label smoothing, and focal."""
+"""Identity losses on logits: cross-entropy with two forms of label smoothing, and focal loss."""
 
 from typing import Literal
 
@@ -16,7 +16,7 @@ def cross_entropy(
     adaptive_share: float = 0.2,
     mask: Bool[Array, " B"] | None = None,
 ) -> Float[Array, ""]:
-    """Cross-entropy with label smoothing eps; two codebases mean two different losses by it.
+    """Cross-entropy with label smoothing eps, in one of the field's two forms.
 
     "uniform" (reid-strong-baseline, TransReID, torchreid; Szegedy et al., CVPR 2016): the target is
     (1-eps) onehot + eps/C, averaged over the rows.
@@ -24,23 +24,23 @@ def cross_entropy(
     rows whose loss is not zero (at least 1). There, smoothing = -1 adapts eps to each row: it is
     `adaptive_share` times the predicted probability of the true class, without gradient.
 
-    Rows with `mask` False or a negative label do not count. No row: 0.
+    Rows with `mask` False or a negative label are ignored. Without rows the loss is 0.
     """
     logits = logits.astype(jnp.float32)
     classes = logits.shape[-1]
     counts = _counts(label, mask)
     log_probability = jax.nn.log_softmax(logits, axis=-1)
     true = jax.nn.one_hot(label, classes, dtype=jnp.float32)
-    of_true = jnp.sum(true * log_probability, axis=-1)
+    true_log_p = jnp.sum(true * log_probability, axis=-1)
     if form == "uniform":
-        rows = -(1.0 - smoothing) * of_true - smoothing * jnp.mean(log_probability, axis=-1)
+        rows = -(1.0 - smoothing) * true_log_p - smoothing * jnp.mean(log_probability, axis=-1)
         return jnp.sum(jnp.where(counts, rows, 0.0)) / jnp.maximum(jnp.sum(counts), 1)
     if smoothing < 0:
-        eps = adaptive_share * jax.lax.stop_gradient(jnp.exp(of_true))
+        eps = adaptive_share * jax.lax.stop_gradient(jnp.exp(true_log_p))
     else:
         eps = jnp.full(label.shape, smoothing, jnp.float32)
-    of_others = jnp.sum((1.0 - true) * log_probability, axis=-1)
-    rows = -(1.0 - eps) * of_true - eps / max(classes - 1, 1) * of_others
+    other_log_p = jnp.sum((1.0 - true) * log_probability, axis=-1)
+    rows = -(1.0 - eps) * true_log_p - eps / max(classes - 1, 1) * other_log_p
     rows = jnp.where(counts, rows, 0.0)
     return jnp.sum(rows) / jnp.maximum(jnp.sum(rows != 0.0), 1)
 
@@ -53,7 +53,11 @@ def focal(
     gamma: float = 2.0,
     mask: Bool[Array, " B"] | None = None,
 ) -> Float[Array, ""]:
-    """-alpha (1-p)^gamma log p of the true class, averaged over the rows (Lin et al., ICCV 2017)."""
+    """Focal loss, -alpha (1-p)^gamma log p of the true class, averaged over the rows.
+
+    Lin et al., ICCV 2017. Rows with `mask` False or a negative label are ignored. For your own method:
+    no method here trains with it.
+    """
     logits = logits.astype(jnp.float32)
     counts = _counts(label, mask)
     true = jax.nn.one_hot(label, logits.shape[-1], dtype=jnp.float32)

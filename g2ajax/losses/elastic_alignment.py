@@ -1,7 +1,7 @@
-"""Alignment of captions with aerial AND ground images: AEA with its feature queue, and averages.
+"""Alignment of captions with aerial and ground images: AEA with its feature queue, pair averages.
 
-AEA-FIRM (Wang et al., TCSVT 2025), whose code calls these losses "supkl", "supitc" and "queue"; the
-correspondence with the paper's terms is taken from that code's published command.
+AEA-FIRM (Wang et al., TCSVT 2025). The published code calls these losses "supkl", "supitc" and
+"queue"; which term of the paper each one is follows from that code's published command.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,21 @@ from g2ajax.losses.triplet import HIGHEST, normalise
 
 
 class Queue(NamedTuple):
-    """Normalised features and identities of the last pairs, the newest first."""
+    """Normalised features and identities of the most recent pairs, newest first."""
 
     text: Float[Array, "Q D"]
     aerial: Float[Array, "Q D"]
     ground: Float[Array, "Q D"]
-    """Kept as in the reference, where nothing reads it."""
+    """Stored as in the reference, but never read."""
     identity: Int[Array, " Q"]
 
 
 def empty_queue(length: int, dim: int) -> Queue:
-    """Zeros of identity 0, as the reference starts: until it is full, samples of identity 0 take
-    the empty places for positives. `aea(mask_empty=True)` leaves such places out."""
+    """A queue of zeros with identity 0, as in the reference.
+
+    Until it is full, samples of identity 0 treat empty rows as positives; `aea(mask_empty=True)`
+    ignores empty rows.
+    """
     features = (jnp.zeros((length, dim), jnp.float32) for _ in range(3))
     return Queue(*features, jnp.zeros((length,), jnp.int32))
 
@@ -39,9 +42,9 @@ def push(
     ground: Float[Array, "B D"],
     identity: Int[Array, " B"],
 ) -> Queue:
-    """The queue after a batch: its normalised features in front, the oldest gone; no gradient.
+    """Puts the normalised features of a batch in front and drops the oldest; without gradient.
 
-    Call it after the loss of the step. Of a batch longer than the queue the first rows stay.
+    Call it after the loss of the step. From a batch longer than the queue the first rows are kept.
     """
     length = len(queue.identity)
 
@@ -66,22 +69,22 @@ def aea(
     mask_empty: bool = False,
     mask: Bool[Array, " B"] | None = None,
 ) -> Float[Array, ""]:
-    """Adaptive elastic alignment: one softmax over all positives of both other kinds and a memory.
+    """Adaptive elastic alignment: a softmax over all positives of the other modalities and a queue.
 
     Captions are compared with [aerial; ground; queued aerial], aerial images with [text; ground;
-    queued text]; ground images anchor nothing. Every entry of the row's identity is a positive of
-    weight 1, those of the first block of 1 + `pair_bonus` (all of the identity there, as in the
-    code, not the own pair alone).
+    queued text]; ground images are no anchors. Every entry with the row's identity is a positive of
+    weight 1, in the first block of weight 1 + `pair_bonus` (as in the code: for every entry of the
+    identity, not only for the row's own pair).
 
-    `form` "divergence" ("supkl"): rows made distributions, prediction first, so that a row may
-    choose the easiest positive. "contrastive" ("supitc"): cross-entropies of both directions
-    against rows of L2 norm 1, averaged over the four.
-
-    Memory grows with the square of the batch: [B, 2B + Q] for Q queued rows.
+    `form`: "divergence" ("supkl") is KL(prediction ‖ target) with target rows of sum 1, so that a
+    row may choose its easiest positive. "contrastive" ("supitc") averages the cross-entropies of
+    both directions of both anchors, with target rows of L2 norm 1. Rows with `mask` False or a
+    negative identity are ignored. Memory grows with the square of the batch: [B, 2B + Q] for Q
+    queued rows.
     """
     rows = counted(identity, mask)
     text, aerial, ground = (normalise(x, 1e-12) for x in (text, aerial, ground))
-    others, columns = [identity, identity], [rows, rows]
+    column_identity, columns = [identity, identity], [rows, rows]
     queued_text = queued_aerial = None
     if queue is not None:
         queue = jax.lax.stop_gradient(queue)
@@ -89,9 +92,9 @@ def aea(
         filled = jnp.any(queue.text != 0, axis=1)
         # A masked row that was pushed has a negative identity.
         columns.append((queue.identity >= 0) & (filled | (not mask_empty)))
-        others.append(queue.identity)
+        column_identity.append(queue.identity)
     columns = jnp.concatenate(columns)
-    label = (identity[:, None] == jnp.concatenate(others)[None]).astype(jnp.float32)
+    label = (identity[:, None] == jnp.concatenate(column_identity)[None]).astype(jnp.float32)
     label = label.at[:, : len(identity)].multiply(1.0 + pair_bonus)
     label = jnp.where(rows[:, None] & columns[None], label, 0.0)
     blocks = ((text, [aerial, ground, queued_aerial]), (aerial, [text, ground, queued_text]))
@@ -103,8 +106,8 @@ def aea(
             target = label / jnp.maximum(jnp.sum(label, axis=1, keepdims=True), 1e-12)
             total += row_divergence(logits, target, rows=rows, columns=columns, epsilon=epsilon)
         else:
-            there = _soft_cross_entropy(logits, label, rows, columns)
-            total += (there + _soft_cross_entropy(logits.T, label.T, columns, rows)) / 4.0
+            forward = _soft_cross_entropy(logits, label, rows, columns)
+            total += (forward + _soft_cross_entropy(logits.T, label.T, columns, rows)) / 4.0
     return total
 
 
@@ -126,7 +129,10 @@ def over_pairs(
     *,
     between_views: bool = True,
 ) -> Float[Array, ""]:
-    """The mean of a two-sided loss (SDM, ITC) over aerial-text, ground-text and, with
-    `between_views`, aerial-ground (that code's "sdm", "itc"; without: "bisdm", "biitc")."""
+    """Mean of a two-sided loss (SDM, ITC) over aerial-text, ground-text and aerial-ground pairs.
+
+    Without `between_views` the last one is left out. Names in the published code: "sdm", "itc"
+    (with), "bisdm", "biitc" (without).
+    """
     pairs = [(aerial, text), (ground, text), *([(aerial, ground)] if between_views else [])]
     return sum(loss(a, b) for a, b in pairs) / len(pairs)

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 LOG_VARIANCE_LIMIT = 8.0
-"""Log-variances are used clamped to ± this: standard deviations from 1/55 to 55."""
+"""Log-variances are clamped to ± this: standard deviations from 1/55 to 55."""
 
 
 class Mixture(NamedTuple):
-    """The loss and what it is made of."""
+    """The loss and its parts."""
 
     loss: Float[Array, ""]
     """Classification + weight · likelihood."""
@@ -25,12 +25,11 @@ class Mixture(NamedTuple):
     likelihood: Float[Array, ""]
     """Mean of d_y + ½ log|Σ_y|."""
     logits: Float[Array, "B C"]
-    """For prediction: log p(k) − ½ log|Σ_k| − d_k."""
+    """Logits for prediction: log p(k) − ½ log|Σ_k| − d_k."""
     margin_logits: Float[Array, "B C"]
-    """For training: the same with the true class's d multiplied by 1 + alpha."""
+    """Logits for training: as above with d of the true class multiplied by 1 + alpha."""
     clamped: Float[Array, ""]
-    """Share of the log-variances that lie at or beyond the clamp; anything but 0 says that a
-    covariance explodes or collapses."""
+    """Share of log-variances at or beyond the clamp; above 0, a covariance explodes or collapses."""
 
 
 def large_margin_gaussian_mixture(
@@ -48,12 +47,13 @@ def large_margin_gaussian_mixture(
 ) -> Mixture:
     """L-GM of a batch: mean cross-entropy with the margin alpha · d_y, plus the likelihood term.
 
-    `log_variance` None: the identity, which the published settings use. `log_prior` None: uniform
-    (its constant is left out). The log-variances are clamped to ±`limit`, see
-    `clamp_log_variance`. Rows with `mask` False or a negative label do not count; no row: 0.
+    `log_variance` None: identity covariances, as in the published settings. `log_prior` None: a
+    uniform prior (its constant is left out). Log-variances are clamped to ±`limit`, see
+    `clamp_log_variance`. Rows with `mask` False or a negative label are ignored; without rows the
+    loss is 0.
 
-    The paper SUMS the likelihood over the batch; here it is the mean, as in every code. A popular
-    PyTorch code leaves Σ⁻¹ out of it, which is another loss once Σ is learned:
+    The paper sums the likelihood over the batch; here it is the mean, as in all implementations. A
+    popular PyTorch code leaves Σ⁻¹ out of it, which is another loss once Σ is learned:
     `scaled_likelihood=False` gives that one.
     """
     feature, means = feature.astype(jnp.float32), means.astype(jnp.float32)
@@ -90,10 +90,10 @@ def half_mahalanobis(
     means: Float[Array, "C D"],
     log_variance: Float[Array, "C D"] | None = None,
 ) -> Float[Array, "B C"]:
-    """½ Σ_j (x_j − μ_kj)² exp(−s_kj) of every row and class; `log_variance` None: s = 0.
+    """½ Σ_j (x_j − μ_kj)² exp(−s_kj) for every row and class; `log_variance` None: s = 0.
 
-    From differences: |x|² + |μ|² − 2 x·μ would lose every digit of the small distance of a row to
-    its own class. Recomputed in the backward pass, so that no [B,C,D] array is kept for it.
+    Computed from differences, because |x|² + |μ|² − 2 x·μ loses all digits of a row's small distance
+    to its own class. Recomputed in the backward pass, so that no [B,C,D] array is kept.
     """
     square = jnp.square(feature[:, None] - means[None])
     if log_variance is not None:
@@ -105,9 +105,9 @@ def half_mahalanobis(
 def clamp_log_variance(
     value: Float[Array, "C D"], limit: float = LOG_VARIANCE_LIMIT
 ) -> Float[Array, "C D"]:
-    """`value` within ±`limit`. Beyond it the gradient passes only where descending it leads back.
+    """Clips to ±`limit`; beyond it, only gradients whose descent leads back inside pass.
 
-    A plain clip has no gradient there at all: what got out would stay out for good.
+    A plain clip has no gradient outside, so a value outside would never return.
     """
     return jnp.clip(value, -limit, limit)
 

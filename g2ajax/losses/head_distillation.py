@@ -1,8 +1,8 @@
 """Losses of head knowledge distillation (Zhang et al., "Ground-to-Aerial Person Search", ACM MM 2023).
 
-A teacher head and a student head see the same regions. As in the code neither side is detached:
-the gradient reaches both; stop it outside where that is not wanted. `mask` False takes a row (and
-its column of a similarity matrix) out; no row: 0.
+A teacher head and a student head see the same regions. As in the published code neither side is
+detached: the gradient reaches both; use stop_gradient outside to freeze one. Rows with `mask` False
+(and their columns of a similarity matrix) are ignored; without rows a loss is 0.
 """
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 HIGHEST = jax.lax.Precision.HIGHEST
-# A finite logit of columns that do not count: −inf would turn gradients into NaN.
+# A finite logit for ignored columns: −inf would turn gradients into NaN.
 ABSENT = -1e30
 
 
@@ -24,11 +24,11 @@ def logit_divergence(
 ) -> Float[Array, ""]:
     """L_prob: T²/N Σ KL(softmax(teacher / T) ‖ softmax(student / T)).
 
-    The logits are each side's 30 · x · lookupᵀ. `bidirectional` adds the reverse divergence, a sum.
+    The logits are each side's 30 · x · lookupᵀ. `bidirectional` adds the reverse divergence.
     """
     valid = _valid(student, mask)
-    log_s = jax.nn.log_softmax(_known(student, valid) / temperature, axis=-1)
-    log_t = jax.nn.log_softmax(_known(teacher, valid) / temperature, axis=-1)
+    log_s = jax.nn.log_softmax(_masked(student, valid) / temperature, axis=-1)
+    log_t = jax.nn.log_softmax(_masked(teacher, valid) / temperature, axis=-1)
     rows = _divergence(log_t, log_s)
     if bidirectional:
         rows = rows + _divergence(log_s, log_t)
@@ -43,10 +43,10 @@ def similarity_divergence(
     temperature: float = 4.0,
     bidirectional: bool = False,
 ) -> Float[Array, ""]:
-    """L_rela: T²/N Σ KL between the rows' softmaxes of x xᵀ / T, teacher ‖ student.
+    """L_rela: T²/N Σ KL(teacher ‖ student) between softmaxes of the rows of x xᵀ / T.
 
-    `student` and `teacher` are unit embeddings; the diagonal takes part. `bidirectional` is the
-    MEAN of both directions, unlike `logit_divergence`.
+    `student` and `teacher` are unit embeddings; the diagonal is included. `bidirectional` takes the
+    mean of both directions, unlike `logit_divergence`, which adds them.
     """
     valid = _valid(student, mask)
 
@@ -66,7 +66,7 @@ def similarity_distance(
     teacher: Float[Array, "N D"],
     mask: Bool[Array, " N"] | None = None,
 ) -> Float[Array, ""]:
-    """Σ (S_s − S_t)² / N² of the similarity matrices x xᵀ with rows of norm 1."""
+    """Σ (S_s − S_t)² / N² between the similarity matrices x xᵀ, scaled to rows of norm 1."""
     valid = _valid(student, mask)
     difference = _unit_rows(_gram(student, valid)) - _unit_rows(_gram(teacher, valid))
     return jnp.sum(difference**2) / jnp.maximum(jnp.sum(valid), 1) ** 2
@@ -77,9 +77,9 @@ def feature_distance(
     teacher: Float[Array, "N D"],
     mask: Bool[Array, " N"] | None = None,
 ) -> Float[Array, ""]:
-    """Mean of 1 − x · y of unit embeddings."""
+    """Mean of 1 − x · y between unit embeddings."""
     valid = _valid(student, mask)
-    return _mean(1.0 - jnp.sum(_known(student, valid) * _known(teacher, valid), axis=-1), valid)
+    return _mean(1.0 - jnp.sum(_masked(student, valid) * _masked(teacher, valid), axis=-1), valid)
 
 
 def probability_transfer(
@@ -91,7 +91,7 @@ def probability_transfer(
 ) -> Float[Array, ""]:
     """Probabilistic knowledge transfer (Passalis and Tefas, ECCV 2018) between unit embeddings.
 
-    P = (1 + x xᵀ) / 2 with rows of sum 1; the loss is the MEAN over all N² pairs of
+    P = (1 + x xᵀ) / 2 scaled to rows of sum 1; the loss is the mean over all N² pairs of
     P_t log((P_t + eps) / (P_s + eps)).
     """
     valid = _valid(student, mask)
@@ -111,13 +111,13 @@ def _valid(x: Float[Array, "N D"], mask: Bool[Array, " N"] | None) -> Bool[Array
     return jnp.ones((x.shape[0],), bool) if mask is None else mask
 
 
-def _known(x: Float[Array, "N D"], valid: Bool[Array, " N"]) -> Float[Array, "N D"]:
-    """Float32 with zeros in the other rows, which may hold anything."""
+def _masked(x: Float[Array, "N D"], valid: Bool[Array, " N"]) -> Float[Array, "N D"]:
+    """Float32, with zeros in the ignored rows, which may hold anything."""
     return jnp.where(valid[:, None], x.astype(jnp.float32), 0.0)
 
 
 def _gram(x: Float[Array, "N D"], valid: Bool[Array, " N"]) -> Float[Array, "N N"]:
-    x = _known(x, valid)
+    x = _masked(x, valid)
     return jnp.matmul(x, x.T, precision=HIGHEST)
 
 

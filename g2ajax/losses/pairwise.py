@@ -1,4 +1,8 @@
-"""Losses over all pairs of a batch: circle loss (Sun et al., CVPR 2020) and pairwise CosFace."""
+"""Losses over all pairs of a batch: circle loss (Sun et al., CVPR 2020) and pairwise CosFace.
+
+For your own method, or to compare with fast-reid: no method here trains with them. The classifiers of
+the same names are `nn.heads.margin_logits`.
+"""
 
 from collections.abc import Callable
 
@@ -9,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from g2ajax.losses.blocks import over_rows
 from g2ajax.losses.triplet import HIGHEST, normalise, pairs
 
-# In the place of pairs that are not of the kind wanted, in a sum of exponentials.
+# Exponent of pairs that are left out of a sum of exponentials.
 NEVER = -1e8
 
 
@@ -21,12 +25,12 @@ def pairwise_circle(
     gamma: float = 128.0,
     mask: Bool[Array, " B"] | None = None,
 ) -> Float[Array, ""]:
-    """Circle loss of pairs (equation 6 of the paper, fast-reid's defaults) on cosines s.
+    """Circle loss over pairs (equation 6 of the paper, fast-reid's defaults) on cosines s.
 
     softplus(log Σ_pos exp(−γ α_p (s − 1 + m)) + log Σ_neg exp(γ α_n (s − m))) per anchor, with
-    α_p = max(1 + m − s, 0) and α_n = max(s + m, 0), without gradient. The mean is over all anchors:
-    one without a positive (other than itself) or without a negative adds 0. Rows with `mask`
-    False or a negative label do not count; no row: 0.
+    α_p = max(1 + m − s, 0) and α_n = max(s + m, 0), without gradient. The mean is over all anchors;
+    an anchor without a positive (other than itself) or without a negative adds 0. Rows with `mask`
+    False or a negative label are ignored; without rows the loss is 0.
     """
 
     def exponents(cosine: Float[Array, "N B"]) -> tuple[Array, Array]:
@@ -45,8 +49,10 @@ def pairwise_cosface(
     gamma: float = 128.0,
     mask: Bool[Array, " B"] | None = None,
 ) -> Float[Array, ""]:
-    """The pairwise form of CosFace (Wang et al., CVPR 2018; fast-reid): as `pairwise_circle` with
-    the exponents −γ s of positives and γ (s + m) of negatives."""
+    """Pairwise form of CosFace (Wang et al., CVPR 2018; fast-reid).
+
+    As `pairwise_circle`, with exponents −γ s for positives and γ (s + m) for negatives.
+    """
 
     def exponents(cosine: Float[Array, "N B"]) -> tuple[Array, Array]:
         return -gamma * cosine, gamma * (cosine + margin)
@@ -60,8 +66,10 @@ def _pair_loss(
     label: Int[Array, " B"],
     mask: Bool[Array, " B"] | None,
 ) -> Float[Array, ""]:
-    """`exponents` gives those of positives and of negatives from the cosines of some rows with all;
-    they are computed in blocks of rows."""
+    """Mean over anchors of the loss of two sums of exponentials, computed in blocks of rows.
+
+    `exponents` maps cosines of some rows with all to the exponents of positives and of negatives.
+    """
     counts = label >= 0 if mask is None else (label >= 0) & mask
     unit, number = normalise(feature, 1e-12), jnp.arange(len(label))
 

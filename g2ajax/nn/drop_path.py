@@ -9,8 +9,10 @@ from jaxtyping import Array, Float
 def drop_path(
     x: Float[Array, "B *rest"], rate: int | float | Float[Array, ""], key: jax.Array
 ) -> Float[Array, "B *rest"]:
-    """Zeroes whole samples of a residual branch with probability `rate`, and divides the others
-    by 1 - rate (stochastic depth, Huang et al., ECCV 2016, per sample)."""
+    """Zeroes whole samples of a residual branch with probability `rate`, divides others by 1 - rate.
+
+    Stochastic depth (Huang et al., ECCV 2016), per sample.
+    """
     keep = jax.random.bernoulli(key, 1.0 - rate, (x.shape[0],) + (1,) * (x.ndim - 1))
     return jnp.where(keep, x / jnp.asarray(1.0 - rate, x.dtype), jnp.zeros_like(x))
 
@@ -18,10 +20,10 @@ def drop_path(
 class DropPath(nnx.Module):
     """Stochastic depth as a layer. `nnx.view(model, deterministic=True)` switches it off.
 
-    Random numbers come from the `dropout` stream of the `rngs` given with the call.
+    Random numbers come from the `dropout` stream of the `rngs` passed to the call.
 
     Raises:
-      ValueError: for a rate outside [0, 1), and when it must draw but was given no `rngs`.
+      ValueError: for a rate outside [0, 1), and in training without `rngs`.
     """
 
     def __init__(self, rate: int | float, *, deterministic: bool = False):
@@ -31,7 +33,7 @@ class DropPath(nnx.Module):
         self.deterministic = deterministic
 
     def set_view(self, deterministic: bool | None = None):
-        """Used by `nnx.view`.
+        """Hook of `nnx.view`.
 
         Args:
           deterministic: drop nothing (evaluation).

@@ -1,4 +1,4 @@
-"""Necks and classifiers on top of a backbone. All of it is float32, whatever the backbone is."""
+"""Necks and classifiers on top of a backbone; float32, whatever the dtype of the backbone."""
 
 import math
 
@@ -7,15 +7,16 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from g2ajax.nn.init import normal_linear
 from g2ajax.nn.norm import BatchNorm
 from g2ajax.nn.pooling import build_pool
 
-CLASSIFIERS = ("Linear", "ArcSoftmax", "CosSoftmax", "CircleSoftmax")
+CLASSIFIERS = ("Linear", "ArcSoftmax", "ArcFace", "CosSoftmax", "CircleSoftmax")
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def unit(x: Float[Array, "N D"], eps: int | float = 1e-12) -> Float[Array, "N D"]:
-    """Rows divided by max(norm, eps). The gradient of a zero row is finite."""
+    """Rows divided by max(norm, eps), with a finite gradient at a row of zeros."""
     square = jnp.sum(jnp.square(x), -1, keepdims=True)
     return x / jnp.sqrt(jnp.maximum(square, eps * eps))
 
@@ -27,23 +28,29 @@ def margin_logits(
     scale: int | float,
     margin: int | float,
 ) -> Float[Array, "B C"]:
-    """The training logits of fast-reid's classifiers from cosines (from plain logits: "Linear").
+    """Training logits of a classifier from cosines c ("Linear": from plain logits).
 
     Linear: s c. CosSoftmax: s (c - m [true class]). ArcSoftmax: s cos(acos(c) + m) for the true
     class, s c elsewhere. CircleSoftmax: s max(1 + m - c, 0) (c - 1 + m) for the true class,
     s max(c + m, 0) (c - m) elsewhere, no gradient through the two weights. A row labelled -1 has
-    no true class.
+    no true class. These four are fast-reid's.
 
-    fast-reid's ArcSoftmax has a NaN gradient at |c| = 1; here c is kept 1e-7 inside.
+    ArcFace: TransReID's form of ArcSoftmax (Deng et al., CVPR 2019). Where acos(c) + m passes pi the
+    true class gets s (c - m sin m), which keeps falling; the cosine alone would rise again.
+
+    The references have a NaN gradient at |c| = 1; here c is kept 1e-7 inside.
     """
     true = jax.nn.one_hot(label, cosine.shape[-1], dtype=jnp.bool_)
     if kind == "Linear":
         return scale * cosine
     if kind == "CosSoftmax":
         return scale * (cosine - jnp.where(true, margin, 0.0))
-    if kind == "ArcSoftmax":
+    if kind in ("ArcSoftmax", "ArcFace"):
         inside = jnp.clip(cosine, -1.0 + 1e-7, 1.0 - 1e-7)
         moved = inside * math.cos(margin) - jnp.sqrt(1.0 - jnp.square(inside)) * math.sin(margin)
+        if kind == "ArcFace":
+            fallback = cosine - margin * math.sin(margin)
+            moved = jnp.where(cosine > math.cos(math.pi - margin), moved, fallback)
         return scale * jnp.where(true, moved, cosine)
     if kind == "CircleSoftmax":
         frozen = jax.lax.stop_gradient(cosine)
@@ -53,17 +60,32 @@ def margin_logits(
     raise ValueError(f"classifier {kind!r} is unknown; expected one of {', '.join(CLASSIFIERS)}")
 
 
-class EmbeddingHead(nnx.Module):
+class PooledHead(nnx.Module):
+    """Base of heads on a map: `pool_layer`, then `neck`; all features are float32."""
+
+    def features(
+        self, x: Float[Array, "B h w C"] | Float[Array, "B C"]
+    ) -> tuple[Float[Array, "B C"], Float[Array, "B D"]]:
+        """Pooled feature and feature after the neck."""
+        pooled = self.pool_layer(x)
+        return pooled, self.neck(pooled)
+
+    def embed(self, x: Float[Array, "B h w C"] | Float[Array, "B C"]) -> Float[Array, "B D"]:
+        """Test feature: the feature after the neck."""
+        return self.features(x)[1]
+
+
+class EmbeddingHead(PooledHead):
     """fast-reid's head (arXiv 2006.02631, §3.3): pool, optional 1x1 reduction, BNNeck, classifier.
 
-    Names of the state dict: `pool_layer.p` (learnable GeM only), `bottleneck.0` (the reduction if
+    Names in the state dict: `pool_layer.p` (learnable GeM only), `bottleneck.0` (the reduction if
     `embedding_dim` > 0, else the batch norm), `bottleneck.1`, `weight` [num_classes, D]. The batch
-    norm's bias is zero, stored and never trained (a `Buffer`).
+    norm's bias is zero: stored, but never trained (a `Buffer`).
 
-    Call it with labels to train: `cls_outputs` [B,C] (scaled, with the margin: goes into the
-    cross-entropy), `pred_class_logits` [B,C] (scaled, without margin: for accuracy only) and
-    `features` [B,D] for the metric losses, before or after the neck as `neck_feature` says.
-    `embed` gives the test feature, ALWAYS the one after the neck.
+    Called with labels, for training, it returns `cls_outputs` [B,C] (scaled, with margin, for the
+    cross-entropy), `pred_class_logits` [B,C] (scaled, without margin, for the accuracy) and
+    `features` [B,D] for the metric losses, before or after the neck by `neck_feature`. `embed`
+    returns the test feature, which is always the one after the neck.
 
     Raises:
       ValueError: for an unknown pooling, classifier or neck feature.
@@ -117,15 +139,8 @@ class EmbeddingHead(nnx.Module):
         self.weight = nnx.Param(0.01 * jax.random.normal(rngs.params(), (num_classes, width)))
         self.feature_dim = width
 
-    def features(
-        self, x: Float[Array, "B h w C"] | Float[Array, "B C"]
-    ) -> tuple[Float[Array, "B C"], Float[Array, "B D"]]:
-        """The pooled feature and the feature after the neck, both float32."""
-        pooled = self.pool_layer(x)
-        return pooled, self.neck(pooled)
-
     def neck(self, pooled: Float[Array, "B C"]) -> Float[Array, "B D"]:
-        """A pooled feature after the reduction and the batch norm, as far as there are any."""
+        """Applies the reduction and the batch norm, if there are any, to a pooled feature."""
         after = pooled
         for layer in self.bottleneck:
             if isinstance(layer, nnx.Conv):
@@ -133,10 +148,6 @@ class EmbeddingHead(nnx.Module):
             else:
                 after = layer(after)
         return after
-
-    def embed(self, x: Float[Array, "B h w C"] | Float[Array, "B C"]) -> Float[Array, "B D"]:
-        """The test feature: after the neck."""
-        return self.features(x)[1]
 
     def __call__(
         self, x: Float[Array, "B h w C"] | Float[Array, "B C"], label: Int[Array, " B"]
@@ -156,7 +167,7 @@ class EmbeddingHead(nnx.Module):
 class FC(nnx.Module):
     """torchreid's `fc` after the global average: linear map (`0`), batch norm (`1`), ReLU; float32.
 
-    Its output is torchreid's 512-d feature, for the losses and for the test alike.
+    Its output is torchreid's 512-d feature, used in the losses and at test.
     """
 
     def __init__(
@@ -167,14 +178,7 @@ class FC(nnx.Module):
         bn_momentum: int | float = 0.1,
         rngs: nnx.Rngs,
     ):
-        linear = nnx.Linear(
-            features_in,
-            features_out,
-            kernel_init=nnx.initializers.normal(0.01),
-            precision=HIGHEST,
-            rngs=rngs,
-        )
-        setattr(self, "0", linear)
+        setattr(self, "0", normal_linear(features_in, features_out, 0.01, rngs=rngs))
         setattr(self, "1", BatchNorm(features_out, momentum=bn_momentum))
 
     def __call__(self, x: Float[Array, "B D"]) -> Float[Array, "B D2"]:
@@ -182,11 +186,11 @@ class FC(nnx.Module):
         return jax.nn.relu(norm(linear(x.astype(jnp.float32))))
 
 
-class FCHead(nnx.Module):
+class FCHead(PooledHead):
     """torchreid's head: pool, `fc` (see `FC`), and `classifier`, a linear map with a bias; float32.
 
-    Offers what `EmbeddingHead` does: called with labels it gives `cls_outputs` and
-    `pred_class_logits` (the same) and `features`, the `fc` feature; `embed` gives that feature too.
+    Same interface as `EmbeddingHead`: called with labels it returns `cls_outputs`, the identical
+    `pred_class_logits`, and `features`, the `fc` feature, which is also the result of `embed`.
     """
 
     def __init__(
@@ -200,29 +204,12 @@ class FCHead(nnx.Module):
     ):
         self.pool_layer = build_pool(pool)
         self.fc = FC(feature_dim, fc_dim, rngs=rngs)
-        self.classifier = nnx.Linear(
-            fc_dim,
-            num_classes,
-            kernel_init=nnx.initializers.normal(0.01),
-            precision=HIGHEST,
-            rngs=rngs,
-        )
+        self.classifier = normal_linear(fc_dim, num_classes, 0.01, rngs=rngs)
         self.feature_dim = fc_dim
 
-    def features(
-        self, x: Float[Array, "B h w C"] | Float[Array, "B C"]
-    ) -> tuple[Float[Array, "B C"], Float[Array, "B D"]]:
-        """The pooled feature and the `fc` feature, both float32."""
-        pooled = self.pool_layer(x)
-        return pooled, self.neck(pooled)
-
     def neck(self, pooled: Float[Array, "B C"]) -> Float[Array, "B D"]:
-        """The `fc` feature of a pooled one."""
+        """`fc` feature of a pooled feature."""
         return self.fc(pooled)
-
-    def embed(self, x: Float[Array, "B h w C"] | Float[Array, "B C"]) -> Float[Array, "B D"]:
-        """The test feature: after `fc`."""
-        return self.features(x)[1]
 
     def __call__(
         self, x: Float[Array, "B h w C"] | Float[Array, "B C"], label: Int[Array, " B"]
@@ -233,13 +220,13 @@ class FCHead(nnx.Module):
 
 
 class BNNeck(nnx.Module):
-    """The neck and classifier of reid-strong-baseline (Luo et al., CVPRW 2019) and TransReID.
+    """Neck and classifier of reid-strong-baseline (Luo et al., CVPRW 2019) and TransReID.
 
-    Names: `bottleneck` (batch norm; its zero bias is stored and never trained, a `Buffer`) and
-    `classifier` (no bias). `with_norm=False` is the baseline's "no neck": no `bottleneck`, and
-    the classifier has a bias.
+    Names: `bottleneck` (batch norm; its zero bias is stored but never trained, a `Buffer`) and
+    `classifier` (no bias). `with_norm=False` is the baseline's "no neck": no `bottleneck`, and a
+    classifier with bias.
 
-    Takes the feature [B,D]; returns the feature after the norm and the logits [B,C], float32.
+    Maps a feature [B,D] to the feature after the norm and the logits [B,C], both float32.
     """
 
     def __init__(
@@ -255,17 +242,12 @@ class BNNeck(nnx.Module):
         self.with_norm = with_norm
         if with_norm:
             self.bottleneck = BatchNorm(dim, momentum=bn_momentum, train_bias=False)
-        self.classifier = nnx.Linear(
-            dim,
-            num_classes,
-            use_bias=not with_norm,
-            kernel_init=nnx.initializers.normal(classifier_std),
-            precision=HIGHEST,
-            rngs=rngs,
+        self.classifier = normal_linear(
+            dim, num_classes, classifier_std, use_bias=not with_norm, rngs=rngs
         )
 
     def normalize(self, x: Float[Array, "B D"]) -> Float[Array, "B D"]:
-        """The feature after the neck."""
+        """Feature after the neck."""
         x = x.astype(jnp.float32)
         return self.bottleneck(x) if self.with_norm else x
 

@@ -1,4 +1,4 @@
-"""Initialisers the references use."""
+"""Initialisers of the reference implementations, and layers that start from them."""
 
 import math
 
@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-# Transformer weights and tokens: normal of standard deviation 0.02. The references cut it at
-# +-2 ABSOLUTE, a hundred standard deviations, which never happens.
+# Transformer weights and tokens: normal with standard deviation 0.02. The references truncate at
+# an absolute +-2, a hundred standard deviations, which has no effect.
 token_init = nnx.initializers.normal(0.02)
 
 
@@ -15,6 +15,20 @@ def conv_init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.
     """N(0, 2 / (kh kw out)) for an HWIO kernel (He et al., fan out)."""
     std = math.sqrt(2.0 / (math.prod(shape[:-2]) * shape[-1]))
     return std * jax.random.normal(key, shape, dtype)
+
+
+def normal_linear(
+    features_in: int, features_out: int, std: int | float, *, use_bias: bool = True, rngs: nnx.Rngs
+) -> nnx.Linear:
+    """A float32 linear layer, at full precision, with weights N(0, std²) and biases 0."""
+    return nnx.Linear(
+        features_in,
+        features_out,
+        use_bias=use_bias,
+        kernel_init=nnx.initializers.normal(std),
+        precision=jax.lax.Precision.HIGHEST,
+        rngs=rngs,
+    )
 
 
 def torch_uniform(fan_in: int):

@@ -1,8 +1,11 @@
-"""What a training remembers besides weights."""
+"""State that a training keeps besides weights."""
 
 from flax import nnx
 
 
 class Memory(nnx.Variable):
-    """Features of earlier batches, say. Kept in the run's own checkpoints so that it resumes as it
-    stopped; in no public state dict, never trained."""
+    """State such as features of earlier batches; never trained.
+
+    It is stored in the run's own checkpoints, so that a run resumes exactly, but in no public state
+    dict.
+    """

@@ -1,4 +1,4 @@
-"""COAT's transformer head over regions, and the exchange of tokens that imitates occlusion.
+"""COAT's transformer head on regions, and the exchange of tokens that simulates occlusion.
 
 Yu et al., "Cascade Transformers for End-to-End Person Search", CVPR 2022.
 """
@@ -17,10 +17,10 @@ from g2ajax.nn.pooling import global_max
 
 
 class Exchange(NamedTuple):
-    """Every region takes what lies in one stripe from another region."""
+    """An exchange: every region takes the cells of one stripe from another region."""
 
     source: Int[Array, " N"]
-    """The row that each row takes it from."""
+    """Row from which each row takes its stripe."""
     stripe: Bool[Array, "h w"]
 
     def __call__(self, x: Float[Array, "N h w C"]) -> Float[Array, "N h w C"]:
@@ -28,34 +28,34 @@ class Exchange(NamedTuple):
 
 
 class Exchanges(NamedTuple):
-    """Of a head's tokens (the same at every scale) and of its bypass."""
+    """Exchanges of the tokens of a head (the same at every scale) and of its bypass."""
 
     tokens: Exchange
     bypass: Exchange
 
 
 def draw_exchanges(key: Key[Array, ""], mask: Bool[Array, " N"], size: int = 14) -> Exchanges:
-    """Two random exchanges between the rows with `mask` True, each with its own stripe."""
+    """Draws two exchanges between the rows with `mask` True, each with its own stripe."""
     first, second = jax.random.split(key)
     return Exchanges(draw_exchange(first, mask, size), draw_exchange(second, mask, size))
 
 
 def draw_exchange(key: Key[Array, ""], mask: Bool[Array, " N"], size: int = 14) -> Exchange:
-    """One column or row of the map (with equal chance) and a permutation of the valid rows.
+    """Draws a column or row of the map (with equal probability) and a permutation of the valid rows.
 
-    The last column and row are never drawn, as in the published code. Other rows keep their own.
+    The last column and row are never drawn, as in the published code. Masked rows are unchanged.
     """
-    of_axis, of_index, of_rows = jax.random.split(key, 3)
-    cells = jnp.arange(size) == jax.random.randint(of_index, (), 0, size - 1)
+    axis_key, index_key, rows_key = jax.random.split(key, 3)
+    cells = jnp.arange(size) == jax.random.randint(index_key, (), 0, size - 1)
     shape = (size, size)
     stripe = jnp.where(
-        jax.random.bernoulli(of_axis),
+        jax.random.bernoulli(axis_key),
         jnp.broadcast_to(cells[None, :], shape),
         jnp.broadcast_to(cells[:, None], shape),
     )
-    lot = jnp.where(mask, jax.random.uniform(of_rows, mask.shape), 2.0)
-    # Both lists end with the other rows in their order.
-    valid_first, shuffled = jnp.argsort(~mask), jnp.argsort(lot)
+    priority = jnp.where(mask, jax.random.uniform(rows_key, mask.shape), 2.0)
+    # Both lists end with the masked rows, in order.
+    valid_first, shuffled = jnp.argsort(~mask), jnp.argsort(priority)
     source = jnp.zeros(mask.shape, shuffled.dtype).at[valid_first].set(shuffled)
     return Exchange(source, stripe)
 
@@ -85,8 +85,10 @@ def _conv(
 
 
 class TokenAttention(nnx.Module):
-    """Multi-head attention with `query_embedding`, `key_embedding`, `value_embedding` and
-    `output_linear`; scale head_dim^-0.5, softmax in float32."""
+    """Multi-head attention with scale head_dim^-0.5 and a float32 softmax.
+
+    Names: `query_embedding`, `key_embedding`, `value_embedding`, `output_linear`.
+    """
 
     def __init__(self, dim: int, num_heads: int, *, dtype: Any, rngs: nnx.Rngs):
         if dim % num_heads:
@@ -110,7 +112,7 @@ class FeedForward(nnx.Module):
     """D → 4 D → D with a ReLU; names `conv.0` and `conv.3`."""
 
     def __init__(self, dim: int, *, dtype: Any, rngs: nnx.Rngs):
-        # The activation and a dropout of 0 hold places 1 and 2.
+        # Positions 1 and 2 are the activation and a dropout of 0.
         self.conv = nnx.List(
             [
                 _linear(dim, 4 * dim, dtype=dtype, rngs=rngs),
@@ -125,9 +127,9 @@ class FeedForward(nnx.Module):
 
 
 class TransformerBlock(nnx.Module):
-    """t = LN(z); t + attention(t); then plus the feed-forward of its LN.
+    """Transformer block: t = LN(z); t ← t + attention(t); t + feed-forward(LN(t)).
 
-    The residual starts from the NORMALISED tokens, unlike in a ViT.
+    Unlike in a ViT, the residual starts from the normalised tokens.
     """
 
     def __init__(self, dim: int, num_heads: int, *, dtype: Any, rngs: nnx.Rngs):
@@ -144,9 +146,9 @@ class TransformerBlock(nnx.Module):
 
 
 class PatchWriter(nnx.Module):
-    """Every token becomes a k x k patch (linear layer `embedding`); overlapping patches add up.
+    """Maps every token to a k x k patch (linear layer `embedding`); overlapping patches are summed.
 
-    One convolution with the mirrored patches: the patches themselves never exist.
+    Computed as one convolution with the mirrored kernel, so that the patches are never stored.
     """
 
     def __init__(self, dim: int, channels: int, kernel: int, *, dtype: Any, rngs: nnx.Rngs):
@@ -160,11 +162,11 @@ class PatchWriter(nnx.Module):
         dim, size = tokens.shape[-1], self.kernel
 
         def mirrored(values: Float[Array, "D out"]) -> Float[Array, "k k D C"]:
-            # The layer's outputs count channel · k² + row · k + column.
+            # Output index of the layer: channel · k² + row · k + column.
             patches = values.reshape(values.shape[0], -1, size, size).transpose(2, 3, 0, 1)
             return patches[::-1, ::-1].astype(self.dtype)
 
-        def added(x: Float[Array, "_N h w _D"], kernel: Float[Array, "k k _D C"]) -> Array:
+        def convolve(x: Float[Array, "_N h w _D"], kernel: Float[Array, "k k _D C"]) -> Array:
             return jax.lax.conv_general_dilated(
                 x,
                 kernel,
@@ -176,13 +178,13 @@ class PatchWriter(nnx.Module):
         tokens = tokens.astype(self.dtype)
         ones = jnp.ones((1, *tokens.shape[1:3], 1), self.dtype)
         weights = self.embedding.kernel[...].reshape(dim, -1)
-        return added(tokens, mirrored(weights)) + added(
+        return convolve(tokens, mirrored(weights)) + convolve(
             ones, mirrored(self.embedding.bias[...][None])
         )
 
 
 class Scale(nnx.Module):
-    """Tokens of one size: `patch2vec`, `transformer.0`, `vec2patch`."""
+    """The transformer at one patch size. Names: `patch2vec`, `transformer.0`, `vec2patch`."""
 
     def __init__(self, channels: int, kernel: int, num_heads: int, *, dtype: Any, rngs: nnx.Rngs):
         dim = channels // 2
@@ -203,12 +205,12 @@ class Scale(nnx.Module):
 
 
 class TransformerHead(nnx.Module):
-    """Regions [N,14,14,C] to `before_trans` [N,C] and `after_trans` [N,2C], float32.
+    """Maps regions [N,14,14,C] to `before_trans` [N,C] and `after_trans` [N,2C], float32.
 
-    1x1 convolution to C / 2 channels, one share of them through a transformer at each scale
-    (kernels 1 and 3), both shortcuts, 1x1 convolution, maximum. Beside it a bypass: the maximum of
-    the input, with `bypass` after a 1x1 convolution of its own (`conv0`). Names are the published
-    ones; its convolution after the scales is never used and does not exist here.
+    A 1x1 convolution to C / 2 channels; a share of the channels through a transformer at each scale
+    (kernels 1 and 3); both shortcuts; a 1x1 convolution; the maximum. `before_trans` bypasses this:
+    it is the maximum of the input, with `bypass` after a 1x1 convolution of its own (`conv0`). Names
+    are the published ones; the published convolution after the scales is unused and left out.
     """
 
     def __init__(
@@ -238,7 +240,7 @@ class TransformerHead(nnx.Module):
     def __call__(
         self, x: Float[Array, "N h w C"], exchanges: Exchanges | None = None
     ) -> dict[str, Float[Array, "N _"]]:
-        """The two features; `exchanges` only in training and only in heads with a bypass."""
+        """Returns both features; `exchanges` only in training, for heads with a bypass."""
         x = x.astype(self.dtype)
         skip = self.conv0(x) if self.bypass else x
         if exchanges is not None:
@@ -249,7 +251,7 @@ class TransformerHead(nnx.Module):
 
 
 class TransformerScales(nnx.Module):
-    """`blocks.<scale>.0`, each on its share of the channels."""
+    """All scales, each on its share of the channels. Names: `blocks.<scale>.0`."""
 
     def __init__(self, scales: dict[str, nnx.List]):
         self.blocks = nnx.Dict(scales)

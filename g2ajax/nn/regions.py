@@ -1,4 +1,4 @@
-"""Heads of two-stage detectors over a map or over regions, under torchvision's names."""
+"""Heads of two-stage detectors on a map or on regions, with torchvision's names."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from g2ajax.nn.init import torch_uniform
-from g2ajax.nn.norm_aware import MaskedBatchNorm
+from g2ajax.nn.init import normal_linear, torch_uniform
+from g2ajax.nn.norm_aware import small_batch_norm
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class Parts(nnx.Module):
-    """A level of a checkpoint's names that computes nothing itself (`roi_heads`)."""
+    """A container for a level of a checkpoint's names, such as `roi_heads`; computes nothing."""
 
     def __init__(self, **parts: Any):
         for name, part in parts.items():
@@ -24,7 +24,7 @@ class Parts(nnx.Module):
 class ProposalHead(nnx.Module):
     """Scores and codes of the anchors of each cell: 3x3 convolution, ReLU, two 1x1 convolutions.
 
-    Names: `conv`, `cls_logits`, `bbox_pred`. Weights N(0, 0.01), biases 0. Gives logits [B,N] and
+    Names: `conv`, `cls_logits`, `bbox_pred`. Weights N(0, 0.01), biases 0. Returns logits [B,N] and
     codes [B,N,4] in float32, N = h w anchors in the order (row, column, anchor).
     """
 
@@ -56,7 +56,7 @@ class ProposalHead(nnx.Module):
 class BoxPredictor(nnx.Module):
     """Class logits [R,2] and box codes [R,2,4] of pooled regions, background first; float32.
 
-    Names: `cls_score`, `bbox_pred`; PyTorch's initial values.
+    Names: `cls_score`, `bbox_pred`; PyTorch's initialisation.
     """
 
     def __init__(self, features: int, *, rngs: nnx.Rngs):
@@ -78,22 +78,14 @@ class BoxPredictor(nnx.Module):
 
 
 class BoxRegressor(nnx.Module):
-    """Box codes [R,2,4]: a linear layer and a batch norm, whose scale starts at N(0, 0.01).
+    """Box codes [R,2,4] by a linear layer and a batch norm whose scales start from N(0, 0.01).
 
-    Names: `bbox_pred.0`, `bbox_pred.1`. `mask` False marks rows that are padding.
+    Names: `bbox_pred.0`, `bbox_pred.1`. Rows with `mask` False are padding.
     """
 
     def __init__(self, features: int, *, rngs: nnx.Rngs):
-        linear = nnx.Linear(
-            features,
-            8,
-            kernel_init=nnx.initializers.normal(0.01),
-            precision=HIGHEST,
-            rngs=rngs,
-        )
-        norm = MaskedBatchNorm(8)
-        norm.scale[...] = 0.01 * jax.random.normal(rngs.params(), (8,))
-        self.bbox_pred = nnx.List([linear, norm])
+        linear = normal_linear(features, 8, 0.01, rngs=rngs)
+        self.bbox_pred = nnx.List([linear, small_batch_norm(8, rngs)])
 
     def __call__(
         self, x: Float[Array, "R C"], mask: Bool[Array, " R"] | None = None

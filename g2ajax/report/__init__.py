@@ -1,13 +1,23 @@
-"""Explanations for people: one figure a query, one self-contained HTML page. Takes plain arrays.
+"""Figures of explained queries and self-contained HTML pages, drawn from plain arrays.
 
-from g2ajax.report import Explanation, Query, Ranked, draw, page
+from g2ajax.report import Explanation, Query, RankedImage, Table, draw, page
 png = draw(Explanation(query, attributes, ranked, plain, ranking="decomposed", dataset="AG-ReID"))
-html = page("A run", explanations, intro="What was asked.", tables=[Table("Scores", head, rows)])
+html = page("A run", explanations, intro="The question.", tables=[Table("Scores", head, rows)])
 """
 
 from g2ajax.report.figure import draw, overlay
-from g2ajax.report.layout import Explanation, Query, Ranked
+from g2ajax.report.layout import Explanation, Query, RankedImage
 from g2ajax.report.names import words
 from g2ajax.report.page import Picture, Table, page
 
-__all__ = ["Explanation", "Picture", "Query", "Ranked", "Table", "draw", "overlay", "page", "words"]
+__all__ = [
+    "Explanation",
+    "Picture",
+    "Query",
+    "RankedImage",
+    "Table",
+    "draw",
+    "overlay",
+    "page",
+    "words",
+]

@@ -1,4 +1,4 @@
-"""People found in a frame, drawn into it."""
+"""Drawing of detected people into a frame."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 BEST, OTHER = (20, 128, 66), (220, 220, 220)
 SMALLEST = 640
-"""Width to which smaller frames are enlarged, so that text can be read."""
+"""Minimum width in pixels; smaller frames are enlarged, so that text is legible."""
 
 
 def draw_boxes(
@@ -18,9 +18,9 @@ def draw_boxes(
     labels: Sequence[str],
     best: int = 0,
 ) -> Image.Image:
-    """The frame with boxes (x0, y0, x1, y1) and a label each; box number `best` green and thick.
+    """Draws boxes (x0, y0, x1, y1) with their labels; box number `best` is green and thick.
 
-    Raises ValueError for another number of labels than of boxes.
+    Raises ValueError unless there is one label for each box.
     """
     if len(boxes) != len(labels):
         raise ValueError(f"{len(boxes)} boxes, but {len(labels)} labels")
@@ -30,7 +30,7 @@ def draw_boxes(
     drawing = ImageDraw.Draw(picture)
     size = max(12, picture.width // 60)
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)
-    # The best one last, over the others.
+    # The best box is drawn last, over the others.
     for row in sorted(range(len(boxes)), key=lambda row: row == best):
         colour, line = (BEST, max(3, size // 4)) if row == best else (OTHER, max(1, size // 8))
         left, top, right, bottom = (float(side) * scale for side in boxes[row])

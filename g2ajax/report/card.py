@@ -1,4 +1,4 @@
-"""A sentence as an image, to stand where a query's image does."""
+"""A sentence as an image, for places that show the image of a query."""
 
 import textwrap
 
@@ -11,7 +11,7 @@ _WIDTH, _HEIGHT, _SIZE, _LINE, _LETTERS, _LINES = 320, 432, 26, 34, 20, 11
 
 
 def card(text: str) -> UInt8[np.ndarray, "H W 3"]:
-    """The first lines of a sentence, dark on white."""
+    """Draws the first lines of a sentence, dark on white."""
     image = Image.new("RGB", (_WIDTH, _HEIGHT), "white")
     drawing = ImageDraw.Draw(image)
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), _SIZE)

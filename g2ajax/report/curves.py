@@ -1,4 +1,4 @@
-"""Curves of a score over a size, as a picture for the page."""
+"""Plots of a score over a size, as PNG."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ STYLES = ("-", "--", ":", "-.")
 
 
 class Point(NamedTuple):
-    """A score at a size, with the ends of its interval."""
+    """A score at a size, with the bounds of its interval."""
 
     size: float
     score: float
@@ -21,9 +21,10 @@ class Point(NamedTuple):
 
 
 def curves(lines: Mapping[str, Sequence[Point]], *, size: str, score: str) -> bytes:
-    """A PNG of one line a name over `size` (logarithmic), intervals shaded; `score` from 0.
+    """Plots one line per name over a logarithmic axis `size`, with shaded intervals; returns a PNG.
 
-    Raises ValueError without lines, and for a line without points or with sizes below 1.
+    The axis `score` starts at 0. Raises ValueError without lines, and for a line without points or
+    with sizes below 1.
     """
     if not lines or not all(lines.values()):
         raise ValueError("a plot needs lines, and each line points")
@@ -35,7 +36,7 @@ def curves(lines: Mapping[str, Sequence[Point]], *, size: str, score: str) -> by
         if sizes[0] < 1:
             raise ValueError(f"line {name!r} has size {sizes[0]}; sizes are 1 or more")
         colour = COLOURS[number % len(COLOURS)]
-        # Lines differ in more than colour.
+        # Lines differ in style too, not only in colour.
         style = STYLES[number // len(COLOURS) % len(STYLES)]
         axes.plot(sizes, scores, style, marker="o", color=colour, label=name)
         axes.fill_between(sizes, low, high, color=colour, alpha=0.12, linewidth=0)

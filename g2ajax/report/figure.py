@@ -1,4 +1,4 @@
-"""The figure of one explained query: ranked images, attention maps, contributions of attributes.
+"""Figure of an explained query: ranked images, attention maps, contributions of attributes.
 
 After Fig. 5 of "Aerial-Ground Person Re-ID" (AG-ReID, Nguyen et al., ICME 2023) and the maps of
 "Explainable Person Re-Identification with Attribute-guided Metric Distillation" (AMD, Chen et al.,
@@ -29,7 +29,7 @@ from g2ajax.report.layout import (
     MARGIN,
     Box,
     Explanation,
-    Ranked,
+    RankedImage,
     layout,
 )
 
@@ -39,30 +39,30 @@ COLOURS: Mapping[bool | None, tuple[int, int, int]] = {
     False: (214, 39, 40),
     None: (120, 120, 120),
 }
-"""Frame of a ranked image, by `Ranked.correct`."""
+"""Colour of the frame of a ranked image, by `RankedImage.correct`."""
 SIGNS: Mapping[bool | None, str] = {True: "✓", False: "✗", None: "?"}
 EXCLUSIVE, COMMON, REST = "#b8560a", "#4675a3", "#b0b0b0"
 """Colours of the bars."""
 MARK = "◆"
-"""Stands before an exclusive attribute, so that colour is not the only sign."""
+"""Precedes an exclusive attribute, so that colour is not the only sign."""
 
 _LEGEND = "✓ green: the query's person   ✗ red: another person   ? grey: not known   d: distance"
 _INK, _FAINT = "#1a1a1a", "#5f5f5f"
 _TEXT, _SMALL = 11, 10
 
 Length = int | float
-"""In units."""
+"""A length in units; see `layout`."""
 
 
 def overlay(
     image: UInt8[np.ndarray, "H W 3"], attention: Float[np.ndarray, "h w"], alpha: float = 0.4
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """An attention map over its image, as AMD draws it.
+    """Draws an attention map over its image, as AMD does.
 
     The map is resized to the image (bilinear, half-pixel centres, edges repeated), scaled to 0..1 by
-    its own minimum and maximum, squared, coloured by nipy_spectral and blended with weight `alpha`.
-    So colours compare places within one map, never two maps; a constant map is 0 everywhere.
-    Raises ValueError for a map that is not finite or an `alpha` outside 0..1.
+    its minimum and maximum, squared, coloured with nipy_spectral and blended with weight `alpha`.
+    Colours compare places within one map, not between maps; a constant map is 0 everywhere.
+    Raises ValueError for a map that is not finite and for an `alpha` outside 0..1.
     """
     if not np.isfinite(attention).all():
         raise ValueError(
@@ -81,53 +81,53 @@ def overlay(
 
 
 def _bilinear(small: int, large: int) -> Float[np.ndarray, "large small"]:
-    """Weights that resize one axis: pixel i of the large one lies at (i + ½) small / large − ½."""
+    """Weights to resize an axis; pixel i of the large one lies at (i + ½) small / large − ½."""
     place = np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
     return np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(small)))
 
 
 def places(shares: Float[np.ndarray, " M"]) -> Int[np.ndarray, " M"]:
-    """Place of every attribute by its share, 1 the largest; ties by position."""
+    """Place of every attribute by its share, 1 for the largest; ties by position."""
     result = np.empty(len(shares), int)
     result[np.argsort(-shares, kind="stable")] = np.arange(1, len(shares) + 1)
     return result
 
 
 def draw(explanation: Explanation, *, attributes: int = 3) -> bytes:
-    """The figure as PNG: both rankings, maps of the largest attributes, contributions of all.
+    """Draws both rankings, maps of the largest attributes and contributions of all; returns a PNG.
 
-    Frames are green (the query's person), red (another one) or grey (not known), with a sign beside
-    the rank. A row of maps stands for each of the `attributes` largest mean shares over the ranked
-    images; "%" is everywhere 100 s^k = 100 d^k / sum_k d^k (AMD's own figures print
-    100 d^k / mean_k d^k, where an equal share is 100%). Charts list all of at most 15 attributes,
-    else the largest 12 and the rest; the charts of a figure have one scale.
+    Frames are green (the query's person), red (another person) or grey (unknown), with a sign beside
+    the rank. There is a row of maps for each of the `attributes` largest mean shares over the ranked
+    images. All percentages are 100 s^k = 100 d^k / sum_k d^k (AMD's own figures print
+    100 d^k / mean_k d^k, where an equal share is 100%). Charts list all attributes if there are at
+    most 15, else the largest 12 and the rest; all charts of a figure have the same scale.
     Raises ValueError for a negative number of attributes.
     """
-    where = layout(explanation, attributes=attributes)
-    # A tenth of a pixel more: matplotlib cuts the product of inches and dots, it does not round it.
-    inches = [(side * SCALE + 0.1) / (100 * SCALE) for side in (where.width, where.height)]
+    plan = layout(explanation, attributes=attributes)
+    # A tenth of a pixel more, because matplotlib truncates the product of inches and dots.
+    inches = [(side * SCALE + 0.1) / (100 * SCALE) for side in (plan.width, plan.height)]
     figure = Figure(figsize=inches, dpi=100 * SCALE, facecolor="white")
     canvas = FigureCanvasAgg(figure)
     names, query, ranked = explanation.attributes, explanation.query, explanation.ranked
-    rows = iter(where.rows)
+    rows = iter(plan.rows)
 
-    width = where.width - 2 * MARGIN
+    width = plan.width - 2 * MARGIN
     _write(figure, MARGIN, 28, explanation.dataset, 17, width=width, weight="bold")
     _write(figure, MARGIN, 48, f"Query: {query.title}", 12, width=width, colour=_FAINT)
 
     row = next(rows)
     _heading(figure, row, f"Ranked by: {explanation.ranking}", _LEGEND)
-    _image(figure, where.query, query.image, frame=_INK)
-    _write(figure, _middle(where.query), row.top + 52, "query", _TEXT, ha="center", weight="bold")
-    _title(figure, where.query, row, query.title)
-    _ranking(figure, where.ranked, row, ranked)
+    _image(figure, plan.query, query.image, frame=_INK)
+    _write(figure, _middle(plan.query), row.top + 52, "query", _TEXT, ha="center", weight="bold")
+    _title(figure, plan.query, row, query.title)
+    _ranking(figure, plan.ranked, row, ranked)
     if explanation.plain:
         row = next(rows)
         text = "the same query and gallery, ranked by the re-identification features alone"
         _heading(figure, row, "Without the explainable stream", text)
-        _ranking(figure, where.plain, row, explanation.plain)
+        _ranking(figure, plan.plain, row, explanation.plain)
 
-    for k, boxes in zip(where.shown, where.maps, strict=True):
+    for k, boxes in zip(plan.shown, plan.maps, strict=True):
         row = next(rows)
         mean = np.mean([item.shares[k] for item in ranked if item.shares is not None])
         text = f"{100 * mean:.1f}% of the distance on average; where the model looks for it"
@@ -137,15 +137,15 @@ def draw(explanation: Explanation, *, attributes: int = 3) -> bytes:
             if item.maps is not None:
                 picture = overlay(picture, item.maps[k])
             frame, text = _INK, "query"
-            if isinstance(item, Ranked):
+            if isinstance(item, RankedImage):
                 frame, text = _hex(COLOURS[item.correct]), _share(item, k)
             _image(figure, box, picture, frame=frame)
             base = row.top + row.height - BELOW_MAPS + FRAME + 13
             _write(figure, _middle(box), base, text, _SMALL, width=COLUMN, ha="center")
-    if where.bars:
+    if plan.bars:
         text = "share of every attribute; the images are those of the first row"
         _heading(figure, next(rows), "What each distance is made of", text, beside=True)
-        _charts(figure, explanation, where.bars)
+        _charts(figure, explanation, plan.bars)
 
     canvas.draw()
     data = io.BytesIO()
@@ -153,7 +153,7 @@ def draw(explanation: Explanation, *, attributes: int = 3) -> bytes:
     return data.getvalue()
 
 
-def _ranking(figure: Figure, boxes: Sequence[Box], row: Box, items: Sequence[Ranked]) -> None:
+def _ranking(figure: Figure, boxes: Sequence[Box], row: Box, items: Sequence[RankedImage]) -> None:
     for place, (box, item) in enumerate(zip(boxes, items, strict=True), start=1):
         colour = _hex(COLOURS[item.correct])
         _image(figure, box, item.image, frame=colour)
@@ -168,9 +168,9 @@ def _ranking(figure: Figure, boxes: Sequence[Box], row: Box, items: Sequence[Ran
 
 
 def _charts(figure: Figure, explanation: Explanation, boxes: Sequence[Box]) -> None:
-    """A bar an attribute, the largest on top, and beside the charts what the signs mean."""
+    """Draws a bar for each attribute, the largest on top, and a legend beside the charts."""
     count = len(explanation.attributes)
-    listed = count if count <= ALL_LISTED else LISTED
+    bar_count = count if count <= ALL_LISTED else LISTED
     items = explanation.ranked
     longest = max(float(item.shares.max()) for item in items if item.shares is not None)
     for box, item in zip(boxes, items, strict=True):
@@ -178,20 +178,22 @@ def _charts(figure: Figure, explanation: Explanation, boxes: Sequence[Box]) -> N
             _write(figure, box.left, box.top + 12, "no shares", _SMALL, colour=_FAINT)
             continue
         order = np.argsort(-item.shares, kind="stable")
-        for i, k in enumerate(order[:listed]):
+        for i, k in enumerate(order[:bar_count]):
             exclusive = item.exclusive is not None and bool(item.exclusive[k])
             name = f"{MARK} " * exclusive + explanation.attributes[k]
             colour = EXCLUSIVE if exclusive else COMMON
             share = float(item.shares[k])
             _bar(figure, box, i, name, share, share / longest, colour)
             _rectangle(figure, box.left + COLUMN / count / longest, *_bar_row(box, i), 1, _INK)
-        if listed < count:
-            rest = float(item.shares[order[listed:]].sum())
-            name = f"the other {count - listed}"
-            _bar(figure, box, listed, name, rest, min(rest / longest, 1.0), REST)
-            if rest > longest:  # longer than the scale: the bar is broken
+        if bar_count < count:
+            rest = float(item.shares[order[bar_count:]].sum())
+            name = f"the other {count - bar_count}"
+            _bar(figure, box, bar_count, name, rest, min(rest / longest, 1.0), REST)
+            if rest > longest:  # beyond the scale: draw the bar broken
                 for step in (10, 15):
-                    _rectangle(figure, box.left + COLUMN - step, *_bar_row(box, listed), 2, "white")
+                    _rectangle(
+                        figure, box.left + COLUMN - step, *_bar_row(box, bar_count), 2, "white"
+                    )
     top = boxes[0].top + 12
     lines = [(f"| equal share, {100 / count:.1f}%", _INK)]
     if any(item.exclusive is not None for item in items):
@@ -205,7 +207,7 @@ def _charts(figure: Figure, explanation: Explanation, boxes: Sequence[Box]) -> N
 def _bar(
     figure: Figure, box: Box, line: int, name: str, share: float, length: float, colour: str
 ) -> None:
-    """Name and percentage, under them a bar of `length` of the width."""
+    """Draws name and percentage, and below them a bar of `length` (share of the width)."""
     base = box.top + line * BAR + 10
     _write(figure, box.left, base, name, _SMALL, width=COLUMN - 36)
     _write(figure, box.left + COLUMN, base, f"{100 * share:.1f}%", _SMALL, ha="right")
@@ -219,8 +221,8 @@ def _bar_row(box: Box, line: int) -> tuple[int, int]:
     return box.top + line * BAR + 13, 5
 
 
-def _share(item: Ranked, k: int) -> str:
-    """Share and place of an attribute in the distance to one image."""
+def _share(item: RankedImage, k: int) -> str:
+    """Share and rank of an attribute in the distance to one image, as text."""
     if item.shares is None:
         return ""
     mark = f"{MARK} " * (item.exclusive is not None and bool(item.exclusive[k]))
@@ -229,7 +231,7 @@ def _share(item: Ranked, k: int) -> str:
 
 
 def _heading(figure: Figure, row: Box, text: str, more: str, *, beside: bool = False) -> None:
-    """A row's heading over a thin line, with a remark under it or beside it."""
+    """Draws a row's heading below a thin line, with a remark below or beside it."""
     _rectangle(figure, row.left, row.top, 1, row.width, "#d8d8d8")
     wide = _write(figure, row.left, row.top + 18, text, 13, width=row.width, weight="bold")
     left, base = (row.left + wide + 10, row.top + 18) if beside else (row.left, row.top + 32)
@@ -239,7 +241,7 @@ def _heading(figure: Figure, row: Box, text: str, more: str, *, beside: bool = F
 
 
 def _title(figure: Figure, box: Box, row: Box, text: str) -> None:
-    """A caption of at most two lines under the cell of an image."""
+    """Draws a caption of at most two lines under the cell of an image."""
     base = row.top + row.height - BELOW + FRAME + 13
     for i, line in enumerate(_wrapped(figure, text, _SMALL, COLUMN)):
         _write(figure, _middle(box), base + 13 * i, line, _SMALL, ha="center", colour=_FAINT)
@@ -254,18 +256,18 @@ def _hex(colour: tuple[int, int, int]) -> str:
 
 
 def _resized(image: UInt8[np.ndarray, "H W 3"], box: Box) -> UInt8[np.ndarray, "h w 3"]:
-    """The image at the pixels of its box."""
+    """The image resized to the pixels of its box."""
     size = box.width * SCALE, box.height * SCALE
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 def _image(figure: Figure, box: Box, image: np.ndarray, *, frame: str) -> None:
-    """An image pixel by pixel at its box, on a frame around it."""
+    """Draws an image, pixel by pixel, at its box on a coloured frame."""
     left, top = box.left - FRAME, box.top - FRAME
     _rectangle(figure, left, top, box.height + 2 * FRAME, box.width + 2 * FRAME, frame)
     high = round(figure.bbox.height)
     figure.figimage(
-        # 64 levels a channel: what is lost cannot be seen, and the file is much smaller.
+        # 64 levels per channel look the same and make the file much smaller.
         _resized(image, box) & 0xFC,
         xo=box.left * SCALE,
         yo=high - (box.top + box.height) * SCALE,
@@ -277,7 +279,7 @@ def _image(figure: Figure, box: Box, image: np.ndarray, *, frame: str) -> None:
 def _rectangle(
     figure: Figure, left: Length, top: Length, height: Length, width: Length, colour: str
 ) -> None:
-    """A filled rectangle whose edges are those of pixels."""
+    """Draws a filled rectangle with edges on pixel boundaries."""
     high = round(figure.bbox.height)
     figure.add_artist(
         Rectangle(
@@ -303,7 +305,7 @@ def _write(
     weight: str = "normal",
     colour: str = _INK,
 ) -> float:
-    """One line of text on its baseline, shortened to `width`; its width."""
+    """Draws a line of text on its baseline, shortened to `width`; returns its width."""
     text = _drawable(text)
     if width is not None:
         text = _shortened(figure, text, size, width, weight)
@@ -316,7 +318,7 @@ def _write(
         color=colour,
         ha=ha,
         va="baseline",
-        # A "$" in a file name is no formula.
+        # A "$" in a file name does not start a formula.
         parse_math=False,
         usetex=False,
         zorder=3,
@@ -325,13 +327,13 @@ def _write(
 
 
 def _drawable(text: str) -> str:
-    """The text on one line, with a sign for what the font lacks: matplotlib would warn each time."""
-    known = get_font(findfont(_font(_TEXT))).get_char_index
-    return "".join(" " if c.isspace() else c if known(ord(c)) else "�" for c in text)
+    """The text on one line, with a replacement for characters the font lacks (matplotlib warns)."""
+    glyph = get_font(findfont(_font(_TEXT))).get_char_index
+    return "".join(" " if c.isspace() else c if glyph(ord(c)) else "�" for c in text)
 
 
 def _font(size: Length, weight: str = "normal") -> FontProperties:
-    """The font that comes with matplotlib; a point is 1/72 inch, a unit 1/100."""
+    """matplotlib's own font; a point is 1/72 inch, a unit 1/100 inch."""
     return FontProperties(family="DejaVu Sans", weight=weight, size=size * 72 / 100)
 
 
@@ -341,7 +343,7 @@ def _width(figure: Figure, text: str, size: Length, weight: str = "normal") -> f
 
 
 def _shortened(figure: Figure, text: str, size: Length, width: Length, weight: str) -> str:
-    """The text with its middle left out, if it is wider than `width`."""
+    """The text, with its middle replaced by "…" if it is wider than `width`."""
     if _width(figure, text, size, weight) <= width:
         return text
     for keep in range(min(len(text) - 1, 400), 1, -1):
@@ -352,7 +354,7 @@ def _shortened(figure: Figure, text: str, size: Length, width: Length, weight: s
 
 
 def _wrapped(figure: Figure, text: str, size: Length, width: Length) -> list[str]:
-    """At most two lines, broken between words."""
+    """Breaks a text into at most two lines, between words."""
     parts = _drawable(text).split()
     for cut in range(len(parts), 0, -1):
         first = " ".join(parts[:cut])

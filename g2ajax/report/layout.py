@@ -1,6 +1,6 @@
-"""What a figure explains, and where everything stands in it. Draws nothing.
+"""Content of a figure, and the positions of its parts; drawing is in `figure`.
 
-Lengths are units: one unit is `figure.SCALE` pixels of the PNG and one CSS pixel of the page.
+Lengths are in units: one unit is `figure.SCALE` pixels of the PNG and one CSS pixel of the page.
 """
 
 import dataclasses
@@ -12,20 +12,20 @@ from jaxtyping import Bool, Float, UInt8
 FRAME = 4
 """Width of the frame around an image."""
 COLUMN, GAP, MARGIN = 160, 14, 20
-"""Widths of a column, between two columns, and around all."""
+"""Width of a column, of the gap between columns, and of the margin."""
 HIGHEST = 216
-"""Height of the highest image; wide ones fill their column."""
+"""Maximum height of an image; wide images fill their column."""
 TITLE, BAR = 62, 21
-"""Heights of the figure's title and of one bar with its name."""
+"""Heights of the figure's title and of a bar with its name."""
 ABOVE, BELOW, ABOVE_MAPS, BELOW_MAPS = 60, 48, 30, 34
-"""Room over and under the images of a row, for heading and captions."""
+"""Space above and below the images of a row, for heading and captions."""
 LISTED, ALL_LISTED = 12, 15
-"""Bars where there are more than `ALL_LISTED` attributes; a bar more for the others."""
+"""Number of bars if there are more than `ALL_LISTED` attributes; one more bar sums up the rest."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Query:
-    """The image that was asked for."""
+    """The query image."""
 
     image: UInt8[np.ndarray, "H W 3"]
     title: str
@@ -34,50 +34,50 @@ class Query:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Ranked:
-    """One gallery image of a ranking."""
+class RankedImage:
+    """A gallery image in a ranking."""
 
     image: UInt8[np.ndarray, "H W 3"]
     title: str
-    """For example file name and camera."""
+    """File name and camera, for example."""
     correct: bool | None
-    """Whether it shows the query's person; None: not known."""
+    """True if it shows the query's person; None: unknown."""
     distance: float
     shares: Float[np.ndarray, " M"] | None = None
-    """Contribution of every attribute to the distance between query and image; they sum to 1."""
+    """Contribution of every attribute to the distance between query and image; sums to 1."""
     exclusive: Bool[np.ndarray, " M"] | None = None
-    """Attributes in which the annotations of the two images differ; None: no annotation."""
+    """True for attributes in which the annotations of both images differ; None: not annotated."""
     maps: Float[np.ndarray, "M h w"] | None = None
     """Attention of every attribute."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Explanation:
-    """A query with its ranking by the explained distance, and the ranking without the explanation.
+    """A query with its ranking by the explained distance and, optionally, by the plain distance.
 
-    Raises ValueError for an empty ranking, for shares, exclusive attributes or maps of another
-    number than the names, and for shares that are negative, not finite or do not sum to 1.
+    Raises ValueError for an empty ranking, for shares, exclusive attributes or maps that do not match
+    the number of attributes, and for shares that are negative, not finite or do not sum to 1.
     """
 
     query: Query
     attributes: tuple[str, ...]
     """Names of the M attributes, in words."""
-    ranked: tuple[Ranked, ...]
+    ranked: tuple[RankedImage, ...]
     """Nearest first."""
-    plain: tuple[Ranked, ...]
+    plain: tuple[RankedImage, ...]
     """The ranking without the explainable stream; may be empty."""
     ranking: str
-    """What `ranked` is ordered by."""
+    """Name of the order of `ranked`."""
     dataset: str
-    """Label of the dataset, shown as given."""
+    """Label of the dataset, printed as given."""
 
     def __post_init__(self) -> None:
         if not self.ranked:
             raise ValueError(f"nothing is ranked for query {self.query.title!r}; pass one or more")
-        where = {f"query {self.query.title!r}": self.query}
-        where |= {f"ranked[{i}] {r.title!r}": r for i, r in enumerate(self.ranked)}
-        where |= {f"plain[{i}] {r.title!r}": r for i, r in enumerate(self.plain)}
-        for name, item in where.items():
+        images = {f"query {self.query.title!r}": self.query}
+        images |= {f"ranked[{i}] {r.title!r}": r for i, r in enumerate(self.ranked)}
+        images |= {f"plain[{i}] {r.title!r}": r for i, r in enumerate(self.plain)}
+        for name, item in images.items():
             if min(item.image.shape[:2]) < 1:
                 raise ValueError(f"{name}: an image of shape {item.image.shape} has no pixels")
             for field in ("shares", "exclusive", "maps"):
@@ -99,7 +99,7 @@ class Explanation:
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """A rectangle in units from the upper left corner of the figure."""
+    """A rectangle, in units from the upper left corner of the figure."""
 
     left: int
     top: int
@@ -109,7 +109,7 @@ class Box:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where everything stands."""
+    """Positions of all parts of a figure."""
 
     width: int
     height: int
@@ -117,17 +117,17 @@ class Layout:
     ranked: tuple[Box, ...]
     plain: tuple[Box, ...]
     shown: tuple[int, ...]
-    """Attributes that have a row of maps, the largest mean share first; none without maps."""
+    """Attributes with a row of maps, the largest mean share first; empty without maps."""
     maps: tuple[tuple[Box, ...], ...]
-    """For each of `shown`: the query's box, then one a ranked image."""
+    """For each of `shown`: the box of the query, then of each ranked image."""
     bars: tuple[Box, ...]
-    """One chart a ranked image; empty without shares."""
+    """A chart for each ranked image; empty without shares."""
     rows: tuple[Box, ...]
-    """From heading to last caption: ranked, plain (if any), each of `shown`, charts (if any)."""
+    """Rows from heading to last caption: ranked, plain (if any), each of `shown`, charts (if any)."""
 
 
 def layout(explanation: Explanation, *, attributes: int = 3) -> Layout:
-    """Boxes of the images (without frames) and charts. Images keep their aspect.
+    """Computes the boxes of images (without frames) and charts. Images keep their aspect ratio.
 
     Raises ValueError for a negative number of attributes.
     """
@@ -135,25 +135,25 @@ def layout(explanation: Explanation, *, attributes: int = 3) -> Layout:
         raise ValueError(f"attributes is {attributes}; it is a number of rows, 0 or more")
     query, ranked, plain = explanation.query, explanation.ranked, explanation.plain
     cell = max(_fitted(item.image)[1] for item in (query, *ranked, *plain))
-    # The legends need the width of four columns.
+    # The legends need four columns.
     width = _left(max(1 + len(ranked), 1 + len(plain), 4)) - GAP + MARGIN
     rows: list[Box] = []
 
     def row(above: int, height: int, below: int) -> int:
-        """Adds a row; the top of what stands between its heading and its captions."""
+        """Adds a row; returns the top of its content, between heading and captions."""
         top = rows[-1].top + rows[-1].height if rows else TITLE
         rows.append(Box(MARGIN, top, width - 2 * MARGIN, above + height + below))
         return top + above
 
-    def place(items: Sequence[Query | Ranked], top: int, first: int) -> tuple[Box, ...]:
+    def place(items: Sequence[Query | RankedImage], top: int, first: int) -> tuple[Box, ...]:
         sizes = [_fitted(item.image) for item in items]
         return tuple(
             Box(_left(first + i) + (COLUMN - w) // 2, top + (cell - h) // 2, w, h)
             for i, (w, h) in enumerate(sizes)
         )
 
-    asked, *found = place((query, *ranked), row(ABOVE, cell, BELOW), 0)
-    others = place(plain, row(ABOVE, cell, BELOW), 1) if plain else ()
+    query_box, *ranked_boxes = place((query, *ranked), row(ABOVE, cell, BELOW), 0)
+    plain_boxes = place(plain, row(ABOVE, cell, BELOW), 1) if plain else ()
     shown = _largest(explanation, attributes)
     maps = tuple(place((query, *ranked), row(ABOVE_MAPS, cell, BELOW_MAPS), 0) for _ in shown)
     bars: tuple[Box, ...] = ()
@@ -165,25 +165,35 @@ def layout(explanation: Explanation, *, attributes: int = 3) -> Layout:
         top = row(ABOVE_MAPS, height, BELOW_MAPS)
         bars = tuple(Box(_left(1 + i), top, COLUMN, height) for i in range(len(ranked)))
     height = rows[-1].top + rows[-1].height
-    return Layout(width, height, asked, tuple(found), others, shown, maps, bars, tuple(rows))
+    return Layout(
+        width,
+        height,
+        query_box,
+        tuple(ranked_boxes),
+        plain_boxes,
+        shown,
+        maps,
+        bars,
+        tuple(rows),
+    )
 
 
 def _fitted(image: np.ndarray) -> tuple[int, int]:
     """Width and height of an image in its cell."""
     high, wide = image.shape[:2]
-    share = min((COLUMN - 2 * FRAME) / wide, HIGHEST / high)
-    return max(1, round(wide * share)), max(1, round(high * share))
+    scale = min((COLUMN - 2 * FRAME) / wide, HIGHEST / high)
+    return max(1, round(wide * scale)), max(1, round(high * scale))
 
 
 def _left(column: int) -> int:
-    """Left edge of a column; the query's stands a little apart."""
+    """Left edge of a column; the query's column has a wider gap."""
     return MARGIN + column * (COLUMN + GAP) + (GAP if column else 0)
 
 
 def _largest(explanation: Explanation, count: int) -> tuple[int, ...]:
-    """The attributes with the largest mean share over the ranked images; ties by position.
+    """Attributes with the largest mean share over the ranked images; ties by position.
 
-    None where there is nothing to show of them.
+    Empty without shares or without maps.
     """
     shares = [item.shares for item in explanation.ranked if item.shares is not None]
     maps = [item.maps for item in (explanation.query, *explanation.ranked) if item.maps is not None]

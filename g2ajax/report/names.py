@@ -1,4 +1,4 @@
-"""Attribute columns in words."""
+"""Names of attributes in plain words."""
 
 _GROUPS = {
     "ethnic": "ethnicity",
@@ -31,10 +31,10 @@ _NAMES = {
 
 
 def words(group: str, name: str = "") -> str:
-    """An attribute column in words: ("upper", "tshirt") → "upper: T-shirt".
+    """Formats an attribute class in words: ("upper", "tshirt") → "upper: T-shirt".
 
-    AG-ReID's spellings are written out; any other group and name stay as they are. Without a name it
-    is the group alone, without a group the name alone.
+    AG-ReID's abbreviations are written out; other groups and names are unchanged. Without a name the
+    result is the group alone, without a group the name alone.
     """
     name = _NAMES.get(group, {}).get(name, name)
     return ": ".join(part for part in (_GROUPS.get(group, group), name) if part)

@@ -1,4 +1,4 @@
-"""One HTML file with explanations and tables: no network, no scripts, images inside."""
+"""A self-contained HTML page of explanations and tables: no network, no scripts, images inside."""
 
 import base64
 import dataclasses
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from PIL import Image
 
 from g2ajax.report.figure import MARK, SCALE, SIGNS, draw
-from g2ajax.report.layout import Explanation, Ranked
+from g2ajax.report.layout import Explanation, RankedImage
 
 _LARGEST = 3
-"""Attributes named in the text beside a figure."""
+"""Number of attributes named in the text below a figure."""
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --faint: #595959; --paper: #ffffff;
@@ -53,12 +53,12 @@ attributes' distances.</figcaption>
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of the page. Raises ValueError for a row of another length than the head."""
+    """A table of the page. Raises ValueError for a row that is not as long as the head."""
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str | int | float]]
-    """Floats are shown with four significant digits; pass text for another form."""
+    """Floats are printed with four significant digits; pass text for another format."""
 
     def __post_init__(self) -> None:
         for i, row in enumerate(self.rows):
@@ -70,14 +70,14 @@ class Table:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture of the page with its heading."""
+    """A picture of the page, with its heading."""
 
     caption: str
     png: bytes
     alt: str
-    """What it shows, in words, for readers who do not see it."""
+    """Description for readers who cannot see the picture."""
     scale: int = SCALE
-    """Pixels of the PNG in one of the page."""
+    """Pixels of the PNG per CSS pixel of the page."""
 
 
 def page(
@@ -89,11 +89,11 @@ def page(
     pictures: Sequence[Picture] = (),
     attributes: int = 3,
 ) -> str:
-    """The page as text: introduction, contents, tables, pictures, then a figure an explanation.
+    """Writes a page: introduction, contents, tables, pictures, then a figure for each explanation.
 
-    Everything is escaped; `intro` is plain text whose empty lines part paragraphs. Each ranked list
-    is also there as a table under its figure, with its ranking and dataset label, for readers who do
-    not see the figure. `attributes` as in `draw`.
+    All text is escaped; empty lines in `intro` separate paragraphs. Below its figure each ranking is
+    repeated as a table, with the labels of ranking and dataset, for readers who cannot see the
+    figure. `attributes`: as in `draw`. Returns the HTML.
     """
     entries, parts = [], []
     for i, table in enumerate(tables, start=1):
@@ -139,27 +139,27 @@ def page(
 
 
 def _section(name: str, explanation: Explanation, attributes: int) -> str:
-    """Heading, figure and the rankings as tables."""
+    """The section of an explanation: heading, figure, and the rankings as tables."""
     png = draw(explanation, attributes=attributes)
     caption = _CAPTION if explanation.attributes else ""
     dataset, ranking = explanation.dataset, explanation.ranking
-    lists = [_ranked(f"{dataset}, ranked by: {ranking}", explanation, explanation.ranked)]
+    tables = [_ranking_table(f"{dataset}, ranked by: {ranking}", explanation, explanation.ranked)]
     if explanation.plain:
         plain = f"{dataset}, ranked without the explainable stream"
-        lists.append(_ranked(plain, explanation, explanation.plain))
+        tables.append(_ranking_table(plain, explanation, explanation.plain))
     return f"""<section id="{name}">
 <h2>Query {_text(explanation.query.title)}</h2>
 <p class="label">Dataset: {_text(dataset)}. Ranked by: {_text(ranking)}.</p>
 {_figure(png, _alt(explanation), SCALE, caption)}
 <details>
 <summary>The rankings as text</summary>
-{chr(10).join(_table(table) for table in lists)}
+{chr(10).join(_table(table) for table in tables)}
 </details>
 </section>"""
 
 
 def _figure(png: bytes, alt: str, scale: int, caption: str = "") -> str:
-    """A picture inside the page; `alt` and `caption` are escaped already."""
+    """An embedded picture; `alt` and `caption` must be escaped."""
     width, height = (side // scale for side in Image.open(io.BytesIO(png)).size)
     data = base64.b64encode(png).decode("ascii")
     return f"""<figure>
@@ -169,8 +169,8 @@ def _figure(png: bytes, alt: str, scale: int, caption: str = "") -> str:
 {caption}</figure>"""
 
 
-def _ranked(caption: str, explanation: Explanation, items: Sequence[Ranked]) -> Table:
-    """A ranked list; contributions only where there are any."""
+def _ranking_table(caption: str, explanation: Explanation, items: Sequence[RankedImage]) -> Table:
+    """A ranking as a table, with contributions if there are any."""
     head = ["rank", "image", "the query's person", "distance"]
     rows = [[i, x.title, _answer(x), float(x.distance)] for i, x in enumerate(items, start=1)]
     if any(item.shares is not None for item in items):
@@ -180,7 +180,7 @@ def _ranked(caption: str, explanation: Explanation, items: Sequence[Ranked]) -> 
     return Table(caption, head, rows)
 
 
-def _contributions(attributes: Sequence[str], item: Ranked) -> str:
+def _contributions(attributes: Sequence[str], item: RankedImage) -> str:
     if item.shares is None:
         return ""
     order = (-item.shares).argsort(kind="stable")[:_LARGEST]
@@ -191,13 +191,13 @@ def _contributions(attributes: Sequence[str], item: Ranked) -> str:
     )
 
 
-def _answer(item: Ranked) -> str:
+def _answer(item: RankedImage) -> str:
     word = {True: "yes", False: "no", None: "not known"}[item.correct]
     return f"{SIGNS[item.correct]} {word}"
 
 
 def _alt(explanation: Explanation) -> str:
-    """What the figure shows, in a sentence or two; the tables below it say the rest."""
+    """Description of the figure in a sentence or two; the tables below hold the rest."""
     right = sum(bool(item.correct) for item in explanation.ranked)
     text = (
         f"Query {explanation.query.title} and {len(explanation.ranked)} images of "

@@ -4,7 +4,7 @@ from g2ajax.retrieval import evaluate
 result = evaluate(query, gallery, query_identity, gallery_identity, query_camera, gallery_camera)
 print(result.mAP, result.rank(1))
 
-Takes arrays, needs nothing else of g2ajax.
+Functions of arrays; no other part of g2ajax is needed.
 """
 
 from g2ajax.retrieval.distances import METRICS, pairwise

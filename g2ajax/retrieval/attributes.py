@@ -1,4 +1,4 @@
-"""Annotated attributes as +1 (has it), −1 (has it not) and 0 (not annotated)."""
+"""Attributes as +1 (present), −1 (absent) and 0 (not annotated)."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from jaxtyping import Array, Float, Int
 
 
 def signed(codes: Int[Array, "N G"], sizes: Sequence[int]) -> Float[Array, "N M"]:
-    """One column for each class of each group, from the position of each row's class in its group.
+    """Converts class codes, one a group, to M columns of +1, −1 and 0, one a class.
 
-    `sizes` are the groups' numbers of classes, M is their sum. A code of −1 (no class annotated, or
-    several) makes its group's columns 0.
+    A code is the position of the class in its group; `sizes` are the numbers of classes of the
+    groups, M is their sum. A code of −1 (no class annotated, or several) gives zeros.
     """
     columns = []
     for group, size in enumerate(sizes):

@@ -1,8 +1,8 @@
-"""A distance decomposed over attributes: shares, and rankings that use them.
+"""Decomposition of a distance over attributes: shares, and distances reweighted by them.
 
 Chen et al., "Explainable Person Re-Identification with Attribute-guided Metric Distillation",
-ICCV 2021. dk[..., k] is the distance under attribute k's attention, at least 0. Attributes are
-+1 / −1, and 0 where nobody annotated them.
+ICCV 2021. dk[..., k] ≥ 0 is the distance under the attention of attribute k. Attributes are +1
+(present), −1 (absent) or 0 (not annotated).
 """
 
 import jax.numpy as jnp
@@ -10,20 +10,20 @@ from jaxtyping import Array, Bool, Float, Num
 
 
 def shares(dk: Float[Array, "*pairs M"]) -> Float[Array, "*pairs M"]:
-    """Each attribute's part of the distance, dk / Σ_k dk; uniform where all are 0.
+    """Share of each attribute in the distance, dk / Σ_k dk; uniform where all are 0.
 
-    Sums to 1. Value and gradient are finite for an image paired with itself.
+    Shares sum to 1. Values and gradients are finite for an image paired with itself.
     """
     dk = dk.astype(jnp.float32)
     total = jnp.sum(dk, -1, keepdims=True)
-    some = total > 0
-    return jnp.where(some, dk / jnp.where(some, total, 1.0), 1.0 / dk.shape[-1])
+    positive = total > 0
+    return jnp.where(positive, dk / jnp.where(positive, total, 1.0), 1.0 / dk.shape[-1])
 
 
 def exclusive(
     query_attributes: Num[Array, "Q M"], gallery_attributes: Num[Array, "G M"]
 ) -> Bool[Array, "Q G M"]:
-    """Which attributes set a pair apart: one has it, the other has not. Unannotated: False."""
+    """True for attributes that one image of a pair has and the other lacks; False if not annotated."""
     return query_attributes[:, None, :] * gallery_attributes[None, :, :] < 0
 
 
@@ -32,16 +32,16 @@ def reweighted(
     evidence: Float[Array, "Q G"],
     weight: float | int | Float[Array, ""],
 ) -> Float[Array, "Q G"]:
-    """distance · (1 + weight · evidence): pairs with evidence of a difference move apart.
+    """distance · (1 + weight · evidence): moves pairs with evidence of a difference apart.
 
-    The paper's code chooses `weight` by the rank-1 on the test set; never do that. Weight 0 ranks
-    by the distance itself.
+    Weight 0 leaves the distance unchanged. The paper's code tunes `weight` by rank-1 on the test
+    set; do not do that.
     """
     return distance.astype(jnp.float32) * (1.0 + weight * evidence.astype(jnp.float32))
 
 
 def largest_share(dk: Float[Array, "Q G M"]) -> Float[Array, "Q G"]:
-    """Evidence that needs no annotation: the largest share, in 1/M..1."""
+    """Evidence without annotations: the largest share, in 1/M..1."""
     return jnp.max(shares(dk), -1)
 
 
@@ -52,9 +52,9 @@ def exclusive_share(
 ) -> Float[Array, "Q G"]:
     """Evidence Σ_k s_k u_k in 0..1, with u = (1 − query attribute · prediction) / 2.
 
-    The query's attributes are annotated (+1 / −1), the gallery's predicted (1 yes, 0 no). As in
-    the paper's code a predicted "no" gives u = 1/2 whatever the query has, as does an unannotated
-    attribute; so u is 0, 1/2 or 1.
+    Attributes of the query are annotated (+1 / −1), those of the gallery predicted (1 yes, 0 no). As
+    in the paper's code, a predicted "no" and an unannotated attribute give u = 1/2 whatever the
+    query has, so u is 0, 1/2 or 1.
     """
     query = query_attributes.astype(jnp.float32)[:, None, :]
     gallery = gallery_prediction.astype(jnp.float32)[None, :, :]

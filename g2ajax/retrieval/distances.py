@@ -12,7 +12,7 @@ METRICS = ("cosine", "squared_euclidean", "euclidean")
 
 
 def check_metric(metric: str) -> None:
-    """Raises ValueError, naming the nearest, unless `metric` is known."""
+    """Raises ValueError with the nearest known name unless `metric` is known."""
     if metric not in METRICS:
         close = difflib.get_close_matches(metric, METRICS, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}? " if close else ""
@@ -33,12 +33,12 @@ def pairwise(
     *,
     normalised: bool = False,
 ) -> Float[Array, "Q G"]:
-    """The distance of every query to every gallery entry; smaller is more similar.
+    """Distance of every query to every gallery entry; smaller is more similar.
 
-    `cosine`: 1 − cos. `squared_euclidean`: |q|² + |g|² − 2 q·g, at least 0. `euclidean`: its root,
-    with a finite gradient at 0 (clamped at 1e-12 inside the root). The field's codebases mean the
-    squared distance when they say "euclidean"; the ranking is the same. `normalised`: the rows have
-    norm 1 already, so `cosine` need not divide.
+    `metric`: "cosine" is 1 − cos; "squared_euclidean" is |q|² + |g|² − 2 q·g, at least 0; "euclidean"
+    is its root, with a finite gradient at 0 (clamped at 1e-12 inside the root). Codebases of the
+    field often call the squared distance "euclidean"; the ranking is the same. `normalised`: rows
+    have norm 1, so that "cosine" need not divide. Raises ValueError for an unknown metric.
     """
     check_metric(metric)
     query, gallery = jnp.asarray(query, jnp.float32), jnp.asarray(gallery, jnp.float32)

@@ -1,4 +1,4 @@
-"""Which gallery entries match a query, and which are left out for it."""
+"""Matches of a query in the gallery, and the entries that its ranking leaves out."""
 
 from collections.abc import Iterator
 
@@ -7,12 +7,35 @@ from jaxtyping import Bool, Int
 
 
 class Pairs:
-    """Which gallery entries match a query and which are dropped for it, as padded index lists."""
+    """For each query, indices of the gallery entries that match it and of those it drops.
 
-    def __init__(self, q_id, g_id, q_cam, g_cam, drop_same_camera, junk, distractor):
-        if not len(g_id):
+    `sizes`: numbers of queries and gallery entries. Raises ValueError for labels of another length, an
+    empty gallery, no queries, and queries none of which has a match.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, int],
+        query_identity,
+        gallery_identity,
+        query_camera,
+        gallery_camera,
+        drop_same_camera: bool,
+        junk: Bool[np.ndarray, " G"] | None,
+        distractor: Bool[np.ndarray, " G"] | None,
+    ):
+        queries, entries = sizes
+        q_id = _checked(query_identity, queries, "query_identity")
+        g_id = _checked(gallery_identity, entries, "gallery_identity")
+        q_cam = _checked(query_camera, queries, "query_camera")
+        g_cam = _checked(gallery_camera, entries, "gallery_camera")
+        junk = np.zeros(entries, bool) if junk is None else _checked(junk, entries, "junk")
+        if distractor is None:
+            distractor = np.zeros(entries, bool)
+        distractor = _checked(distractor, entries, "distractor")
+        if not entries:
             raise ValueError("the gallery is empty")
-        if not len(q_id):
+        if not queries:
             raise ValueError("there are no queries")
         order = np.argsort(g_id, kind="stable")
         starts = np.searchsorted(g_id[order], q_id, side="left")
@@ -23,9 +46,9 @@ class Pairs:
         self.matches, self.dropped = [], []
         for start, end, camera in zip(starts, ends, q_cam, strict=True):
             same = order[start:end]
-            out = (g_cam[same] == camera) & ~distractor[same] & bool(drop_same_camera)
-            self.dropped.append(same[out | junk[same]])
-            self.matches.append(same[~out & ~junk[same] & ~distractor[same]])
+            same_camera = (g_cam[same] == camera) & ~distractor[same] & bool(drop_same_camera)
+            self.dropped.append(same[same_camera | junk[same]])
+            self.matches.append(same[~same_camera & ~junk[same] & ~distractor[same]])
         self.counts = np.array([len(m) for m in self.matches])
         if not self.counts.any():
             absent = ~np.isin(q_id, g_id)
@@ -37,7 +60,7 @@ class Pairs:
             )
 
     def blocks(self, size: int) -> Iterator[Int[np.ndarray, " B"]]:
-        """Rows with about equally many matches, so that few widths of lists occur."""
+        """Yields rows with similar numbers of matches, so that padded lists have few widths."""
         by_count = np.argsort(self.counts, kind="stable")
         by_count = by_count[self.counts[by_count] > 0]
         for start in range(0, len(by_count), size):
@@ -45,7 +68,7 @@ class Pairs:
 
 
 def padded_lists(lists: list[np.ndarray], rows: int) -> Int[np.ndarray, "B M"]:
-    """The lists as rows of a table filled up with −1; its width is a power of 2."""
+    """Stacks lists of indices to a table padded with −1; its width is a power of 2."""
     width = 1
     while width < max(len(indices) for indices in lists):
         width *= 2
@@ -55,18 +78,9 @@ def padded_lists(lists: list[np.ndarray], rows: int) -> Int[np.ndarray, "B M"]:
     return table
 
 
-def checked_labels(labels, length: int, name: str) -> np.ndarray:
-    """Raises ValueError unless there is one label an embedding."""
+def _checked(labels, length: int, name: str) -> np.ndarray:
+    """`labels` as an array. Raises ValueError unless there is one label for each embedding."""
     labels = np.asarray(labels)
     if labels.shape != (length,):
         raise ValueError(f"{name} has shape {labels.shape}, but there are {length} embeddings")
     return labels
-
-
-def checked_flags(
-    flags: Bool[np.ndarray, " G"] | None, length: int, name: str
-) -> Bool[np.ndarray, " G"]:
-    """As `checked_labels`; None: all False."""
-    return (
-        np.zeros(length, bool) if flags is None else checked_labels(np.asarray(flags), length, name)
-    )

@@ -1,13 +1,14 @@
 """Ranking metrics under the Market-1501 rule: mAP, mINP and CMC, exact, blocked and jitted.
 
-Zheng et al., "Scalable Person Re-identification", ICCV 2015; mINP: Ye et al., TPAMI 2021. Nothing is
-sorted: the rank of a match is the number of gallery entries before it, counted block by block, so
+Zheng et al., "Scalable Person Re-identification", ICCV 2015; mINP: Ye et al., TPAMI 2021. The rank of
+a match is counted (gallery entries before it), not sorted, one block of queries at a time, so that
 the whole distance matrix never exists.
 """
 
 import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from g2ajax.retrieval.distances import check_metric, pairwise, unit
-from g2ajax.retrieval.matching import Pairs, checked_flags, checked_labels, padded_lists
+from g2ajax.retrieval.matching import Pairs, padded_lists
 from g2ajax.retrieval.search import AnyFloat, check_features, check_pair
 from g2ajax.retrieval.single_shot import single_gallery_shot
 
@@ -25,7 +26,7 @@ RULES = ("standard", "single-gallery-shot")
 
 @dataclasses.dataclass(frozen=True)
 class RetrievalResult:
-    """Scores in 0..1, over the valid queries (those with a correct match left in the gallery)."""
+    """Scores in 0..1 over the valid queries: those with a match that the filter leaves in the gallery."""
 
     mAP: float
     mINP: float
@@ -33,27 +34,27 @@ class RetrievalResult:
     """Share of valid queries with a match within rank k, at index k − 1."""
     valid: Bool[np.ndarray, " Q"]
     average_precision: Float[np.ndarray, " Q"]
-    """NaN where not valid; likewise below."""
+    """NaN for invalid queries; likewise below."""
     inverse_negative_penalty: Float[np.ndarray, " Q"]
     first_match: Int[np.ndarray, " Q"]
-    """Rank (from 1) of the first correct match in the whole list; 0 where not valid."""
+    """Rank (from 1) of the first match in the whole list; 0 for invalid queries."""
     shots: Float[np.ndarray, "Q K"] | None = None
-    """Each query's CMC under the rule single-gallery-shot; None under the standard one."""
+    """CMC of each query under the rule single-gallery-shot; None under the standard rule."""
     top: Int[np.ndarray, "Q T"] | None = None
-    """The first gallery entries of each ranking, what is left out for the query not among them; −1
-    where there are no more, and where not valid. None unless asked for."""
+    """First gallery entries of each ranking, without dropped entries; −1 beyond the end of the ranking
+    and for invalid queries. None unless `top` is set."""
     top_distance: Float[np.ndarray, "Q T"] | None = None
 
     def rank(self, k: int) -> float:
-        """CMC at rank `k`; ranks beyond the gallery have the last value."""
+        """CMC at rank `k`; beyond the gallery it keeps its last value."""
         return float(self.cmc[min(k, len(self.cmc)) - 1])
 
     def hits(self, k: int) -> Float[np.ndarray, " Q"]:
-        """Each query's part in CMC at rank `k`: 1 or 0, or a share of the draws; NaN where not valid."""
+        """CMC of each query at rank `k`: 1 or 0, or a share of draws; NaN for invalid queries."""
         if self.shots is not None:
             return self.shots[:, min(k, self.shots.shape[1]) - 1]
-        found = (self.first_match <= k).astype(np.float64)
-        return np.where(self.valid, found, np.nan)
+        hit = (self.first_match <= k).astype(np.float64)
+        return np.where(self.valid, hit, np.nan)
 
 
 def evaluate(
@@ -79,16 +80,16 @@ def evaluate(
       query: embeddings [Q, D]; gallery: [G, D], which may be sharded over devices.
       query_identity, gallery_identity, query_camera, gallery_camera: integers [Q] or [G].
       metric: "cosine", "squared_euclidean" or "euclidean".
-      ranks: CMC is kept up to the largest of these (at least 50).
-      drop_same_camera: leave out gallery entries of the query's own identity AND camera.
-      junk: gallery entries left out of every ranking.
-      distractor: gallery entries that stay, but match no query whatever their identity says.
-      cmc: "standard", or CUHK03's old "single-gallery-shot" (see `single_gallery_shot`): CMC is then
-        the mean over draws of one image an identity; mAP and mINP are of the whole list always.
-      top: how many of each ranking's first entries the result keeps.
-      block_size: queries a block; memory is about `block_size` × G × 4 bytes.
+      ranks: CMC is computed up to the largest of these (at least 50).
+      drop_same_camera: drop gallery entries with the identity and camera of the query.
+      junk: gallery entries dropped from every ranking.
+      distractor: gallery entries that are ranked but match no query, whatever their identity.
+      cmc: "standard", or "single-gallery-shot" for CUHK03's first protocol: CMC is the mean over
+        draws of one image per identity (see `single_gallery_shot`); mAP and mINP use the whole list.
+      top: number of first entries of each ranking to keep in the result.
+      block_size: queries in a block; memory is about `block_size` × G × 4 bytes.
 
-    Equal distances rank in gallery order. A CMC entry beyond the kept gallery has the last value.
+    Equal distances rank in gallery order. Beyond the gallery CMC keeps its last value.
 
     Raises ValueError for features that are not finite, arrays that do not fit, an unknown metric or
     rule, an empty gallery, and when no query has a match.
@@ -96,16 +97,9 @@ def evaluate(
     check_metric(metric)
     query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
     check_pair(query, gallery)
-    pairs = Pairs(
-        checked_labels(query_identity, len(query), "query_identity"),
-        checked_labels(gallery_identity, len(gallery), "gallery_identity"),
-        checked_labels(query_camera, len(query), "query_camera"),
-        checked_labels(gallery_camera, len(gallery), "gallery_camera"),
-        drop_same_camera,
-        checked_flags(junk, len(gallery), "junk"),
-        checked_flags(distractor, len(gallery), "distractor"),
-    )
-    # Once here, not once a block.
+    labels = (query_identity, gallery_identity, query_camera, gallery_camera)
+    pairs = Pairs((len(query), len(gallery)), *labels, drop_same_camera, junk, distractor)
+    # Placed and normalised once, not for each block.
     query, gallery = jnp.asarray(query), jnp.asarray(gallery)
     if metric == "cosine":
         query, gallery = unit(query), unit(gallery)
@@ -114,7 +108,7 @@ def evaluate(
         (rows, _distances(_padded(query[rows], block_size), gallery, metric=metric))
         for rows in pairs.blocks(block_size)
     )
-    return _scored(blocks, pairs, ranks, cmc, top)
+    return _score(blocks, pairs, ranks, cmc, top)
 
 
 def evaluate_distances(
@@ -124,33 +118,17 @@ def evaluate_distances(
     query_camera: AnyInt,
     gallery_camera: AnyInt,
     *,
-    ranks: Sequence[int] = (1, 5, 10),
-    drop_same_camera: bool = True,
-    junk: Bool[np.ndarray, " G"] | None = None,
-    distractor: Bool[np.ndarray, " G"] | None = None,
-    cmc: str = "standard",
-    top: int = 0,
     block_size: int = 256,
+    **options: Any,
 ) -> RetrievalResult:
-    """As `evaluate`, from a distance matrix that is already there."""
+    """As `evaluate`, from a given distance matrix; `options` as in `evaluate_blocks`."""
     distance = np.asarray(distance, np.float32)
     blocks = (
         (slice(start, start + block_size), distance[start : start + block_size])
         for start in range(0, len(distance), block_size)
     )
-    return evaluate_blocks(
-        blocks,
-        query_identity,
-        gallery_identity,
-        query_camera,
-        gallery_camera,
-        ranks=ranks,
-        drop_same_camera=drop_same_camera,
-        junk=junk,
-        distractor=distractor,
-        cmc=cmc,
-        top=top,
-    )
+    labels = (query_identity, gallery_identity, query_camera, gallery_camera)
+    return evaluate_blocks(blocks, *labels, **options)
 
 
 def evaluate_blocks(
@@ -167,26 +145,19 @@ def evaluate_blocks(
     cmc: str = "standard",
     top: int = 0,
 ) -> RetrievalResult:
-    """As `evaluate`, from distances that come as pairs (rows of the query, their distances), as those
-    of `rerank_blocks`, so that the whole matrix never exists.
+    """As `evaluate`, from pairs (rows of the queries, their distances), such as `rerank_blocks` yields.
 
-    Raises ValueError for NaN, and for blocks that do not fit or do not cover every query.
+    The whole matrix never exists. Raises ValueError for NaN, for blocks of a wrong shape and for
+    blocks that do not cover every query.
     """
     queries, entries = len(np.asarray(query_identity)), len(np.asarray(gallery_identity))
-    pairs = Pairs(
-        np.asarray(query_identity),
-        np.asarray(gallery_identity),
-        checked_labels(query_camera, queries, "query_camera"),
-        checked_labels(gallery_camera, entries, "gallery_camera"),
-        drop_same_camera,
-        checked_flags(junk, entries, "junk"),
-        checked_flags(distractor, entries, "distractor"),
-    )
-    return _scored(_checked(blocks, pairs, queries, entries), pairs, ranks, cmc, top)
+    labels = (query_identity, gallery_identity, query_camera, gallery_camera)
+    pairs = Pairs((queries, entries), *labels, drop_same_camera, junk, distractor)
+    return _score(_checked(blocks, pairs, queries, entries), pairs, ranks, cmc, top)
 
 
 def _checked(blocks, pairs, queries: int, entries: int):
-    """The rows of each block that have a match, on top of as many rows as the largest block has."""
+    """Yields the rows of each block with a match, padded to the size of the largest block so far."""
     seen, size = np.zeros(queries, bool), 0
     for place, block in blocks:
         rows, block = np.arange(queries)[place], np.asarray(block, np.float32)
@@ -206,18 +177,18 @@ def _checked(blocks, pairs, queries: int, entries: int):
         raise ValueError(f"there are no distances of {(~seen).sum()} of {queries} queries")
 
 
-def _scored(
+def _score(
     blocks: Iterable[tuple[np.ndarray, Float[Array | np.ndarray, "B G"]]],
     pairs: Pairs,
     ranks: Sequence[int],
     cmc: str,
     top: int,
 ) -> RetrievalResult:
-    """The scores from distances of rows with a match; rows of a block beyond those are padding."""
+    """Scores the rankings of blocks of distances; rows of a block beyond `rows` are padding."""
     if cmc not in RULES:
         raise ValueError(f"CMC rule {cmc!r} is not known; expected one of {', '.join(RULES)}")
     queries, entries, max_rank = len(pairs.counts), len(pairs.labels[1]), max(50, *ranks)
-    found = []
+    ranks_of_rows = []
     shots = np.full((queries, max_rank), np.nan)
     first = np.full((queries, min(top, entries)), -1, np.int64)
     near = np.full(first.shape, np.nan, np.float32)
@@ -226,7 +197,7 @@ def _scored(
         left_out = [np.concatenate([pairs.dropped[row], pairs.junk]) for row in rows]
         dropped = padded_lists(left_out, len(block))
         block = jnp.asarray(block)
-        found.append((rows, _ranks_in(block, matches, dropped)))
+        ranks_of_rows.append((rows, _ranks_in(block, matches, dropped)))
         if top:
             index, distance = map(np.asarray, _top_in(block, dropped, top=first.shape[1]))
             first[rows] = np.where(np.isinf(distance), -1, index)[: len(rows)]
@@ -245,7 +216,7 @@ def _scored(
                 max_rank=max_rank,
                 number=rows,
             )
-    result = _summary(found, pairs.matches, queries, max_rank)
+    result = _summary(ranks_of_rows, pairs.matches, queries, max_rank)
     if top:
         result = dataclasses.replace(result, top=first, top_distance=near)
     if cmc == "single-gallery-shot":
@@ -264,7 +235,7 @@ def _distances(
 def _top_in(
     distance: Float[Array, "B G"], dropped: Int[Array | np.ndarray, "B R"], *, top: int
 ) -> tuple[Int[Array, "B T"], Float[Array, "B T"]]:
-    """The first entries of each ranking and their distances, infinite where there are no more."""
+    """First entries of each ranking and their distances; infinite beyond the end of the ranking."""
     entries = distance.shape[1]
 
     def one(distance: Float[Array, " G"], dropped: Int[Array, " R"]) -> Float[Array, " G"]:
@@ -282,9 +253,9 @@ def _ranks_in(
     matches: Int[Array, "B M"],
     dropped: Int[Array, "B R"],
 ) -> Int[Array, "B M"]:
-    """The 0-based rank of each match among the entries that are not dropped.
+    """Rank (from 0) of each match among the entries that are not dropped.
 
-    Index −1 pads both lists. An entry is before a match if it is nearer, or as near and earlier.
+    Index −1 is padding. An entry precedes a match if it is nearer, or as near and earlier.
     """
     entries = distance.shape[1]
     column = jnp.arange(entries)
@@ -292,7 +263,7 @@ def _ranks_in(
     def one(row: tuple[Array, Array, Array]) -> Int[Array, " M"]:
         distance, matches, dropped = row
         at = distance[jnp.maximum(matches, 0)]
-        # NaN compares false with everything: a dropped entry is before no match.
+        # NaN compares false with everything: a dropped entry precedes no match.
         kept = distance.at[jnp.where(dropped < 0, entries, dropped)].set(jnp.nan, mode="drop")
         nearer = kept[None, :] < at[:, None]
         tied = (kept[None, :] == at[:, None]) & (column[None, :] < matches[:, None])
@@ -301,14 +272,14 @@ def _ranks_in(
     return jax.lax.map(one, (distance, matches, dropped))
 
 
-def _summary(found, matches, queries: int, max_rank: int) -> RetrievalResult:
+def _summary(ranks_of_rows, matches, queries: int, max_rank: int) -> RetrievalResult:
     precision = np.full(queries, np.nan)
     penalty = np.full(queries, np.nan)
     first = np.zeros(queries, np.int64)
-    for rows, ranks in found:
-        for row, of_row in zip(rows, np.asarray(ranks), strict=False):
+    for rows, ranks in ranks_of_rows:
+        for row, row_ranks in zip(rows, np.asarray(ranks), strict=False):
             count = len(matches[row])
-            positions = np.sort(of_row[:count].astype(np.int64)) + 1
+            positions = np.sort(row_ranks[:count].astype(np.int64)) + 1
             precision[row] = np.mean(np.arange(1, count + 1) / positions)
             penalty[row] = count / positions[-1]
             first[row] = positions[0]

@@ -1,4 +1,4 @@
-"""A gallery that is asked many times: checked, normalised and placed once."""
+"""Repeated search in one gallery, which is checked, normalised and placed once."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from g2ajax.retrieval.search import Neighbours, check_count, check_features, che
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prepared:
-    """Embeddings on the device, of norm 1 for "cosine"."""
+    """Gallery embeddings on the device, of norm 1 for "cosine"."""
 
     features: Float[Array, "G D"]
     metric: str
@@ -24,7 +24,7 @@ class Prepared:
 
 
 def prepare(features: Float[Array | np.ndarray, "G D"], metric: str = "cosine") -> Prepared:
-    """What `search_prepared` needs of a gallery that fits the device.
+    """Prepares a gallery that fits the device for `search_prepared`.
 
     Raises ValueError for an unknown metric and for empty or not finite embeddings.
     """
@@ -39,9 +39,10 @@ def prepare(features: Float[Array | np.ndarray, "G D"], metric: str = "cosine") 
 def search_prepared(
     queries: Float[Array | np.ndarray, "Q D"], gallery: Prepared, k: int
 ) -> Neighbours:
-    """The k nearest entries of every query, as `search` finds them; the Q × G distances exist at once.
+    """The k nearest gallery entries of every query, as `search`; all Q × G distances exist at once.
 
-    Raises ValueError for k out of 1..G, and for empty, not finite or wider or narrower queries.
+    Raises ValueError for k outside 1..G, and for queries that are empty, not finite or of another
+    width.
     """
     check_features(queries, "query")
     if not len(queries):

@@ -2,12 +2,13 @@
 
 Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017. Queries
 and gallery together are N embeddings, queries first. The published code holds several N × N
-matrices; here distances exist for a block of rows at a time, and what remains of them are neighbour
-lists and sparse vectors of weights.
+matrices; here distances are computed for a block of rows at a time, and only neighbour lists and
+sparse vectors of weights are kept.
 """
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,52 +22,6 @@ from g2ajax.retrieval.search import AnyFloat, check_count, check_features, check
 VARIANTS = ("zhong", "fastreid")
 
 
-def rerank(
-    query: AnyFloat,
-    gallery: AnyFloat,
-    *,
-    metric: str = "cosine",
-    k1: int = 20,
-    k2: int = 6,
-    lambda_value: int | float = 0.3,
-    variant: str = "zhong",
-    block_size: int = 256,
-) -> Float[np.ndarray, "Q G"]:
-    """Re-ranked distances of all queries to all gallery entries, for `evaluate_distances`.
-
-    (1 − λ) · Jaccard distance of k-reciprocal neighbours + λ · original distance.
-
-    Args:
-      query: embeddings [Q, D]; gallery: [G, D].
-      metric: "cosine" compares the embeddings scaled to unit length, "euclidean" and
-        "squared_euclidean" as they are. Neighbours and weights come from squared Euclidean
-        distances in each case.
-      k1: neighbours that count as near, at most G; k2: neighbours over whose weights the mean is
-        taken, 1 for none; lambda_value: the share λ of the original distance, 0..1.
-      variant: "zhong", the published form: k1 neighbours beside the embedding itself, weights
-        exp(−d²/m) for m the largest d² of the row, original distance d²/m. "fastreid", what
-        fast-reid's evaluator computes: k1 neighbours with the embedding itself, weights exp(−d²),
-        original distance as `metric` says. k2 above k1 counts as k1 there.
-      block_size: rows a block; memory is a few times `block_size` × (Q + G) × 4 bytes, the sparse
-        weights (about 8 bytes × the sum of all neighbourhoods' sizes) and the result.
-
-    An embedding comes first among its own neighbours; the others at equal distance follow in the
-    order queries, gallery. Raises ValueError for options out of range and for embeddings that are
-    empty, not finite or of different widths.
-    """
-    blocks = rerank_blocks(
-        query,
-        gallery,
-        metric=metric,
-        k1=k1,
-        k2=k2,
-        lambda_value=lambda_value,
-        variant=variant,
-        block_size=block_size,
-    )
-    return _whole(blocks, len(query), len(gallery))
-
-
 def rerank_blocks(
     query: AnyFloat,
     gallery: AnyFloat,
@@ -78,13 +33,41 @@ def rerank_blocks(
     variant: str = "zhong",
     block_size: int = 256,
 ) -> Iterator[tuple[slice, Float[np.ndarray, "B G"]]]:
-    """As `rerank`, as pairs (rows of the query, their distances), so that Q × G never exists."""
+    """Yields re-ranked distances as pairs (rows of the queries, their distances), for `evaluate_blocks`.
+
+    (1 − λ) · Jaccard distance of k-reciprocal neighbours + λ · original distance.
+
+    Args:
+      query: embeddings [Q, D]; gallery: [G, D].
+      metric: "cosine" compares embeddings scaled to unit norm, "euclidean" and "squared_euclidean"
+        unscaled ones. Neighbours and weights always use squared Euclidean distances.
+      k1: number of near neighbours, at most G; k2: number of neighbours whose weights are averaged,
+        1 for none; lambda_value: share λ of the original distance, 0..1.
+      variant: "zhong", the published form: k1 neighbours besides the embedding itself, weights
+        exp(−d²/m) with m the largest d² of the row, original distance d²/m. "fastreid", the form of
+        fast-reid's evaluator: k1 neighbours including the embedding itself, weights exp(−d²),
+        original distance by `metric`; k2 is at most k1.
+      block_size: rows in a block; memory is a few times `block_size` × (Q + G) × 4 bytes, plus the
+        sparse weights (about 8 bytes × the total size of all neighbourhoods).
+
+    An embedding is its own first neighbour; others at equal distance follow in the order queries,
+    gallery. Raises ValueError for options out of range and for embeddings that are empty, not finite
+    or of different widths.
+    """
     check_metric(metric)
     query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
     check_pair(query, gallery)
     check_reranking(len(query), len(gallery), k1, k2, lambda_value, variant, block_size)
     source = _Features(query, gallery, metric, block_size)
     return _blocks(source, k1, k2, lambda_value, variant)
+
+
+def rerank(query: AnyFloat, gallery: AnyFloat, **options: Any) -> Float[np.ndarray, "Q G"]:
+    """Re-ranked distances of all queries to all gallery entries; arguments of `rerank_blocks`.
+
+    For `evaluate_distances`, where Q × G numbers fit the memory.
+    """
+    return _whole(rerank_blocks(query, gallery, **options), len(query), len(gallery))
 
 
 def rerank_distances(
@@ -98,13 +81,13 @@ def rerank_distances(
     variant: str = "zhong",
     block_size: int = 256,
 ) -> Float[np.ndarray, "Q G"]:
-    """As `rerank`, from distances [Q, G], [Q, Q] and [G, G] that are already there.
+    """As `rerank`, from given distances [Q, G], [Q, Q] and [G, G].
 
-    They are squared here: give Euclidean distances, not squared ones. The last two are taken to be
-    symmetric. NumPy memory maps are read a block of rows at a time. "fastreid" takes
-    `query_gallery` itself, not its square, as the original distance.
+    Pass Euclidean distances, not squared ones: they are squared here. The last two must be symmetric.
+    NumPy memory maps are read a block of rows at a time. "fastreid" uses `query_gallery` itself, not
+    its square, as the original distance.
 
-    Raises ValueError as `rerank`, for shapes that do not fit, and for NaN, infinite or negative
+    Raises what `rerank` raises, and ValueError for wrong shapes and for NaN, infinite or negative
     distances.
     """
     queries, entries = query_gallery.shape if query_gallery.ndim == 2 else (0, 0)
@@ -120,7 +103,7 @@ def rerank_distances(
 
 
 class _Features:
-    """Squared distances among all embeddings, computed where they are asked for."""
+    """Squared distances between all embeddings, computed on demand."""
 
     def __init__(self, query: AnyFloat, gallery: AnyFloat, metric: str, block_size: int):
         self.queries, self.count = len(query), len(query) + len(gallery)
@@ -152,7 +135,7 @@ class _Features:
 
 
 class _Matrices:
-    """The same from given Euclidean distances."""
+    """Squared distances between all embeddings, from given Euclidean distances."""
 
     def __init__(self, query_gallery, query_query, gallery_gallery, block_size: int):
         self.queries, entries = query_gallery.shape
@@ -218,23 +201,23 @@ def _blocks(
 def _neighbours(
     source: _Features | _Matrices, k: int
 ) -> tuple[Int[np.ndarray, "N K"], Float[np.ndarray, " N"]]:
-    """The k nearest of each embedding, itself first, and its largest squared distance (1 for 0)."""
+    """The k nearest of each embedding (itself first), and its largest squared distance (1 for 0)."""
     nearest = np.empty((source.count, k), np.int32)
     largest = np.empty(source.count, np.float32)
     for start in range(0, source.count, source.size):
         rows = slice(start, min(start + source.size, source.count))
-        index, most = _nearest(source.rows(start), start, k=k)
+        index, block_largest = _nearest(source.rows(start), start, k=k)
         nearest[rows] = np.asarray(index)[: rows.stop - start]
-        largest[rows] = np.asarray(most)[: rows.stop - start]
+        largest[rows] = np.asarray(block_largest)[: rows.stop - start]
     return nearest, np.where(largest > 0, largest, np.float32(1))
 
 
 @functools.partial(jax.jit, static_argnames="metric")
 def _distances(
-    block: Float[Array, "B D"], everything: Float[Array, "N D"], metric: str
+    block: Float[Array, "B D"], embeddings: Float[Array, "N D"], metric: str
 ) -> Float[Array, "B N"]:
-    # Rows are of unit length already where the metric is the cosine.
-    return pairwise(block, everything, metric, normalised=True)
+    # Rows have unit norm already if the metric is cosine.
+    return pairwise(block, embeddings, metric, normalised=True)
 
 
 @functools.partial(jax.jit, static_argnames="k")
@@ -243,8 +226,8 @@ def _nearest(
 ) -> tuple[Int[Array, "B K"], Float[Array, " B"]]:
     row = start + jnp.arange(square.shape[0])
     itself = jnp.arange(square.shape[1])[None, :] == row[:, None]
-    # The published code leaves the place of the embedding itself to rounding and the sort, and has
-    # an empty neighbourhood where more than k1 others are equal to it.
+    # In the published code the rank of the embedding itself depends on rounding, and its
+    # neighbourhood is empty if more than k1 others are equal to it.
     _, index = jax.lax.top_k(jnp.where(itself, 1.0, -square), k)
     return index, square.max(axis=1)
 
@@ -256,13 +239,13 @@ def _weights(
     half: int,
     largest: Float[np.ndarray, " N"] | None,
 ) -> sparse.csr_array:
-    """Sparse [N, N]: rows of weights over each embedding's expanded neighbourhood, of sum 1."""
+    """Sparse [N, N]: weights over the expanded neighbourhood of each embedding; rows sum to 1."""
     wide, narrow = _reciprocal(nearest[:, :near]), _reciprocal(nearest[:, :half])
     members = np.diff(narrow.indptr)
     parts = []
     for start in range(0, source.count, 4096):
         own = wide[start : start + 4096]
-        # A neighbour's narrower neighbourhood joins if more than 2/3 of it are neighbours already.
+        # A neighbour's narrower neighbourhood is added if over 2/3 of it are neighbours already.
         shared = own.multiply(own @ narrow.T).tocsr()
         shared.data = (3 * shared.data > 2 * members[shared.indices]).astype(np.int32)
         expanded = (own + shared @ narrow).tocsr()
@@ -304,14 +287,14 @@ def _lists(nearest: Int[np.ndarray, "B K"], dtype, width: int | None = None) -> 
 
 
 def _jaccard(query: sparse.csr_array, gallery: sparse.csr_array) -> Float[np.ndarray, "B G"]:
-    """1 − Σ min / Σ max of rows of `query` [B, N] and columns of `gallery` [N, G], all of sum 1."""
+    """1 − Σ min / Σ max between rows of `query` [B, N] and columns of `gallery` [N, G], of sum 1."""
     result = np.ones((query.shape[0], gallery.shape[1]), np.float32)
     for row, (start, stop) in enumerate(zip(query.indptr[:-1], query.indptr[1:], strict=True)):
         touched = gallery[query.indices[start:stop]]
         own = np.repeat(query.data[start:stop], np.diff(touched.indptr))
         smaller = np.minimum(own, touched.data)
         minimum = np.bincount(touched.indices, smaller, minlength=gallery.shape[1])
-        # Rounding may bring a sum of minima above 1.
+        # Rounding may push a sum of minima above 1.
         result[row] = np.maximum(1.0 - minimum / (2.0 - minimum), 0.0)
     return result
 
@@ -332,7 +315,7 @@ def check_reranking(
     variant: str = "zhong",
     block_size: int = 256,
 ) -> None:
-    """Raises ValueError for options that `rerank` cannot work with, of so many embeddings."""
+    """Raises ValueError if `rerank` cannot use these options for that many embeddings."""
     if not queries or not entries:
         raise ValueError(f"{queries} queries and {entries} gallery entries: both are needed")
     check_count("k1", k1, entries)

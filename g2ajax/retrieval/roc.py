@@ -1,4 +1,4 @@
-"""The verification view of a ranking: true against false positives over pairs."""
+"""ROC curves: verification of pairs by their distance."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 @dataclasses.dataclass(frozen=True)
 class Roc:
-    """A curve from (0, 0) to (1, 1); points inside a straight run are left out."""
+    """A curve from (0, 0) to (1, 1), without the inner points of straight segments."""
 
     fpr: Float[np.ndarray, " N"]
     tpr: Float[np.ndarray, " N"]
@@ -19,7 +19,7 @@ class Roc:
         return float(np.trapezoid(self.tpr, self.fpr))
 
     def tpr_at(self, fpr: float) -> float:
-        """TPR of the curve's point nearest to `fpr` (the first of equally near ones)."""
+        """TPR at the point of the curve nearest to `fpr` (the first one if several are)."""
         return float(self.tpr[np.argmin(np.abs(self.fpr - fpr))])
 
 
@@ -30,9 +30,10 @@ def pairs(
     query_camera: Int[Array | np.ndarray, " Q"],
     gallery_camera: Int[Array | np.ndarray, " G"],
 ) -> tuple[Float[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
-    """Distances of all pairs but those of one identity in one camera, and which are of one identity.
+    """Distances of the pairs to verify, and whether each shows one identity.
 
-    Queries without a match keep their pairs, as in fast-reid.
+    Pairs of one identity in one camera are left out. Queries without a match keep their pairs, as in
+    fast-reid.
     """
     distance = np.asarray(distance)
     same = np.asarray(query_identity)[:, None] == np.asarray(gallery_identity)[None, :]
@@ -47,13 +48,13 @@ def roc(
     *,
     convention: str = "usual",
 ) -> Roc:
-    """The curve of accepting pairs by their distance.
+    """ROC curve of accepting pairs by their distance.
 
-    "usual": a pair of one identity is positive, and small distances are accepted first. "fastreid":
-    a pair of DIFFERENT identities is positive, and large distances are accepted first; its
-    published "TPR at FPR" figures are of this kind.
+    `convention`: with "usual", pairs of one identity are positive and small distances are accepted
+    first. With "fastreid", pairs of different identities are positive and large distances are
+    accepted first; fast-reid's published "TPR at FPR" figures use it.
 
-    Raises ValueError for another convention, or when one of the two kinds of pairs is absent.
+    Raises ValueError for another convention, and when one of the two kinds of pairs is missing.
     """
     if convention not in ("usual", "fastreid"):
         raise ValueError(f"convention {convention!r}: expected 'usual' or 'fastreid'")

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours: a gallery on one device, over many devices, or larger than memory."""
+"""Exact nearest neighbours in a gallery on one device, on many devices, or larger than memory."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ AnyFloat = Float[Array | np.ndarray, "..."]
 
 @dataclasses.dataclass(frozen=True)
 class Neighbours:
-    """The nearest gallery entries of each query, nearest first, equally near in gallery order."""
+    """The nearest gallery entries of each query, nearest first; ties are in gallery order."""
 
     index: Int[np.ndarray, "Q K"]
     distance: Float[np.ndarray, "Q K"]
@@ -36,16 +36,16 @@ def search(
 
     Args:
       queries: embeddings [Q, D].
-      gallery: embeddings [G, D]: a NumPy array or memory map, read `gallery_block_size` rows at a
-        time and once only; or an iterable of arrays [rows, D], read once and numbered through; or a
-        jax array, which may be sharded over devices by rows: every device then ranks its own rows,
-        and only Q × k candidates a device are exchanged.
-      k: 1..G.
+      gallery: embeddings [G, D]: a NumPy array or memory map, read once, `gallery_block_size` rows at
+        a time; or an iterable of arrays [rows, D], read once and numbered consecutively; or a jax
+        array, which may be sharded over devices by rows: each device then ranks its own rows, and
+        only Q × k candidates per device are exchanged.
+      k: number of neighbours, 1..G.
       metric: "cosine", "squared_euclidean" or "euclidean".
-      block_size, gallery_block_size: sizes of the distance matrix that exists at a time.
+      block_size, gallery_block_size: size of the distance matrix held at a time.
 
-    Raises ValueError for an unknown metric, k out of range, empty or not finite embeddings, and
-    embeddings of another width.
+    Raises ValueError for an unknown metric, k out of range, and embeddings that are empty, not finite
+    or of different widths.
     """
     check_metric(metric)
     check_count("k", k)
@@ -55,15 +55,15 @@ def search(
     if not len(queries):
         raise ValueError("there are no queries")
     size = min(block_size, len(queries))
-    gallery = _placed_by_jax(gallery)
+    gallery = _with_automatic_axes(gallery)
     axes = _row_axes(gallery)
     if axes is not None:
         check_pair(queries, check_features(gallery, "gallery"))
         check_count("k", k, len(gallery))
-        find = functools.partial(
+        nearest = functools.partial(
             _nearest_sharded, mesh=gallery.sharding.mesh, axes=axes, k=k, metric=metric
         )
-        return _by_query_blocks(queries, size, lambda block: find(block, gallery))
+        return _by_query_blocks(queries, size, lambda block: nearest(block, gallery))
 
     best, count = None, 0
     for block in _blocks(gallery, gallery_block_size):
@@ -72,16 +72,16 @@ def search(
         rows = len(block)
         if 0 < rows < gallery_block_size:
             pad = jnp.pad if isinstance(block, jax.Array) else np.pad
-            # Blocks of few different sizes compile few times.
+            # Few different block sizes need few compilations.
             block = pad(block, [(0, min(_power_of_2(rows), gallery_block_size) - rows), (0, 0)])
         block = jnp.asarray(block)
         kept = min(k, rows)
-        find = functools.partial(
+        nearest = functools.partial(
             _nearest, gallery=block, rows=rows, k=min(k, len(block)), metric=metric
         )
-        found = _by_query_blocks(queries, size, find)
-        found = Neighbours(found.index[:, :kept] + count, found.distance[:, :kept])
-        best = found if best is None else _merged(best, found, k)
+        near = _by_query_blocks(queries, size, nearest)
+        near = Neighbours(near.index[:, :kept] + count, near.distance[:, :kept])
+        best = near if best is None else _merge(best, near, k)
         count += rows
     if not count:
         raise ValueError("the gallery is empty")
@@ -90,7 +90,7 @@ def search(
 
 
 def check_count(name: str, count: int, largest: int | None = None) -> None:
-    """Raises ValueError unless 1 ≤ count ≤ largest, the number of gallery entries."""
+    """Raises ValueError unless 1 ≤ count ≤ `largest` (the number of gallery entries)."""
     if count < 1:
         raise ValueError(f"{name} is {count}; it must be at least 1")
     if largest is not None and count > largest:
@@ -100,15 +100,15 @@ def check_count(name: str, count: int, largest: int | None = None) -> None:
 
 
 def check_features(features: AnyFloat, name: str, start: int = 0) -> AnyFloat:
-    """`features`; raises ValueError unless they are [rows, D] and finite.
+    """Returns `features`; raises ValueError unless they are [rows, D] and finite.
 
-    `start` is the number of the first row in the message.
+    `start`: number of the first row, for the message.
     """
     if features.ndim != 2:
         raise ValueError(f"{name} embeddings have shape {features.shape}; expected [rows, D]")
     numpy = jnp if isinstance(features, jax.Array) else np
     finite = numpy.isfinite(features).all(axis=1)
-    # One number first: rows of a sharded array may lie with other processes.
+    # Reduced to one number first: rows of a sharded array may be on other processes.
     if not finite.all():
         bad = ~np.asarray(finite)
         raise ValueError(
@@ -120,7 +120,7 @@ def check_features(features: AnyFloat, name: str, start: int = 0) -> AnyFloat:
 
 
 def check_pair(query: AnyFloat, gallery: AnyFloat) -> None:
-    """Raises ValueError unless query and gallery have one width."""
+    """Raises ValueError unless query and gallery have the same width."""
     if query.shape[1] != gallery.shape[1]:
         raise ValueError(
             f"query embeddings have {query.shape[1]} dimensions, gallery ones {gallery.shape[1]}; "
@@ -128,10 +128,10 @@ def check_pair(query: AnyFloat, gallery: AnyFloat) -> None:
         )
 
 
-def _placed_by_jax(gallery):
-    """The same placement on a mesh with automatic axes.
+def _with_automatic_axes(gallery):
+    """The gallery with the same sharding on a mesh with automatic axes.
 
-    With explicit ones, the default of `jax.make_mesh`, `top_k` along a sharded axis is an error.
+    With explicit axes, the default of `jax.make_mesh`, `top_k` along a sharded axis fails.
     """
     if not isinstance(gallery, jax.Array) or not isinstance(gallery.sharding, NamedSharding):
         return gallery
@@ -141,7 +141,7 @@ def _placed_by_jax(gallery):
 
 
 def _row_axes(gallery) -> str | tuple[str, ...] | None:
-    """The mesh axes over which the rows of `gallery` are sharded; None if they are not."""
+    """Mesh axes over which the rows of `gallery` are sharded; None if they are not sharded."""
     if not isinstance(gallery, jax.Array) or not isinstance(gallery.sharding, NamedSharding):
         return None
     spec = gallery.sharding.spec
@@ -149,29 +149,29 @@ def _row_axes(gallery) -> str | tuple[str, ...] | None:
 
 
 def _blocks(gallery: AnyFloat | Iterable[AnyFloat], size: int) -> Iterator[AnyFloat]:
-    for whole in [gallery] if hasattr(gallery, "ndim") else gallery:
-        if whole.ndim != 2:
+    for part in [gallery] if hasattr(gallery, "ndim") else gallery:
+        if part.ndim != 2:
             raise ValueError(
-                f"gallery embeddings have shape {whole.shape}; expected [rows, D], or an iterable "
+                f"gallery embeddings have shape {part.shape}; expected [rows, D], or an iterable "
                 "of such arrays"
             )
-        for start in range(0, len(whole), size):
-            yield whole[start : start + size]
+        for start in range(0, len(part), size):
+            yield part[start : start + size]
 
 
-def _by_query_blocks(queries: np.ndarray, size: int, find) -> Neighbours:
+def _by_query_blocks(queries: np.ndarray, size: int, nearest) -> Neighbours:
     distances, indices = [], []
     for start in range(0, len(queries), size):
         block = queries[start : start + size]
         rows = len(block)
-        distance, index = find(np.pad(block, [(0, size - rows), (0, 0)]))
+        distance, index = nearest(np.pad(block, [(0, size - rows), (0, 0)]))
         distances.append(np.asarray(distance)[:rows])
         indices.append(np.asarray(index)[:rows])
     return Neighbours(np.concatenate(indices).astype(np.int64), np.concatenate(distances))
 
 
-def _merged(first: Neighbours, second: Neighbours, k: int) -> Neighbours:
-    """The k nearest of both; every index of `first` is below every one of `second`."""
+def _merge(first: Neighbours, second: Neighbours, k: int) -> Neighbours:
+    """The k nearest of both; indices of `first` are below those of `second`."""
     distance = np.concatenate([first.distance, second.distance], axis=1)
     index = np.concatenate([first.index, second.index], axis=1)
     order = np.argsort(distance, axis=1, kind="stable")[:, :k]
@@ -196,7 +196,7 @@ def _nearest(
     k: int,
     metric: str,
 ) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
-    """Gallery rows from `rows` on are padding: they come last."""
+    """Gallery rows from `rows` on are padding and rank last."""
     distance = pairwise(query, gallery, metric)
     padding = jnp.arange(len(gallery))[None, :] >= rows
     return top(jnp.where(padding, jnp.inf, distance), k)
@@ -216,7 +216,7 @@ def _nearest_sharded(
         distance, index = top(pairwise(query, part, metric), min(k, len(part)))
         return distance, index + jax.lax.axis_index(axes) * len(part)
 
-    # Candidates side by side in the order of the shards: among equals the lower index stays first.
+    # Candidates are in the order of the shards, so that ties keep the lower index first.
     candidates = PartitionSpec(None, axes)
     distance, index = jax.shard_map(
         local,

@@ -1,4 +1,4 @@
-"""CUHK03's first protocol: a gallery of one image an identity, drawn at random, many times over."""
+"""CUHK03's first protocol: repeated random galleries of one image per identity."""
 
 from collections.abc import Sequence
 
@@ -24,18 +24,18 @@ def single_gallery_shot(
     distractor: Bool[np.ndarray, " G"] | None = None,
     number: Int[np.ndarray, " Q"] | None = None,
 ) -> Float[np.ndarray, "Q K"]:
-    """Each query's CMC: the share of `repeats` galleries in which its match is within rank k.
+    """CMC of each query: the share of `repeats` galleries in which its match is within rank k.
 
-    For every query and repeat one image of each identity is drawn from what is left of the gallery
-    after the filter (the query's own identity in its own camera is out), as in Li et al., "DeepReID",
-    CVPR 2014, and torchreid's `cuhk03` metric. The draws of a query depend on `seed` and on its number
-    alone (its row, or `number`), so they are the same for every model and block size; torchreid draws
-    from NumPy's global state. Equal distances rank in gallery order.
+    For every query and repeat, one image of each identity is drawn from the filtered gallery (without
+    the query's identity in the query's camera), as in Li et al., "DeepReID", CVPR 2014, and
+    torchreid's `cuhk03` metric. The draws depend only on `seed` and the query's number (its row, or
+    `number`), so that they are the same for every model and block size; torchreid uses NumPy's global
+    state. Equal distances rank in gallery order.
 
-    Junk is never drawn. Distractors of one identity are one more identity, which matches nobody.
-    A query without a match has NaN. K is `max_rank`; beyond the number of identities it is 1.
+    Junk is never drawn. Distractors of one identity form one more identity, which matches nobody. A
+    query without a match gets NaN. K is `max_rank`; beyond the number of identities CMC is 1.
 
-    Raises ValueError for fewer than one repeat and arrays that do not fit.
+    Raises ValueError for fewer than one repeat and for arrays of the wrong length.
     """
     if repeats < 1:
         raise ValueError(f"{repeats} repeats; at least 1 is needed")
@@ -52,7 +52,7 @@ def single_gallery_shot(
     junk = np.zeros(entries, bool) if junk is None else junk
     distractor = np.zeros(entries, bool) if distractor is None else distractor
     number = np.arange(queries) if number is None else number
-    # Entries by identity, the distractors after the people, each in gallery order.
+    # Entries sorted by identity, distractors after people, each in gallery order.
     order = np.lexsort((g_id, distractor))
     order = order[~junk[order]]
     keys = np.stack([distractor[order], g_id[order]], 1)
@@ -73,10 +73,11 @@ def single_gallery_shot(
         draw = np.random.default_rng((seed, int(number[row]))).random((repeats, len(starts)))
         drawn = order[starts + (draw * counts).astype(int)]
         drawn[:, own] = same[(draw[:, own] * len(same)).astype(int)]
-        there = distance[row, drawn]
-        match, at = drawn[:, [own]], there[:, [own]]
-        before = (there < at) | ((there == at) & (drawn < match))
+        drawn_distance = distance[row, drawn]
+        match, match_distance = drawn[:, [own]], drawn_distance[:, [own]]
+        tied = (drawn_distance == match_distance) & (drawn < match)
+        before = (drawn_distance < match_distance) | tied
         rank = before.sum(1)
-        found = np.bincount(np.minimum(rank, max_rank), minlength=max_rank + 1)[:max_rank]
-        result[row] = np.cumsum(found) / repeats
+        histogram = np.bincount(np.minimum(rank, max_rank), minlength=max_rank + 1)[:max_rank]
+        result[row] = np.cumsum(histogram) / repeats
     return result

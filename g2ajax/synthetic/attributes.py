@@ -24,25 +24,22 @@ _CLASSES: Mapping[str, str] = {
 }
 
 GROUPS: dict[str, tuple[str, ...]] = {name: tuple(text.split()) for name, text in _CLASSES.items()}
-"""Group → its classes; the last one is always "unknown"."""
+"""Group → classes; the last class is always "unknown"."""
 
 COLUMNS: tuple[str, ...] = tuple(
     group + name for group, classes in GROUPS.items() for name in classes
 )
 """The 88 column names, group by group."""
 
-UNFILLED = ("gender", "age", "ethnic", "beard", "moustache")
-"""Groups that are always "unknown": nothing drawn shows them."""
-
 
 def codes(**classes: str) -> tuple[int, ...]:
-    """The 15 codes (position within the group); a group that is not named is "unknown".
+    """Codes of the 15 groups (position of the class in its group); missing groups are "unknown".
 
     Raises ValueError for an unknown group or class.
     """
-    strange = set(classes) - set(GROUPS)
-    if strange:
-        raise ValueError(f"no attribute group {sorted(strange)}; there are {', '.join(GROUPS)}")
+    unknown = set(classes) - set(GROUPS)
+    if unknown:
+        raise ValueError(f"no attribute group {sorted(unknown)}; there are {', '.join(GROUPS)}")
     result = []
     for group, names in GROUPS.items():
         name = classes.get(group, "unknown")
@@ -53,7 +50,7 @@ def codes(**classes: str) -> tuple[int, ...]:
 
 
 def one_hot(values: Int[np.ndarray, "N 15"]) -> Int[np.ndarray, "N 88"]:
-    """Codes → 88 columns of 0 and 1, exactly one 1 in each group (int8)."""
+    """Converts codes to 88 columns of 0 and 1 (int8), with one 1 in each group."""
     parts = [
         (values[:, [i]] == np.arange(len(names))).astype(np.int8)
         for i, names in enumerate(GROUPS.values())

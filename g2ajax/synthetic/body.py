@@ -1,26 +1,19 @@
-"""The shapes of a person in one moment of the walk."""
+"""Body of a person at one moment of the walk, as shapes."""
 
 import math
 
 from g2ajax.synthetic import skeleton as s
-from g2ajax.synthetic.bags import carried
+from g2ajax.synthetic.arms import arms
+from g2ajax.synthetic.bags import bag
 from g2ajax.synthetic.heads import head
 from g2ajax.synthetic.people import Person
 from g2ajax.synthetic.skeleton import Moment, Sculptor, Shapes, Vector, mix
 
-_PATTERNS = {
-    "plain": s.PLAIN,
-    "horizontal": s.HORIZONTAL,
-    "vertical": s.VERTICAL,
-    "check": s.CHECK,
-    "logo": s.LOGO,
-    "two-tone": s.TWO_TONE,
-}
 _WHITE = (0.90, 0.90, 0.88)
 
 
 def body(person: Person, moment: Moment, place: tuple[float, float] = (0.0, 0.0)) -> Shapes:
-    """The person's shapes at `place` on the ground, in metres."""
+    """Builds the person's shapes at `place` on the ground, in metres."""
     build = Sculptor()
     size = person.stature
     child = min(1.0, max(0.0, (1.5 - size) / 0.4))
@@ -35,9 +28,9 @@ def body(person: Person, moment: Moment, place: tuple[float, float] = (0.0, 0.0)
     skin = build.material(person.skin)
     legs(build, person, moment, hip, girth, swing, skin)
     torso(build, person, hip, chest, neck, lean, girth, skin)
-    head(build, person, moment, neck, lean, child, skin)
+    head(build, person, moment, lean, child, skin)
     hands = arms(build, person, moment, neck, lean, girth, skin)
-    carried(build, person, hip, chest, neck, lean, girth, hands)
+    bag(build, person, hip, chest, neck, lean, girth, hands)
     return build.finish(moment.heading, place)
 
 
@@ -50,7 +43,7 @@ def legs(
     swing: float,
     skin: int,
 ) -> None:
-    """Thighs, shins and shoes, with trousers or a skirt as far as they reach."""
+    """Adds thighs, shins and shoes, with trousers or a skirt over them."""
     size, lower = person.stature, person.lower
     slack = {"leggins": 0.94, "jeans": 1.06, "shorts": 1.25, "pants": 1.2, "suit": 1.2}.get(
         lower, 1.0
@@ -124,7 +117,7 @@ def shoes(
     sole: int,
     skin: int,
 ) -> None:
-    """One shoe; boots reach up the shin and sandals show the foot."""
+    """Adds one shoe; boots reach up the shin, sandals show the foot."""
     size = person.stature
     lift = min(0.5, max(-0.35, -tilt * 0.8))
     heel = (ankle[0], ankle[1] - 0.016 * size, ankle[2] - 0.020 * size)
@@ -170,9 +163,9 @@ def torso(
     girth: float,
     skin: int,
 ) -> None:
-    """Trunk, shoulders and the hem of the upper garment."""
+    """Adds trunk, shoulders, hem and collar of the upper garment, and the neck."""
     size, upper = person.stature, person.upper
-    pattern = _PATTERNS[person.pattern]
+    pattern = s.PATTERNS[person.pattern]
     second = person.second_colour
     if upper == "suit":
         pattern, second = s.SUIT, _WHITE
@@ -189,6 +182,35 @@ def torso(
         upper, 1.0
     )
     waist = 0.082 * size * (0.25 + 0.75 * girth) * bulk
+    _trunk(build, person, (hip, chest, neck), lean, girth, waist, bulk, cloth)
+    tone = (
+        cloth
+        if pattern not in (s.LOGO, s.TWO_TONE)
+        else build.material(second if pattern == s.TWO_TONE else person.upper_colour)
+    )
+    _hem(build, person, hip, girth, waist, tone)
+    if upper == "hoodie":
+        build.ball(
+            (0, lean - 0.062 * size, neck - 0.022 * size),
+            (0.066 * size, 0.042 * size, 0.048 * size),
+            s.UPPER,
+            cloth,
+        )
+    _neck(build, person, neck, lean, skin)
+
+
+def _trunk(
+    build: Sculptor,
+    person: Person,
+    heights: tuple[float, float, float],
+    lean: float,
+    girth: float,
+    waist: float,
+    bulk: float,
+    cloth: int,
+) -> None:
+    """Belly, shoulders and chest; `heights` of hip, chest and neck."""
+    size, (hip, chest, neck) = person.stature, heights
     breast = 0.094 * size * (0.5 + 0.5 * girth) * bulk
     flat = (1.0, 0.66 + 0.10 * (girth - 0.8), 1.0)
     build.cone(
@@ -232,34 +254,33 @@ def torso(
             s.UPPER,
             cloth,
         )
+
+
+def _hem(
+    build: Sculptor, person: Person, hip: float, girth: float, waist: float, cloth: int
+) -> None:
+    """The lower end of the upper garment, wide enough to fall over the hips."""
+    size = person.stature
     end = hip - (0.03 + person.hem * 0.25) * size
-    # Wide enough to fall over the hips.
     hips = 0.050 * size * (0.45 + 0.55 * girth)
     loose = max(waist, 2.38 * hips) * (1.03 if person.hem < 0.3 else 1.03 + 0.13 * person.hem)
-    tone = (
-        cloth
-        if pattern not in (s.LOGO, s.TWO_TONE)
-        else build.material(second if pattern == s.TWO_TONE else person.upper_colour)
-    )
     build.cone(
         (0, 0.002, hip + 0.10 * size),
         (0, 0, end),
         waist * 1.01,
         loose,
         s.UPPER,
-        tone,
+        cloth,
         flat=(1.0, 0.84, 1.0),
         capped=False,
         side=(-1, 0, 0),
         casts=person.hem > 0.3,
     )
-    if upper == "hoodie":
-        build.ball(
-            (0, lean - 0.062 * size, neck - 0.022 * size),
-            (0.066 * size, 0.042 * size, 0.048 * size),
-            s.UPPER,
-            cloth,
-        )
+
+
+def _neck(build: Sculptor, person: Person, neck: float, lean: float, skin: int) -> None:
+    """Collar and neck."""
+    size, upper = person.stature, person.upper
     collar = person.inner_colour if upper in ("suit", "cardiga") else person.upper_colour
     if upper in ("shirt", "coat", "suit", "sweater", "cardiga"):
         build.cone(
@@ -281,7 +302,7 @@ def torso(
 
 
 def cloth_sideways(build: Sculptor, person: Person) -> int:
-    """The shoulders' material: plain where the trunk's pattern does not reach them."""
+    """Material of the shoulders: plain where the trunk's pattern does not reach them."""
     if person.pattern in ("horizontal", "vertical", "check") and person.upper not in (
         "coat",
         "suit",
@@ -297,92 +318,3 @@ def cloth_sideways(build: Sculptor, person: Person) -> int:
             person.pattern_size * person.stature / 1.7,
         )
     return build.material(person.upper_colour)
-
-
-def arms(
-    build: Sculptor,
-    person: Person,
-    moment: Moment,
-    neck: float,
-    lean: float,
-    girth: float,
-    skin: int,
-) -> list[Vector]:
-    """Both arms; returns where the hands are, left first."""
-    size = person.stature
-    loose = {"coat": 1.35, "hoodie": 1.28, "sweater": 1.2, "suit": 1.2, "cardiga": 1.15}.get(
-        person.upper, 1.12
-    )
-    thick = 0.027 * size * (0.55 + 0.45 * girth)
-    repeated = person.pattern in ("horizontal", "check") and person.upper not in (
-        "coat",
-        "suit",
-        "cardiga",
-    )
-    pattern = _PATTERNS[person.pattern] if repeated else s.PLAIN
-    colour = (
-        person.second_colour
-        if person.pattern == "two-tone"
-        and person.pattern_size > 0.1
-        and person.upper not in ("coat", "suit")
-        else person.upper_colour
-    )
-    sleeve = build.material(colour, person.second_colour, pattern, person.pattern_size * size / 1.7)
-    hands = []
-    for side in (-1, 1):
-        phase = moment.phase + (math.pi if side > 0 else 0.0)
-        angle = person.swing * moment.speed * math.sin(phase) + 0.04
-        bent = 0.22 + 0.35 * moment.speed * max(0.0, math.sin(phase)) + moment.carry
-        out = 0.10 + 0.10 * (girth - 0.8)
-        if person.bag in ("handbag", "rolling") and side == person.bag_side:
-            angle, bent, out = (
-                (-0.45, 0.1, 0.16) if person.bag == "rolling" else (angle * 0.4, 0.12, 0.16)
-            )
-        x = side * 0.117 * size * person.shoulders * (0.72 + 0.28 * girth)
-        top = (x, lean, neck - 0.066 * size)
-        elbow = (
-            x + side * out * 0.165 * size,
-            top[1] + 0.165 * size * math.sin(angle),
-            top[2] - 0.165 * size * math.cos(angle),
-        )
-        fore = angle + bent
-        hand = (
-            elbow[0] + side * 0.02 * size * (1 - moment.carry),
-            elbow[1] + 0.15 * size * math.sin(fore),
-            elbow[2] - 0.15 * size * math.cos(fore),
-        )
-        if person.sleeve > 0.9:
-            build.cone(
-                top, elbow, thick * 1.12 * loose, thick * 0.95 * loose, s.UPPER, sleeve, casts=True
-            )
-            build.cone(
-                elbow,
-                mix(elbow, hand, 0.95),
-                thick * 0.95 * loose,
-                thick * 0.82 * loose,
-                s.UPPER,
-                sleeve,
-                casts=True,
-            )
-        else:
-            build.cone(
-                top,
-                mix(top, elbow, min(1.0, person.sleeve * 2)),
-                thick * 1.18 * loose,
-                thick * 1.14 * loose,
-                s.UPPER,
-                sleeve,
-                casts=True,
-            )
-            build.cone(top, elbow, thick * 1.1, thick * 0.84, s.SKIN, skin)
-            build.cone(elbow, hand, thick * 0.84, thick * 0.62, s.SKIN, skin, casts=True)
-        palm = mix(elbow, hand, 1.14)
-        build.ball(
-            palm,
-            (0.015 * size, 0.022 * size, 0.032 * size),
-            s.SKIN,
-            skin,
-            axis=(0, math.sin(fore), -math.cos(fore)),
-        )
-        hands.append(palm)
-    return hands

@@ -1,4 +1,4 @@
-"""Pinhole cameras: closed-circuit television on a wall, and drones."""
+"""Pinhole cameras: CCTV on a wall, and drones."""
 
 import dataclasses
 import math
@@ -7,36 +7,36 @@ import numpy as np
 from jaxtyping import Float
 
 ALTITUDES = (15, 25, 35, 45)
-"""Metres above ground of the drones."""
+"""Altitudes of drones, in metres."""
 HEIGHTS = {"cctv": (62, 385), "drone": (62, 640)}
-"""Pixels from head to feet that the zoom keeps to; a detector's box adds or takes a tenth."""
+"""Range of a person's height in pixels, kept by the zoom; a detector's box varies it by a tenth."""
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """Where the camera is, relative to the person's place on the ground."""
+    """Pose and focal length of a camera, relative to the person's position on the ground."""
 
     position: tuple[float, float, float]
     axes: tuple[tuple[float, float, float], ...]
-    """Right, down and forward, as unit vectors of the world."""
+    """Right, down and forward, as unit vectors in world coordinates."""
     focal: float
-    """Focal length in pixels of the native image."""
+    """Focal length in native pixels."""
     pitch: float
     """Degrees below the horizon."""
     distance: float
-    """Metres along the ground."""
+    """Distance along the ground, in metres."""
 
     def zoomed(self, height: float, limits: tuple[int, int]) -> "View":
-        """The view with the focal length that brings `height` pixels inside the limits."""
-        wanted = min(max(height, limits[0]), limits[1])
-        return dataclasses.replace(self, focal=self.focal * wanted / height)
+        """Changes the focal length so that a height of `height` pixels falls inside the limits."""
+        target = min(max(height, limits[0]), limits[1])
+        return dataclasses.replace(self, focal=self.focal * target / height)
 
     def rotation(self) -> Float[np.ndarray, "3 3"]:
-        """World to camera."""
+        """Rotation from world to camera coordinates."""
         return np.asarray(self.axes, np.float64)
 
     def project(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
-        """World points to pixels, with the optical axis at (0, 0)."""
+        """Projects world points to pixels; the optical axis is at (0, 0)."""
         p = np.einsum("ij,...j->...i", self.rotation(), points - np.asarray(self.position))
         return self.focal * p[..., :2] / np.maximum(p[..., 2:], 0.05)
 
@@ -47,7 +47,7 @@ def look(
     roll: float,
     focal: float,
 ) -> View:
-    """A camera at `position` that looks at `target`, rolled by some radians."""
+    """A camera at `position` that looks at `target`; `roll` is in radians."""
     forward = np.asarray(target, np.float64) - np.asarray(position, np.float64)
     distance = float(math.hypot(forward[0], forward[1]))
     forward /= math.sqrt(float((forward * forward).sum()))
@@ -62,9 +62,9 @@ def look(
 
 
 def cctv(rng: np.random.Generator) -> View:
-    """A camera 2.5–4 m high, 4–30 m away, that looks 5–20° down."""
+    """Draws a CCTV camera: 2.5–4 m high, 4–30 m away, looking 5–20° down."""
     height = rng.uniform(2.5, 4.0)
-    # Near ones are rarer than far ones, as on any square.
+    # Near cameras are rarer than far ones.
     distance = 4.0 * (30.0 / 4.0) ** rng.uniform(0.0, 1.0)
     pitch = math.radians(rng.uniform(5.0, 20.0))
     azimuth = rng.uniform(0.0, 2 * math.pi)
@@ -79,7 +79,7 @@ def cctv(rng: np.random.Generator) -> View:
 
 
 def drone(rng: np.random.Generator, altitude: float) -> View:
-    """A drone at `altitude` metres that looks 30–75° down."""
+    """Draws a drone at `altitude` metres, looking 30–75° down."""
     below = math.radians(rng.uniform(33.0, 73.0))
     azimuth = rng.uniform(0.0, 2 * math.pi)
     distance = altitude / math.tan(below)

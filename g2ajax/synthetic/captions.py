@@ -1,6 +1,6 @@
-"""Sentences about SkyGround's people, said of what a camera sees: clothes, colours, hair, bags.
+"""Captions of SkyGround's people: clothes, colours, hair and bags as seen by a camera.
 
-A sentence names no one and holds no number; people who look alike are described alike.
+A caption contains no name and no number; people who look alike get similar captions.
 """
 
 import math
@@ -13,9 +13,9 @@ from g2ajax.synthetic.people import PALETTE, Colour, Person, generator
 from g2ajax.synthetic.world import Shot
 
 CAPTIONS = 20
-"""Purpose of the random draws here; people.py and shoot.py have the others."""
+"""Number of this module's random stream; the others are in people.py and shoot.py."""
 PHRASINGS = 6
-"""Sentences about a person, from each view."""
+"""Number of sentences about a person, for each view."""
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "gender": ("male", "female"),
@@ -26,7 +26,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "angle": ("side", "front", "back"),
     "altitude": ("ground", "aerial"),
 }
-"""TBAGPR's attributes and classes. Nothing drawn shows gender; light and angle are not recorded."""
+"""TBAGPR's attributes and classes. Gender is not drawn; light and angle are not recorded."""
 
 _UPPER = {
     "tshirt": ("t-shirt", "tee", "short-sleeved top"),
@@ -78,14 +78,14 @@ _VOWELS = "aeiou"
 
 
 def colour_name(colour: Colour) -> str:
-    """The name in the palette that is nearest to a colour."""
+    """Name of the nearest colour in the palette."""
     return min(PALETTE, key=lambda name: math.dist(PALETTE[name], colour))
 
 
 def captions(seed: int, person: Person, *, aerial: bool) -> tuple[str, ...]:
-    """`PHRASINGS` sentences about a person; the view decides which details are told.
+    """Writes `PHRASINGS` sentences about a person, with the details visible from the view.
 
-    Shoes and glasses are told from the ground alone.
+    Shoes and glasses are mentioned only in sentences from the ground.
     """
     rng = generator(seed, CAPTIONS, person.number, int(aerial))
     return tuple(_sentence(rng, person, aerial, form) for form in _forms(rng))
@@ -102,17 +102,17 @@ def _sentence(rng: np.random.Generator, person: Person, aerial: bool, form: int)
     who, upper, lower = _who(person, pick), _upper(person, pick), _lower(person, pick)
     details = [text for text in _details(person, aerial, pick) if rng.uniform() < 0.75]
     details = [details[i] for i in rng.permutation(len(details))]
-    worn = f"{upper} and {lower}" if lower else upper
-    told = _listed(details)
+    clothes = f"{upper} and {lower}" if lower else upper
+    extras = _enumeration(details)
     if form == 0:
-        text = f"{who} wearing {worn}" + (f", with {told}" if told else "")
+        text = f"{who} wearing {clothes}" + (f", with {extras}" if extras else "")
     elif form == 1:
-        text = f"{who} is dressed in {worn}" + (f" and has {told}" if told else "")
+        text = f"{who} is dressed in {clothes}" + (f" and has {extras}" if extras else "")
     elif form == 2:
-        text = (f"with {told}, " if told else "") + f"{who} walks in {worn}"
+        text = (f"with {extras}, " if extras else "") + f"{who} walks in {clothes}"
     else:
         below = f" over {lower}" if lower else ""
-        text = f"there is {who} in {upper}{below}" + (f"; note {told}" if told else "")
+        text = f"there is {who} in {upper}{below}" + (f"; note {extras}" if extras else "")
     return f"{text[0].upper()}{text[1:]}."
 
 
@@ -138,23 +138,23 @@ def _lower(person: Person, pick: Callable) -> str:
 
 
 def _details(person: Person, aerial: bool, pick: Callable) -> list[str]:
-    found = []
+    details = []
     if person.headgear != "none":
-        found.append(_a(f"{colour_name(person.headgear_colour)} {person.headgear}"))
+        details.append(_a(f"{colour_name(person.headgear_colour)} {person.headgear}"))
     if person.headgear != "scarf":
         hair = traits(person)["haircolor"].replace("gray", "grey")
-        found.append(pick(_HAIR[person.hairstyle]).format(hair))
+        details.append(pick(_HAIR[person.hairstyle]).format(hair))
     if person.bag != "nothing":
-        found.append(_a(f"{colour_name(person.bag_colour)} {pick(_BAG[person.bag])}"))
+        details.append(_a(f"{colour_name(person.bag_colour)} {pick(_BAG[person.bag])}"))
     if not aerial:
-        found.append(f"{colour_name(person.shoe_colour)} {pick(_SHOES[person.shoes])}")
+        details.append(f"{colour_name(person.shoe_colour)} {pick(_SHOES[person.shoes])}")
         if person.glasses != "off":
-            found.append("sunglasses" if person.glasses == "sun" else "glasses")
-    return found
+            details.append("sunglasses" if person.glasses == "sun" else "glasses")
+    return details
 
 
 def traits(person: Person) -> dict[str, str]:
-    """Class of each of AG-ReID's attribute groups."""
+    """Class of a person in each of AG-ReID's attribute groups."""
     return {
         group: names[code]
         for (group, names), code in zip(GROUPS.items(), person.attributes, strict=True)
@@ -162,51 +162,52 @@ def traits(person: Person) -> dict[str, str]:
 
 
 def attribute_codes(shot: Shot) -> tuple[int, ...]:
-    """The classes of `ATTRIBUTES` for an image; -1 where nothing is known."""
-    known = traits(shot.person)
-    weight = {"medium": "medium", "thin": "slim", "fat": "fat"}[known["weight"]]
-    height = {"child": "short"}.get(known["height"], known["height"])
-    said = {
-        "age": "young" if known["height"] == "child" else "adult",
+    """Classes of `ATTRIBUTES` for an image; -1 if unknown."""
+    person = traits(shot.person)
+    weight = {"medium": "medium", "thin": "slim", "fat": "fat"}[person["weight"]]
+    height = {"child": "short"}.get(person["height"], person["height"])
+    classes = {
+        "age": "young" if person["height"] == "child" else "adult",
         "weight": weight,
         "height": height,
         "altitude": "aerial" if shot.camera == 0 else "ground",
     }
     return tuple(
-        names.index(said[group]) if group in said else -1 for group, names in ATTRIBUTES.items()
+        names.index(classes[group]) if group in classes else -1
+        for group, names in ATTRIBUTES.items()
     )
 
 
-def said(seed: int, shots: Sequence[Shot]) -> list[list[tuple[str, Shot]]]:
-    """For each shot its sentences, each with the ground image that it comes with.
+def sentences(seed: int, shots: Sequence[Shot]) -> list[list[tuple[str, Shot]]]:
+    """Sentences of each shot, as pairs (sentence, ground image of the same person).
 
-    Aerial images have them: of the training people one said from the air and one from the ground,
-    of the others one of the two in turn. Ground images have none; they take turns as partners.
+    Only aerial images have sentences: in training one as seen from the air and one from the ground,
+    otherwise alternately one of the two. Ground images take turns as partners.
     """
     ground: dict[int, list[Shot]] = {}
     for shot in shots:
         if shot.camera == 1:
             ground.setdefault(shot.identity, []).append(shot)
     turn: dict[int, int] = {}
-    found = []
+    result = []
     for shot in shots:
-        told: list[tuple[str, Shot]] = []
+        pairs: list[tuple[str, Shot]] = []
         if shot.camera == 0:
             number = turn.setdefault(shot.identity, 0)
             turn[shot.identity] += 1
             views = (True, False) if shot.split == "train" else (number % 2 == 1,)
-            others = ground[shot.identity]
+            partners = ground[shot.identity]
             for place, aerial in enumerate(views):
                 phrasings = captions(seed, shot.person, aerial=aerial)
-                partner = others[(len(views) * number + place) % len(others)]
-                told.append((phrasings[number % len(phrasings)], partner))
-        found.append(told)
-    return found
+                partner = partners[(len(views) * number + place) % len(partners)]
+                pairs.append((phrasings[number % len(phrasings)], partner))
+        result.append(pairs)
+    return result
 
 
 def _a(words: str) -> str:
     return f"{'an' if words[0] in _VOWELS else 'a'} {words}"
 
 
-def _listed(parts: list[str]) -> str:
+def _enumeration(parts: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))

@@ -1,4 +1,4 @@
-"""Surface colours: patterns of garments, in the coordinates of the shape that wears them."""
+"""Surface colours: patterns of garments, in the local coordinates of their shapes."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,7 +15,7 @@ def _stripe(x: np.ndarray, period: np.ndarray) -> np.ndarray:
 def surface(
     shapes: Shapes, number: Int[np.ndarray, "n"], p: Float[np.ndarray, "n 3"]
 ) -> Float[np.ndarray, "n 3"]:
-    """Albedo of surface points. p: local coordinates of each; number: its shape."""
+    """Albedo of surface points; `p`: local coordinates of each point, `number`: its shape."""
     material = shapes.material[number]
     metres = shapes.scale.astype(np.float32)
     x, y = p[:, 0] * metres[number, 0], p[:, 1]

@@ -1,10 +1,10 @@
-"""SkyGround's whole frames: one square, two drones and two ground cameras over it, many people.
+"""SkyGround's whole frames: a square with many people, seen by two drones and two ground cameras.
 
     world = FrameWorld("small")
     for frame in world.frames("train"):
         picture = render(world, frame)  # picture.image, picture.boxes, picture.identity
 
-Any frame can be made alone, in any order, in any process, with the same pixels.
+Every frame can be drawn on its own, in any order and process, with the same pixels.
 """
 
 import dataclasses
@@ -19,32 +19,32 @@ from g2ajax.synthetic.frame_shoot import Picture, Setting
 from g2ajax.synthetic.people import Person, generator, people
 
 FRAME_RENDERER = 1
-"""Version of the pixels: raised by every change that alters one."""
+"""Version of the renderer; incremented by every change of a pixel."""
 SPLITS = ("train", "test")
 CAMERAS = ("A1", "A2", "G1", "G2")
 """Two drones, low and high, and two ground cameras, the second held upright."""
 PLATFORMS = ("aerial", "aerial", "ground", "ground")
-# Purposes of the draws; shoot.py and people.py have the others.
+# Numbers of random streams; the others are in people.py and shoot.py.
 DEALING, GALLERY = 21, 22
 _FIRST_PASSER_BY = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameSize:
-    """How many people and frames. Heights of people in pixels, (least, most)."""
+    """Numbers of people and frames, and ranges of people's heights in pixels."""
 
     train_people: int
     test_people: int
     train_frames: int
     test_frames: int
     labelled: int
-    """People with an identity in each frame; one who finds no free spot is left out."""
+    """People with an identity in each frame; those without a free position are left out."""
     passers_by: int
-    """Most people without an identity in a frame."""
+    """Maximum number of people without an identity in a frame."""
     crowd: int
-    """Different passers-by in the world."""
+    """Number of passers-by in the world."""
     frame: tuple[int, int]
-    """Height and width of a frame; the upright camera's are swapped."""
+    """Height and width of a frame; swapped for the upright camera."""
     aerial: tuple[int, int]
     ground: tuple[int, int]
     galleries: tuple[int, ...]
@@ -66,17 +66,17 @@ FRAME_SIZES: Mapping[str, FrameSize] = {
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One frame, before it is drawn."""
+    """A frame before it is drawn."""
 
     image_id: str
-    """Camera and number, such as A1_00012.jpg."""
+    """File name of camera and number, such as A1_00012.jpg."""
     split: str
     number: int
-    """Counts the frames of the world, both splits."""
+    """Number among the frames of both splits."""
     camera: int
     """Index into `CAMERAS`."""
     invited: tuple[int, ...]
-    """Numbers of the people who should be there."""
+    """Numbers of the people to place in the frame."""
 
     @property
     def platform(self) -> str:
@@ -85,25 +85,25 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True)
 class FrameQuery:
-    """A person to look for, as one frame shows them."""
+    """A person to search for, as shown in a frame."""
 
     frame: Frame
     person: int
     row: int
-    """Place of their box among the frame's."""
+    """Index of the person's box in the frame."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameWorld:
-    """A size of `FRAME_SIZES` and a seed. Raises ValueError for a size that does not exist."""
+    """A world of frames. `size` is a key of `FRAME_SIZES`. Raises ValueError for an unknown size."""
 
     size: str = "tiny"
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.size not in FRAME_SIZES:
-            known = ", ".join(FRAME_SIZES)
-            raise ValueError(f"no frames of size {self.size!r}; there are {known}")
+            sizes = ", ".join(FRAME_SIZES)
+            raise ValueError(f"no frames of size {self.size!r}; there are {sizes}")
 
     @property
     def counts(self) -> FrameSize:
@@ -111,14 +111,14 @@ class FrameWorld:
 
     @functools.cached_property
     def people(self) -> tuple[Person, ...]:
-        """Everybody with an identity, which is their place here: train, then test people."""
+        """People with an identity (their index here): train people, then test people."""
         first = range(self.counts.train_people)
         rest = range(len(first), len(first) + self.counts.test_people)
         return (*people(self.seed, first), *people(self.seed, rest))
 
     @functools.cached_property
     def crowd(self) -> tuple[Person, ...]:
-        """Passers-by: annotated, but without an identity."""
+        """Passers-by: annotated, without identity."""
         numbers = range(_FIRST_PASSER_BY, _FIRST_PASSER_BY + self.counts.crowd)
         return tuple(people(self.seed, numbers))
 
@@ -134,23 +134,23 @@ class FrameWorld:
     @functools.cached_property
     def _frames(self) -> dict[str, list[Frame]]:
         counts = self.counts
-        everybody = np.arange(counts.train_people + counts.test_people)
+        people = np.arange(counts.train_people + counts.test_people)
         parts = {
-            "train": (everybody[: counts.train_people], 0, counts.train_frames),
-            "test": (everybody[counts.train_people :], counts.train_frames, counts.test_frames),
+            "train": (people[: counts.train_people], 0, counts.train_frames),
+            "test": (people[counts.train_people :], counts.train_frames, counts.test_frames),
         }
         result = {}
         for split, (numbers, first, count) in parts.items():
-            found = []
+            frames = []
             for platform in ("aerial", "ground"):
-                mine = [i for i in range(first, first + count) if _platform(i) == platform]
+                own = [i for i in range(first, first + count) if _platform(i) == platform]
                 key = (DEALING, self.seed, int(numbers[0]), PLATFORMS.index(platform))
-                invited = _deal(numbers, len(mine), counts.labelled, generator(*key))
-                for number, guests in zip(mine, invited, strict=True):
+                invited = _deal(numbers, len(own), counts.labelled, generator(*key))
+                for number, guests in zip(own, invited, strict=True):
                     camera = number % len(CAMERAS)
                     name = f"{CAMERAS[camera]}_{number:05d}.jpg"
-                    found.append(Frame(name, split, number, camera, guests))
-            result[split] = sorted(found, key=lambda frame: frame.image_id)
+                    frames.append(Frame(name, split, number, camera, guests))
+            result[split] = sorted(frames, key=lambda frame: frame.image_id)
         return result
 
     @functools.cached_property
@@ -158,13 +158,13 @@ class FrameWorld:
         return {frame.image_id: frame for split in SPLITS for frame in self.frames(split)}
 
     def frame(self, image_id: str) -> Frame:
-        """The frame of a file name. Raises KeyError if the world has none of it."""
+        """The frame with a file name. Raises KeyError if there is none."""
         if image_id not in self._by_name:
             raise KeyError(f"SkyGround frames {self.size}, seed {self.seed}: no {image_id!r}")
         return self._by_name[image_id]
 
     def setting(self, frame: Frame) -> Setting:
-        """Camera, light and who stands where; no pixels, so it is cheap."""
+        """Camera, light and positions of people; cheap, because nothing is rendered."""
         counts = self.counts
         height, width = counts.frame if frame.camera != 3 else counts.frame[::-1]
         return frame_shoot.setting(
@@ -179,19 +179,18 @@ class FrameWorld:
 
     @functools.cached_property
     def present(self) -> dict[str, tuple[int, ...]]:
-        """image_id of each test frame → the identities in it, in the order of its boxes."""
+        """image_id of each test frame → identities in the order of its boxes."""
         return {f.image_id: self.setting(f).identities() for f in self.frames("test")}
 
     @functools.cached_property
     def queries(self) -> list[FrameQuery]:
-        """For each test person the frame of each platform that shows most of them, sorted.
+        """For each test person and platform, the frame that shows most of the person; sorted.
 
-        Only people whom another frame of the other platform shows too.
+        Only people whom a frame of the other platform shows as well.
         """
         best: dict[tuple[int, str], tuple[float, Frame, int]] = {}
         for frame in self.frames("test"):
-            placed = self.setting(frame)
-            for row, guest in enumerate(placed.guests):
+            for row, guest in enumerate(self.setting(frame).guests):
                 key = (guest.identity, frame.platform)
                 if guest.identity >= 0 and (key not in best or guest.clear > best[key][0]):
                     best[key] = (guest.clear, frame, row)
@@ -205,10 +204,10 @@ class FrameWorld:
     def gallery(
         self, query: FrameQuery, size: int, platform: str | None = None, shown: int | None = None
     ) -> Int[np.ndarray, " G"]:
-        """Places among the test frames: at most `size`, those that show the person first.
+        """Indices of at most `size` test frames, those that show the person first.
 
-        Without the query's own frame; `platform` leaves only its frames. At most `shown` frames
-        (default: half the size) show the person; the others are drawn from the seed.
+        The query's own frame is excluded; `platform` selects the frames of one platform. At most
+        `shown` frames (default: half the size) show the person; the others are drawn from the seed.
         """
         frames = self.frames("test")
         rows = [
@@ -231,7 +230,7 @@ def _platform(number: int) -> str:
 def _deal(
     numbers: Int[np.ndarray, " P"], frames: int, each: int, rng: np.random.Generator
 ) -> list[tuple[int, ...]]:
-    """`each` different people for every frame; over all frames each person about as often."""
+    """Deals `each` different people to every frame, so that all people appear about equally often."""
     stack: list[int] = []
     result = []
     for _ in range(frames):
@@ -248,7 +247,7 @@ def _deal(
 
 
 def render(world: FrameWorld, frame: Frame) -> Picture:
-    """Draws a frame: pixels, boxes, identities and how much of each person can be seen."""
+    """Draws a frame: pixels, boxes, identities and visible shares of people."""
     return frame_shoot.draw(world.setting(frame), (world.seed, frame.number))
 
 
@@ -261,9 +260,9 @@ class FramePhotograph:
     size: tuple[int, int]
     """Height, width."""
     boxes: Float[np.ndarray, "N 4"]
-    """x0, y0, x1, y1: whole pixels, hidden parts included, cut at the frame."""
+    """x0, y0, x1, y1 in whole pixels, hidden parts included, cut at the frame."""
     identity: Int[np.ndarray, " N"]
-    """Place among the world's people; −1 for passers-by."""
+    """Index among the world's people; −1 for passers-by."""
     altitude_m: float
 
 

@@ -1,4 +1,4 @@
-"""Who lives in SkyGround: one frozen record a person, drawn from the world's seed."""
+"""People of SkyGround: a frozen record for each person, drawn from the world's seed."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from g2ajax.synthetic import attributes
 
 Colour = tuple[float | int, float | int, float | int]
-"""Red, green, blue in 0..1, as a camera with neutral white balance would record them."""
+"""Red, green, blue in 0..1, as recorded with neutral white balance."""
 
 PALETTE: Mapping[str, Colour] = {
     "black": (0.09, 0.09, 0.10),
@@ -24,14 +24,13 @@ PALETTE: Mapping[str, Colour] = {
     "pink": (0.84, 0.52, 0.60),
     "beige": (0.72, 0.62, 0.47),
 }
-PATTERNS = ("plain", "horizontal", "vertical", "check", "logo", "two-tone")
 SLEEVED = ("sweater", "coat", "suit", "hoodie", "cardiga")
 """Upper garments that always have long sleeves."""
 
-# Purposes of the world's random draws; the second number of every key.
+# Numbers of the world's random streams: the second number of every key.
 TRAITS, LOOKS, SHOOTING, SENSING, SPLITTING = range(5)
 
-# Class → percent of people. What is left of a hundred never happens: each table adds up.
+# Class → percentage of people; each table adds up to 100.
 _SHARES: Mapping[str, Mapping[str, int]] = {
     "height": {"child": 8, "short": 23, "medium": 43, "tall": 26},
     "weight": {"thin": 26, "medium": 48, "fat": 26},
@@ -68,7 +67,7 @@ _SKIN = ((0.93, 0.74, 0.63), (0.80, 0.58, 0.44), (0.58, 0.39, 0.27), (0.33, 0.22
 
 @dataclasses.dataclass(frozen=True)
 class Person:
-    """All that can be seen of a person, whatever the view. Lengths in metres."""
+    """Appearance of a person, independent of the view. Lengths are in metres."""
 
     number: int
     stature: float
@@ -93,17 +92,17 @@ class Person:
     logo: tuple[float, float, float]
     """Side, height and width of a logo, relative to the chest."""
     sleeve: float
-    """0 at the shoulder, 1 at the wrist."""
+    """End of the sleeve: 0 at the shoulder, 1 at the wrist."""
     hem: float
-    """Where the upper garment ends: 0 at the hip, 1 at the knee."""
+    """End of the upper garment: 0 at the hip, 1 at the knee."""
     inner_colour: Colour
-    """What an open coat, a cardigan or a suit shows of the shirt below."""
+    """Colour of the shirt below an open coat, a cardigan or a suit."""
     lower: str
     lower_colour: Colour
     lower_length: float
-    """0 at the hip, 1 at the ankle."""
+    """End of the lower garment: 0 at the hip, 1 at the ankle."""
     stripe: bool
-    """A side stripe on the trousers, in the second colour."""
+    """True for a side stripe on the trousers, in the second colour."""
     shoes: str
     shoe_colour: Colour
     sole_colour: Colour
@@ -118,14 +117,14 @@ class Person:
 
 
 def generator(*key: int) -> np.random.Generator:
-    """The random numbers of a key; equal keys give equal numbers, whatever was drawn before."""
+    """Random number generator of a key; equal keys give equal numbers, whatever was drawn before."""
     return np.random.Generator(np.random.PCG64(list(key)))
 
 
 def people(seed: int, numbers: Sequence[int]) -> list[Person]:
-    """The people of one split. `numbers` are their places in the world, consecutive.
+    """Draws the people of a split; `numbers` are consecutive numbers in the world.
 
-    Two of each five share all attributes, and differ in colours, patterns and proportions.
+    Two of every five share all attributes and differ in colours, patterns and proportions.
     """
     units = [n - numbers[0] for n in numbers]
     twins = [5 * (u // 5) if u % 5 == 1 else u for u in units]
@@ -140,7 +139,7 @@ def people(seed: int, numbers: Sequence[int]) -> list[Person]:
 
 
 def _quota(rng: np.random.Generator, shares: Mapping[str, int], count: int) -> list[str]:
-    """`count` classes in the wanted shares, shuffled inside each consecutive block of 25."""
+    """`count` classes with the given shares, shuffled within consecutive blocks of 25."""
     names = [name for name, share in shares.items() for _ in range(share)]
     # A stride prime to 100 spreads every class over the whole list before shuffling.
     spread = [names[(37 * i + int(rng.integers(100)) * (i == 0)) % 100] for i in range(100)]
@@ -155,7 +154,7 @@ def _quota(rng: np.random.Generator, shares: Mapping[str, int], count: int) -> l
 
 
 def _colour(rng: np.random.Generator, name: str, amount: float = 1.0) -> Colour:
-    """A named colour with hue, saturation and value of its own."""
+    """A variation of a named colour, with random hue, saturation and value."""
     base = np.asarray(PALETTE[name]) if name in PALETTE else np.asarray(_HAIR[name])
     grey = base.mean()
     saturated = grey + (base - grey) * rng.uniform(0.75, 1.25)

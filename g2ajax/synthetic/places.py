@@ -1,4 +1,4 @@
-"""Grounds and walls, made of a few numbers: paving, asphalt, grass, tiles, planks."""
+"""Procedural grounds and walls: paving, asphalt, grass, tiles, planks, bricks, panels."""
 
 import dataclasses
 
@@ -23,12 +23,12 @@ _TONES = {
     "windows": ((0.58, 0.55, 0.50), (0.26, 0.29, 0.33)),
     "hedge": ((0.22, 0.29, 0.16), (0.31, 0.38, 0.22)),
 }
-"""First and second tone. Muted: a square's colours say less than its people's clothes."""
+"""First and second tone; muted, so that clothes stand out."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """One spot of the world. Lengths in metres, angles as (cosine, sine)."""
+    """A place of the world. Lengths are in metres, angles are (cosine, sine)."""
 
     ground: str
     wall: str
@@ -38,11 +38,11 @@ class Place:
     shift: tuple[float, float]
     cell: float
     noise: int
-    """Number of the noise table."""
+    """Seed of the noise table."""
 
 
 def place(rng: np.random.Generator) -> Place:
-    """A spot with ground, wall, colours and a position of its own."""
+    """Draws a place with ground, wall, colours and position."""
     draw = int(rng.integers(sum(_FREQUENCY)))
     ground = GROUNDS[int(np.searchsorted(np.cumsum(_FREQUENCY), draw, side="right"))]
     wall = WALLS[int(rng.integers(len(WALLS)))]
@@ -70,14 +70,14 @@ def _table(number: int) -> Float[np.ndarray, "64 64"]:
 
 
 def _cell(table: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A number of 0..1 for each unit square."""
+    """A random number in 0..1 for each unit square."""
     flat = (np.floor(y).astype(np.int32) & (_SIDE - 1)) * _SIDE
     flat += np.floor(x).astype(np.int32) & (_SIDE - 1)
     return table.ravel()[flat]
 
 
 def _line(x: np.ndarray, width: float) -> np.ndarray:
-    """Whether x is in the first `width` of its unit cell."""
+    """True if x is in the first `width` of its unit cell."""
     return (x - np.floor(x)) < width
 
 
@@ -89,7 +89,7 @@ def paint(
     x: Float[np.ndarray, "*n"],
     y: Float[np.ndarray, "*n"],
 ) -> Float[np.ndarray, "*n 3"]:
-    """Colours of the points (x, y) of a surface, metres, float32."""
+    """Colours of the points (x, y) of a surface, in metres; float32."""
     table = _table(number)
     # Two octaves of noise: patches of half a metre, grain of four centimetres.
     value = 0.84 + 0.12 * _cell(table, x * 1.9, y * 1.9) + 0.17 * _cell(table, x * 23, y * 23)

@@ -1,4 +1,4 @@
-"""Draws many shots in several processes; the result does not depend on how many."""
+"""Draws many shots in several processes; results do not depend on their number."""
 
 import concurrent.futures
 import dataclasses
@@ -15,21 +15,21 @@ from g2ajax.synthetic.frames import Frame, FramePhotograph, FrameWorld
 from g2ajax.synthetic.world import Shot, World, render
 
 _FEW = 400
-"""Below so many shots, starting processes costs more than it saves."""
+"""Minimum number of shots for which starting processes pays off."""
 
 Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
 class Photograph:
-    """An encoded shot and what its camera knew."""
+    """An encoded shot and the metadata of its camera."""
 
     shot: Shot
     jpeg: bytes
     altitude_m: float
     """Height of the camera."""
     distance_m: float
-    """Along the ground."""
+    """Distance along the ground."""
     angle_deg: float
     """Pitch below the horizon."""
 
@@ -49,18 +49,18 @@ def _world(size: str, seed: int) -> World:
 
 def _work(size: str, seed: int, image_id: str) -> tuple[bytes, float, float, float]:
     world = _world(size, seed)
-    done = photograph(world, world.shot(image_id))
-    return done.jpeg, done.altitude_m, done.distance_m, done.angle_deg
+    photo = photograph(world, world.shot(image_id))
+    return photo.jpeg, photo.altitude_m, photo.distance_m, photo.angle_deg
 
 
 def photographs(
     world: World, shots: Sequence[Shot], workers: int | None = None, progress: str = ""
 ) -> Iterator[Photograph]:
-    """Draws and encodes shots, in their order. `workers`: processes, by default one a core.
+    """Draws and encodes shots in order. `workers`: number of processes, by default one per core.
 
-    `progress`: a name under which progress is told on stderr, every five seconds. With more than
-    one worker and many shots, a script must guard its start with `if __name__ == "__main__"`, as
-    for every use of multiprocessing.
+    `progress`: label of the progress that is printed to stderr every five seconds. With several
+    workers and many shots a script needs the guard `if __name__ == "__main__"`, as always with
+    multiprocessing.
     """
     workers = _workers(workers, len(shots))
     if workers == 1:
@@ -83,14 +83,14 @@ def _frame_work(size: str, seed: int, image_id: str) -> FramePhotograph:
 
 
 def frame_photographs(
-    world: FrameWorld, wanted: Sequence[Frame], workers: int | None = None, progress: str = ""
+    world: FrameWorld, selection: Sequence[Frame], workers: int | None = None, progress: str = ""
 ) -> Iterator[FramePhotograph]:
-    """Draws and encodes whole frames, in their order, as `photographs`."""
-    workers = _workers(workers, len(wanted))
+    """Draws and encodes whole frames in order, as `photographs`."""
+    workers = _workers(workers, len(selection))
     if workers == 1:
-        yield from (frames.photograph(world, frame) for frame in wanted)
+        yield from (frames.photograph(world, frame) for frame in selection)
         return
-    names = [frame.image_id for frame in wanted]
+    names = [frame.image_id for frame in selection]
     yield from _spread(
         functools.partial(_frame_work, world.size, world.seed), names, workers, progress
     )
@@ -104,16 +104,16 @@ def _workers(workers: int | None, images: int) -> int:
 def _spread(
     work: Callable[[str], Result], names: Sequence[str], workers: int, progress: str
 ) -> Iterator[Result]:
-    """The results of `work`, in the order of the names."""
-    # Spawned, not forked: the parent may hold threads of JAX.
+    """Yields the results of `work` in the order of the names."""
+    # Spawned, not forked: the parent may run threads of JAX.
     context = multiprocessing.get_context("spawn")
     start = last = time.monotonic()
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor:
-        for done, result in enumerate(executor.map(work, names, chunksize=16)):
+        for number, result in enumerate(executor.map(work, names, chunksize=16)):
             if progress and time.monotonic() - last > 5:
                 last = time.monotonic()
-                rate = done / (last - start)
-                left = (len(names) - done) / max(rate, 1e-9)
-                text = f"{progress}: {done} of {len(names)}, {rate:.0f} a second, {left:.0f} s left"
+                rate = number / (last - start)
+                seconds = (len(names) - number) / max(rate, 1e-9)
+                text = f"{progress}: {number} of {len(names)}, {rate:.0f} a second, {seconds:.0f} s left"
                 print(text, file=sys.stderr, flush=True)
             yield result

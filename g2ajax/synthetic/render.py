@@ -1,8 +1,8 @@
-"""Draws bodies on a ground by exact intersection of each pixel's ray with each shape.
+"""Ray casting: exact intersection of each pixel's ray with each shape, light and shadows.
 
-The per-pixel arithmetic is NumPy with +, -, *, / and square roots only, which IEEE 754 rounds
-alike everywhere; so a shot has the same pixels on every machine. Intersections are float64: from
-a drone 50 m away the discriminant of a hat's brim is the difference of two large float32 numbers.
+Arithmetic per pixel uses only +, -, *, / and square roots in NumPy, which IEEE 754 rounds alike on
+every machine, so that a shot has the same pixels everywhere. Intersections are float64: from a drone
+50 m away the discriminant of a hat's brim is the difference of two large numbers.
 """
 
 import dataclasses
@@ -22,26 +22,26 @@ _FAR = 1e9
 
 @dataclasses.dataclass(frozen=True)
 class Light:
-    """Sun and sky of a moment."""
+    """Sun and sky."""
 
     sun: tuple[float, float, float]
     """Unit vector towards the sun."""
     strength: float
-    """Share of the sun in the light of a lit, sun-facing surface; 0 on an overcast day."""
+    """Share of sunlight on a lit surface that faces the sun; 0 on an overcast day."""
     sun_colour: tuple[float, float, float]
     sky_colour: tuple[float, float, float]
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """The rays of a rectangle of pixels. Pixels of the native image, optical axis at (0, 0)."""
+    """Rays of a rectangle of native pixels; the optical axis is at (0, 0)."""
 
     left: float | int
     top: float | int
     width: int
     height: int
     step: float | int
-    """Native pixels from one ray to the next."""
+    """Distance between rays, in native pixels."""
 
     def columns(self) -> Float[np.ndarray, "w"]:
         return (self.left + (np.arange(self.width) + 0.5) * self.step).astype(np.float32)
@@ -52,7 +52,7 @@ class Grid:
 
 @dataclasses.dataclass
 class Hits:
-    """What each ray meets first: distance along it and number of the shape, -1 for none."""
+    """First hit of each ray: distance along the ray, and number of the shape (-1 for none)."""
 
     depth: Float[np.ndarray, "h w"]
     shape: Int[np.ndarray, "h w"]
@@ -62,14 +62,14 @@ _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (0, 1)
 
 
 def rectangles(shapes: Shapes, view: View) -> Float[np.ndarray, "N 4"]:
-    """Left, top, right, bottom of each shape on the image, from the corners of its local box."""
+    """Left, top, right, bottom of each shape in the image, from the corners of its local box."""
     wide = np.maximum(shapes.radius.max(1), np.where(shapes.box, 1.0, 0.0))
     low = np.where(shapes.capped, -shapes.radius[:, 0], 0.0)
     high = shapes.length + np.where(shapes.capped, shapes.radius[:, 1], 0.0)
     corners = np.empty((len(wide), 8, 3))
     corners[:, :, :2] = _CORNERS[None, :, :2] * wide[:, None, None]
     corners[:, :, 2] = low[:, None] + _CORNERS[None, :, 2] * (high - low)[:, None]
-    # Local to world: the rows of to_local are orthogonal, so its inverse is cheap.
+    # Local to world: the rows of to_local are orthogonal, which makes the inverse cheap.
     back = np.transpose(shapes.to_local * (shapes.scale**2)[:, :, None], (0, 2, 1))
     world = np.einsum("nij,nkj->nki", back, corners) + shapes.centre[:, None]
     pixels = view.project(world)
@@ -77,7 +77,7 @@ def rectangles(shapes: Shapes, view: View) -> Float[np.ndarray, "N 4"]:
 
 
 def cast(shapes: Shapes, view: View, grid: Grid) -> Hits:
-    """The first shape that each ray of the grid meets."""
+    """Finds the first shape that each ray of the grid hits."""
     depth = np.full((grid.height, grid.width), 1e9)
     number = np.full((grid.height, grid.width), -1, np.int16)
     columns, rows = grid.columns().astype(np.float64), grid.rows().astype(np.float64)
@@ -115,7 +115,7 @@ def cast(shapes: Shapes, view: View, grid: Grid) -> Hits:
 def _cone(
     d: list[np.ndarray], origin: np.ndarray, length: float, radius: np.ndarray, capped: bool
 ) -> np.ndarray:
-    """Distances to a round cone along the local z axis; `_FAR` where it is missed."""
+    """Distances to a round cone along the local z axis; `_FAR` for rays that miss it."""
     o = origin.astype(np.float64)
     ra, rb = float(radius[0]), float(radius[1])
     q = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
@@ -141,7 +141,7 @@ def _cone(
         body = (inside > 0) & (y > 0) & (y < d2) & (t > 0)
         t = np.where(body, t, _FAR)
         if not capped:
-            # An open tube: where the near wall is missed the far one is seen from inside.
+            # An open tube: rays that miss the near wall may hit the far one from inside.
             far = (root - k1) / k2
             y = (m1 - ra * rr) + far * m2
             return np.where((inside > 0) & (y > 0) & (y < d2) & (far > 0) & ~body, far, t)
@@ -155,7 +155,7 @@ def _cone(
 
 
 def _box(d: list[np.ndarray], origin: np.ndarray) -> np.ndarray:
-    """Distances to the cube [-1, 1]³; `_FAR` where it is missed."""
+    """Distances to the cube [-1, 1]³; `_FAR` for rays that miss it."""
     near, far = None, None
     with np.errstate(invalid="ignore", divide="ignore"):
         for k in range(3):
@@ -169,11 +169,11 @@ def _box(d: list[np.ndarray], origin: np.ndarray) -> np.ndarray:
 def shade(
     shapes: Shapes, hits: Hits, view: View, grid: Grid, light: Light
 ) -> tuple[Bool[np.ndarray, "h w"], Float[np.ndarray, "n 3"]]:
-    """Where a body is, and the light that it sends to the camera there."""
-    seen = hits.shape >= 0
-    number = hits.shape[seen].astype(np.intp)
-    t = hits.depth[seen]
-    row, column = np.nonzero(seen)
+    """Mask of the pixels that show a body, and the light it sends to the camera there."""
+    inside_body = hits.shape >= 0
+    number = hits.shape[inside_body].astype(np.intp)
+    t = hits.depth[inside_body]
+    row, column = np.nonzero(inside_body)
     u, v = grid.columns()[column], grid.rows()[row]
     lens = view.rotation().T / np.array([view.focal, view.focal, 1.0])
     rays = np.einsum("nij,jk->nik", shapes.to_local, lens)[number]
@@ -202,16 +202,16 @@ def shade(
     normal = normal / length[:, None]
     sun = np.asarray(light.sun, np.float32)
     facing = np.maximum(normal[:, 0] * sun[0] + normal[:, 1] * sun[1] + normal[:, 2] * sun[2], 0)
-    # The sky lights from above and the ground gives a part of it back.
+    # Light of the sky comes from above; the ground reflects a part of it.
     sky = np.float32(0.72) + np.float32(0.28) * normal[:, 2]
     colour = surface(shapes, number, p)
-    return seen, colour * irradiance(facing, sky, light)
+    return inside_body, colour * irradiance(facing, sky, light)
 
 
 def irradiance(
     facing: Float[np.ndarray, "n"], sky: Float[np.ndarray, "n"], light: Light
 ) -> Float[np.ndarray, "n 3"]:
-    """Light on a surface: `facing` = cosine to the sun, `sky` = share of the sky."""
+    """Light on a surface; `facing`: cosine to the sun, `sky`: visible share of the sky."""
     sun = np.asarray(light.sun_colour, np.float32) * np.float32(light.strength)
     ambient = np.asarray(light.sky_colour, np.float32) * np.float32(1 - 0.55 * light.strength)
     return facing[:, None] * sun + sky[:, None] * ambient
@@ -220,7 +220,7 @@ def irradiance(
 def background(
     view: View, grid: Grid, place: Place, wall: float | None, light: Light, bodies: Sequence[Shapes]
 ) -> Float[np.ndarray, "h w 3"]:
-    """Ground with shadows, and a wall `wall` metres behind the person if there is one."""
+    """Draws the ground with shadows and, unless `wall` is None, a wall that many metres behind."""
     u, v = grid.columns()[None, :], grid.rows()[:, None]
     lens = (view.rotation().T / np.array([view.focal, view.focal, 1.0])).astype(np.float32)
     d = [(lens[k, 0] * u + lens[k, 2]) + lens[k, 1] * v for k in range(3)]
@@ -273,8 +273,8 @@ def shadows(
 ) -> None:
     """Darkens `lit` in the sun's shadow and `sky` near the feet, in place.
 
-    A shape's shadow is its silhouette seen from the sun: in local coordinates, the ground points
-    whose line to the sun passes the axis closer than the radius.
+    The shadow of a shape is its silhouette from the sun: the ground points whose line to the sun passes
+    the axis within the radius, in local coordinates.
     """
     centre = shapes.centre.mean(0)
     near = (x - np.float32(centre[0])) ** 2 + (y - np.float32(centre[1])) ** 2
@@ -288,10 +288,10 @@ def shadows(
     if light.strength < 0.05:
         return
     sun = np.asarray(light.sun, np.float64)
-    chosen = np.nonzero(shapes.casts)[0]
-    m, centre, scale = shapes.to_local[chosen], shapes.centre[chosen], shapes.scale[chosen]
-    length = shapes.length[chosen]
-    radius = np.where(shapes.box[chosen, None], 1.15, shapes.radius[chosen])
+    casting = np.nonzero(shapes.casts)[0]
+    m, centre, scale = shapes.to_local[casting], shapes.centre[casting], shapes.scale[casting]
+    length = shapes.length[casting]
+    radius = np.where(shapes.box[casting, None], 1.15, shapes.radius[casting])
     # Two axes across the sun's direction, in local coordinates.
     d = np.einsum("nij,j->ni", m, sun)
     d /= np.sqrt((d * d).sum(1, keepdims=True))
@@ -306,14 +306,14 @@ def shadows(
     tip = centre + m[:, 2] * (scale[:, 2] ** 2 * length)[:, None]
     ends = [point[:, :2] - sun[:2] * (point[:, 2:] / sun[2]) for point in (centre, tip)]
     sides = np.minimum(*ends) - reach, np.maximum(*ends) + reach
-    corners = np.zeros((len(chosen), 4, 3))
+    corners = np.zeros((len(casting), 4, 3))
     for k in range(4):
         corners[:, k, 0], corners[:, k, 1] = sides[k & 1][:, 0], sides[k >> 1][:, 1]
     pixels = (view.project(corners) - [grid.left, grid.top]) / grid.step
     first = np.clip(np.floor(pixels.min(1)), 0, [grid.width, grid.height]).astype(int)
     last = np.clip(np.ceil(pixels.max(1)), 0, [grid.width, grid.height]).astype(int)
     rows, start, radius = (v.astype(np.float32) for v in (rows, start, radius))
-    for i in range(len(chosen)):
+    for i in range(len(casting)):
         (x0, y0), (x1, y1) = first[i], last[i]
         if x0 >= x1 or y0 >= y1:
             continue
@@ -335,5 +335,5 @@ def shadows(
 
 
 def compose(shapes: Shapes, number: Int[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    """Part map of a body: `GROUND` where it is not."""
+    """Part map of a body; `GROUND` elsewhere."""
     return np.where(number >= 0, shapes.part[np.maximum(number, 0)], GROUND).astype(np.uint8)

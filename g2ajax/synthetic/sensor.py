@@ -1,4 +1,4 @@
-"""From light to a photograph: exposure, white balance, contrast, blur, noise, JPEG."""
+"""Simulation of a sensor: exposure, white balance, contrast, blur, noise, JPEG."""
 
 import dataclasses
 import io
@@ -10,27 +10,27 @@ from PIL import Image
 
 @dataclasses.dataclass(frozen=True)
 class Sensor:
-    """How a camera records at some time of the day."""
+    """Settings of a camera."""
 
     gain: float
     balance: tuple[float, float, float]
     """Gain of red, green and blue."""
     contrast: float
-    """-1 flat to 1 hard; 0 leaves values as they are."""
+    """-1 (flat) to 1 (hard); 0 changes nothing."""
     haze: float
-    """Share of grey veil."""
+    """Share of grey haze."""
     saturation: float
     blur: float
-    """Standard deviation of the defocus, native pixels."""
+    """Standard deviation of the defocus blur, in native pixels."""
     motion: int
-    """Pixels of sideways motion blur; 0 or 1 none."""
+    """Length of sideways motion blur in pixels; 0 or 1: none."""
     noise: float
-    """Standard deviation at mid grey, of 0..1."""
+    """Standard deviation at mid grey, on a scale of 0..1."""
     quality: int
 
 
 def resample(image: Float[np.ndarray, "h w 3"], times: int) -> Float[np.ndarray, "H W 3"]:
-    """Enlarges by a whole factor, linearly between pixel centres."""
+    """Enlarges an image by an integer factor, bilinearly."""
     if times == 1:
         return image
     for axis in (0, 1):
@@ -58,11 +58,11 @@ def _smooth(image: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
 def expose(
     light: Float[np.ndarray, "h w 3"], sensor: Sensor, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture that the sensor takes of the light that reaches it."""
+    """Converts the light that reaches the sensor into an image."""
     image = light
     if sensor.blur > 0.3:
         s2 = 2 * sensor.blur * sensor.blur
-        # A rational bell: the exponential is not rounded alike on every machine.
+        # A rational bell curve: exponentials are rounded differently on different machines.
         reach = 1 if sensor.blur < 0.8 else 2
         at = np.arange(-reach, reach + 1, dtype=np.float64)
         weights = 1.0 / (1.0 + at**2 / s2 + (at**2 / s2) ** 2 / 2)
@@ -73,7 +73,7 @@ def expose(
             image, np.full(2 * (sensor.motion // 2) + 1, 1 / (2 * (sensor.motion // 2) + 1)), 1
         )
     image = image * (np.asarray(sensor.balance, np.float32) * np.float32(sensor.gain))
-    # A shoulder: highlights saturate softly.
+    # Highlights saturate softly.
     image = np.maximum(image, 0)
     image = image * (1 + image * np.float32(0.2)) / (1 + image * np.float32(0.42))
     grey = (image[..., 0] + image[..., 1] + image[..., 2]) * np.float32(1 / 3)
@@ -83,7 +83,7 @@ def expose(
     )
     image = image * np.float32(1 - sensor.haze) + np.float32(0.62 * sensor.haze)
     strength = np.float32(sensor.noise) * (np.float32(0.5) + np.sqrt(np.clip(image, 0, 1)))
-    # Noise of a sum of two dice: no logarithm, so every machine rounds it alike.
+    # Noise as a sum of two integers: without logarithms all machines round it alike.
     dice = rng.integers(0, 128, image.shape, np.uint8), rng.integers(0, 128, image.shape, np.uint8)
     noise = (dice[0] + dice[1]).astype(np.float32) * np.float32(1 / 52) - np.float32(127 / 52)
     image = image + noise * strength
@@ -91,7 +91,7 @@ def expose(
 
 
 def jpeg(image: UInt8[np.ndarray, "h w 3"], quality: int) -> bytes:
-    """JPEG bytes."""
+    """Encodes an image as JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""A contact sheet: the same people from the ground and from four altitudes."""
+"""Contact sheets: people from the ground and from four altitudes, and annotated frames."""
 
 from collections.abc import Sequence
 
@@ -16,31 +16,32 @@ _GAP = 6
 _SIDE = 44
 
 
-def _different(everybody: Sequence[Person], count: int) -> list[Person]:
-    """People whose attributes differ most: each next one is farthest from all before."""
-    chosen = [everybody[0]]
-    while len(chosen) < min(count, len(everybody)):
+def _different(candidates: Sequence[Person], count: int) -> list[Person]:
+    """Selects people with different attributes: each one is farthest from those before."""
+    selection = [candidates[0]]
+    while len(selection) < min(count, len(candidates)):
         apart = [
             min(
-                sum(a != b for a, b in zip(p.attributes, q.attributes, strict=True)) for q in chosen
+                sum(a != b for a, b in zip(p.attributes, q.attributes, strict=True))
+                for q in selection
             )
-            for p in everybody
+            for p in candidates
         ]
-        chosen.append(everybody[int(np.argmax(apart))])
-    return chosen
+        selection.append(candidates[int(np.argmax(apart))])
+    return selection
 
 
 def contact_sheet(world: World, people: int = 8) -> Image.Image:
-    """One column a person, one row a camera; each crop in its own aspect, at most cell-high."""
-    chosen = _different(world.people, people)
+    """Draws a column for each person and a row for each camera; crops keep their aspect ratio."""
+    columns = _different(world.people, people)
     rows = (None, *ALTITUDES)
     wide, high = _CELL[0] + _GAP, _CELL[1] + _GAP
-    sheet = Image.new("RGB", (_SIDE + len(chosen) * wide, len(rows) * high + _GAP), "white")
+    sheet = Image.new("RGB", (_SIDE + len(columns) * wide, len(rows) * high + _GAP), "white")
     pen = ImageDraw.Draw(sheet)
     for j, altitude in enumerate(rows):
         name = "CCTV" if altitude is None else f"{altitude} m"
         pen.text((4, _GAP + j * high + _CELL[1] // 2), name, fill="black")
-        for i, person in enumerate(chosen):
+        for i, person in enumerate(columns):
             number = 1000 + j
             key = (world.seed, person.number, 0, number)
             crop = shoot.draw(
@@ -55,17 +56,17 @@ def contact_sheet(world: World, people: int = 8) -> Image.Image:
             picture = picture.resize(size, Image.Resampling.BICUBIC)
             left = _SIDE + i * wide + (_CELL[0] - size[0]) // 2
             sheet.paste(picture, (left, _GAP + j * high + (_CELL[1] - size[1]) // 2))
-    # 64 levels a channel: what is lost cannot be seen, and the file is half as large.
+    # 64 levels per channel look the same and halve the file.
     return sheet.point([level & 0xFC for level in range(256)] * 3)
 
 
 def frame_sheet(world: FrameWorld) -> Image.Image:
-    """One test frame of each camera with its boxes: green with an identity, red without."""
-    shown = [
+    """Draws a test frame of each camera with its boxes: green with an identity, red without."""
+    selection = [
         [frame for frame in world.frames("test") if frame.camera == camera][1]
         for camera in range(len(frames.CAMERAS))
     ]
-    pictures = [frames.render(world, frame) for frame in shown]
+    pictures = [frames.render(world, frame) for frame in selection]
     wide = sum(picture.image.shape[1] + _GAP for picture in pictures) - _GAP
     high = max(picture.image.shape[0] for picture in pictures)
     sheet, left = Image.new("RGB", (wide, high), "white"), 0

@@ -1,4 +1,4 @@
-"""One shot of one person: moment, view, light, what stands in front, box and picture."""
+"""A shot of a person: pose, view, light, occluder, box and picture."""
 
 import dataclasses
 import math
@@ -13,13 +13,13 @@ from g2ajax.synthetic.render import Grid, Light
 from g2ajax.synthetic.sensor import Sensor
 from g2ajax.synthetic.skeleton import GROUND, OTHER, Moment, Shapes, post
 
-# The scene's own draws; people.py has the other purposes.
+# Numbers of random streams; the others are in people.py.
 SCENE, BOX, NOISE = 10, 11, 12
 _ROWS = 220
-"""Rays over the height of a person; larger crops are enlarged, smaller ones averaged."""
+"""Number of rays over a person's height; larger crops are enlarged, smaller ones averaged."""
 
 Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels of the native image, optical axis at (0, 0)."""
+"""Left, top, right, bottom in native pixels; the optical axis is at (0, 0)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,21 +28,21 @@ class Crop:
 
     image: UInt8[np.ndarray, "h w 3"]
     parts: UInt8[np.ndarray, "h w"]
-    """Part of each pixel, of `skeleton.PART_NAMES`."""
+    """Part of each pixel, an index into `skeleton.PART_NAMES`."""
     box: Box
-    """Where the crop was cut: the tight box with a detector's jitter."""
+    """Box of the crop: the tight box with a detector's jitter."""
     tight_box: Box
-    """The smallest box around the whole person, hidden parts included."""
+    """Smallest box around the whole person, hidden parts included."""
     visible: float
-    """Share of the person's pixels that nothing hides."""
+    """Share of the person's pixels that are not hidden."""
     view: cameras.View
     quality: int
-    """Of the JPEG."""
+    """JPEG quality."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """Everything of a shot but its pixels."""
+    """Everything that determines a shot's pixels."""
 
     shapes: Shapes
     front: Shapes | None
@@ -54,7 +54,7 @@ class Scene:
 
 
 def light_of(rng: np.random.Generator) -> Light:
-    """The light of some hour: sun from 20° to 70° high, or clouds."""
+    """Draws the light: sun 20° to 70° high, or clouds."""
     high, around = math.radians(rng.uniform(22.0, 68.0)), rng.uniform(0.0, 2 * math.pi)
     sunny = rng.uniform() < 0.65
     warm = rng.uniform(0.0, 1.0)
@@ -67,7 +67,7 @@ def light_of(rng: np.random.Generator) -> Light:
 
 
 def sensor_of(rng: np.random.Generator, aerial: bool, light: Light) -> Sensor:
-    """A camera's settings at some hour: it meters the light on the ground, and errs."""
+    """Draws a camera's settings; it meters the light on the ground, with errors."""
     level = 1.25 * light.strength * light.sun[2] + 1 - 0.55 * light.strength
     warm, green = rng.uniform(-1.0, 1.0), rng.uniform(-1.0, 1.0)
     return Sensor(
@@ -84,7 +84,7 @@ def sensor_of(rng: np.random.Generator, aerial: bool, light: Light) -> Sensor:
 
 
 def scene(person: Person, key: tuple[int, ...], altitude: float | None, passer_by: Person) -> Scene:
-    """Draws a scene. `altitude`: metres of the drone, None for closed-circuit television."""
+    """Draws a scene. `altitude`: altitude of the drone in metres, None for CCTV."""
     rng = generator(SCENE, *key)
     walks = rng.uniform() < 0.72
     moment = Moment(
@@ -100,12 +100,12 @@ def scene(person: Person, key: tuple[int, ...], altitude: float | None, passer_b
         view = cameras.drone(rng, altitude)
     shapes = body(person, moment)
     bounds = render.rectangles(shapes, view)
-    # The rectangles are those of boxes around shapes: some 4% higher than the silhouette.
+    # Boxes around shapes are about 4% higher than the silhouette.
     high = 0.96 * float(bounds[:, 3].max() - bounds[:, 1].min())
     view = view.zoomed(high, cameras.HEIGHTS["cctv" if altitude is None else "drone"])
-    # Some of these turn out to hide too much and are left away: 15% remain.
-    hidden = rng.uniform() < 0.185
-    front = _front(rng, view, passer_by) if hidden else None
+    # Occluders that hide too much are dropped later: 15% remain.
+    occluded = rng.uniform() < 0.185
+    front = _front(rng, view, passer_by) if occluded else None
     light = light_of(rng)
     return Scene(
         shapes=shapes,
@@ -119,10 +119,10 @@ def scene(person: Person, key: tuple[int, ...], altitude: float | None, passer_b
 
 
 def _front(rng: np.random.Generator, view: cameras.View, passer_by: Person) -> Shapes:
-    """Somebody or a post between the camera and the person."""
+    """Draws an occluder, a passer-by or a post, between camera and person."""
     x, y, z = view.position
     away = math.hypot(x, y)
-    # From above, what is near the person's feet on the camera's side hides the legs.
+    # Seen from above, an object near the feet, on the camera's side, hides the legs.
     near = rng.uniform(0.35, 0.8) if z > 8 else rng.uniform(0.5, min(2.2, away * 0.4))
     side = rng.uniform(-0.28, 0.28)
     place = (x / away * near - y / away * side, y / away * near + x / away * side)
@@ -150,7 +150,7 @@ def overlap(a: Box, b: Box) -> float:
 
 
 def jitter(tight: Box, rng: np.random.Generator) -> Box:
-    """A detector's box: each side is off by a few percent, and the overlap is at least 0.75."""
+    """Jitters a box like a detector: each side by a few percent, with an overlap of at least 0.75."""
     wide, high = tight[2] - tight[0], tight[3] - tight[1]
     amounts = rng.uniform(-0.05, 0.085, 4) * [-wide, -high, wide, high]
     for share in (1.0, 0.7, 0.4, 0.2, 0.0):
@@ -168,7 +168,7 @@ def draw(person: Person, key: tuple[int, ...], altitude: float | None, passer_by
     left, top = np.floor(bounds[:, :2].min(0)).astype(int)
     right, bottom = np.ceil(bounds[:, 2:].max(0)).astype(int)
     high, wide = bottom - top, right - left
-    # Rays: two by two for a pixel of a small crop, one for several of a large one.
+    # Rays: 2 × 2 per pixel of a small crop, one for several pixels of a large crop.
     fine, coarse = (2, 1) if high <= _ROWS // 2 else (1, math.ceil(high / (_ROWS * 1.15)))
     margin = np.array([0.11 * wide + 2, 0.11 * high + 2]).astype(int)
     left, top = int(left - margin[0]), int(top - margin[1])
@@ -179,21 +179,21 @@ def draw(person: Person, key: tuple[int, ...], altitude: float | None, passer_by
 
     hits = render.cast(shapes, view, grid)
     parts = render.compose(shapes, hits.shape)
-    seen, colour = render.shade(shapes, hits, view, grid, setting.light)
+    inside_body, colour = render.shade(shapes, hits, view, grid, setting.light)
     bodies, visible = [shapes], 1.0
     picture, front = None, setting.front
     if front is not None:
         nearest = render.cast(front, view, grid)
         hiding = nearest.depth < hits.depth
-        visible = 1.0 - float((hiding & seen).sum()) / max(int(seen.sum()), 1)
+        visible = 1.0 - float((hiding & inside_body).sum()) / max(int(inside_body.sum()), 1)
         if visible >= 0.42:
             bodies.append(front)
             picture = render.shade(front, nearest, view, grid, setting.light), hiding
         else:
             visible = 1.0
     image = render.background(view, grid, setting.place, setting.wall, setting.light, bodies)
-    image[seen] = colour
-    whole = parts != GROUND
+    image[inside_body] = colour
+    silhouette = parts != GROUND
     if picture is not None:
         (other, tint), hiding = picture
         image[other & hiding] = tint[hiding[other]]
@@ -202,11 +202,11 @@ def draw(person: Person, key: tuple[int, ...], altitude: float | None, passer_by
         image = (
             image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2]
         ) * np.float32(0.25)
-        parts, whole = parts[::2, ::2], whole[::2, ::2]
+        parts, silhouette = parts[::2, ::2], silhouette[::2, ::2]
     image = sensor.resample(image, coarse)
     if coarse > 1:
-        parts, whole = (m.repeat(coarse, 0).repeat(coarse, 1) for m in (parts, whole))
-    x0, y0, x1, y1 = _limits(whole)
+        parts, silhouette = (m.repeat(coarse, 0).repeat(coarse, 1) for m in (parts, silhouette))
+    x0, y0, x1, y1 = _limits(silhouette)
     tight = (left + x0, top + y0, left + x1, top + y1)
     rng = generator(BOX, *key)
     box = jitter(tight, rng)

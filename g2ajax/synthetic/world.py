@@ -1,10 +1,10 @@
-"""SkyGround: a world of people seen from drones and from the ground, made anew from its seed.
+"""SkyGround: a world of people seen from drones and from the ground, generated from a seed.
 
     world = World("small")
     for shot in world.shots("train"):
         crop = render(world, shot)
 
-Any shot can be made alone, in any order, in any process, with the same pixels.
+Every shot can be drawn on its own, in any order and process, with the same pixels.
 """
 
 import dataclasses
@@ -20,17 +20,17 @@ from g2ajax.synthetic.people import SHOOTING, SPLITTING, Person, generator, peop
 from g2ajax.synthetic.shoot import Crop
 
 RENDERER = 1
-"""Version of the pixels: raised by every change that alters one."""
+"""Version of the renderer; incremented by every change of a pixel."""
 SPLITS = ("train", "query", "gallery")
 CAMERAS = ("C0", "C3")
-"""Drone and closed-circuit television, as AG-ReID names them."""
+"""Drone and CCTV, with AG-ReID's names."""
 _SESSIONS = ("04041", "04040", "02140", "02141", "05091", "11230")
 _CROWD = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """How many people and images: totals of both cameras, (aerial, ground)."""
+    """Numbers of people, and of images for each camera (aerial, ground)."""
 
     train_people: int
     test_people: int
@@ -49,29 +49,29 @@ SIZES: Mapping[str, Size] = {
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
-    """One image of a person, before it is drawn."""
+    """An image of a person before it is drawn."""
 
     image_id: str
     """File name in AG-ReID's form, such as P0001T04041A0C0F31.jpg."""
     person: Person
     identity: int
-    """Digits of P, T and A read as one number, as AG-ReID's readers do."""
+    """Digits of P, T and A as one number, as in AG-ReID."""
     session: str
     altitude_level: int
-    """0 low, 1 medium, 2 high; of the person, so also told of ground images."""
+    """0 low, 1 medium, 2 high; a property of the person, so ground images have it too."""
     camera: int
     """Index into `CAMERAS`: 0 aerial, 1 ground."""
     split: str
     number: int
-    """Counts the person's shots by this camera."""
+    """Number among the shots of the person by this camera."""
     frame: int
     altitude: int | None
-    """Metres of the drone; None for the ground camera."""
+    """Altitude of the drone in metres; None for the ground camera."""
 
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """A size of `SIZES` and a seed. Raises ValueError for a size that does not exist."""
+    """A world of crops. `size` is a key of `SIZES`. Raises ValueError for an unknown size."""
 
     size: str = "tiny"
     seed: int = 0
@@ -82,7 +82,7 @@ class World:
 
     @functools.cached_property
     def people(self) -> tuple[Person, ...]:
-        """Everybody: the people of the train split, then those of the test splits."""
+        """All people: those of the train split, then those of the test splits."""
         counts = SIZES[self.size]
         first = range(counts.train_people)
         rest = range(counts.train_people, counts.train_people + counts.test_people)
@@ -90,7 +90,7 @@ class World:
 
     @functools.cached_property
     def crowd(self) -> tuple[Person, ...]:
-        """Passers-by, who only ever stand in front of somebody."""
+        """Passers-by, who appear only as occluders."""
         return tuple(people(self.seed, range(10_000, 10_000 + _CROWD)))
 
     def shots(self, split: str) -> list[Shot]:
@@ -109,22 +109,22 @@ class World:
         result: dict[str, list[Shot]] = {split: [] for split in SPLITS}
         for camera in range(2):
             for i, person in enumerate(train):
-                wanted = {"train": _part(size.train[camera], len(train), i)}
-                self._photograph(person, camera, wanted, result)
+                counts = {"train": _part(size.train[camera], len(train), i)}
+                self._photograph(person, camera, counts, result)
             for i, person in enumerate(test):
-                wanted = {s: _part(getattr(size, s)[camera], len(test), i) for s in SPLITS[1:]}
-                self._photograph(person, camera, wanted, result)
+                counts = {s: _part(getattr(size, s)[camera], len(test), i) for s in SPLITS[1:]}
+                self._photograph(person, camera, counts, result)
         return {s: sorted(shots, key=lambda shot: shot.image_id) for s, shots in result.items()}
 
     def _photograph(
-        self, person: Person, camera: int, wanted: Mapping[str, int], result: dict[str, list[Shot]]
+        self, person: Person, camera: int, counts: Mapping[str, int], result: dict[str, list[Shot]]
     ) -> None:
         rng = generator(self.seed, SPLITTING, person.number)
         session = _SESSIONS[int(rng.integers(len(_SESSIONS)))]
         level = int(rng.integers(3))
         token = f"P{person.number:04d}T{session}A{level}"
         rng = generator(self.seed, SHOOTING, person.number, camera)
-        splits = [split for split, count in wanted.items() for _ in range(count)]
+        splits = [split for split, count in counts.items() for _ in range(count)]
         splits = [splits[i] for i in rng.permutation(len(splits))]
         steps = np.cumsum(rng.integers(1, 4, len(splits)))
         for number, split in enumerate(splits):
@@ -150,19 +150,19 @@ class World:
         return {shot.image_id: shot for split in SPLITS for shot in self.shots(split)}
 
     def shot(self, image_id: str) -> Shot:
-        """The shot of a file name. Raises KeyError if the world has none of it."""
+        """The shot with a file name. Raises KeyError if there is none."""
         if image_id not in self._by_name:
             raise KeyError(f"SkyGround {self.size}, seed {self.seed}, has no image {image_id!r}")
         return self._by_name[image_id]
 
 
 def _part(total: int, people: int, index: int) -> int:
-    """The share of one of `people` in a total: as even as whole numbers can be."""
+    """Part of a total for person `index` of `people`, as even as integers allow."""
     return total // people + (index < total % people)
 
 
 def key(world: World, shot: Shot) -> tuple[int, ...]:
-    """The numbers that all random draws of a shot start from."""
+    """Key of the random streams of a shot."""
     return (world.seed, shot.person.number, shot.camera, shot.number)
 
 
@@ -180,5 +180,5 @@ def encode(world: World, shot: Shot) -> bytes:
 
 
 def parts(world: World, image_id: str) -> UInt8[np.ndarray, "h w"]:
-    """The part map of an image, of `skeleton.PART_NAMES`; made again, not stored."""
+    """Part map of an image (indices into `skeleton.PART_NAMES`); rendered again, not stored."""
     return render(world, world.shot(image_id)).parts

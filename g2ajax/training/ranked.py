@@ -12,7 +12,7 @@ from g2ajax.data.images import decode
 from g2ajax.data.source import KINDS, CropSplit
 from g2ajax.evaluation.crops import Ranker, protocol_rows, rank_protocol
 from g2ajax.evaluation.results import dataset_label
-from g2ajax.report import Explanation, Query, Ranked
+from g2ajax.report import Explanation, Query, RankedImage
 from g2ajax.retrieval import RetrievalResult
 from g2ajax.training.inference import rankers
 
@@ -80,7 +80,7 @@ def figures(lists: Lists, rows: Sequence[int], dataset: str) -> list[Explanation
                 Query(_image(lists.query, row), title(lists, row)),
                 (),
                 tuple(
-                    Ranked(
+                    RankedImage(
                         _image(lists.gallery, entry),
                         _name(lists.gallery, entry),
                         bool(correct[entry]),

@@ -21,7 +21,7 @@ from g2ajax.evaluation.results import (
     dataset_label,
     tables,
 )
-from g2ajax.report import Explanation, Query, Ranked, Table, page, words
+from g2ajax.report import Explanation, Query, RankedImage, Table, page, words
 from g2ajax.retrieval import pairwise
 from g2ajax.retrieval.attributes import signed
 from g2ajax.retrieval.decomposition import exclusive, shares
@@ -103,13 +103,13 @@ def explain(
         best = first(explained[i])
         found = _of_pairs(model, setup, query, i, gallery.take(best))
 
-        def ranked(row: int, distance: float, extra: dict[str, Any], i: int = i) -> Ranked:
+        def ranked(row: int, distance: float, extra: dict[str, Any], i: int = i) -> RankedImage:
             name, known = str(gallery.image_id[row]), None
             if asked.identity is not None:
                 known = bool(person[row] and gallery.identity[row] == asked.identity[i])
             if asked.attributes is None:
                 extra = {**extra, "exclusive": None}
-            return Ranked(decode(gallery.read(row), name), name, known, distance, **extra)
+            return RankedImage(decode(gallery.read(row), name), name, known, distance, **extra)
 
         results.append(
             Explanation(

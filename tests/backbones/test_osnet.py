@@ -130,23 +130,6 @@ def test_fc_is_a_linear_map_a_norm_and_relu():
     np.testing.assert_allclose(head(jnp.array([[3.0, 4.0]])), [[5.0, 0.0]], rtol=1e-6)
 
 
-def test_depthwise_is_the_grouped_convolution():
-    x = jax.random.normal(jax.random.key(0), (2, 5, 3, 4))
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, 1, 4))
-    weight = jax.random.normal(jax.random.key(2), x.shape)
-
-    def both(function):
-        return jax.value_and_grad(lambda *xs: jnp.sum(weight * function(*xs)), (0, 1))(x, kernel)
-
-    expected = nnx.Conv(4, 4, (3, 3), feature_group_count=4, use_bias=False, rngs=nnx.Rngs(0))
-    expected.kernel[...] = kernel
-    np.testing.assert_allclose(osnet.depthwise(x, kernel), expected(x), atol=1e-5)
-    for a, b in zip(
-        jax.tree.leaves(both(osnet.depthwise)), jax.tree.leaves(both(osnet._grouped)), strict=True
-    ):
-        np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
-
-
 def step(model, forward, x):
     """Loss, gradients and the state dict after one pass in training mode."""
     weight = jax.random.normal(jax.random.key(1), jax.eval_shape(forward, model, x).shape)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from g2ajax.detection.roi_align import multilevel_roi_align, roi_align
+from g2ajax.detection.roi_align import roi_align
 from tests.detection import oracles
 
 FEATURES = np.random.default_rng(0).normal(size=(5, 7, 3)).astype(np.float32)
@@ -77,19 +77,3 @@ def test_half_precision_stays_half_precision():
     np.testing.assert_allclose(
         np.asarray(got, np.float32), pooled(jnp.asarray(FEATURES), jnp.asarray(ODD)), atol=0.05
     )
-
-
-def test_each_box_takes_the_level_of_its_size():
-    fine, coarse = jnp.ones((20, 20, 1)), 2.0 * jnp.ones((10, 10, 1))
-    boxes = jnp.asarray([[8.0, 8, 40, 40], [0, 0, 160, 160], [5, 5, 5, 5]])
-    pooled = jax.jit(
-        functools.partial(
-            multilevel_roi_align,
-            spatial_scales=(1 / 8, 1 / 16),
-            canonical_size=160.0,
-            output_size=2,
-        )
-    )([fine, coarse], boxes)
-    np.testing.assert_allclose(pooled[:, 0, 0, 0], [1.0, 2.0, 1.0])
-    with pytest.raises(ValueError, match=r"2 feature maps but 1 scales"):
-        multilevel_roi_align([fine, coarse], boxes, spatial_scales=(1 / 8,))

@@ -1,5 +1,7 @@
 """Necks and classifiers."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +20,7 @@ COSINE = jnp.array([[0.5, -0.2, 0.1]])
         ("Linear", [5.0, -2.0, 1.0]),
         ("CosSoftmax", [3.0, -2.0, 1.0]),
         ("ArcSoftmax", [10 * np.cos(np.arccos(0.5) + 0.2), -2.0, 1.0]),
+        ("ArcFace", [10 * np.cos(np.arccos(0.5) + 0.2), -2.0, 1.0]),
         # true: 10 * (1.2 - 0.5) * (0.5 - 0.8); others 10 * (c + 0.2) * (c - 0.2)
         ("CircleSoftmax", [-2.1, 0.0, 10 * 0.3 * -0.1]),
     ],
@@ -40,6 +43,22 @@ def test_margin_gradients_are_finite_at_the_ends(kind):
         jnp.array([[1.0, -1.0], [-1.0, 1.0]])
     )
     assert np.isfinite(gradient).all()
+
+
+def test_arcface_adds_the_margin_to_the_angle_of_the_true_class():
+    angles = jnp.asarray([[0.3, 1.0], [1.2, 2.0]])
+    logits = margin_logits("ArcFace", jnp.cos(angles), jnp.asarray([0, 1]), 10.0, 0.5)
+    expected = 10 * np.cos([[0.8, 1.0], [1.2, 2.5]])
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+    unknown = margin_logits("ArcFace", jnp.cos(angles), jnp.asarray([-1, -1]), 10.0, 0.5)
+    np.testing.assert_allclose(unknown, 10 * jnp.cos(angles))
+
+
+def test_arcface_keeps_falling_where_the_plain_margin_rises_again():
+    cosine = jnp.cos(jnp.linspace(0.01, math.pi - 0.01, 200))[:, None]
+    label = jnp.zeros(200, jnp.int32)
+    assert (jnp.diff(margin_logits("ArcFace", cosine, label, 30.0, 0.5)[:, 0]) < 0).all()
+    assert (jnp.diff(margin_logits("ArcSoftmax", cosine, label, 30.0, 0.5)[:, 0]) > 0).any()
 
 
 def test_unit_of_a_zero_row():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from g2ajax.report import Explanation, Query, Ranked
+from g2ajax.report import Explanation, Query, RankedImage
 
 
 def picture(shape, level):
@@ -22,7 +22,7 @@ def explanation(attributes, top, shapes=((64, 32), (40, 40), (20, 50))):
 
     def ranked(image, title, correct, distance):
         shares = rng.uniform(0.5, 1.5, attributes).astype(np.float32)
-        return Ranked(
+        return RankedImage(
             image,
             title,
             correct,
@@ -37,7 +37,7 @@ def explanation(attributes, top, shapes=((64, 32), (40, 40), (20, 50))):
         Query(picture((48, 24), 0), "the query", maps),
         tuple(f"attribute {k}" for k in range(attributes)),
         tuple(ranked(*image) for image in images()),
-        tuple(Ranked(*image) for image in reversed(list(images()))),
+        tuple(RankedImage(*image) for image in reversed(list(images()))),
         "sum of d^k",
         "SkyGround (synthetic)",
     )

@@ -83,7 +83,7 @@ def test_search_by_hand():
     result = search(frames, [query([0, 1, 2], [BOX, BOX, BOX])], ranks=(1, 2))
     assert result.average_precision[0] == pytest.approx((1 / 2 + 2 / 3) / 2 * 2 / 3)
     assert result.top == {1: 0.0, 2: 1.0}
-    assert (result.present[0], result.found[0], result.first_match[0]) == (3, 2, 2)
+    assert (result.present[0], result.detected[0], result.first_match[0]) == (3, 2, 2)
     assert [r.correct for r in result.best[0]] == [False, True, True]
     assert result.best[0][0][:2] == (0, 1)
     missed, confused = result.error_split()

@@ -3,14 +3,14 @@
 import json
 import re
 
-from g2ajax.synthetic import caption_layouts
+from g2ajax.synthetic import layouts
 from g2ajax.synthetic.captions import (
     ATTRIBUTES,
     PHRASINGS,
     attribute_codes,
     captions,
     colour_name,
-    said,
+    sentences,
 )
 from g2ajax.synthetic.people import PALETTE
 from g2ajax.synthetic.world import World
@@ -52,7 +52,7 @@ def test_colours_are_named_by_what_is_seen():
 
 def test_training_images_have_two_sentences_and_take_turns_with_partners():
     shots = TINY.shots("train")
-    found = said(0, shots)
+    found = sentences(0, shots)
     first = [told for shot, told in zip(shots, found, strict=True) if shot.camera == 0]
     assert {len(told) for told in first} == {2}
     assert not any(t for s, t in zip(shots, found, strict=True) if s.camera == 1)
@@ -60,7 +60,7 @@ def test_training_images_have_two_sentences_and_take_turns_with_partners():
         for text, partner in told:
             assert (partner.identity, partner.camera) == (shot.identity, 1)
             assert any(text in captions(0, shot.person, aerial=a) for a in (True, False))
-    assert {len(told) for told in said(0, TINY.shots("query"))} == {0, 1}
+    assert {len(told) for told in sentences(0, TINY.shots("query"))} == {0, 1}
 
 
 def test_attributes_are_those_of_the_person_and_the_view():
@@ -73,15 +73,16 @@ def test_attributes_are_those_of_the_person_and_the_view():
 
 
 def test_tbagpr_layout_reads_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(caption_layouts, "photographs", dummies_crops.undrawn)
-    assert caption_layouts.write_tbagpr(TINY, tmp_path) == 160
+    monkeypatch.setattr(layouts, "photographs", dummies_crops.undrawn)
+    assert layouts.write_tbagpr(TINY, tmp_path) == 160
 
     def read(path):
         return json.loads((tmp_path / path).read_text())
 
     pairs = tbagpr_files.read_train(read)
     test = tbagpr_files.read_evaluation(read)
-    assert tbagpr_files.missing_images(tmp_path, pairs, test) == []
+    images = {path for pair in pairs for path in (pair.aerial, pair.ground)}
+    assert all((tmp_path / path).is_file() for path in images | {*test.aerial, *test.ground})
     assert {pair.identity for pair in pairs} == set(range(8))
     assert len(pairs) == 80  # two sentences of each of 40 aerial images
     assert len(test.captions) == len(test.aerial) == 8

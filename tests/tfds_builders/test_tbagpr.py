@@ -5,7 +5,7 @@ import json
 import pytest
 
 from g2ajax.data.source import open_dataset
-from g2ajax.synthetic import caption_layouts
+from g2ajax.synthetic import layouts
 from g2ajax.synthetic.captions import attribute_codes
 from g2ajax.synthetic.world import World
 from tests.tfds_builders import dummies, dummies_crops
@@ -20,8 +20,8 @@ WORLD = World("tiny")
 def written(tmp_path_factory):
     root = tmp_path_factory.mktemp("tbagpr")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(caption_layouts, "photographs", dummies_crops.undrawn)
-        caption_layouts.write_tbagpr(WORLD, root / "manual" / "TBAGPR")
+        patch.setattr(layouts, "photographs", dummies_crops.undrawn)
+        layouts.write_tbagpr(WORLD, root / "manual" / "TBAGPR")
     return root
 
 
@@ -83,9 +83,9 @@ def test_captions_that_are_not_beside_the_images(tmp_path):
 
 
 def test_missing_image_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(caption_layouts, "photographs", dummies_crops.undrawn)
+    monkeypatch.setattr(layouts, "photographs", dummies_crops.undrawn)
     root = tmp_path / "manual" / "TBAGPR"
-    caption_layouts.write_tbagpr(WORLD, root)
+    layouts.write_tbagpr(WORLD, root)
     lists = json.loads((root / "G2APS-AG/g2aps_test.json").read_text())
     (root / "G2APS-AG" / "/".join(lists["pair_img_paths"][0])).unlink()
     with pytest.raises(FileNotFoundError, match=r"names 1 images .* G2APS-AG/img/P"):

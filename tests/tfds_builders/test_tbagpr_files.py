@@ -6,7 +6,6 @@ import pytest
 
 from tfds_builders.tbagpr_files import (
     attribute_key,
-    missing_images,
     read_evaluation,
     read_train,
 )
@@ -107,12 +106,3 @@ def test_what_is_refused(files, file, change, message):
     change(files[file])
     with pytest.raises(ValueError, match=message):
         read_all(files.__getitem__)
-
-
-def test_missing_images_are_listed(files, tmp_path):
-    pairs, test = read_train(files.__getitem__), read_evaluation(files.__getitem__)
-    names = {p for pair in pairs for p in (pair.aerial, pair.ground)} | {*test.aerial, *test.ground}
-    for name in names - {pairs[1].ground}:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert missing_images(tmp_path, pairs, test) == [pairs[1].ground]

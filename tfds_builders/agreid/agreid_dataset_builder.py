@@ -22,7 +22,7 @@ CAMERAS = {"C0": "aerial", "C3": "ground"}
 PROTOCOLS = [protocol("A2G", "aerial", "ground"), protocol("G2A", "ground", "aerial")]
 A2G, G2A = 0, 1
 
-# folder → split, the one camera of its images, protocols it takes part in
+# Folder → split, camera of its images (None: any), protocols that include it.
 FOLDERS = {
     "bounding_box_train": ("train", None, []),
     "query_all_c0": ("query", "C0", [A2G]),
@@ -46,8 +46,8 @@ files). Unpack both so that manual_dir/AG-ReID holds
   {ATTRIBUTES}"""
     FOLDER = "AG-ReID"
     REQUIRED = (*FOLDERS, ATTRIBUTES)
-    # The README's folder counts. The paper's own differ: its ground gallery has 3,255 images (there
-    # are two releases), its text counts 2,033 queries. So a difference is a warning.
+    # Counts of the README. The paper's differ (there are two releases): its ground gallery has 3,255
+    # images, its text mentions 2,033 queries. So a difference is only a warning.
     EXPECTED = {
         "train": (11554, 199),
         "query": (2663, None),
@@ -60,7 +60,7 @@ files). Unpack both so that manual_dir/AG-ReID holds
     COUNT_LEVEL = "warning"
 
     def _info(self) -> tfds.core.DatasetInfo:
-        # The class names are the file's; they are filled in while building.
+        # Class names are read from the file while building.
         return self.crop_info(
             homepage="https://github.com/huynguyen792/AG-ReID",
             protocols=PROTOCOLS,
@@ -80,7 +80,7 @@ files). Unpack both so that manual_dir/AG-ReID holds
 def read_folder(
     folder: pathlib.Path, codes: Mapping[str, Mapping[int, np.ndarray]]
 ) -> list[dict[str, Any]]:
-    """What `crop` takes for each image of one of the folders.
+    """Arguments of `crop` for each image of one of the folders.
 
     Raises ValueError for a name of another form, a camera that is not the folder's, and an identity
     without attributes.
@@ -89,13 +89,13 @@ def read_folder(
     part = "train" if split == "train" else "test"
     records = []
     for path in image_files(folder):
-        named = parse_name(path.name)
-        if named is None or named["camera_raw"] not in CAMERAS:
+        fields = parse_name(path.name)
+        if fields is None or fields["camera_raw"] not in CAMERAS:
             raise ValueError(
                 f"agreid: {folder.name}/{path.name} is not of the form {EXAMPLE}, with a camera of "
                 f"{' and '.join(CAMERAS)}"
             )
-        camera, identity = named["camera_raw"], named["identity"]
+        camera, identity = fields["camera_raw"], fields["identity"]
         if only_camera not in (None, camera):
             raise ValueError(
                 f"agreid: {folder.name}/{path.name} is of camera {camera}, its folder of "
@@ -108,7 +108,7 @@ def read_folder(
             )
         records.append(
             {
-                **named,
+                **fields,
                 "image": path,
                 "image_id": f"{folder.name}/{path.name}",
                 "camera": list(CAMERAS).index(camera),

@@ -1,4 +1,4 @@
-"""AG-ReID's attribute file: 88 columns of no and yes, read as one class of each of 15 groups."""
+"""AG-ReID's attribute file: 88 columns of no and yes, read as a class in each of 15 groups."""
 
 import pathlib
 import re
@@ -27,20 +27,20 @@ GROUP_SIZES = {
     "feet": 7,
     "bag": 9,
 }
-"""Group → number of columns; 88 in all. The label table of the dataset's README lists nine age
-classes, which would make 93; the file has four."""
+"""Group → number of columns, 88 in total. The README of the dataset lists nine age classes, which
+would make 93; the file has four."""
 
 
 def read_attributes(
     path: pathlib.Path,
 ) -> tuple[dict[str, list[str]], dict[str, dict[int, Int8[np.ndarray, "15"]]]]:
-    """Attribute groups (group → class names, in the file's order), and part → identity → codes.
+    """Reads attribute groups (group → class names, in order), and part → identity → codes.
 
-    The parts are "train" and "test"; a code is the position of the class in its group, −1 where
-    the file marks no class or several. Columns are aligned by their names, never by position.
+    Parts are "train" and "test". A code is the index of the class in its group, −1 if the file marks
+    no class or several. Columns are aligned by name, not by position.
 
-    Raises ValueError for a file of another structure, values other than 1 (no) and 2 (yes), and an
-    identity in both parts: the reader published with the dataset would sum its two rows.
+    Raises ValueError for a file of another structure, for values other than 1 (no) and 2 (yes), and
+    for an identity in both parts (the reader published with the dataset would add its two rows).
     """
     tables = {part: _table(path, part) for part in ("train", "test")}
     names = {part: list(columns) for part, (_, columns) in tables.items()}
@@ -74,9 +74,9 @@ def read_attributes(
 
 
 def group_columns(columns: Sequence[str]) -> dict[str, list[str]]:
-    """Group → its columns, in their order; a column is of the group with the longest prefix of it.
+    """Group → its columns, in order; a column belongs to the group that is its longest prefix.
 
-    Raises ValueError for a column of no group.
+    Raises ValueError for a column without a group.
     """
     groups: dict[str, list[str]] = {}
     for column in columns:
@@ -88,7 +88,7 @@ def group_columns(columns: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _table(path: pathlib.Path, part: str) -> tuple[list[int], dict[str, np.ndarray]]:
-    """Identities of a part and its columns, by name, as they stand in the file."""
+    """Reads the identities of a part, and its columns by name."""
     try:
         struct = scipy.io.loadmat(path)["qut_attribute"][0, 0][part][0, 0]
         columns = {name: struct[name] for name in struct.dtype.names}
@@ -105,9 +105,9 @@ def _table(path: pathlib.Path, part: str) -> tuple[list[int], dict[str, np.ndarr
                 f"{path.name}: {part} column {name} has {len(values)} values for "
                 f"{len(identities)} identities"
             )
-        strange = ~np.isin(values, (1, 2))
-        if strange.any():
-            row = int(np.argmax(strange))
+        invalid = ~np.isin(values, (1, 2))
+        if invalid.any():
+            row = int(np.argmax(invalid))
             raise ValueError(
                 f"{path.name}: {part} column {name} is {values[row]} for identity "
                 f"{identities[row]}; expected 1 (no) or 2 (yes)"

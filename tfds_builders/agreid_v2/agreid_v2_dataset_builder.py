@@ -52,7 +52,7 @@ CHALLENGE_PROTOCOLS = [
     protocol("G2A", "ground and wearable", "aerial"),
 ]
 A2G, G2A = 0, 1
-# folder → split, cameras of its images, protocols it takes part in, kind of its images
+# Folder → split, cameras of its images, protocols that include it, kind of its images.
 CHALLENGE_FOLDERS = {
     "bounding_box_train": ("train", tuple(CAMERAS), [], "person"),
     "exp3_aerial_to_ground/query": ("query", ("C0",), [A2G], "person"),
@@ -62,7 +62,7 @@ CHALLENGE_FOLDERS = {
     "exp6_ground_to_aerial/bounding_box_test": ("gallery", ("C0",), [G2A], "person"),
     "gallery_add_on/exp6_ground_to_aerial": ("gallery", tuple(CAMERAS), [G2A], "distractor"),
 }
-# Of the challenge only the queries are known: 8,499 rows of a submission, 4,348 of them aerial.
+# Only the number of queries of the challenge is known: 8,499 rows of a submission, 4,348 aerial.
 CHALLENGE_EXPECTED = {
     "query": (8499, 808),
     "exp3_aerial_to_ground/query": (4348, None),
@@ -74,7 +74,7 @@ Records = list[dict[str, Any]]
 
 @dataclasses.dataclass
 class ReleaseConfig(CountConfig):
-    """Which of the two releases, and whether a copy must be complete."""
+    """A configuration of one of the two releases; `challenge` is the one of 2023."""
 
     challenge: bool = False
 
@@ -112,7 +112,7 @@ manual_dir/ag-reid2023 holds
 
     @property
     def challenge(self) -> bool:
-        """Whether this is the release of 2023."""
+        """True for the release of 2023."""
         return self.builder_config.challenge
 
     @property
@@ -121,7 +121,7 @@ manual_dir/ag-reid2023 holds
         return CHALLENGE_EXPECTED if self.challenge else EXPECTED
 
     def _info(self) -> tfds.core.DatasetInfo:
-        # The class names are the file's; they are filled in while building.
+        # Class names are read from the file while building.
         return self.crop_info(
             homepage="https://github.com/huynguyen792/AG-ReID.v2",
             protocols=CHALLENGE_PROTOCOLS if self.challenge else PROTOCOLS,
@@ -130,7 +130,7 @@ manual_dir/ag-reid2023 holds
         )
 
     def root(self, dl_manager: tfds.download.DownloadManager) -> pathlib.Path:
-        """The folder of the images; the attribute file is in it or, but for the challenge, beside it.
+        """Finds the folder of the images, with the attribute file in it or (not the challenge) beside it.
 
         Raises FileNotFoundError naming what is missing and how to get it.
         """
@@ -142,8 +142,8 @@ manual_dir/ag-reid2023 holds
             candidates, folders = [outer, outer / outer.name, manual], list(SPLITS.values())
 
         def missing(root: pathlib.Path) -> list[str]:
-            lacking = [name for name in folders if not (root / name).is_dir()]
-            return lacking + ([] if self.attribute_file(root) else [ATTRIBUTES])
+            absent = [name for name in folders if not (root / name).is_dir()]
+            return absent + ([] if self.attribute_file(root) else [ATTRIBUTES])
 
         root = min(candidates, key=lambda place: (len(missing(place)), not place.is_dir()))
         if missing(root):
@@ -154,7 +154,7 @@ manual_dir/ag-reid2023 holds
         return root
 
     def attribute_file(self, root: pathlib.Path) -> pathlib.Path | None:
-        """The attribute file of the dataset whose images are in `root`; None if it is not there."""
+        """Attribute file of the dataset with images in `root`; None if there is none."""
         places = [root] if self.challenge else [root, root.parent]
         return next((p / ATTRIBUTES for p in places if (p / ATTRIBUTES).is_file()), None)
 
@@ -170,7 +170,7 @@ manual_dir/ag-reid2023 holds
         return self.finished(splits)
 
     def set_protocols(self, root: pathlib.Path, splits: Mapping[str, Records]) -> None:
-        """Marks the records of each protocol: by the four files, or by the rule if none is there."""
+        """Sets the protocols of the records: from the four files, or by the rule if there are none."""
         files = find_files(root)
         if files:
             members = read_members(files, splits, strict=self.strict)
@@ -185,10 +185,10 @@ manual_dir/ag-reid2023 holds
 
 
 def read_splits(root: pathlib.Path) -> dict[str, Records]:
-    """Split → its records, without attributes and protocols; a folder holds one identity.
+    """Reads the records of each split, without attributes and protocols.
 
-    Raises ValueError for a name of another form, a camera that does not exist, and an image in the
-    folder of another identity.
+    Every folder holds one identity. Raises ValueError for a name of another form, an unknown camera,
+    and an image in the folder of another identity.
     """
     splits = {}
     for split, name in SPLITS.items():
@@ -212,10 +212,10 @@ def read_splits(root: pathlib.Path) -> dict[str, Records]:
 
 
 def read_challenge(root: pathlib.Path) -> dict[str, Records]:
-    """The same for the release of 2023, whose folders are flat and belong to a protocol.
+    """Reads the release of 2023, whose folders are flat and belong to a protocol.
 
-    Images of the add-on folders are distractors, whatever identity their names say. Raises
-    ValueError also for an image of a camera that its folder does not have.
+    Images of the add-on folders are distractors, whatever the identity in their names. Raises what
+    `read_splits` raises, and ValueError for an image of a camera that its folder excludes.
     """
     splits: dict[str, Records] = {"train": [], "query": [], "gallery": []}
     for name, (split, cameras, protocols, kind) in CHALLENGE_FOLDERS.items():
@@ -230,25 +230,25 @@ def read_challenge(root: pathlib.Path) -> dict[str, Records]:
 
 
 def read_folder(folder: pathlib.Path, name: str) -> Records:
-    """What the names of a folder's images say; `name` is the folder's path below the dataset's."""
+    """Records from the file names of a folder; `name`: path of the folder within the dataset."""
     records = []
     for path in image_files(folder):
-        named = parse_name(path.name)
-        if named is None:
+        fields = parse_name(path.name)
+        if fields is None:
             raise ValueError(f"agreid_v2: {name}/{path.name} is not of the form {EXAMPLE}")
-        camera = named["camera_raw"]
+        camera = fields["camera_raw"]
         if camera not in CAMERAS:
             raise ValueError(
                 f"agreid_v2: {name}/{path.name} is of camera {camera}; the dataset has "
                 f"{', '.join(f'{key} ({platform})' for key, platform in CAMERAS.items())}"
             )
-        known = {"camera": list(CAMERAS).index(camera), "platform": CAMERAS[camera]}
-        records.append({**named, **known, "image": path, "image_id": f"{name}/{path.name}"})
+        fields |= {"camera": list(CAMERAS).index(camera), "platform": CAMERAS[camera]}
+        records.append({**fields, "image": path, "image_id": f"{name}/{path.name}"})
     return records
 
 
 def check_identities(splits: Mapping[str, Records]) -> None:
-    """Raises ValueError if an identity of the train split is also a person of the test splits."""
+    """Raises ValueError if an identity is in the train split and in a test split."""
     train = {record["identity_raw"] for record in splits["train"]}
     for split in ("query", "gallery"):
         for record in splits[split]:
@@ -263,10 +263,9 @@ def check_identities(splits: Mapping[str, Records]) -> None:
 def set_attributes(
     splits: Mapping[str, Records], codes: Mapping[str, Mapping[int, Sequence[int]]]
 ) -> None:
-    """Gives each record the attribute codes of its identity.
+    """Sets the attribute codes of each record by its identity.
 
-    A distractor whose identity has no row is not annotated (-1). Raises ValueError for a person
-    without a row.
+    Distractors without a row are not annotated (-1). Raises ValueError for a person without a row.
     """
     unknown = [-1] * len(GROUP_SIZES)
     for split, records in splits.items():

@@ -1,4 +1,4 @@
-"""Who takes part in AG-ReID.v2's four protocols: its text files, or the rule that replaces them."""
+"""Members of AG-ReID.v2's four protocols: from its text files, or by a rule that replaces them."""
 
 import pathlib
 import warnings
@@ -19,27 +19,27 @@ Members = dict[str, set[str]]
 
 
 def find_files(root: pathlib.Path) -> dict[str, pathlib.Path] | None:
-    """Protocol → its file, in `root` or beside it; None where there is none of the four.
+    """Protocol → its file, in `root` or beside it; None if there are none.
 
-    Raises FileNotFoundError if only some are there: a protocol of the files beside one of the rule
-    would be two definitions in one table.
+    Raises FileNotFoundError if only some exist: protocols from files and by the rule would be two
+    definitions in one table.
     """
-    found = {}
+    paths = {}
     for name, file in FILES.items():
         for place in (root / file, root.parent / file):
             if place.is_file():
-                found[name] = place
+                paths[name] = place
                 break
-    if not found:
+    if not paths:
         return None
-    missing = [file for name, file in FILES.items() if name not in found]
+    missing = [file for name, file in FILES.items() if name not in paths]
     if missing:
         raise FileNotFoundError(
             f"agreid_v2: the protocol files {', '.join(missing)} are neither in {root} nor beside "
-            f"it, but {', '.join(path.name for path in found.values())} are; put all four there, or "
+            f"it, but {', '.join(path.name for path in paths.values())} are; put all four there, or "
             "none to form the protocols from the identities"
         )
-    return found
+    return paths
 
 
 def read_members(
@@ -50,9 +50,9 @@ def read_members(
 ) -> Members:
     """Reads the files: a line is query/<identity>/<image>.jpg or gallery/<identity>/<image>.jpg.
 
-    Raises ValueError, naming file and line, for a line of another form, an image of another camera
-    than the protocol's, an image that is not there, and a file without queries or gallery. Not `strict` (a partial copy), lines of
-    absent images are passed over with a warning.
+    Raises ValueError, naming file and line, for a line of another form, an image that is not of the
+    protocol's camera, a missing image, and a file without queries or gallery. Unless `strict` (for a
+    partial copy), missing images are skipped with a warning.
     """
     cameras = {
         record["image_id"]: record["camera_raw"]
@@ -62,7 +62,7 @@ def read_members(
     members: Members = {}
     for protocol, path in files.items():
         sides = dict(zip(("query", "gallery"), SIDES[protocol], strict=True))
-        members[protocol], absent = set(), []
+        members[protocol], missing = set(), []
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         for number, line in enumerate(lines, 1):
             image_id = line.strip().replace("\\", "/")
@@ -76,7 +76,7 @@ def read_members(
                     "gallery/<identity>/<image>.jpg"
                 )
             if image_id not in cameras:
-                absent.append(number)
+                missing.append(number)
                 if strict:
                     raise ValueError(
                         f"{place} is not among the images; an incomplete download? A partial copy "
@@ -92,19 +92,19 @@ def read_members(
         empty = [side for side in sides if not any(i.startswith(side) for i in members[protocol])]
         if empty and strict:
             raise ValueError(f"agreid_v2: {path.name} names no {' and no '.join(empty)} image")
-        if absent:
+        if missing:
             warnings.warn(
-                f"agreid_v2: {path.name}: {len(absent)} lines name images that are not there; they "
-                f"are passed over (the first is line {absent[0]})",
+                f"agreid_v2: {path.name}: {len(missing)} lines name images that are not there; they "
+                f"are passed over (the first is line {missing[0]})",
                 stacklevel=2,
             )
     return members
 
 
 def members_by_rule(splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> Members:
-    """The rule the files follow: the images of identities that both of a protocol's cameras saw.
+    """Selects images of the identities that both cameras of a protocol saw, as the files do.
 
-    Seen anywhere among the test images, as query or in the gallery. Warns that it is used.
+    An identity counts as seen in queries or gallery. Warns that the rule is used.
     """
     warnings.warn(
         f"agreid_v2: none of the protocol files {', '.join(FILES.values())} is there; the protocols "

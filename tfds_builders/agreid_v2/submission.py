@@ -1,4 +1,4 @@
-"""The answer that the challenge of 2023 asked for: one person for each query."""
+"""Submission file of the challenge of 2023: one person for each query."""
 
 import csv
 import io
@@ -8,11 +8,11 @@ from tfds_builders.agreid.names import parse_name
 
 
 def submission(query_ids: Sequence[str], ranked_ids: Sequence[Sequence[str]]) -> str:
-    """CSV text `image_id,person_id`: each query's file stem and the person of its best match.
+    """Writes CSV text `image_id,person_id`: file stem of each query, and person of its best match.
 
-    `query_ids` are the image_ids of queries, of both protocols one after another; `ranked_ids[i]`
-    are the image_ids of its gallery, the best first, as many as wanted. Images of `gallery_add_on`
-    are passed over, as the organisers' script does: distractors are no answer.
+    `query_ids`: image_ids of the queries of both protocols, one after another; `ranked_ids[i]`:
+    image_ids of gallery images, best first, any number. Images of `gallery_add_on` (distractors) are
+    skipped, as in the organisers' script.
 
     Raises ValueError for lists of different lengths and a query with distractors only.
     """
@@ -23,8 +23,8 @@ def submission(query_ids: Sequence[str], ranked_ids: Sequence[Sequence[str]]) ->
     table.writerow(["image_id", "person_id"])
     for query, ranked in zip(query_ids, ranked_ids, strict=True):
         answer = next((name for name in ranked if not name.startswith("gallery_add_on/")), None)
-        named = parse_name(answer.rpartition("/")[2]) if answer else None
-        if named is None:
+        fields = parse_name(answer.rpartition("/")[2]) if answer else None
+        if fields is None:
             raise ValueError(f"{query}: no person of the gallery among its {len(ranked)} matches")
-        table.writerow([query.rpartition("/")[2].removesuffix(".jpg"), named["identity_raw"]])
+        table.writerow([query.rpartition("/")[2].removesuffix(".jpg"), fields["identity_raw"]])
     return text.getvalue()

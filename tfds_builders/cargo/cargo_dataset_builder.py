@@ -16,8 +16,8 @@ EXAMPLE = "Cam1_day_2519_1.jpg"
 SPLITS = ("train", "query", "gallery")
 CAMERAS = {**dict.fromkeys(range(1, 6), "aerial"), **dict.fromkeys(range(6, 14), "ground")}
 """Number of the camera → its platform."""
-# AG-pooled is the "A↔G" of the dataset's authors: nothing is left out of query and gallery, and
-# "the same camera" is the same platform. A2G and G2A are the one-way protocols of later work.
+# AG-pooled is the authors' "A↔G": all queries and the whole gallery, where "the same camera" means
+# the same platform. A2G and G2A are the one-way protocols of later work.
 PROTOCOLS = [
     protocol("ALL", "any", "any"),
     protocol("A2A", "aerial", "aerial"),
@@ -27,7 +27,7 @@ PROTOCOLS = [
     protocol("G2A", "ground", "aerial"),
 ]
 VALID_QUERIES = {"ALL": 312, "A2A": 40, "G2G": 112, "AG-pooled": 160, "A2G": 94, "G2A": 66}
-"""Protocol → queries with a match; worked out from published results, so a difference warns."""
+"""Protocol → number of queries with a match, derived from published results; differences warn."""
 
 Records = list[dict[str, Any]]
 
@@ -60,10 +60,10 @@ it so that manual_dir/CARGO holds
         return generators
 
     def read_split(self, root: pathlib.Path, split: str) -> Records:
-        """What `crop` takes for each image of a split.
+        """Arguments of `crop` for each image of a split.
 
-        Raises ValueError for a folder that is no camera's, a name of another form and an image in
-        the folder of another camera.
+        Raises ValueError for a folder without a camera, a name of another form and an image in the
+        folder of another camera.
         """
         records = []
         folders = {f"Cam{number}": number for number in CAMERAS}
@@ -99,7 +99,7 @@ it so that manual_dir/CARGO holds
 
 
 def members(split: str, platform: str) -> list[int]:
-    """The protocols in which an image takes part in the role of its split."""
+    """Indices of the protocols that include an image, in the role of its split."""
     if split == "train":
         return []
     side = f"{split}_platform"
@@ -107,7 +107,7 @@ def members(split: str, platform: str) -> list[int]:
 
 
 def valid_queries(splits: Mapping[str, Records], index: int) -> int:
-    """Queries of a protocol that have a match: their identity, seen by another camera or platform."""
+    """Counts queries of a protocol with a match: the identity seen by another camera or platform."""
     key = PROTOCOLS[index]["camera_key"]
     seen = collections.defaultdict(set)
     for record in splits["gallery"]:
@@ -120,12 +120,12 @@ def valid_queries(splits: Mapping[str, Records], index: int) -> int:
 
 
 def check_valid_queries(splits: Mapping[str, Records]) -> None:
-    """Warns of protocols whose number of queries with a match is not the one of published results."""
+    """Warns of protocols whose number of queries with a match differs from published results."""
     lines = []
     for index, row in enumerate(PROTOCOLS):
-        found, expected = valid_queries(splits, index), VALID_QUERIES[row["name"]]
-        if found != expected:
-            lines.append(f"{row['name']}: {found} queries have a match, expected {expected}")
+        count, expected = valid_queries(splits, index), VALID_QUERIES[row["name"]]
+        if count != expected:
+            lines.append(f"{row['name']}: {count} queries have a match, expected {expected}")
     if lines:
         warnings.warn(
             "cargo: results may not compare with published ones:\n  " + "\n  ".join(lines),

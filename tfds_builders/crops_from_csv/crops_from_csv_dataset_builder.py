@@ -1,4 +1,4 @@
-"""Your own crops: a folder of images and a table `crops.csv` that says who is on them."""
+"""Your own crops: a folder of images, and a table `crops.csv` of identities and cameras."""
 
 import json
 import pathlib
@@ -22,7 +22,7 @@ TABLE = "crops.csv"
 
 
 class Builder(ManualBuilder):
-    """Reads the table; the configuration `partial` passes over images that are not there."""
+    """Reads the table; the configuration `partial` skips missing images."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
@@ -37,7 +37,7 @@ A column `split` (train, query, gallery) is optional; every other column is an a
     REQUIRED = (TABLE,)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        # Protocols and attributes are the table's; they are filled in while building.
+        # Protocols and attributes are read from the table while building.
         return self.crop_info(homepage="", protocols=[])
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
@@ -72,7 +72,7 @@ A column `split` (train, query, gallery) is optional; every other column is an a
         )
 
     def with_images(self, root: pathlib.Path, rows: Sequence[Row]) -> list[Row]:
-        """The rows whose image exists.
+        """Selects the rows whose image exists.
 
         Raises FileNotFoundError if one does not, unless the configuration is `partial`.
         """
@@ -87,27 +87,27 @@ A column `split` (train, query, gallery) is optional; every other column is an a
             warnings.warn(f"{self.name}: {len(missing)} of {len(rows)} images are missing")
         if len(missing) == len(rows):
             raise FileNotFoundError(f"{TABLE}: none of its {len(rows)} images is below {root}")
-        gone = {row.line for row in missing}
-        return [row for row in rows if row.line not in gone]
+        missing_lines = {row.line for row in missing}
+        return [row for row in rows if row.line not in missing_lines]
 
 
 def protocols_of(query: Sequence[Row], gallery: Sequence[Row]) -> list[dict[str, Any]]:
-    """Protocols a test set can be evaluated by: A2G and the like, then A2A and the like, then ALL.
+    """Protocols for a test set: between platforms (A2G, …), within platforms (A2A, …), then ALL.
 
-    A platform's search in itself needs at least two cameras, as the query's own is dropped.
+    Search within a platform needs at least two cameras, because the query's own is dropped.
     """
-    asked = [p for p in PLATFORMS if any(row.platform == p for row in query)]
-    searched = [p for p in PLATFORMS if any(row.platform == p for row in gallery)]
-    pairs = [(a, b) for a in asked for b in searched if a != b]
-    if len({*asked, *searched}) > 1:
+    query_platforms = [p for p in PLATFORMS if any(row.platform == p for row in query)]
+    gallery_platforms = [p for p in PLATFORMS if any(row.platform == p for row in gallery)]
+    pairs = [(a, b) for a in query_platforms for b in gallery_platforms if a != b]
+    if len({*query_platforms, *gallery_platforms}) > 1:
         pairs += [
             (p, p)
-            for p in asked
-            if p in searched
+            for p in query_platforms
+            if p in gallery_platforms
             and len({row.camera for row in [*query, *gallery] if row.platform == p}) > 1
         ]
-    named = [protocol(f"{a[0].upper()}2{b[0].upper()}", a, b) for a, b in pairs]
-    return [*named, protocol("ALL", "any", "any")]
+    rows = [protocol(f"{a[0].upper()}2{b[0].upper()}", a, b) for a, b in pairs]
+    return [*rows, protocol("ALL", "any", "any")]
 
 
 def _record(

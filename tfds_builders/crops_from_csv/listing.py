@@ -1,4 +1,4 @@
-"""Reads a table of crops: one row an image, errors with the line they are in."""
+"""Reads a table of crops, with a row for each image; errors name the line."""
 
 import csv
 import dataclasses
@@ -16,7 +16,7 @@ SPLITS = ("train", "query", "gallery")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One image of the table."""
+    """An image of the table."""
 
     line: int
     path: str
@@ -25,12 +25,12 @@ class Row:
     camera: int
     platform: str
     split: str
-    """Empty where the table has no such column."""
+    """Empty if the table has no such column."""
     attributes: tuple[str, ...]
 
 
 def read_rows(table: pathlib.Path) -> tuple[list[Row], tuple[str, ...]]:
-    """The rows of a table and the names of its attribute columns.
+    """Reads the rows of a table and the names of its attribute columns.
 
     Raises ValueError, naming the line, for a missing or repeated column, an empty identity, a
     camera that is not a number from 0, an unknown platform or split, a path outside the folder or
@@ -104,14 +104,14 @@ def _row(header: Sequence[str], cells: Sequence[str], line: int, attributes: Seq
 
 
 def numbers_of(identities: set[str]) -> dict[str, int]:
-    """Identity → its number: its own if all are plain numbers, else its place among all, sorted."""
+    """Identity → number: itself if all identities are integers, else its index in sorted order."""
     if all(re.fullmatch(r"0|[1-9][0-9]{0,17}", identity) for identity in identities):
         return {identity: int(identity) for identity in identities}
     return {identity: number for number, identity in enumerate(sorted(identities))}
 
 
 def classes_of(rows: Sequence[Row], names: Sequence[str]) -> dict[str, list[str]]:
-    """Attribute → its classes: the values of its column, sorted, "unknown" last. Empty: no class."""
+    """Attribute → classes: the values of its column, sorted, "unknown" last; empty cells: no class."""
     return {
         name: sorted(
             {row.attributes[i] for row in rows} - {""},
@@ -122,13 +122,13 @@ def classes_of(rows: Sequence[Row], names: Sequence[str]) -> dict[str, list[str]
 
 
 def divide(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Splits for a table that names none; the same rows give the same splits, in any order.
+    """Splits the rows of a table without splits; the result does not depend on their order.
 
-    Identities are ordered by the SHA-256 of their text; the first half, rounded up, trains. Of each
-    other identity the first image by path of each camera is a query, and all others are the
-    gallery. A query that is the only image of its identity in its camera is in the gallery too,
-    where other cameras are to find it: it is no answer to itself, as images of a query's own
-    camera and identity are dropped from its ranking.
+    Identities are ordered by the SHA-256 of their text; the first half, rounded up, is for training.
+    For each other identity and camera the first image by path is a query, all others form the
+    gallery. The only image of an identity in a camera is a query and in the gallery, so that other
+    cameras can find it; it never matches itself, because images of the query's identity and camera
+    are dropped from a ranking.
     """
     identities = sorted({row.identity for row in rows}, key=_hash)
     training = set(identities[: (len(identities) + 1) // 2])

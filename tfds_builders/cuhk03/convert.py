@@ -14,11 +14,11 @@ from tfds_builders.cuhk03.protocols import COLUMNS, NEW, TESTSETS
 
 
 def convert(path: pathlib.Path) -> dict[str, int]:
-    """Writes PNG files and `testsets.csv` beside the file; returns what → how many.
+    """Writes PNG files and `testsets.csv` beside the file; returns kind → number of items.
 
-    The ten images of a person are five of each view of a camera pair; some are empty and are left
-    out. MATLAB stores its arrays transposed. Raises ImportError without h5py and ValueError for a
-    file without the expected tables.
+    The ten images of a person are five from each view of a camera pair; empty ones are left out.
+    MATLAB stores arrays transposed. Raises ImportError without h5py and ValueError for a file without
+    the expected tables.
     """
     try:
         import h5py
@@ -26,7 +26,7 @@ def convert(path: pathlib.Path) -> dict[str, int]:
         raise ImportError(
             "cuhk-03.mat is an HDF5 file; converting it needs h5py: pip install h5py"
         ) from error
-    written = {}
+    counts = {}
     with h5py.File(path) as file:
         missing = [name for name in (*NEW, "testsets") if name not in file]
         if missing:
@@ -37,7 +37,7 @@ def convert(path: pathlib.Path) -> dict[str, int]:
         for boxes in NEW:
             out = path.parent / f"images_{boxes}"
             out.mkdir(exist_ok=True)
-            written[boxes] = 0
+            counts[boxes] = 0
             for pair, people in enumerate(file[boxes][:].ravel(), 1):
                 for person, images in enumerate(file[people][:].T, 1):
                     for index, reference in enumerate(images, 1):
@@ -46,19 +46,19 @@ def convert(path: pathlib.Path) -> dict[str, int]:
                             view = 1 if index <= 5 else 2
                             name = f"{pair}_{person:03d}_{view}_{index:02d}.png"
                             Image.fromarray(pixels.astype(np.uint8)).save(out / name)
-                            written[boxes] += 1
+                            counts[boxes] += 1
         sets = file["testsets"][:].ravel()
         with (path.parent / TESTSETS).open("w", newline="") as text:
             table = csv.writer(text, lineterminator="\n")
             table.writerow(COLUMNS)
             for split, reference in enumerate(sets):
                 table.writerows([split, int(p), int(n)] for p, n in file[reference][:].T)
-        written["test sets"] = len(sets)
-    return written
+        counts["test sets"] = len(sets)
+    return counts
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    for what, count in convert(pathlib.Path(sys.argv[1])).items():
-        print(f"{what}: {count}")
+    for kind, count in convert(pathlib.Path(sys.argv[1])).items():
+        print(f"{kind}: {count}")

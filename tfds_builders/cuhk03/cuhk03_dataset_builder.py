@@ -23,26 +23,26 @@ NEW_EXPECTED = {
     "detected": {"train": (7365, 767), "query": (1400, 700), "gallery": (5332, 700)},
     "labeled": {"train": (7368, 767), "query": (1400, 700), "gallery": (5328, 700)},
 }
-# The test sets leave out other numbers of images; only their people are counted.
+# Numbers of images differ between the test sets, so only people are counted.
 CLASSIC_EXPECTED = {"train": (None, 1367), "query": (None, 100), "gallery": (None, 100)}
 
 
 @dataclasses.dataclass
 class BoxesConfig(CountConfig):
-    """Which boxes, which protocol, and whether a copy must be complete."""
+    """A configuration of boxes and protocol."""
 
     boxes: str = "detected"
     split: int | None = None
-    """Of the first protocol; None: the new protocol."""
+    """Split of the first protocol; None: the new protocol."""
 
 
 def configs() -> list[BoxesConfig]:
-    """Both kinds of boxes under all protocols; the first is the default."""
-    found = [
+    """Configurations of both kinds of boxes and all protocols; the first is the default."""
+    new = [
         BoxesConfig(name=f"{boxes}_np", description="The new protocol.", boxes=boxes)
         for boxes in NEW
     ]
-    found += [
+    new += [
         BoxesConfig(
             name=f"{boxes}_partial",
             description="The new protocol, a part of the dataset.",
@@ -51,7 +51,7 @@ def configs() -> list[BoxesConfig]:
         )
         for boxes in NEW
     ]
-    return found + [
+    return new + [
         BoxesConfig(
             name=f"{boxes}_classic{split}",
             description=f"Split {split} of the first protocol.",
@@ -120,16 +120,16 @@ The new protocol needs the file of its boxes, from https://github.com/zhunzhong0
             names = divide({name: match for name, (_, _, match) in images.items()}, test)
         return self.finished(
             {
-                part: [record(*images[name], testing=part != "train") for name in found]
-                for part, found in names.items()
+                part: [record(*images[name], testing=part != "train") for name in part_names]
+                for part, part_names in names.items()
             }
         )
 
     def new_protocol(self, root: pathlib.Path, images: set[str]) -> dict[str, list[str]]:
-        """Split → names of its images, by the file of the boxes.
+        """Split → names of its images, from the protocol file of the boxes.
 
-        Raises FileNotFoundError without it, and ValueError if it is the file of the other boxes or,
-        unless the copy is partial, names images that are not there.
+        Raises FileNotFoundError without the file, and ValueError if it belongs to the other boxes or
+        (unless the copy is partial) names missing images.
         """
         places = [place / NEW[self.boxes] for place in (root, root.parent)]
         path = next((place for place in places if place.is_file()), None)
@@ -142,25 +142,29 @@ The new protocol needs the file of its boxes, from https://github.com/zhunzhong0
                 f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             )
         names = read_new_protocol(path)
-        counts = {split: len(found) for split, found in names.items()}
+        counts = {split: len(split_names) for split, split_names in names.items()}
         if counts == {split: images for split, (images, _) in NEW_EXPECTED[other].items()}:
             raise ValueError(
                 f"{self.name}: {path.name} is the protocol of the {other} boxes ({counts}), not of "
                 f"the {self.boxes} ones; put the right file there, or use "
                 f"{self.name}/{other}_np"
             )
-        absent = sorted({name for found in names.values() for name in found} - images)
-        if absent and self.strict:
+        listed = {name for split_names in names.values() for name in split_names}
+        missing = sorted(listed - images)
+        if missing and self.strict:
             raise ValueError(
-                f"{self.name}: {path.name} names {len(absent)} images that images_{self.boxes} "
-                f"lacks (the first: {absent[0]}); is it the file of these boxes, and the conversion "
+                f"{self.name}: {path.name} names {len(missing)} images that images_{self.boxes} "
+                f"lacks (the first: {missing[0]}); is it the file of these boxes, and the conversion "
                 f"complete? A partial copy builds with {self.name}/{self.boxes}_partial"
             )
-        return {split: [n for n in found if n in images] for split, found in names.items()}
+        return {
+            split: [name for name in split_names if name in images]
+            for split, split_names in names.items()
+        }
 
 
 def divide(images: Mapping[str, re.Match[str]], test: set[tuple[int, int]]) -> dict[str, list[str]]:
-    """The first protocol: images of the test persons are query and gallery, all others train."""
+    """First protocol: images of test persons are query and gallery, all others train."""
     splits: dict[str, list[str]] = {"train": [], "query": [], "gallery": []}
     for name, match in images.items():
         tested = (int(match[1]), int(match[2])) in test
@@ -172,7 +176,7 @@ def divide(images: Mapping[str, re.Match[str]], test: set[tuple[int, int]]) -> d
 def record(
     path: pathlib.Path, image_id: str, match: re.Match[str], *, testing: bool
 ) -> dict[str, Any]:
-    """What `crop` takes for an image."""
+    """Arguments of `crop` for an image."""
     pair, person, view = int(match[1]), int(match[2]), int(match[3])
     return {
         "image": path,

@@ -1,4 +1,4 @@
-"""The protocols of CUHK03: the files of the new one and the twenty test sets of the first one."""
+"""Protocols of CUHK03: files of the new protocol, and the twenty test sets of the first one."""
 
 import csv
 import pathlib
@@ -13,13 +13,13 @@ KEYS = ("filelist", "labels", "camId", "train_idx", "query_idx", "gallery_idx")
 NEW = {name: f"cuhk03_new_protocol_config_{name}.mat" for name in ("detected", "labeled")}
 TESTSETS = "testsets.csv"
 COLUMNS = ["split", "pair", "person"]
-"""Of `TESTSETS`; the splits are numbered from 0, pairs and persons from 1."""
+"""Columns of `TESTSETS`; splits are numbered from 0, pairs and persons from 1."""
 
 
 def read_new_protocol(path: pathlib.Path) -> dict[str, list[str]]:
-    """Split → names of its images.
+    """Reads the new protocol: split → names of its images.
 
-    Raises ValueError for a file that is no such protocol, or contradicts itself or the names.
+    Raises ValueError for a file of another format, and for one that contradicts itself or the names.
     """
     problem = f"cuhk03: {path.name} is not a file of the new protocol"
     try:
@@ -28,8 +28,8 @@ def read_new_protocol(path: pathlib.Path) -> dict[str, list[str]]:
         raise ValueError(f"{problem}: {error}") from error
     missing = [key for key in KEYS if key not in table]
     if missing:
-        found = ", ".join(key for key in table if not key.startswith("__"))
-        raise ValueError(f"{problem}: it holds {found or 'nothing'}, but not {', '.join(missing)}")
+        keys = ", ".join(key for key in table if not key.startswith("__"))
+        raise ValueError(f"{problem}: it holds {keys or 'nothing'}, but not {', '.join(missing)}")
     names = [str(np.squeeze(cell)) for cell in table["filelist"].ravel()]
     labels, views = (table[key].ravel().astype(np.int64) for key in ("labels", "camId"))
     if not len(names) == len(labels) == len(views):
@@ -49,7 +49,7 @@ def read_new_protocol(path: pathlib.Path) -> dict[str, list[str]]:
             raise ValueError(f"{problem}: {split}_idx leads outside its {len(names)} names")
         splits[split] = sorted(names[row - 1] for row in rows)
     persons = {
-        split: {NAME.match(name).group(1, 2) for name in found} for split, found in splits.items()
+        split: {NAME.match(name).group(1, 2) for name in names} for split, names in splits.items()
     }
     both = persons["train"] & (persons["query"] | persons["gallery"])
     if both:
@@ -59,9 +59,9 @@ def read_new_protocol(path: pathlib.Path) -> dict[str, list[str]]:
 
 
 def read_testset(path: pathlib.Path, split: int) -> set[tuple[int, int]]:
-    """(pair, person) of the test identities of one of the twenty splits.
+    """Reads the test identities of one of the twenty splits, as (pair, person).
 
-    Raises ValueError for a file of another form and a split that it lacks.
+    Raises ValueError for a file of another format and a split that it lacks.
     """
     with path.open(newline="") as file:
         rows = list(csv.reader(file))
@@ -70,14 +70,14 @@ def read_testset(path: pathlib.Path, split: int) -> set[tuple[int, int]]:
             f"cuhk03: {path.name} begins with {','.join(rows[0]) if rows else 'nothing'}, expected "
             f"{','.join(COLUMNS)}; it is written by python -m tfds_builders.cuhk03.convert"
         )
-    found = set()
+    people = set()
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(COLUMNS) or not all(word.isdigit() for word in row):
             raise ValueError(
                 f"cuhk03: {path.name}, line {number}: {','.join(row)} is not 3 numbers"
             )
         if int(row[0]) == split:
-            found.add((int(row[1]), int(row[2])))
-    if not found:
+            people.add((int(row[1]), int(row[2])))
+    if not people:
         raise ValueError(f"cuhk03: {path.name} has no test set of split {split}")
-    return found
+    return people

@@ -9,7 +9,7 @@ from tfds_builders.base import count_configs
 from tfds_builders.frames import FrameBuilder, gallery_column, protocol
 
 GALLERIES = (50, 100, 500, 1000, 2000, 4000)
-"""The first one names the test people, whatever the gallery."""
+"""Sizes of the galleries; the file of the first one names the test people."""
 PROTOCOLS = [protocol(f"G{n}", "any", "any", gallery=gallery_column(n)) for n in GALLERIES]
 
 
@@ -34,9 +34,9 @@ unpack it, so that manual_dir/CUHK-SYSU holds
         "query": (2900, 2900, 2900),
     }
     SURE = frozenset(
-        f"{split} {what}"
+        f"{split} {unit}"
         for split in ("train", "gallery", "query")
-        for what in ("frames", "boxes", "identities")
+        for unit in ("frames", "boxes", "identities")
     )
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -45,15 +45,17 @@ unpack it, so that manual_dir/CUHK-SYSU holds
         )
 
     def required(self) -> tuple[str, ...]:
-        """All galleries; of a partial copy only the smallest."""
+        """Entries that a copy must contain: all galleries; for a partial copy only the smallest."""
         sizes = GALLERIES if self.strict else GALLERIES[:1]
         return (*sysu_files.FILES, *(sysu_files.test_file(n) for n in sizes))
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         root = self.root(dl_manager)
         sizes = tuple(n for n in GALLERIES if (root / sysu_files.test_file(n)).exists())
-        found = sysu_files.read(root, self.name, sizes, raw_ids=False)
-        rows = [GALLERIES.index(n) for n in sizes]
+        annotations = sysu_files.read(root, self.name, sizes, raw_ids=False)
+        protocols = [GALLERIES.index(n) for n in sizes]
         return self.finished_frames(
-            sysu_files.splits(found, root, lambda name: {"platform": "ground"}, lambda query: rows)
+            sysu_files.splits(
+                annotations, root, lambda name: {"platform": "ground"}, lambda query: protocols
+            )
         )

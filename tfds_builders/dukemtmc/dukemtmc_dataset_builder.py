@@ -16,7 +16,7 @@ FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding
 
 @dataclasses.dataclass
 class WithdrawnConfig(CountConfig):
-    """Whether the user knows that the dataset is withdrawn, and whether a copy must be complete."""
+    """A configuration; `acknowledge_withdrawn` confirms that the user knows of the withdrawal."""
 
     acknowledge_withdrawn: bool = False
 
@@ -42,8 +42,8 @@ class Builder(ManualBuilder):
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """\
 DukeMTMC-reID was withdrawn by Duke University in 2019 and cannot be obtained any more; its use is
-contested. Choose another dataset if you can. Who has a copy, and the right to use it, can read it
-with the configuration dukemtmc/acknowledge_withdrawn: manual_dir/DukeMTMC-reID holds
+contested. Choose another dataset if you can. If you have a copy and the right to use it, build the
+configuration dukemtmc/acknowledge_withdrawn: manual_dir/DukeMTMC-reID holds
   bounding_box_train/  query/  bounding_box_test/"""
     FOLDER = "DukeMTMC-reID"
     REQUIRED = tuple(FOLDERS.values())
@@ -66,7 +66,7 @@ with the configuration dukemtmc/acknowledge_withdrawn: manual_dir/DukeMTMC-reID 
         )
 
     def read_folder(self, folder: pathlib.Path, split: str) -> list[dict[str, Any]]:
-        """What `crop` takes for each image of a folder."""
+        """Arguments of `crop` for each image of a folder."""
         return [
             {
                 "image": path,

@@ -20,7 +20,7 @@ PROTOCOLS = [
 
 
 class Builder(FrameBuilder):
-    """Reads the frames and the annotation files, which have the form of CUHK-SYSU's."""
+    """Reads the frames and the annotation files, which have the format of CUHK-SYSU's."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
@@ -35,7 +35,7 @@ manual_dir/G2APS/ssm holds
     FOLDERS = ("G2APS/ssm", "G2APS", "ssm")
     REQUIRED = (*sysu_files.FILES, sysu_files.test_file(SIZE))
     GALLERIES = (SIZE,)
-    # The paper's counts; no copy was at hand to count.
+    # Counts of the paper; they could not be checked on a copy.
     EXPECTED_FRAMES = {
         "train": (21962, None, 2078),
         "gallery": (9808, None, 566),
@@ -49,29 +49,29 @@ manual_dir/G2APS/ssm holds
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         root = self.root(dl_manager)
-        found = sysu_files.read(root, self.name, (SIZE,), raw_ids=True)
-        both = {i for f in found.train.values() for i in f.identities if i >= 0} & {
-            query.identity for query in found.queries
+        annotations = sysu_files.read(root, self.name, (SIZE,), raw_ids=True)
+        both = {i for f in annotations.train.values() for i in f.identities if i >= 0} & {
+            query.identity for query in annotations.queries
         }
         if both:
             raise ValueError(
                 f"g2aps: {len(both)} people are in Train.mat and are queries (the first: "
                 f"{min(both)}); training on a test person makes every score meaningless"
             )
-        for query in found.queries:
+        for query in annotations.queries:
             for name in (query.name, *query.galleries[SIZE]):
-                wanted = "ground" if name is query.name else "aerial"
-                if self.known(name)["platform"] != wanted:
+                platform = "ground" if name is query.name else "aerial"
+                if self.fields(name)["platform"] != platform:
                     raise ValueError(
                         f"g2aps: TestG{SIZE}.mat: {name}, for the query {query.name}, is not of "
-                        f"the platform {wanted}"
+                        f"the platform {platform}"
                     )
         return self.finished_frames(
-            sysu_files.splits(found, root, self.known, lambda query: [0, 1])
+            sysu_files.splits(annotations, root, self.fields, lambda query: [0, 1])
         )
 
-    def known(self, name: str) -> dict[str, Any]:
-        """What a frame's name tells. Raises ValueError for a name of another form."""
+    def fields(self, name: str) -> dict[str, Any]:
+        """Metadata in the name of a frame. Raises ValueError for a name of another form."""
         match = self.parsed(name, NAME, EXAMPLE)
         camera, platform = CAMERAS[match[1]]
         return {

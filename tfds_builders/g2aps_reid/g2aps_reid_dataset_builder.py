@@ -34,7 +34,7 @@ and lists of https://github.com/wangshining681/G2APS-ReID, so that manual_dir/GA
   {"  ".join(LISTS.values())}"""
     FOLDER = "GA-ReID"
     REQUIRED = (TRAIN, *LISTS.values())
-    # Cutting the crops out is not reproducible. Distractors are in folders of their own.
+    # The cutting of crops is not reproducible. Distractors have their own folders.
     EXPECTED = {
         "train": (100871, None),
         "query_c0": (4876, None),
@@ -65,7 +65,7 @@ and lists of https://github.com/wangshining681/G2APS-ReID, so that manual_dir/GA
         return self.finished(splits)
 
     def read_train(self, root: pathlib.Path) -> list[dict[str, Any]]:
-        """What `crop` takes for each training image.
+        """Arguments of `crop` for each training image.
 
         Raises ValueError for a distractor and for an image in the folder of another identity.
         """
@@ -86,14 +86,14 @@ and lists of https://github.com/wangshining681/G2APS-ReID, so that manual_dir/GA
         return records
 
     def test_record(self, line: Line, split: str) -> dict[str, Any]:
-        """What `crop` takes for a listed image. Raises ValueError for a distractor as a query."""
+        """Arguments of `crop` for a listed image. Raises ValueError for a distractor as a query."""
         record = self.record(line.path, line.image_id, self.parsed(line.image_id, NAME, EXAMPLE))
         if split == "query" and record.get("kind"):
             raise ValueError(f"{line.place}: the query {line.image_id} has no identity")
         return record
 
     def record(self, path: pathlib.Path, image_id: str, match: re.Match[str]) -> dict[str, Any]:
-        """What `crop` takes for an image."""
+        """Arguments of `crop` for an image."""
         identity = int(match[1])
         return {
             "image": path,
@@ -112,26 +112,26 @@ and lists of https://github.com/wangshining681/G2APS-ReID, so that manual_dir/GA
 def check_identities(
     splits: Mapping[str, Iterable[Mapping[str, Any]]], expected: Mapping[str, int]
 ) -> None:
-    """Raises ValueError for identities of train among the test images, and for wrong numbers.
+    """Raises ValueError for identities in train and test, and for wrong numbers of identities.
 
-    The lists of identities were checked, so these counts are certain, other than those of images.
+    Unlike the counts of images, these numbers are certain: the published lists were checked.
     """
     persons = {
         split: {r["identity"] for r in records if r.get("kind", "person") == "person"}
         for split, records in splits.items()
     }
-    tested = persons["query"] | persons["gallery"]
-    both = persons["train"] & tested
+    test = persons["query"] | persons["gallery"]
+    both = persons["train"] & test
     if both:
         raise ValueError(
             f"g2aps_reid: {len(both)} identities are in train and in the test images (the first: "
             f"{min(both)}); training on a test identity makes every score meaningless"
         )
-    found = {"train": len(persons["train"]), "query and gallery": len(tested)}
+    counts = {"train": len(persons["train"]), "query and gallery": len(test)}
     for part, number in expected.items():
-        if found[part] != number:
+        if counts[part] != number:
             raise ValueError(
-                f"g2aps_reid: {found[part]} identities in {part}, expected {number}; were all "
+                f"g2aps_reid: {counts[part]} identities in {part}, expected {number}; were all "
                 "crops written, and by the lists of the authors? A part of the dataset builds with "
                 "the configuration `partial`"
             )

@@ -8,7 +8,7 @@ from tfds_builders.base import count_configs
 from tfds_builders.captions import CaptionBuilder, listed_records
 
 FILES = ("ICFG-PEDES.json", "ICFG_PEDES.json")
-"""The released name, and the one its README gives."""
+"""Name in the release, and name in its README."""
 
 
 class Builder(CaptionBuilder):
@@ -31,10 +31,10 @@ MSMT17's, whose agreement applies. Unpack it so that manual_dir/ICFG-PEDES holds
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         root = self.root(dl_manager)
-        there = [name for name in FILES if (root / name).is_file()]
-        if not there:
+        files = [name for name in FILES if (root / name).is_file()]
+        if not files:
             raise FileNotFoundError(
                 f"{self.name}: {root} lacks {' or '.join(FILES)}\n"
                 f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             )
-        return self.finished(listed_records(self, root, there[0], splits=("train", "test")))
+        return self.finished(listed_records(self, root, files[0], splits=("train", "test")))

@@ -48,7 +48,7 @@ and the folders of test images that these lists name; {LISTS["A2G_v1"]} and {LIS
 read if they are there."""
     FOLDER = "LAGPeR"
     REQUIRED = (TRAIN, *(file for name, file in LISTS.items() if name not in OPTIONAL))
-    # The published numbers do not sum to the published total.
+    # The published numbers do not add up to the published total.
     EXPECTED = {
         "train": (40770, 2708),
         "A2G query": (3046, None),
@@ -61,7 +61,7 @@ read if they are there."""
     COUNT_LEVEL = "warning"
 
     def _info(self) -> tfds.core.DatasetInfo:
-        # Those of lists that are not there are taken out while building.
+        # Protocols without a list are removed while building.
         return self.crop_info(
             homepage="https://wangshining681.github.io/laper-page", protocols=PROTOCOLS
         )
@@ -77,7 +77,7 @@ read if they are there."""
         return self.finished({"train": self.read_train(root), **test})
 
     def read_train(self, root: pathlib.Path) -> list[dict[str, Any]]:
-        """What `crop` takes for each training image of a known identity."""
+        """Arguments of `crop` for each training image with an identity."""
         records = [
             self.record(path, image_id, match)
             for folder in self.folders(root, TRAIN, "0001")
@@ -88,7 +88,7 @@ read if they are there."""
         return [record for record in records if record["identity"] != UNKNOWN]
 
     def test_record(self, line: Line, split: str) -> dict[str, Any]:
-        """What `crop` takes for a listed image. Raises ValueError for a query without identity."""
+        """Arguments of `crop` for a listed image. Raises ValueError for a query without identity."""
         record = self.record(line.path, line.image_id, self.parsed(line.image_id, NAME, EXAMPLE))
         if record["identity"] != UNKNOWN:
             return record
@@ -97,7 +97,7 @@ read if they are there."""
         return {**record, "kind": "distractor"}
 
     def record(self, path: pathlib.Path, image_id: str, match: re.Match[str]) -> dict[str, Any]:
-        """What `crop` takes for an image. Raises ValueError for a camera that does not exist."""
+        """Arguments of `crop` for an image. Raises ValueError for an unknown camera."""
         number = int(match[2])
         if number not in CAMERAS:
             raise ValueError(

@@ -42,10 +42,10 @@ only). Unpack Market-1501-v15.09.15.zip so that manual_dir/Market-1501-v15.09.15
         return self.finished(splits)
 
     def read_folder(self, folder: pathlib.Path, split: str) -> list[dict[str, Any]]:
-        """What `crop` takes for each image of a folder that is a person or a distractor.
+        """Arguments of `crop` for each image of a folder that shows a person or a distractor.
 
-        Identity 0 is a distractor, in the gallery and never a correct match; −1 is junk, which the
-        benchmark removes from every ranking. Raises ValueError for a name of another form, and for
+        Identity 0 is a distractor: in the gallery, but never a correct match. Identity −1 is junk, which
+        the benchmark removes from every ranking. Raises ValueError for a name of another form, and for
         a distractor or junk outside the gallery.
         """
         records = []

@@ -23,14 +23,14 @@ LISTS = {name: f"list_{name}.txt" for name in ("train", "val", "query", "gallery
 
 @dataclasses.dataclass
 class VersionConfig(CountConfig):
-    """Which version, whether `train` has the images of `val` too, and if a copy must be complete."""
+    """A configuration of a version; `merged` adds the images of `val` to `train`."""
 
     release: str = "v1"
     merged: bool = False
 
 
 def configs() -> list[VersionConfig]:
-    """Both versions; the first is the default."""
+    """Configurations of both versions; the first is the default."""
     faces = {"v1": "Faces as recorded", "v2": "Faces blurred"}
     kinds = [("", "", True, False), ("_trainval", ", val in train", True, True)]
     kinds.append(("_partial", ", a part of the dataset", False, False))
@@ -89,7 +89,7 @@ and in the folder
         )
 
     def root(self, dl_manager: tfds.download.DownloadManager) -> pathlib.Path:
-        """As every builder's; raises ValueError if what is there is of the other version."""
+        """Finds the dataset's folder; raises ValueError for a copy of the other version."""
         manual = pathlib.Path(dl_manager.manual_dir)
         other = "v2" if self.release == "v1" else "v1"
         own = manual / self.FOLDER
@@ -114,7 +114,7 @@ and in the folder
         return self.finished(splits)
 
     def read_split(self, root: pathlib.Path, split: str) -> list[dict[str, Any]]:
-        """What `crop` takes for each image of a list."""
+        """Arguments of `crop` for each image of a list."""
         train, test = IMAGES[self.release]
         testing = split in ("query", "gallery")
         lines = read_list(
@@ -127,10 +127,10 @@ and in the folder
         return [self.record(line, testing) for line in lines]
 
     def record(self, line: Line, testing: bool) -> dict[str, Any]:
-        """What `crop` takes for an image.
+        """Arguments of `crop` for an image.
 
-        Raises ValueError for a name of another form, a camera that does not exist, and an identity
-        of the list that is not the name's.
+        Raises ValueError for a name of another form, an unknown camera, and an identity in the list
+        that differs from the name's.
         """
         match = self.parsed(line.image_id, NAME, EXAMPLE)
         if not 1 <= int(match[2]) <= CAMERAS:
@@ -146,7 +146,7 @@ and in the folder
         return {
             "image": line.path,
             "image_id": line.image_id,
-            # Both parts are numbered from 0; the people are not the same.
+            # Both parts are numbered from 0, with different people.
             "identity": int(match[1]) + (TRAIN_IDENTITIES if testing else 0),
             "identity_raw": match[1],
             "camera": int(match[2]) - 1,

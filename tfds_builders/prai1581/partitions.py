@@ -1,4 +1,4 @@
-"""Reads PRAI-1581's `partitions.pkl` without running what a pickle could run."""
+"""Reads PRAI-1581's `partitions.pkl` safely: a pickle could run any code."""
 
 import pathlib
 import pickle
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 KEYS = ("trainval_im_names", "test_im_names", "test_marks")
-# What pickles of lists, dictionaries and NumPy arrays call, under the names of old and new versions.
+# Names that pickles of lists, dictionaries and NumPy arrays need, in old and new versions.
 ALLOWED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -26,19 +26,19 @@ ALLOWED = {
 
 
 class Reader(pickle.Unpickler):
-    """Makes plain containers, numbers, texts and arrays only."""
+    """An unpickler of plain containers, numbers, texts and arrays only."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Raises UnpicklingError for all but the few functions that arrays need."""
+        """Raises UnpicklingError for all names that arrays do not need."""
         if (module, name) not in ALLOWED:
             raise pickle.UnpicklingError(f"it wants to call {module}.{name}")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def read_partitions(path: pathlib.Path) -> dict[str, list[str]]:
-    """Split → names of its images.
+    """Reads split → names of its images.
 
-    Raises ValueError for a file that is no such table, calls something, or has unknown marks.
+    Raises ValueError for a file of another format, one that names other functions, and unknown marks.
     """
     problem = f"prai1581: {path.name}"
     try:

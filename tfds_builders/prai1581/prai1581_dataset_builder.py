@@ -16,7 +16,7 @@ IMAGES, PARTITIONS = "images", "partitions.pkl"
 
 
 class Builder(ManualBuilder):
-    """Reads the images that the file of partitions names."""
+    """Reads the images listed in the file of partitions."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
@@ -27,7 +27,7 @@ manual_dir/PRAI-1581 holds
   {IMAGES}/  {PARTITIONS}"""
     FOLDER = "PRAI-1581"
     REQUIRED = (IMAGES, PARTITIONS)
-    # Sources count 781 or 782 training identities, and 1,580 or 1,581 in all.
+    # Sources report 781 or 782 training identities, and 1,580 or 1,581 in total.
     EXPECTED = {"train": (19523, None), IMAGES: (39461, 1581)}
     COUNT_LEVEL = "warning"
 
@@ -41,29 +41,29 @@ manual_dir/PRAI-1581 holds
         root = self.root(dl_manager)
         names = read_partitions(root / PARTITIONS)
         splits = {}
-        for split, found in names.items():
-            present = self.present(root, split, found)
+        for split, split_names in names.items():
+            present = self.present(root, split, split_names)
             splits[split] = [self.record(root, name, split) for name in sorted(present)]
         return self.finished(splits)
 
     def present(self, root: pathlib.Path, split: str, names: list[str]) -> list[str]:
-        """The names whose images are there.
+        """Selects the names whose images exist.
 
-        Raises ValueError if one is not, unless the configuration is `partial`, which warns.
+        Raises ValueError for a missing image, unless the configuration is `partial`, which warns.
         """
-        absent = [name for name in names if not (root / IMAGES / name).is_file()]
-        if absent:
+        missing = [name for name in names if not (root / IMAGES / name).is_file()]
+        if missing:
             text = (
-                f"{self.name}: {PARTITIONS} names {len(absent)} {split} images that are not in "
-                f"{IMAGES} (the first: {absent[0]})"
+                f"{self.name}: {PARTITIONS} names {len(missing)} {split} images that are not in "
+                f"{IMAGES} (the first: {missing[0]})"
             )
             if self.strict:
                 raise ValueError(f"{text}; a partial copy builds with the configuration `partial`")
             warnings.warn(f"{text}; they are passed over", stacklevel=2)
-        return [name for name in names if name not in set(absent)]
+        return [name for name in names if name not in set(missing)]
 
     def record(self, root: pathlib.Path, name: str, split: str) -> dict[str, Any]:
-        """What `crop` takes for an image. Raises ValueError for a name of another form."""
+        """Arguments of `crop` for an image. Raises ValueError for a name of another form."""
         match = self.parsed(f"{IMAGES}/{name}", NAME, EXAMPLE)
         return {
             "image": root / IMAGES / name,

@@ -21,7 +21,7 @@ PROTOCOLS = [
 
 
 class Builder(FrameBuilder):
-    """Reads the frames, a file of annotations for each, and the list of queries."""
+    """Reads the frames, their annotation files, and the list of queries."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
@@ -39,7 +39,7 @@ manual_dir/PRW-v16.04.20 holds
         "gallery": (6112, 25062, 450),
         "query": (2057, 2057, 450),
     }
-    # The paper says 482 training people, readers of its files list 483.
+    # The paper reports 482 training people, readers of its files 483.
     SURE = frozenset(
         {"train frames", "train boxes", "gallery frames", "gallery boxes", "query frames"}
     )
@@ -58,31 +58,31 @@ manual_dir/PRW-v16.04.20 holds
         return self.finished_frames({**splits, "query": self.read_queries(root, splits["gallery"])})
 
     def read_frames(self, root: pathlib.Path, file: str, variable: str) -> list[dict[str, Any]]:
-        """What `frame` takes for each frame of a list, sorted.
+        """Arguments of `frame` for each frame of a list, sorted.
 
-        Raises ValueError for a list of another form.
+        Raises ValueError for a list of another format.
         """
-        found = scipy.io.loadmat(root / file)
-        if variable not in found:
+        content = scipy.io.loadmat(root / file)
+        if variable not in content:
             raise ValueError(f"{self.name}: {file} has no variable {variable}")
-        names = sorted(f"{np.asarray(cell).ravel()[0]}.jpg" for cell in found[variable].ravel())
+        names = sorted(f"{np.asarray(cell).ravel()[0]}.jpg" for cell in content[variable].ravel())
         return [self.read_frame(root, name) for name in names]
 
     def read_frame(self, root: pathlib.Path, name: str) -> dict[str, Any]:
-        """What `frame` takes. Corners as every reader of PRW makes them: x and y are at least 0
-        before width and height are added, then all are cut to whole numbers.
+        """Arguments of `frame` for one frame.
 
-        Raises FileNotFoundError for a frame without annotations, ValueError for a file without a
-        known variable.
+        As in all readers of PRW, x and y are clipped at 0 before width and height are added, and
+        corners are then truncated to integers. Raises FileNotFoundError for a frame without
+        annotations and ValueError for a file without a known variable.
         """
         path = root / "annotations" / f"{name}.mat"
         if not path.is_file():
             raise FileNotFoundError(f"{self.name}: {path} is missing; is the copy complete?")
-        found = scipy.io.loadmat(path)
-        key = next((key for key in KEYS if key in found), None)
+        content = scipy.io.loadmat(path)
+        key = next((key for key in KEYS if key in content), None)
         if key is None:
             raise ValueError(f"{self.name}: {path} has none of {', '.join(KEYS)}")
-        rows = np.asarray(found[key], np.float64).reshape(-1, 5)
+        rows = np.asarray(content[key], np.float64).reshape(-1, 5)
         corners = np.maximum(rows[:, 1:], 0.0)
         corners[:, 2:] += corners[:, :2]
         identities = [NO_IDENTITY if row == -2 else int(row) for row in rows[:, 0]]
@@ -91,11 +91,11 @@ manual_dir/PRW-v16.04.20 holds
     def read_queries(
         self, root: pathlib.Path, gallery: list[dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        """What `frame` takes for each query. Width and height are added before negative corners
-        become 0, so a query's box may differ from that of its person in the gallery.
+        """Arguments of `frame` for each query.
 
-        Raises ValueError, naming the line, for one of another form and for a frame or a person
-        that the gallery does not have.
+        Width and height are added before negative corners become 0, so the box of a query may differ
+        from the person's box in the gallery. Raises ValueError, naming the line, for a line of
+        another form and for a frame or a person that the gallery lacks.
         """
         people = {record["image_id"]: record["identities"] for record in gallery}
         records = []
@@ -120,7 +120,7 @@ manual_dir/PRW-v16.04.20 holds
     def record(
         self, root: pathlib.Path, name: str, corners: np.ndarray, identities: list[int]
     ) -> dict[str, Any]:
-        """What `frame` takes. Raises ValueError for a name of another form."""
+        """Arguments of `frame`. Raises ValueError for a name of another form."""
         match = self.parsed(name, NAME, EXAMPLE)
         return {
             "image": root / "frames" / name,

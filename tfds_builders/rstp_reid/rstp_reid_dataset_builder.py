@@ -11,7 +11,7 @@ FILE = "data_captions.json"
 
 
 class Builder(CaptionBuilder):
-    """Reads `data_captions.json`, whose key of the image is `img_path`."""
+    """Reads `data_captions.json`, where the key of the image is `img_path`."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}

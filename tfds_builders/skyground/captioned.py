@@ -1,4 +1,4 @@
-"""SkyGround's crops with sentences, in TBAGPR's form: what the configurations `captions_*` hold."""
+"""SkyGround's crops with captions, in TBAGPR's form, for the configurations `captions_*`."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,22 +8,22 @@ from g2ajax.synthetic.world import Shot, World
 from tfds_builders.captions import BOTH_VIEWS, members
 
 SPLITS = {"train": ("train",), "test": ("query", "gallery")}
-"""Which of the world's splits make which."""
+"""Split of the dataset → splits of the world."""
 
 
 def shots_of(world: World, split: str) -> list[Shot]:
-    """The shots of a split of captions, sorted by file name."""
+    """Shots of a split of captions, sorted by file name."""
     shots = [shot for part in SPLITS[split] for shot in world.shots(part)]
     return sorted(shots, key=lambda shot: shot.image_id)
 
 
-def said(world: World, shots: Sequence[Shot]) -> Iterator[dict[str, Any]]:
-    """For each shot what its record has besides the crop's fields."""
-    for shot, told in zip(shots, captions.said(world.seed, shots), strict=True):
+def caption_fields(world: World, shots: Sequence[Shot]) -> Iterator[dict[str, Any]]:
+    """Yields for each shot the fields that its record has besides those of a crop."""
+    for shot, pairs in zip(shots, captions.sentences(world.seed, shots), strict=True):
         view = "aerial" if shot.camera == 0 else "ground"
         yield {
-            "captions": [text for text, _ in told],
-            "pair_image_ids": [partner.image_id for _, partner in told],
+            "captions": [text for text, _ in pairs],
+            "pair_image_ids": [partner.image_id for _, partner in pairs],
             "caption_source": "generated",
             "attributes": captions.attribute_codes(shot),
             "protocols": [] if shot.split == "train" else members(BOTH_VIEWS, view),

@@ -9,7 +9,7 @@ from tfds_builders.frames import gallery_column, protocol
 
 
 def protocols(world: FrameWorld) -> list[dict[str, Any]]:
-    """From the ground to the drones, back, and everything; then with drawn galleries."""
+    """Protocols from ground to aerial, back, and between all frames; then with drawn galleries."""
     pairs = (("G2A", "ground", "aerial"), ("A2G", "aerial", "ground"))
     return [
         *(protocol(*pair) for pair in pairs),
@@ -23,7 +23,7 @@ def protocols(world: FrameWorld) -> list[dict[str, Any]]:
 
 
 def splits(world: FrameWorld) -> dict[str, Iterator[dict[str, Any]]]:
-    """What `frame` takes, split by split, drawn while it is written."""
+    """Arguments of `frame`, split by split; frames are drawn while they are written."""
     return {
         "train": _records(world, "train"),
         "gallery": _records(world, "test"),
@@ -43,12 +43,12 @@ def _queries(world: FrameWorld) -> Iterator[dict[str, Any]]:
     photos = frame_photographs(
         world, [world.frame(name) for name in frames], progress="SkyGround frames, query"
     )
-    drawn = dict(zip(frames, photos, strict=True))
+    photo_of = dict(zip(frames, photos, strict=True))
     other = {"aerial": "ground", "ground": "aerial"}
     for query in world.queries:
         platform = query.frame.platform
         yield {
-            **_record(drawn[query.frame.image_id], [query.row]),
+            **_record(photo_of[query.frame.image_id], [query.row]),
             "protocols": [
                 i for i, row in enumerate(table) if row["query_platform"] in ("any", platform)
             ],
@@ -60,7 +60,7 @@ def _queries(world: FrameWorld) -> Iterator[dict[str, Any]]:
 
 
 def _record(photo: FramePhotograph, rows: Sequence[int]) -> dict[str, Any]:
-    """What `frame` takes of some of a frame's people."""
+    """Arguments of `frame` for some of a frame's people."""
     camera = photo.frame.camera
     return {
         "image": photo.jpeg,

@@ -25,7 +25,7 @@ PROTOCOLS = [
 
 @dataclasses.dataclass
 class SkyGroundConfig(tfds.core.BuilderConfig):
-    """A size of the world."""
+    """A configuration of the world: size, seed and kind of records."""
 
     size: str = "tiny"
     seed: int = 0
@@ -98,17 +98,17 @@ class Builder(FrameBuilder):
             shots = {split: captioned.shots_of(world, split) for split in captioned.SPLITS}
         else:
             shots = {split: world.shots(split) for split in SPLITS}
-        parts = {split: _records(world, split, those) for split, those in shots.items()}
+        parts = {split: _records(world, split, part) for split, part in shots.items()}
         if self.builder_config.captions:
             parts = {
-                split: map(dict.__or__, records, captioned.said(world, shots[split]))
+                split: map(dict.__or__, records, captioned.caption_fields(world, shots[split]))
                 for split, records in parts.items()
             }
         return {split: self._generate_examples(split, part) for split, part in parts.items()}
 
 
 def _records(world: World, split: str, shots: Sequence[Shot]) -> Iterator[dict[str, Any]]:
-    """The crops of a split, drawn while they are written."""
+    """Yields the crops of a split, drawn while they are written."""
     labels = labels_of(shot.identity for shot in world.shots("train"))
     for photograph in photographs(world, shots, progress=f"SkyGround {split}"):
         shot = photograph.shot
@@ -134,7 +134,7 @@ def _records(world: World, split: str, shots: Sequence[Shot]) -> Iterator[dict[s
 
 
 def _protocols(shot: Shot) -> list[int]:
-    """A2G asks aerial queries of a ground gallery; everything is in ALL."""
-    # Camera 0 is the drone: its queries are of protocol 0, its gallery images of protocol 1.
+    """Indices of the protocols that include a shot."""
+    # Camera 0 is the drone: its queries belong to A2G (0), its gallery images to G2A (1).
     as_query, as_gallery = shot.camera, 1 - shot.camera
     return {"train": [], "query": [as_query, 2], "gallery": [as_gallery, 2]}[shot.split]

@@ -1,4 +1,4 @@
-"""TAG-PEDES: people of five data sets seen from the air and the ground (Zhou et al., AAAI 2026)."""
+"""TAG-PEDES: people of five datasets seen from the air and the ground (Zhou et al., AAAI 2026)."""
 
 import re
 from typing import Any
@@ -10,14 +10,14 @@ from tfds_builders.captions import BOTH_VIEWS, CaptionBuilder, listed_records, m
 
 FILES = {"train": "train_reid.json", "test": "test_reid.json"}
 SOURCES = {"market": "ground", "prai": "aerial", "uavhuman": "aerial"}
-"""Sources whose images are all of one view; AG-ReID.v2 and G2APS have both."""
+"""Sources with a single view; AG-ReID.v2 and G2APS have both."""
 _MARKS = re.compile(r"""[.!"()*#:;~]""")
 
 
 def view_of(path: str) -> str | int:
-    """The platform that a path tells: by its source, or by the camera in AG-ReID.v2's file names.
+    """Platform of an image, from its source or the camera in AG-ReID.v2's file names.
 
-    How G2APS's file names tell the view is not published: -1, unknown.
+    The view in G2APS's file names is not documented, so it is unknown (-1).
     """
     source = re.sub(r"[^a-z]", "", path.lower())
     for name, platform in SOURCES.items():
@@ -28,7 +28,7 @@ def view_of(path: str) -> str | int:
 
 
 def cleaned(text: str) -> str:
-    """A sentence as the published loader reads it: lower case, marks to blanks, 77 words."""
+    """Cleans a caption as the published loader does: lower case, no punctuation, 77 words."""
     return " ".join(_MARKS.sub(" ", text.lower()).split()[:77])
 
 
@@ -58,18 +58,18 @@ apply. Unpack it so that manual_dir/TAG-PEDES holds
         root = self.root(dl_manager)
         splits = {}
         for split, file in FILES.items():
-            there = [n for n in (file, f"anno_dir/{file}") if (root / n).is_file()]
-            if not there:
+            files = [n for n in (file, f"anno_dir/{file}") if (root / n).is_file()]
+            if not files:
                 raise FileNotFoundError(
                     f"{self.name}: {root} lacks {file}\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
                 )
             splits[split] = listed_records(
-                self, root, there[0], below="images", split=split, platform=view_of
+                self, root, files[0], below="images", split=split, platform=view_of
             )[split]
             for record in splits[split]:
                 record["captions"] = [cleaned(text) for text in record["captions"]]
                 wearable = record["platform"] == "wearable"
-                seen = "ground" if wearable else record["platform"]
+                view = "ground" if wearable else record["platform"]
                 if split == "test":
-                    record["protocols"] = members(BOTH_VIEWS, str(seen))
+                    record["protocols"] = members(BOTH_VIEWS, str(view))
         return self.finished(splits)

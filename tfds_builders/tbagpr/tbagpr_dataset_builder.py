@@ -1,4 +1,4 @@
-"""TBAGPR: finding people in aerial images by sentences (Wang et al., TCSVT 2025, with AEA-FIRM)."""
+"""TBAGPR: text-based search for people in aerial images (Wang et al., TCSVT 2025, AEA-FIRM)."""
 
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -21,8 +21,8 @@ FILES = tuple(
 class Builder(CaptionBuilder):
     """Reads the JSON files of both sources and `attrs.json`.
 
-    Every image is a record: the aerial ones with their sentences, each sentence with the ground
-    image that it comes with; the ground ones with none. `val` has the identities of `test`.
+    Every image is a record. Aerial images have captions, each with its partner, a ground image; ground
+    images have none. `val` has the identities of `test`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -37,8 +37,8 @@ whose images it has, apply. Unpack it so that manual_dir/TBAGPR holds
     FOLDER = "TBAGPR"
     REQUIRED = ("attrs.json", *FILES)
     PROTOCOLS = BOTH_VIEWS
-    # The published numbers of images count an image once for every sentence; those of different
-    # images are not established.
+    # Published numbers of images count an image once per sentence; the number of distinct images is
+    # not known.
     EXPECTED = {"train": (None, 1180), "test": (None, 529)}
     CAPTIONS = {"train": 31340, "val": 9255, "test": 3200}
     COUNT_LEVEL = "warning"
@@ -56,33 +56,35 @@ whose images it has, apply. Unpack it so that manual_dir/TBAGPR holds
 
         pairs = read_train(read)
         parts = {split: read_evaluation(read, split) for split in ("val", "test")}
-        named = [path for pair in pairs for path in (pair.aerial, pair.ground)]
+        paths = [path for pair in pairs for path in (pair.aerial, pair.ground)]
         for part in parts.values():
-            named += [*part.aerial, *part.ground]
-        self.check_images(root, named, "the annotation")
+            paths += [*part.aerial, *part.ground]
+        self.check_images(root, paths, "the annotation")
         splits = {"train": train_records(root, pairs)}
         splits |= {split: test_records(root, part, split) for split, part in parts.items()}
         return self.finished(splits)
 
 
 def train_records(root: pathlib.Path, pairs: Iterable[Pair]) -> list[dict[str, Any]]:
-    """A record for every image of the training pairs; an image in several pairs has all their
-    sentences. Raises ValueError for an image of two identities or in both views."""
+    """Records of all images of the training pairs; an image in several pairs has all their captions.
+
+    Raises ValueError for an image of two identities or in both views.
+    """
     records: dict[str, dict[str, Any]] = {}
     for pair in pairs:
         aerial = _record(records, root, pair.aerial, pair.identity, "aerial")
         ground = _record(records, root, pair.ground, pair.identity, "ground")
         aerial["attributes"], ground["attributes"] = pair.aerial_attributes, pair.ground_attributes
-        _say(aerial, pair.caption, pair.ground)
+        _add_caption(aerial, pair.caption, pair.ground)
     return list(records.values())
 
 
 def test_records(root: pathlib.Path, part: Evaluation, split: str) -> list[dict[str, Any]]:
-    """A record for every image of an evaluation split.
+    """Records of all images of an evaluation split.
 
-    The files list captions beside identities, not beside images. Where they are as many as the
-    images and in their order, a caption goes with the image of its place; else with the first image
-    of its identity. Rankings look at identities alone, so no score depends on it.
+    The files assign captions to identities, not to images. If captions and images have the same
+    identities in the same order, a caption is stored with the image at its position, else with the
+    first image of its identity. Scores depend on identities only.
     """
     records: dict[str, dict[str, Any]] = {}
     first: dict[int, tuple[str, str]] = {}
@@ -91,12 +93,12 @@ def test_records(root: pathlib.Path, part: Evaluation, split: str) -> list[dict[
             record = _record(records, root, path, identity, view)
             record["protocols"] = members(BOTH_VIEWS, view) if split == "test" else []
         first.setdefault(identity, (aerial, ground))
-    beside = part.identity == part.caption_identity
+    aligned = part.identity == part.caption_identity
     for row, (identity, caption) in enumerate(
         zip(part.caption_identity, part.captions, strict=True)
     ):
-        aerial, ground = (part.aerial[row], part.ground[row]) if beside else first[identity]
-        _say(records[aerial], caption, ground)
+        aerial, ground = (part.aerial[row], part.ground[row]) if aligned else first[identity]
+        _add_caption(records[aerial], caption, ground)
     return list(records.values())
 
 
@@ -122,6 +124,6 @@ def _record(
     return record
 
 
-def _say(record: Mapping[str, Any], caption: str, pair: str) -> None:
+def _add_caption(record: Mapping[str, Any], caption: str, pair: str) -> None:
     record["captions"].append(caption)
     record["pair_image_ids"].append(pair)

@@ -21,7 +21,7 @@ DISTRACTOR = 50000
 
 
 class Builder(ManualBuilder):
-    """Reads the three folders; two identities are left out, as everybody does."""
+    """Reads the three folders; two identities are left out, as in published results."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
@@ -48,7 +48,7 @@ part for person re-identification so that manual_dir/UAV-Human holds
         )
 
     def read_folder(self, folder: pathlib.Path, split: str) -> list[dict[str, Any]]:
-        """What `crop` takes for each image of a folder. Raises ValueError for a distractor outside
+        """Arguments of `crop` for each image of a folder. Raises ValueError for a distractor outside
         the gallery.
         """
         records = []

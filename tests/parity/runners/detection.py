@@ -189,16 +189,22 @@ def run_select_training_samples(args, inputs, weights):
     return results
 
 
+def padded_size(sizes, multiple):
+    """The reference's canvas of a batch: the largest height and width, rounded up to `multiple`."""
+    height, width = (max(side) for side in zip(*sizes, strict=True))
+    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
+
+
 def run_detection_transform(args, inputs, weights):
     multiple, sizes, batch = args["size_divisible"], args["sizes"], args["batch"]
     rows = []
     for height, width in inputs[sizes["hw"]].tolist():
         new = transform.resized_size(height, width, sizes["min_size"], sizes["max_size"])
-        rows.append([*new, *transform.padded_size([new], multiple)])
+        rows.append([*new, *padded_size([new], multiple)])
     images = [jnp.asarray(inputs[name]).transpose(1, 2, 0) for name in batch["images"]]
     old = [image.shape[:2] for image in images]
     new = [transform.resized_size(*size, batch["min_size"], batch["max_size"]) for size in old]
-    canvas = transform.padded_size(new, multiple)
+    canvas = padded_size(new, multiple)
     padded = []
     for image, size, new_size in zip(images, old, new, strict=True):
         # One padded input shape for all.

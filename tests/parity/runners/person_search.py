@@ -18,6 +18,7 @@ from g2ajax.methods.faster_rcnn import ProposalOptions, RegionOptions
 from g2ajax.nn.occluded import Exchange, Exchanges, TransformerHead
 from g2ajax.nn.pooling import MaxPool
 from tests.parity.runners.backbones import evaluation, loaded, run
+from tests.parity.runners.detection import padded_size
 
 NETWORK = "resnet of the case"
 TAKE_ALL = 10**6
@@ -125,7 +126,7 @@ def frames(args, images, boxes=None, pids=None):
     chosen = args["transform"]
     old = [image.shape[1:] for image in images]
     new = [transform.resized_size(*s, chosen["min_size"], chosen["max_size"]) for s in old]
-    canvas = transform.padded_size(new, chosen["size_divisible"])
+    canvas = padded_size(new, chosen["size_divisible"])
     batch = {
         "image": jnp.stack(
             [

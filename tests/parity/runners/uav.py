@@ -6,15 +6,19 @@ import numpy as np
 
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.gaussian_mixture import large_margin_gaussian_mixture
-from g2ajax.losses.margin import arcface_logits
 from g2ajax.losses.pairwise import pairwise_circle, pairwise_cosface
 from g2ajax.nn.heads import margin_logits, unit
 from g2ajax.report.activation import activation_map, to_bytes
 from tests.parity.runners.backbones import nhwc
 
 PAIRWISE = {"circle": pairwise_circle, "cosface": pairwise_cosface}
-# TransReID's names; its other classifiers compute what fast-reid's do.
-CLASSIFIERS = {"Cosface": "CosSoftmax", "AMSoftmax": "CosSoftmax", "CircleLoss": "CircleSoftmax"}
+# TransReID's names; all but Arcface compute what fast-reid's do.
+CLASSIFIERS = {
+    "Arcface": "ArcFace",
+    "Cosface": "CosSoftmax",
+    "AMSoftmax": "CosSoftmax",
+    "CircleLoss": "CircleSoftmax",
+}
 
 
 def label_of(inputs, name="in_targets"):
@@ -88,10 +92,7 @@ def run_margin_classifier(args, inputs, weights):
     def loss(feature, weight):
         weight = weight.T if args["weight_layout"] == "(in, classes)" else weight
         cosine = jnp.matmul(unit(feature), unit(weight).T, precision=jax.lax.Precision.HIGHEST)
-        if name == "Arcface":
-            logits = arcface_logits(cosine, label, scale, margin)
-        else:
-            logits = margin_logits(CLASSIFIERS[name], cosine, label, scale, margin)
+        logits = margin_logits(CLASSIFIERS[name], cosine, label, scale, margin)
         return cross_entropy(logits, label), logits
 
     (value, logits), (of_feature, of_weight) = jax.value_and_grad(loss, (0, 1), has_aux=True)(
