@@ -15,7 +15,7 @@ import pytest
 
 from g2ajax.training import loop, phase
 from g2ajax.training.checkpoint import Checkpoints
-from tests.training.conftest import tiny_config
+from tests.runs import tiny_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 LONG = {"phase__reid__epochs": 10, "evaluate__every_epochs": 5, "phase__reid__ema": 0.9}

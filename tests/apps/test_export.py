@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from g2ajax import export
 from g2ajax.__main__ import main
+from g2ajax.apps import export
+from g2ajax.apps.search import fingerprint
 from g2ajax.data.tokenizer import Tokenizer
 from g2ajax.retrieval.distances import unit
-from g2ajax.search import fingerprint
 from g2ajax.training import loop
 from g2ajax.training.workdir import stored_config
 
@@ -26,7 +26,7 @@ def use(monkeypatch, tmp_path):
     def choose(setup):
         monkeypatch.setattr(export, "stored_config", lambda workdir: {"dtype": "bfloat16"})
 
-        def reopen(config, workdir, kind):
+        def reopen(config, workdir, kind, of=None):
             assert config["dtype"] == "float32" and kind == "best"
             return setup, {"total_step": 7}
 
@@ -44,8 +44,8 @@ def test_images_of_a_run(ranked_run, fake_dataset, tmp_path, capsys):
     assert {p.name for p in tmp_path.iterdir()} == {"image.stablehlo", "image.stablehlo.json"}
     about = json.loads((tmp_path / "image.stablehlo.json").read_text())
     assert about["dataset"] == "fake" and about["checkpoint"] == loop.CHOSEN_ON_TEST
-    setup, meta = loop.reopen(stored_config(workdir), workdir, "best")
-    assert about["step"] == meta["total_step"] and about["parameters"] == fingerprint(setup.model)
+    run, meta = loop.reopen(stored_config(workdir), workdir, "best")
+    assert about["step"] == meta["total_step"] and about["parameters"] == fingerprint(run.model)
     assert about["input"]["shape"] == ["rows", 48, 32, 3] and about["input"]["dtype"] == "uint8"
     assert about["input"]["mean"] == pytest.approx([123.675, 116.28, 103.53])
     assert about["output"]["norm_1"] and about["output"]["metric"] == "cosine"
@@ -66,7 +66,7 @@ def test_a_text_tower(with_text, use, tmp_path):
     assert about["input"]["shape"] == ["rows", 12] and about["input"]["dtype"] == "int32"
     ids = Tokenizer()(TEXT, context_length=12)
     batch = {"caption": np.asarray(ids)}
-    ours = unit(with_text.embed_text(nnx.state(with_text.model), batch))
+    ours = unit(with_text.task.embedder.embed_text(nnx.state(with_text.model), batch))
     found = export.load(out / "text.stablehlo")(batch["caption"])
     np.testing.assert_allclose(found, ours, atol=export.TOLERANCE)
 
@@ -96,8 +96,8 @@ def test_a_program_that_differs_is_not_kept(images_only, use, tmp_path, capsys, 
 
 
 def test_what_cannot_be_exported(images_only, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="'strong_baseline' embeds images only"):
-        export.export_setup(images_only, tmp_path, part="text", format="stablehlo", about={})
+    with pytest.raises(ValueError, match=r"embeds captions, and 'strong_baseline'.*aea_firm, irra"):
+        export.export_opened(images_only, tmp_path, part="text", format="stablehlo", about={})
     with pytest.raises(FileNotFoundError, match="holds no run"):
         export.export_run(tmp_path, tmp_path)
     (tmp_path / "a.stablehlo").write_text("text")

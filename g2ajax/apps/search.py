@@ -1,6 +1,6 @@
 """Finding a person in a folder of images, by an image or by a sentence.
 
-from g2ajax.search import open_gallery
+from g2ajax.apps.search import open_gallery
 gallery = open_gallery("runs/tbagpr_aea_firm", "crops/")
 print(gallery.by_text("a person in a red coat with a backpack", top=10))
 """
@@ -21,14 +21,16 @@ from flax import nnx
 from jaxtyping import Float, UInt8
 
 from g2ajax.data.images import decode, resize
+from g2ajax.data.sharding import batch_sharding
 from g2ajax.data.tokenizer import clean
+from g2ajax.methods import EmbedsCaptions, Method, require
 from g2ajax.report import Explanation, Query, Ranked
 from g2ajax.report.card import card
 from g2ajax.retrieval.prepared import Prepared, prepare, search_prepared
-from g2ajax.training.inference import embed_captions
+from g2ajax.tasks import crops
+from g2ajax.tasks.embedder import embed_captions
 from g2ajax.training.loop import reopen
-from g2ajax.training.mesh import batch_sharding
-from g2ajax.training.setup import Setup
+from g2ajax.training.run import Run
 from g2ajax.training.workdir import stored_config
 
 NOT_AN_IMAGE = "not an image"
@@ -47,7 +49,7 @@ class Found:
 class Gallery:
     """An embedded folder; `open_gallery` makes it."""
 
-    setup: Setup
+    run: Run
     files: tuple[pathlib.Path, ...]
     """In the order of the embeddings."""
     skipped: tuple[tuple[pathlib.Path, str], ...]
@@ -61,8 +63,8 @@ class Gallery:
 
         Raises FileNotFoundError without the file, ValueError for one that is not an image.
         """
-        image = _resized(self.setup, _pixels(pathlib.Path(path)))
-        return self._find(np.stack(list(_embedded(self.setup, iter([image])))), top)
+        image = _resized(self.run, _pixels(pathlib.Path(path)))
+        return self._find(np.stack(list(_embedded(self.run, iter([image])))), top)
 
     def by_text(self, text: str, top: int = 10) -> tuple[Found, ...]:
         """The `top` images that fit a sentence best. Words beyond the text tower's places are cut,
@@ -71,15 +73,15 @@ class Gallery:
         Raises ValueError for an empty sentence, for text that is not UTF-8, and when the run's method
         knows images only.
         """
-        setup = self.setup
-        check_text(setup, text)
+        check_text(self.run, text)
+        embedder = self.run.task.embedder
         features = embed_captions(
-            setup.embed_text,
-            nnx.state(setup.model),
+            embedder.embed_text,
+            nnx.state(self.run.model),
             (text,),
-            setup.options.text.length,
-            setup.options.evaluate.batch_size,
-            setup.mesh,
+            embedder.text_length,
+            embedder.options.evaluate.batch_size,
+            embedder.mesh,
         )
         return self._find(features, top)
 
@@ -104,16 +106,16 @@ def open_gallery(
     """
     folder, workdir = pathlib.Path(folder), pathlib.Path(workdir)
     files = files_of(folder)
-    setup, _ = reopen(stored_config(workdir), workdir, checkpoint)
-    return embedded_gallery(setup, folder, files, workdir / "search")
+    run, _ = reopen(stored_config(workdir), workdir, checkpoint, of=crops.Task)
+    return embedded_gallery(run, folder, files, workdir / "search")
 
 
 def embedded_gallery(
-    setup: Setup, folder: pathlib.Path, files: tuple[pathlib.Path, ...], cache: pathlib.Path
+    run: Run, folder: pathlib.Path, files: tuple[pathlib.Path, ...], cache: pathlib.Path
 ) -> Gallery:
     """The gallery of some files of `folder`, for a run that is open."""
-    check_alone(setup.model)
-    store = cache / f"embeddings-{embedding_key(setup)}.npz"
+    check_alone(run.model)
+    store = cache / f"embeddings-{embedding_key(run)}.npz"
     known = _read(store)
     digest: dict[pathlib.Path, str] = {}
     fresh: dict[str, None] = {}
@@ -121,7 +123,7 @@ def embedded_gallery(
 
     def new_images() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
         # Every file is read once: its content says whether it is known, and is decoded if not.
-        for file, key, image in _read_files(setup, files, known):
+        for file, key, image in _read_files(run, files, known):
             if image is None and key not in known:
                 skipped.append((file, NOT_AN_IMAGE))
                 continue
@@ -130,7 +132,7 @@ def embedded_gallery(
                 fresh[key] = None
                 yield image
 
-    features = list(_embedded(setup, new_images()))
+    features = list(_embedded(run, new_images()))
     if not digest:
         raise ValueError(
             f"{folder} has no images ({len(files)} other files); --gallery is a folder of crops"
@@ -138,8 +140,8 @@ def embedded_gallery(
     if fresh:
         known |= dict(zip(fresh, features, strict=True))
         _write(store, known)
-    prepared = prepare(np.stack([known[key] for key in digest.values()]), setup.model.metric)
-    return Gallery(setup, tuple(digest), tuple(skipped), len(fresh), prepared)
+    prepared = prepare(np.stack([known[key] for key in digest.values()]), run.model.metric)
+    return Gallery(run, tuple(digest), tuple(skipped), len(fresh), prepared)
 
 
 def files_of(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
@@ -162,28 +164,24 @@ def files_of(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
     return files
 
 
-def check_text(setup: Setup, text: str) -> None:
+def check_text(run: Run, text: str) -> None:
     """Raises ValueError for a sentence that says nothing, or that the method cannot embed."""
-    if setup.embed_text is None:
-        raise ValueError(
-            f"the method {setup.options.method['name']!r} knows images only and cannot be asked by "
-            "a sentence; ask by an image, or use a run of aea_firm or irra"
-        )
+    require(run.model, EmbedsCaptions, "a search by a sentence")
     # Bytes of a command line that are not UTF-8 are surrogates here.
     if not clean(text.encode("utf-8", "surrogateescape")):
         raise ValueError("the sentence is empty; describe a person in words")
 
 
-def embedding_key(setup: Setup) -> str:
+def embedding_key(run: Run) -> str:
     """Short hash of all that an image's embedding depends on but the image."""
-    run = setup.options
+    data, evaluate = run.task.options.data, run.task.options.evaluate
     about = {
-        "model": fingerprint(setup.model),
-        "method": run.method,
-        "dtype": run.dtype,
-        "size": run.data.image_size,
-        "interpolation": run.data.test_interpolation,
-        "flip": run.evaluate.flip,
+        "model": fingerprint(run.model),
+        "method": run.options.method,
+        "dtype": run.options.dtype,
+        "size": data.image_size,
+        "interpolation": data.test_interpolation,
+        "flip": evaluate.flip,
     }
     text = json.dumps(about, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -201,11 +199,10 @@ def fingerprint(model: nnx.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def check_alone(model: nnx.Module) -> None:
+def check_alone(model: Method) -> None:
     """Raises ValueError where pixels alone do not make the embedding."""
-    needs = "camera" if model.uses_camera else ""
-    if getattr(getattr(model, "options", None), "platforms", 0):
-        needs = "camera and platform" if needs else "platform"
+    told = ("camera", model.needs_camera), ("platform", model.needs_platform)
+    needs = " and ".join(name for name, needed in told if needed)
     if needs:
         raise ValueError(
             f"this method must be told the {needs} of every image (side information), which a file "
@@ -221,7 +218,7 @@ def figure(
     ranked = tuple(
         Ranked(_pixels(item.path), item.path.name, None, item.distance) for item in found
     )
-    model = gallery.setup.model
+    model = gallery.run.model
     by = f"{model.metric}, {model.feature_name}"
     return Explanation(query, (), ranked, (), by, f"{len(gallery.files)} images of your own")
 
@@ -230,14 +227,14 @@ def _pixels(path: pathlib.Path) -> UInt8[np.ndarray, "H W 3"]:
     return decode(path.read_bytes(), str(path))
 
 
-def _resized(setup: Setup, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def _resized(run: Run, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """The image at the run's size, as its test images are resized."""
-    data = setup.options.data
+    data = run.task.options.data
     return resize(image, data.image_size, data.test_interpolation)
 
 
 def _read_files(
-    setup: Setup, files: tuple[pathlib.Path, ...], known: Mapping[str, Any]
+    run: Run, files: tuple[pathlib.Path, ...], known: Mapping[str, Any]
 ) -> Iterator[tuple[pathlib.Path, str, UInt8[np.ndarray, "h w 3"] | None]]:
     """Each file, the SHA-256 of its content and its image at the run's size; None for an image that
     is `known`, and for what is no image."""
@@ -248,26 +245,26 @@ def _read_files(
         if key in known:
             return file, key, None
         try:
-            return file, key, _resized(setup, decode(data, str(file)))
+            return file, key, _resized(run, decode(data, str(file)))
         except ValueError:
             return file, key, None
 
-    step = setup.options.evaluate.batch_size
-    with ThreadPoolExecutor(setup.options.data.num_threads) as threads:
+    step = run.task.options.evaluate.batch_size
+    with ThreadPoolExecutor(run.task.options.data.num_threads) as threads:
         for start in range(0, len(files), step):  # `map` alone would hold all images at once
             yield from threads.map(read, files[start : start + step])
 
 
 def _embedded(
-    setup: Setup, images: Iterator[UInt8[np.ndarray, "h w 3"]]
+    run: Run, images: Iterator[UInt8[np.ndarray, "h w 3"]]
 ) -> Iterator[Float[np.ndarray, " D"]]:
     """The embedding of each image, computed as those of the test images are."""
-    size, state = setup.options.evaluate.batch_size, nnx.state(setup.model)
+    size, state = run.task.options.evaluate.batch_size, nnx.state(run.model)
     blank = {"camera": np.zeros(size, np.int32), "platform": np.full(size, -1, np.int32)}
     while rows := list(itertools.islice(images, size)):
         padded = np.stack(rows + rows[-1:] * (size - len(rows)))
-        batch = jax.device_put({"image": padded, **blank}, batch_sharding(setup.mesh))
-        yield from np.asarray(setup.embed(state, batch))[: len(rows)]
+        batch = jax.device_put({"image": padded, **blank}, batch_sharding(run.mesh))
+        yield from np.asarray(run.task.embedder.embed(state, batch))[: len(rows)]
 
 
 def _read(store: pathlib.Path) -> dict[str, Any]:

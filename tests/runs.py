@@ -1,54 +1,51 @@
+"""Small runs that tests share: their configurations, and the runs themselves."""
+
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import jax
 import pytest
 
 from configs import g2aps_seqnet
 from g2ajax.backbones import clip
+from g2ajax.tasks import crops
 from g2ajax.training import loop, mesh, setup
 from g2ajax.training.options import run_options
 from tests.fake_captions import make_captions_dataset
 from tests.fake_data import make_dataset
 
 
-@pytest.fixture
-def fake_dataset(monkeypatch):
-    """Runs open the dataset in memory, whatever their configuration names."""
-    dataset = make_dataset()
-    monkeypatch.setattr(setup, "open_dataset", lambda *args, **kwargs: dataset)
-    return dataset
+@contextlib.contextmanager
+def opens(dataset) -> Iterator[None]:
+    """Within it runs open this dataset, whatever their configuration names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crops, "open_dataset", lambda *args, **kwargs: dataset)
+        yield
 
 
-@pytest.fixture(scope="session")
-def ranked_run(tmp_path_factory):
-    """A finished run of one epoch, scored by re-ranking and query expansion too: its folder, the
-    configuration and the results."""
-    config = tiny_config(
+def finished(workdir, config):
+    """A run of `config` in the folder on the dataset in memory: folder, configuration, results."""
+    with opens(make_dataset()):
+        return workdir, config, loop.run(config, workdir)
+
+
+def ranked_config() -> dict:
+    """One epoch, scored by re-ranking and query expansion too."""
+    return tiny_config(
         phase__reid__epochs=1,
         evaluate__rankings=("rerank", "query_expansion"),
         evaluate__rerank={"k1": 5, "k2": 2},
     )
-    workdir = tmp_path_factory.mktemp("ranked")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setup, "open_dataset", lambda *args, **kwargs: make_dataset())
-        return workdir, config, loop.run(config, workdir)
 
 
 def opened(config, dataset):
     """The run of `config` before its first step."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setup, "open_dataset", lambda *args, **kwargs: dataset)
+    with opens(dataset):
         return setup.prepare(run_options(config), trains=False)
 
 
-@pytest.fixture(scope="session")
-def images_only():
-    """A run on images before its first step."""
-    return opened(tiny_config(evaluate__batch_size=8), make_dataset())
-
-
-@pytest.fixture(scope="session")
-def with_text():
+def opened_with_text():
     """A run on images and captions before its first step."""
     shallow = dataclasses.replace(clip.VARIANTS["clip_test"], vision_layers=1, text_layers=1)
     config = tiny_config(evaluate__batch_size=8)
@@ -57,6 +54,14 @@ def with_text():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(clip.VARIANTS, "clip_shallow", shallow)
         return opened(config, make_captions_dataset())
+
+
+def finished_frames(workdir):
+    """A run on whole frames, on one device: its folder, the configuration and the results."""
+    config = frames_config()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "make_mesh", on_one_device)
+        return workdir, config, loop.run(config, workdir)
 
 
 def frames_config(**changes) -> dict:
@@ -72,16 +77,6 @@ def frames_config(**changes) -> dict:
 def on_one_device(data: int, fsdp: int) -> jax.sharding.Mesh:
     """The mesh of a run of one device: for eight virtual ones a detector takes long to compile."""
     return mesh.make_mesh(devices=jax.devices()[:1])
-
-
-@pytest.fixture(scope="session")
-def frames_run(tmp_path_factory):
-    """A finished run on whole frames: its folder, the configuration and the results."""
-    config = frames_config()
-    workdir = tmp_path_factory.mktemp("frames")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setup, "make_mesh", on_one_device)
-        return workdir, config, loop.run(config, workdir)
 
 
 def explainable_config(**changes) -> dict:

@@ -11,8 +11,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int, UInt8
 
+from g2ajax.data.builders import PLATFORMS
+from g2ajax.data.crop_source import KINDS, CropSplit
 from g2ajax.data.images import decode, resize
-from g2ajax.data.source import KINDS, PLATFORMS, CropSplit
+from g2ajax.data.sharding import put_whole
 from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.evaluation.explanation import Measure, as_rows
 from g2ajax.evaluation.rankings import between
@@ -21,12 +23,12 @@ from g2ajax.evaluation.results import (
     dataset_label,
     tables,
 )
+from g2ajax.methods import Method
 from g2ajax.report import Explanation, Query, Ranked, Table, page, words
 from g2ajax.retrieval import pairwise
 from g2ajax.retrieval.attributes import signed
 from g2ajax.retrieval.decomposition import exclusive, shares
-from g2ajax.training.inference import INPUTS, embed_split, explained_sides, split_batches
-from g2ajax.training.mesh import put_whole
+from g2ajax.tasks.embedder import INPUTS, Embedder, embed_split, explained_sides, split_batches
 
 INTRO = """\
 Each figure explains one query. The upper row is the gallery ranked by the sum of the attributes' \
@@ -72,16 +74,16 @@ def from_file(path: pathlib.Path, *, platform: str) -> Asked:
 
 
 def explain(
-    model: nnx.Module, setup: Any, protocol: str, asked: Asked, top: int = 5
+    model: Method, embedder: Embedder, protocol: str, asked: Asked, top: int = 5
 ) -> list[Explanation]:
     """The explanations of images against a protocol's gallery.
 
     Gallery images of the query's own identity and camera are left out where the protocol says so.
     """
-    gallery = setup.dataset.splits["gallery"].take(protocol_rows(setup.dataset, protocol)[1])
-    explained, plain, query = _distances(model, setup, gallery, asked)
+    gallery = embedder.dataset.splits["gallery"].take(protocol_rows(embedder.dataset, protocol)[1])
+    explained, plain, query = _distances(model, embedder, gallery, asked)
     person = gallery.kind == KINDS.index("person")
-    rule = setup.dataset.protocol(protocol)[2]
+    rule = embedder.dataset.protocol(protocol)[2]
     key = rule.get("camera_key", "camera")
     for i in range(len(asked.images)):
         dropped = gallery.kind == KINDS.index("junk")
@@ -89,9 +91,11 @@ def explain(
             same = person & (gallery.identity == asked.identity[i])
             dropped |= same & (getattr(gallery, key) == getattr(asked, key)[i])
         explained[i, dropped] = plain[i, dropped] = np.inf
-    label = f"{dataset_label(setup.dataset.name)} {protocol}"
+    label = f"{dataset_label(embedder.dataset.name)} {protocol}"
     names = tuple(
-        words(group, name) for group, classes in setup.dataset.attribute_groups for name in classes
+        words(group, name)
+        for group, classes in embedder.dataset.attribute_groups
+        for name in classes
     )
 
     def first(distance: np.ndarray) -> np.ndarray:
@@ -101,7 +105,7 @@ def explain(
     results = []
     for i, title in enumerate(asked.titles):
         best = first(explained[i])
-        found = _of_pairs(model, setup, query, i, gallery.take(best))
+        found = _of_pairs(model, embedder, query, i, gallery.take(best))
 
         def ranked(row: int, distance: float, extra: dict[str, Any], i: int = i) -> Ranked:
             name, known = str(gallery.image_id[row]), None
@@ -131,10 +135,10 @@ def explain(
 
 
 def _distances(
-    model: nnx.Module, setup: Any, gallery: CropSplit, asked: Asked
+    model: Method, embedder: Embedder, gallery: CropSplit, asked: Asked
 ) -> tuple[Float[np.ndarray, "N G"], Float[np.ndarray, "N G"], dict[str, np.ndarray]]:
     """The explained and the plain distance of each image to the gallery, and what explains it."""
-    options, state = setup.options, nnx.state(model)
+    options, state = embedder.options, nnx.state(model)
     size, interpolation = options.data.image_size, options.data.test_interpolation
     batch = options.evaluate.batch_size
     count = len(asked.images)
@@ -147,33 +151,33 @@ def _distances(
     parts = []
     for start in range(0, len(rows), batch):
         piece = put_whole(
-            {k: v[rows[start : start + batch]] for k, v in inputs.items()}, setup.mesh
+            {k: v[rows[start : start + batch]] for k, v in inputs.items()}, embedder.mesh
         )
-        found = setup.explain(state, piece)._asdict() | {"own": setup.embed(state, piece)}
+        found = embedder.explain(state, piece)._asdict() | {"own": embedder.embed(state, piece)}
         parts.append(jax.device_get(found))
     query = {name: np.concatenate([p[name] for p in parts])[:count] for name in parts[0]}
-    sizes = [len(names) for _, names in setup.dataset.attribute_groups]
+    sizes = [len(names) for _, names in embedder.dataset.attribute_groups]
     codes = np.full((count, len(sizes)), -1) if asked.attributes is None else asked.attributes
     query["annotated"] = np.asarray(signed(jnp.asarray(codes), sizes))
     explained = [
         np.asarray(jnp.sum(between(query["attribute_embedding"], side.attribute_embedding), -1))[
             :, mask
         ]
-        for side, mask in explained_sides(model, setup, gallery)
+        for side, mask in explained_sides(model, embedder, gallery)
     ]
-    features = embed_split(setup.embed, state, gallery, options.data, batch, setup.mesh)
+    features = embed_split(embedder.embed, state, gallery, options.data, batch, embedder.mesh)
     plain = np.array(pairwise(jnp.asarray(query["own"]), jnp.asarray(features), model.metric))
     return np.concatenate(explained, axis=1), plain, query
 
 
 def _of_pairs(
-    model: nnx.Module, setup: Any, query: dict[str, np.ndarray], i: int, gallery: CropSplit
+    model: Method, embedder: Embedder, query: dict[str, np.ndarray], i: int, gallery: CropSplit
 ) -> list[dict[str, Any]]:
     """Shares, exclusive attributes and maps of query i with each of a few gallery images."""
-    options, state, results = setup.options, nnx.state(model), []
-    sizes = [len(names) for _, names in setup.dataset.attribute_groups]
-    for batch in split_batches(gallery, options.data, options.evaluate.batch_size, setup.mesh):
-        found = jax.device_get(setup.explain(state, {k: batch[k] for k in INPUTS}))
+    options, state, results = embedder.options, nnx.state(model), []
+    sizes = [len(names) for _, names in embedder.dataset.attribute_groups]
+    for batch in split_batches(gallery, options.data, options.evaluate.batch_size, embedder.mesh):
+        found = jax.device_get(embedder.explain(state, {k: batch[k] for k in INPUTS}))
         apart = between(query["attribute_embedding"][[i]], found.attribute_embedding)[0]
         annotated = signed(batch["attributes"], sizes)
         differs = exclusive(jnp.asarray(query["annotated"][[i]]), annotated)[0]
@@ -190,22 +194,26 @@ def _of_pairs(
 
 
 def run_page(
-    model: nnx.Module, setup: Any, results: Sequence[Result], measured: Sequence[Measure]
+    model: Method,
+    embedder: Embedder,
+    name: str,
+    results: Sequence[Result],
+    measured: Sequence[Measure],
 ) -> str:
     """The page of a run: scores, measures, and queries spread over the protocols' query lists."""
     shown = [Table(text, head, rows) for text, (head, *rows) in tables(results)]
     if measured:
         head, rows = as_rows(measured)
         shown.append(
-            Table(f"Explanations, measured on {dataset_label(setup.dataset.name)}", head, rows)
+            Table(f"Explanations, measured on {dataset_label(embedder.dataset.name)}", head, rows)
         )
     explanations = []
-    count = setup.options.evaluate.reported_queries
-    for number, protocol in enumerate(setup.protocols):
-        rows, _ = protocol_rows(setup.dataset, protocol)
-        share = len(range(number, count, len(setup.protocols)))
+    count = embedder.options.evaluate.reported_queries
+    for number, protocol in enumerate(embedder.protocols):
+        rows, _ = protocol_rows(embedder.dataset, protocol)
+        share = len(range(number, count, len(embedder.protocols)))
         chosen = rows[np.linspace(0, len(rows) - 1, share).astype(int)]
         if share:
-            asked = from_queries(setup.dataset.splits["query"], chosen.tolist())
-            explanations += explain(model, setup, protocol, asked)
-    return page(setup.options.name, explanations, intro=INTRO, tables=shown)
+            asked = from_queries(embedder.dataset.splits["query"], chosen.tolist())
+            explanations += explain(model, embedder, protocol, asked)
+    return page(name, explanations, intro=INTRO, tables=shown)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from g2ajax.data.frame_source import FrameDataset, FrameSplit
-from g2ajax.evaluation.frames import Found, evaluate_detector, evaluate_frames, gallery_sizes
+from g2ajax.evaluation.person_search import Found, evaluate_detector, evaluate_frames, gallery_sizes
 from g2ajax.evaluation.results import as_csv, as_dict, as_table
 from g2ajax.retrieval.person_search import FrameDetections
 

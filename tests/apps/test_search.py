@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from g2ajax import search
 from g2ajax.__main__ import main
+from g2ajax.apps import search
 from g2ajax.cli import search as command
 from g2ajax.data import captioned
 from g2ajax.retrieval.distances import unit
-from g2ajax.training.inference import embed_split
+from g2ajax.tasks.embedder import embed_split
 from tests.fake_data import make_dataset
 
 
@@ -21,7 +21,7 @@ def use(monkeypatch, tmp_path):
     """Makes the commands open a given run; its folder."""
 
     def choose(setup):
-        def reopen(config, workdir, kind):
+        def reopen(config, workdir, kind, of=None):
             return setup, {"total_step": 7}
 
         for module in (command, search):
@@ -118,7 +118,7 @@ def test_bad_galleries(images_only, use, tmp_path):
     (empty / "notes.txt").write_text("nothing")
     with pytest.raises(ValueError, match=r"has no images \(1 other files\)"):
         search.open_gallery(workdir, empty)
-    with pytest.raises(ValueError, match="'strong_baseline' knows images only"):
+    with pytest.raises(ValueError, match=r"embeds captions, and 'strong_baseline'.*aea_firm, irra"):
         search.check_text(images_only, "a red coat")
 
 
@@ -134,7 +134,7 @@ def test_every_file_is_read_once(images_only, folder, tmp_path, monkeypatch):
     gallery = search.embedded_gallery(images_only, folder, files, tmp_path / "cache")
     assert sorted(read) == list(files) and gallery.embedded == 5
     # Embedded as the test images are.
-    state, data = nnx.state(images_only.model), images_only.options.data
+    state, data = nnx.state(images_only.model), images_only.task.options.data
     split = make_dataset().splits["gallery"].take(np.arange(5))
-    expected = embed_split(images_only.embed, state, split, data, 8, images_only.mesh)
+    expected = embed_split(images_only.task.embedder.embed, state, split, data, 8, images_only.mesh)
     np.testing.assert_allclose(gallery.prepared.features[:5], unit(expected), atol=1e-5)

@@ -7,10 +7,11 @@ import json
 
 import numpy as np
 import pytest
-from flax import nnx
 
 from g2ajax.__main__ import main
-from g2ajax.training import setup, transfer
+from g2ajax.apps import evaluate
+from g2ajax.methods import Method
+from g2ajax.tasks import crops
 from tests.fake_data import make_dataset
 
 
@@ -29,7 +30,8 @@ def two_datasets(monkeypatch):
             raise FileNotFoundError(f"{name} is neither built nor downloaded")
         return known[name]
 
-    monkeypatch.setattr(setup, "open_dataset", opened)
+    monkeypatch.setattr(crops, "open_dataset", opened)
+    monkeypatch.setattr(evaluate, "open_dataset", opened)
 
 
 def test_the_matrix_of_two_datasets(ranked_run, two_datasets, tmp_path, capsys):
@@ -83,30 +85,28 @@ def test_its_own_dataset_if_none_is_named(ranked_run, two_datasets, tmp_path, ca
         (["--datasets=other/small,other/small"], "'other/small' is named 2 times"),
         (["--datasets=other/small", "--rankings=rerank", "--k1=15"], "only 14 entries"),
         (["--rankings=rerankk"], "no ranking 'rerankk'; did you mean 'rerank'"),
-        (["--rankings=decomposed"], "'decomposed', which needs a method with 'explain'"),
+        (
+            ["--rankings=decomposed"],
+            "'decomposed', which needs a method that explains its distances",
+        ),
         (["--workdir=/nowhere"], "/nowhere holds no run"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_embedding(
     ranked_run, two_datasets, monkeypatch, capsys, arguments, message
 ):
-    monkeypatch.setattr(transfer, "score", None)
+    monkeypatch.setattr(evaluate, "score_crops", None)
     workdir, _, _ = ranked_run
     assert main(["evaluate", f"--workdir={workdir}", *arguments]) == 1
     assert message in capsys.readouterr().err
 
 
-class Sided(nnx.Module):
+class Sided(Method):
     """A model that embeds cameras, or platforms."""
 
     def __init__(self, camera: bool, platforms: int = 0):
-        self.uses_camera = camera
-        self.options = Options(platforms)
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    platforms: int
+        self.needs_camera = camera
+        self.platforms = platforms
 
 
 def test_side_information_means_nothing_elsewhere():
@@ -114,16 +114,16 @@ def test_side_information_means_nothing_elsewhere():
     with pytest.raises(
         ValueError, match=r"embeds the cameras of fake, and those of other/small are"
     ):
-        transfer.check_transfer(Sided(True), own, other)
-    transfer.check_transfer(Sided(False), own, other)
+        evaluate.check_transfer(Sided(True), own, other)
+    evaluate.check_transfer(Sided(False), own, other)
     same = dataclasses.replace(other, name="fake/other")
-    transfer.check_transfer(Sided(True), own, same)
+    evaluate.check_transfer(Sided(True), own, same)
     query = other.splits["query"]
     strange = {**other.splits, "query": dataclasses.replace(query, camera=query.camera + 5)}
     with pytest.raises(ValueError, match=r"cameras \[5, 6\] of the query split are not among"):
-        transfer.check_transfer(Sided(True), own, dataclasses.replace(same, splits=strange))
-    transfer.check_transfer(Sided(False, 2), own, other)
+        evaluate.check_transfer(Sided(True), own, dataclasses.replace(same, splits=strange))
+    evaluate.check_transfer(Sided(False, 2), own, other)
     unknown = dataclasses.replace(query, platform=np.full(len(query), -1, np.int8))
     changed = dataclasses.replace(other, splits={**other.splits, "query": unknown})
     with pytest.raises(ValueError, match=r"platforms 0 to 1, but the query split of other/small"):
-        transfer.check_transfer(Sided(False, 2), own, changed)
+        evaluate.check_transfer(Sided(False, 2), own, changed)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from g2ajax.training import inference, loop
-from tests.training.conftest import tiny_config
+from g2ajax.tasks.embedder import make_embed
+from g2ajax.training import loop
+from tests.runs import tiny_config
 
 
 def config(**changes):
@@ -49,9 +50,9 @@ def test_a_flip_is_the_mean_with_the_mirror(ranked_run, fake_dataset):
     image = rng.integers(0, 256, (16, 48, 32, 3), dtype=np.uint8)
     batch = {name: np.zeros(16, np.int32) for name in ("camera", "platform")}
     state = nnx.state(opened.model)
-    plain = opened.embed(state, {"image": image, **batch})
-    mirror = opened.embed(state, {"image": image[:, :, ::-1], **batch})
-    flipped = inference.make_embed(opened.model, opened.mesh, flip=True)
+    plain = opened.task.embedder.embed(state, {"image": image, **batch})
+    mirror = opened.task.embedder.embed(state, {"image": image[:, :, ::-1], **batch})
+    flipped = make_embed(opened.model, opened.mesh, flip=True)
     got = flipped(state, {"image": image, **batch})
     np.testing.assert_allclose(got, (plain + mirror) / 2, rtol=1e-4, atol=1e-5)
     assert not np.allclose(got, plain, rtol=1e-2, atol=1e-3)

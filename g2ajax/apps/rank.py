@@ -2,19 +2,18 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from flax import nnx
 from jaxtyping import Int
 
+from g2ajax.data.crop_source import KINDS, CropSplit
 from g2ajax.data.images import decode
-from g2ajax.data.source import KINDS, CropSplit
 from g2ajax.evaluation.crops import Ranker, protocol_rows, rank_protocol
 from g2ajax.evaluation.results import dataset_label
+from g2ajax.methods import Method
 from g2ajax.report import Explanation, Query, Ranked
 from g2ajax.retrieval import RetrievalResult
-from g2ajax.training.inference import rankers
+from g2ajax.tasks.embedder import Embedder, rankers
 
 INTRO = """\
 Each figure shows one query and the first images of its ranking: green frames are the query's person, \
@@ -35,18 +34,16 @@ class Lists:
     """Rows that take part, as in the result."""
 
 
-def rank_queries(model: nnx.Module, setup: Any, protocol: str, ranking: str, top: int) -> Lists:
+def rank_queries(model: Method, embedder: Embedder, protocol: str, ranking: str, top: int) -> Lists:
     """The scored ranking of a protocol, with the first `top` entries of each query's list."""
-    evaluate = dataclasses.replace(setup.options.evaluate, protocols=(protocol,))
-    options = dataclasses.replace(setup.options, evaluate=evaluate)
-    (ranker,) = rankers(model, dataclasses.replace(setup, options=options), (ranking,))
-    rows = protocol_rows(setup.dataset, protocol)
+    (ranker,) = rankers(model, embedder.on(protocols=(protocol,)), (ranking,))
+    rows = protocol_rows(embedder.dataset, protocol)
     query, gallery = (
-        setup.dataset.splits[name].take(part)
+        embedder.dataset.splits[name].take(part)
         for name, part in zip(("query", "gallery"), rows, strict=True)
     )
     return Lists(
-        ranker, rank_protocol(ranker.rank, setup.dataset, protocol, top=top), query, gallery
+        ranker, rank_protocol(ranker.rank, embedder.dataset, protocol, top=top), query, gallery
     )
 
 

@@ -1,8 +1,8 @@
 """Finding a person in whole frames of one's own, with a trained run of person search.
 
-from g2ajax.search_frames import open_run, search_frames
-setup = open_run("runs/g2aps_seqnet")
-found, seen = search_frames(setup, query_image, box, frames, top=10)
+from g2ajax.apps.search_frames import open_run, search_frames
+run = open_run("runs/g2aps_seqnet")
+found, seen = search_frames(run, query_image, box, frames, top=10)
 """
 
 import dataclasses
@@ -17,14 +17,15 @@ from flax import nnx
 from jaxtyping import Float, UInt8
 
 from g2ajax.data.footage import Named
-from g2ajax.data.frames import place
+from g2ajax.data.frame_batches import place
+from g2ajax.data.sharding import put_whole
 from g2ajax.detection.transform import bucket_of, resized_size
 from g2ajax.retrieval.person_search import FrameDetections
-from g2ajax.training.frames import enlargement, original
+from g2ajax.tasks import frames as task
+from g2ajax.tasks import task_class, task_name
+from g2ajax.tasks.frames import FrameOptions, enlargement, original
 from g2ajax.training.loop import reopen
-from g2ajax.training.mesh import put_whole
-from g2ajax.training.options import FrameOptions
-from g2ajax.training.setup import Setup
+from g2ajax.training.run import Run
 from g2ajax.training.workdir import stored_config
 
 Box = tuple[float, float, float, float]
@@ -47,25 +48,25 @@ class Sighting:
     """To the query: the inner product with embeddings that carry the score."""
 
 
-def open_run(workdir: str | os.PathLike, *, checkpoint: str = "best") -> Setup:
+def open_run(workdir: str | os.PathLike, *, checkpoint: str = "best") -> Run:
     """The run in `workdir` with a checkpoint's parameters.
 
     Raises ValueError for a run on crops, and of a plain detector.
     """
     workdir = pathlib.Path(workdir)
     config = stored_config(workdir)
-    if not config.get("frames"):
+    if not issubclass(task_class(task_name(config)), task.Task):
         raise ValueError(
             f"{workdir} holds a run on crops; frames are searched by a run of person search "
             "(configs/g2aps_seqnet.py), and folders of crops by `python -m g2ajax search`"
         )
-    setup = reopen(config, workdir, checkpoint, on_frames=True)[0]
-    if setup.frames.embed is None:
+    run = reopen(config, workdir, checkpoint)[0]
+    if run.task.embed is None:
         raise ValueError(
             f"{workdir} holds a run of {config['method']['name']!r}, which finds people and does not "
             "tell them apart; search with one of SeqNet or COAT (configs/g2aps_seqnet.py)"
         )
-    return setup
+    return run
 
 
 def check_box(box: Box, image: UInt8[np.ndarray, "H W 3"]) -> None:
@@ -80,7 +81,7 @@ def check_box(box: Box, image: UInt8[np.ndarray, "H W 3"]) -> None:
 
 
 def search_frames(
-    setup: Setup,
+    run: Run,
     query: UInt8[np.ndarray, "H W 3"],
     box: Box,
     frames: Iterable[Named],
@@ -94,10 +95,10 @@ def search_frames(
     Raises ValueError for a box that is not inside the image, and for a frame that fits no canvas.
     """
     check_box(box, query)
-    feature = embed_query(setup, query, box)
+    feature = embed_query(run, query, box)
     best: list[tuple[float, int, Sighting]] = []
     seen = 0
-    for number, (name, image), found in detected(setup, frames):
+    for number, (name, image), found in detected(run, frames):
         seen += 1
         if not len(found.boxes):
             continue
@@ -113,41 +114,39 @@ def search_frames(
     ], seen
 
 
-def embed_query(
-    setup: Setup, image: UInt8[np.ndarray, "H W 3"], box: Box
-) -> Float[np.ndarray, " D"]:
+def embed_query(run: Run, image: UInt8[np.ndarray, "H W 3"], box: Box) -> Float[np.ndarray, " D"]:
     """The embedding of the person in the box of an image."""
-    canvas, slot = _placed(image, setup.options.frames)
-    batch = _batch([slot], canvas, setup.mesh.size)
+    canvas, slot = _placed(image, run.task.options.frames)
+    batch = _batch([slot], canvas, run.mesh.size)
     batch["boxes"][0, 0] = np.array(box, np.float32) / enlargement(image.shape, slot[1])
     batch["box_mask"][0, 0] = True
-    state = nnx.state(setup.model)
-    found = setup.frames.embed(state, put_whole(batch, setup.mesh))
+    state = nnx.state(run.model)
+    found = run.task.embed(state, put_whole(batch, run.mesh))
     return np.asarray(found)[0, 0]
 
 
-def detected(setup: Setup, frames: Iterable[Named]) -> Iterator[tuple[int, Named, FrameDetections]]:
+def detected(run: Run, frames: Iterable[Named]) -> Iterator[tuple[int, Named, FrameDetections]]:
     """The number of each frame, the frame, and the people found in it, in its own pixels.
 
     Frames of one canvas are computed together, so that the order is not quite the given one.
     """
-    size = setup.options.evaluate.batch_size
+    size = run.task.options.evaluate.batch_size
     waiting: dict[tuple[int, int], list[tuple[int, Named, Slot]]] = {}
     for number, frame in enumerate(frames):
-        canvas, slot = _placed(frame[1], setup.options.frames)
+        canvas, slot = _placed(frame[1], run.task.options.frames)
         group = waiting.setdefault(canvas, [])
         group.append((number, frame, slot))
         if len(group) == size:
-            yield from _detect(setup, waiting.pop(canvas), canvas)
+            yield from _detect(run, waiting.pop(canvas), canvas)
     for canvas, group in waiting.items():
-        yield from _detect(setup, group, canvas)
+        yield from _detect(run, group, canvas)
 
 
 def _detect(
-    setup: Setup, group: list[tuple[int, Named, Slot]], canvas: tuple[int, int]
+    run: Run, group: list[tuple[int, Named, Slot]], canvas: tuple[int, int]
 ) -> Iterator[tuple[int, Named, FrameDetections]]:
-    batch = _batch([slot for *_, slot in group], canvas, setup.options.evaluate.batch_size)
-    said = setup.frames.detect(nnx.state(setup.model), put_whole(batch, setup.mesh))
+    batch = _batch([slot for *_, slot in group], canvas, run.task.options.evaluate.batch_size)
+    said = run.task.detect(nnx.state(run.model), put_whole(batch, run.mesh))
     said = jax.device_get(said)
     for row, (number, frame, slot) in enumerate(group):
         found = jax.tree.map(lambda x, row=row: x[row], said)

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from g2ajax import search_frames as searching
 from g2ajax.__main__ import main
+from g2ajax.apps import search_frames as searching
 from g2ajax.data.frame_source import open_frames
 from g2ajax.data.images import decode
 from g2ajax.training import setup
-from tests.training.conftest import on_one_device, tiny_config
+from tests.runs import on_one_device, tiny_config
 
 pytestmark = pytest.mark.xdist_group("frames_run")
 

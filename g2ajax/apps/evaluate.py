@@ -1,21 +1,21 @@
 """A trained model on other datasets than its own."""
 
-import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flax import nnx
-
-from g2ajax.data.source import Dataset
+from g2ajax.data.crop_source import Dataset
+from g2ajax.data.source import open_dataset
 from g2ajax.evaluation import embedded, rankings
 from g2ajax.evaluation.embedded import EMBEDDED
 from g2ajax.evaluation.results import Result
+from g2ajax.methods import Method
+from g2ajax.tasks import crops
+from g2ajax.tasks.crop_checks import check_cameras
+from g2ajax.tasks.embedder import score_crops
 from g2ajax.training import loop
-from g2ajax.training import setup as setups
-from g2ajax.training.inference import score
 from g2ajax.training.options import run_options
-from g2ajax.training.setup import Setup
+from g2ajax.training.setup import Run
 
 
 def evaluate_datasets(
@@ -34,7 +34,9 @@ def evaluate_datasets(
     Raises ValueError or FileNotFoundError before anything is embedded for a dataset that cannot be
     opened or that the model cannot embed, and for rankings that do not fit.
     """
+    loop.check_task(config, workdir, kind, crops.Task)
     options = run_options(config)
+    data, evaluate = options.task_options.data, options.task_options.evaluate
     for ranking in asked:
         rankings.requirement(ranking)
     names = tuple(names) or (options.dataset,)
@@ -42,22 +44,20 @@ def evaluate_datasets(
         if names.count(name) > 1:
             raise ValueError(f"dataset {name!r} is named {names.count(name)} times; once is enough")
     others = {
-        name: setups.open_dataset(
-            name, data_dir=options.data.dir or None, manual_dir=options.data.manual_dir or None
-        )
+        name: open_dataset(name, data_dir=data.dir or None, manual_dir=data.manual_dir or None)
         for name in names
         if name != options.dataset
     }
     for other in others.values():
         protocols = [row["name"] for row in other.protocols]
-        made = [r for r in asked or options.evaluate.rankings if r in EMBEDDED]
-        embedded.check(other, protocols, made, options.evaluate.rerank, options.evaluate.expansion)
-    own, meta = loop.reopen(config, workdir, kind)
+        made = [r for r in asked or evaluate.rankings if r in EMBEDDED]
+        embedded.check(other, protocols, made, evaluate.rerank, evaluate.expansion)
+    run, meta = loop.reopen(config, workdir, kind, of=crops.Task)
     for ranking in asked:
-        check_trained(own, meta["phase"], ranking)
-    given = tuple(asked) or own.rankings(meta["phase"])
+        check_trained(run, meta["phase"], ranking)
+    given = tuple(asked) or run.task.rankings(run.phase(options.phases.index(meta["phase"])))
     for name, other in others.items():
-        check_transfer(own.model, own.dataset, other)
+        check_transfer(run.model, run.task.dataset, other)
         apart = [r for r in asked if r not in EMBEDDED]
         if apart:
             raise ValueError(
@@ -66,29 +66,24 @@ def evaluate_datasets(
             )
     results = []
     for name in names:
-        target = own if name == options.dataset else with_dataset(own, others[name])
-        chosen = f" of {options.dataset}" * (kind == "best" and name != options.dataset)
-        results += score(
-            own.model,
-            target,
-            checkpoint=loop.describe(kind) + chosen,
+        own = name == options.dataset
+        embedder = run.task.embedder if own else run.task.embedder.on(others[name])
+        results += score_crops(
+            run.model,
+            embedder,
+            name=options.name,
+            seed=options.seed,
+            checkpoint=loop.describe(kind)
+            + f" of {options.dataset}" * (kind == "best" and not own),
             step=meta["total_step"],
-            rankings=given if target is own else [r for r in given if r in EMBEDDED],
+            rankings=given if own else [r for r in given if r in EMBEDDED],
         )
     return results
 
 
-def with_dataset(own: Setup, other: Dataset) -> Setup:
-    """The run with another dataset to be scored on, on all its protocols."""
-    evaluate = dataclasses.replace(own.options.evaluate, protocols=())
-    return dataclasses.replace(
-        own, dataset=other, options=dataclasses.replace(own.options, evaluate=evaluate)
-    )
-
-
-def check_trained(setup: Setup, phase: str, ranking: str) -> None:
+def check_trained(run: Run, phase: str, ranking: str) -> None:
     """Raises ValueError for an explained ranking that a checkpoint's phase has not trained."""
-    trained = setup.options.phase[phase].rankings
+    trained = run.options.phase[phase].task_options.rankings
     known = ", ".join(dict.fromkeys((*EMBEDDED, *trained)))
     if rankings.requirement(ranking) and ranking not in trained:
         raise ValueError(
@@ -97,25 +92,24 @@ def check_trained(setup: Setup, phase: str, ranking: str) -> None:
         )
 
 
-def check_transfer(model: nnx.Module, own: Dataset, other: Dataset) -> None:
+def check_transfer(model: Method, own: Dataset, other: Dataset) -> None:
     """Raises ValueError when a model's side information means nothing on another dataset."""
     names = {one.name.partition("/")[0] for one in (own, other)}
-    if model.uses_camera and len(names) > 1:
+    if model.needs_camera and len(names) > 1:
         raise ValueError(
             f"the model embeds the cameras of {own.name}, and those of {other.name} are others, "
             "whatever their numbers; train with method.camera_embedding=False to evaluate across "
             "datasets"
         )
-    if model.uses_camera:
-        setups.check_cameras(model, own, other)
-    platforms = getattr(getattr(model, "options", None), "platforms", 0)
-    if platforms:
+    if model.needs_camera:
+        check_cameras(model, own, other)
+    if model.needs_platform:
         for split in ("query", "gallery"):
             strange = sorted(
-                {p for p in other.splits[split].platform.tolist() if not 0 <= p < platforms}
+                {p for p in other.splits[split].platform.tolist() if not 0 <= p < model.platforms}
             )
             if strange:
                 raise ValueError(
-                    f"the model embeds the platforms 0 to {platforms - 1}, but the {split} split of "
+                    f"the model embeds the platforms 0 to {model.platforms - 1}, but the {split} split of "
                     f"{other.name} has {strange} (-1: unknown); train with method.platforms=0"
                 )

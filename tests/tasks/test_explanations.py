@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from g2ajax.__main__ import main
-from g2ajax.training import explaining, loop, phase, setup
+from g2ajax.tasks import crops, explanation_measures
+from g2ajax.training import loop, phase, setup
 from g2ajax.training.options import run_options
 from tests.fake_data import GROUPS, encode, make_dataset
-from tests.training.conftest import explainable_config, tiny_config
+from tests.runs import explainable_config, tiny_config
 from tests.training.test_resume import assert_same, tensors
 
 ROUND = 1e-4
@@ -22,7 +23,7 @@ def finished(tmp_path_factory):
     """A finished run; its report page is made too."""
     workdir = tmp_path_factory.mktemp("explained")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setup, "open_dataset", lambda *args, **kwargs: make_dataset())
+        patch.setattr(crops, "open_dataset", lambda *args, **kwargs: make_dataset())
         results = loop.run(explainable_config(evaluate__reported_queries=2), workdir)
     return workdir, results
 
@@ -113,16 +114,15 @@ def _changed(rows, value):
 def test_attributes_that_do_not_fit_are_named_before_training(
     dataset, message, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(setup, "open_dataset", lambda *args, **kwargs: dataset)
+    monkeypatch.setattr(crops, "open_dataset", lambda *args, **kwargs: dataset)
     with pytest.raises(ValueError, match=message):
         loop.run(explainable_config(), tmp_path)
 
 
 def test_a_method_without_attributes_needs_none(monkeypatch):
-    monkeypatch.setattr(
-        setup, "open_dataset", lambda *args, **kwargs: with_attributes(_changed(slice(0, 6), -1))
-    )
-    assert setup.prepare(run_options(tiny_config())).dataset.attribute_groups
+    dataset = with_attributes(_changed(slice(0, 6), -1))
+    monkeypatch.setattr(crops, "open_dataset", lambda *args, **kwargs: dataset)
+    assert setup.prepare(run_options(tiny_config())).task.dataset.attribute_groups
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_checkpoint_of_another_backbone_is_refused(fake_dataset, tmp_path):
 def test_another_number_of_attributes_than_the_checkpoints_is_named(finished, monkeypatch):
     workdir, _ = finished
     more = with_attributes(groups=(GROUPS[0], ("hat", ("yes", "no", "unknown"))))
-    monkeypatch.setattr(setup, "open_dataset", lambda *args, **kwargs: more)
+    monkeypatch.setattr(crops, "open_dataset", lambda *args, **kwargs: more)
     with pytest.raises(ValueError, match=r"adh\.conv2\.kernel.*5.*6"):
         loop.evaluate(explainable_config(evaluate__reported_queries=2), workdir, "latest")
 
@@ -190,6 +190,6 @@ def test_the_decomposition_is_of_the_distance(finished, fake_dataset):
     config = explainable_config(evaluate__reported_queries=2)
     opened, _ = loop.reopen(config, workdir, "latest")
     opened.model.adh.conv2.kernel[...] = 0.0 * opened.model.adh.conv2.kernel[...]
-    measures = explaining.measure_pairs(opened.model, opened)
+    measures = explanation_measures.measure_pairs(opened.model, opened.task.embedder)
     gaps = [m.value for m in measures if m.measure == "relative gap"]
     assert gaps and max(gaps) < ROUND

@@ -2,22 +2,22 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 from PIL import Image
 
-from g2ajax.data.source import CropSplit, Dataset
+from g2ajax.data.crop_source import CropSplit, Dataset
 from g2ajax.evaluation import explanation as measures
 from g2ajax.evaluation.explanation import Measure, summarise
-from g2ajax.methods import evaluated
+from g2ajax.methods import Method, evaluated
 from g2ajax.synthetic import world
 from g2ajax.synthetic.skeleton import PART_NAMES
-from g2ajax.training.inference import INPUTS, compare_protocol, split_batches
+from g2ajax.tasks.embedder import INPUTS, Embedder, compare_protocol, split_batches
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     "bag": ("bag",),
@@ -50,15 +50,15 @@ def knows_parts(dataset: Dataset) -> bool:
     return dataset.name.partition("/")[0] == "skyground"
 
 
-def measure(model: nnx.Module, setup: Any) -> list[Measure]:
+def measure(model: Method, embedder: Embedder) -> list[Measure]:
     """All that can be measured of the explanations on the run's dataset."""
-    found = measure_pairs(model, setup)
-    if knows_parts(setup.dataset) and setup.options.evaluate.explained_images:
-        found += measure_maps(model, setup)
+    found = measure_pairs(model, embedder)
+    if knows_parts(embedder.dataset) and embedder.options.evaluate.explained_images:
+        found += measure_maps(model, embedder)
     return found
 
 
-def measure_pairs(model: nnx.Module, setup: Any) -> list[Measure]:
+def measure_pairs(model: Method, embedder: Embedder) -> list[Measure]:
     """Per protocol, over all pairs of query and gallery: the metrics of the contributions.
 
     Precision at M_E is the share of truly exclusive attributes among the M_E that contribute most
@@ -66,9 +66,9 @@ def measure_pairs(model: nnx.Module, setup: Any) -> list[Measure]:
     over queries of each query's mean over the gallery, intervals are over query identities.
     """
     found = []
-    for protocol in setup.protocols:
-        query, _, _ = setup.dataset.protocol(protocol)
-        compared = compare_protocol(model, setup, protocol, ("distance",), measure=True)
+    for protocol in embedder.protocols:
+        query, _, _ = embedder.dataset.protocol(protocol)
+        compared = compare_protocol(model, embedder, protocol, ("distance",), measure=True)
         sums, gap = compared.pairs, compared.gap
         differing, alike = sums["pairs_exclusive"], sums["pairs_common"]
         for name, source, total, pairs in (
@@ -82,26 +82,26 @@ def measure_pairs(model: nnx.Module, setup: Any) -> list[Measure]:
             found.append(
                 summarise(
                     np.divide(total, pairs, out=np.full(len(total), np.nan), where=pairs > 0),
-                    setup.dataset.splits["query"].identity[query],
+                    embedder.dataset.splits["query"].identity[query],
                     part=f"pairs {protocol}",
                     measure=name,
                     source=source,
-                    samples=setup.options.evaluate.bootstrap_samples,
+                    samples=embedder.options.evaluate.bootstrap_samples,
                 )
             )
     return [entry for entry in found if entry is not None]
 
 
-def measure_maps(model: nnx.Module, setup: Any) -> list[Measure]:
+def measure_maps(model: Method, embedder: Embedder) -> list[Measure]:
     """Per part: pointing game, energy inside, deletion and insertion of the distance.
 
     The map of a part is that of the image's own annotated class ("backpack" for who carries one).
     Its rivals: a random map, a uniform map, and Grad-CAM of stream 1 for the distance to the partner.
     """
-    scene = _scene(model, setup)
-    names = [group for group, _ in setup.dataset.attribute_groups]
-    starts = np.cumsum([0, *(len(c) for _, c in setup.dataset.attribute_groups)])
-    size = tuple(setup.options.data.image_size)
+    scene = _scene(model, embedder)
+    names = [group for group, _ in embedder.dataset.attribute_groups]
+    starts = np.cumsum([0, *(len(c) for _, c in embedder.dataset.attribute_groups)])
+    size = tuple(embedder.options.data.image_size)
     found = []
     for number, part in enumerate(p for p in PARTS if p in names):
         group = names.index(part)
@@ -130,7 +130,7 @@ def measure_maps(model: nnx.Module, setup: Any) -> list[Measure]:
                 "energy inside part": measures.energy_inside(large, mask[rows]),
             }
             if differing.any():
-                values |= _occlusion(model, setup, scene, rows[differing], large[differing], key)
+                values |= _occlusion(model, embedder, scene, rows[differing], large[differing], key)
             for name, value in values.items():
                 of = rows if len(value) == len(rows) else rows[differing]
                 found.append(
@@ -140,15 +140,15 @@ def measure_maps(model: nnx.Module, setup: Any) -> list[Measure]:
                         part=part,
                         measure=name,
                         source=source,
-                        samples=setup.options.evaluate.bootstrap_samples,
+                        samples=embedder.options.evaluate.bootstrap_samples,
                     )
                 )
     return [entry for entry in found if entry is not None]
 
 
 def _occlusion(
-    model: nnx.Module,
-    setup: Any,
+    model: Method,
+    embedder: Embedder,
     scene: Scene,
     rows: Int[np.ndarray, " n"],
     maps: Float[Array, "n H W"],
@@ -165,7 +165,7 @@ def _occlusion(
     partner = scene.partner[rows]
 
     def distance(images: Array) -> np.ndarray:
-        embedding = _in_batches(setup.embed, model, setup, scene, rows, images)
+        embedding = _in_batches(model, embedder, scene, rows, images)
         return np.linalg.norm(embedding - partner, axis=1)
 
     whole = np.maximum(distance(images), 1e-6)
@@ -179,22 +179,28 @@ def _occlusion(
     return areas
 
 
-def _in_batches(embed, model, setup, scene, rows, images) -> np.ndarray:
+def _in_batches(
+    model: Method,
+    embedder: Embedder,
+    scene: Scene,
+    rows: Int[np.ndarray, " n"],
+    images: Num[Array, "n H W 3"],
+) -> Float[np.ndarray, "n D"]:
     """Embeddings of changed test images, in batches of the evaluation's size."""
-    size, state = setup.options.evaluate.batch_size, nnx.state(model)
+    size, state = embedder.options.evaluate.batch_size, nnx.state(model)
     results = []
     for start in range(0, len(rows), size):
         piece = np.arange(start, min(start + size, len(rows)))
         padded = np.resize(piece, size)
         inputs = {"image": images[padded].astype(jnp.uint8)}
         inputs |= {k: jnp.asarray(scene.batch[k][rows[padded]]) for k in ("camera", "platform")}
-        results.append(np.asarray(embed(state, inputs))[: len(piece)])
+        results.append(np.asarray(embedder.embed(state, inputs))[: len(piece)])
     return np.concatenate(results)
 
 
-def _scene(model: nnx.Module, setup: Any) -> Scene:
+def _scene(model: Method, embedder: Embedder) -> Scene:
     """The first images of the query split, spread evenly over it, with what the measures need."""
-    options, dataset = setup.options, setup.dataset
+    options, dataset = embedder.options, embedder.dataset
     query = dataset.splits["query"]
     count = min(options.evaluate.explained_images, len(query))
     chosen = query.take(np.unique(np.linspace(0, len(query) - 1, count).astype(int)))
@@ -205,15 +211,15 @@ def _scene(model: nnx.Module, setup: Any) -> Scene:
         split_batches,
         data=options.data,
         batch_size=options.evaluate.batch_size,
-        mesh=setup.mesh,
+        mesh=embedder.mesh,
     )
     saliency = _jitted_saliency(model)
     for batch, other in zip(batches(chosen), batches(partners), strict=True):
-        embedding = setup.explain(state, {k: other[k] for k in INPUTS}).embedding
+        embedding = embedder.explain(state, {k: other[k] for k in INPUTS}).embedding
         inputs = {k: batch[k] for k in INPUTS}
         features, gradients = saliency(state, inputs, embedding)
         rows = {k: batch[k] for k in (*INPUTS, "attributes", "identity")} | {
-            "attention": setup.explain(state, inputs).attention,
+            "attention": embedder.explain(state, inputs).attention,
             "gradcam": measures.gradcam(features, gradients),
             "partner": embedding,
             "theirs": other["attributes"],
@@ -226,7 +232,7 @@ def _scene(model: nnx.Module, setup: Any) -> Scene:
     attention, gradcam = joined.pop("attention"), joined.pop("gradcam")
     ours = joined["attributes"]
     differs = (ours != theirs) & (ours >= 0) & (theirs >= 0)
-    return Scene(joined, partner, differs, attention, gradcam, _parts(setup, chosen))
+    return Scene(joined, partner, differs, attention, gradcam, _parts(embedder, chosen))
 
 
 def _partners(query: CropSplit, chosen: CropSplit) -> Int[np.ndarray, " n"]:
@@ -242,7 +248,7 @@ def _partners(query: CropSplit, chosen: CropSplit) -> Int[np.ndarray, " n"]:
     return np.array(rows, int)
 
 
-def _jitted_saliency(model: nnx.Module) -> Callable:
+def _jitted_saliency(model: Method) -> Callable:
     graphdef, _ = evaluated(model)
 
     @jax.jit
@@ -255,11 +261,11 @@ def _jitted_saliency(model: nnx.Module) -> Callable:
     return saliency
 
 
-def _parts(setup: Any, chosen: CropSplit) -> Int[np.ndarray, "N H W"]:
+def _parts(embedder: Embedder, chosen: CropSplit) -> Int[np.ndarray, "N H W"]:
     """The part maps of SkyGround images, made again and brought to the network's size."""
-    metadata = setup.dataset.metadata
+    metadata = embedder.dataset.metadata
     scenery = world.World(metadata["world_size"], int(metadata["world_seed"]))
-    height, width = setup.options.data.image_size
+    height, width = embedder.options.data.image_size
     maps = [
         np.asarray(
             Image.fromarray(world.parts(scenery, str(name))).resize(

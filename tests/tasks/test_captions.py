@@ -2,40 +2,44 @@
 
 import dataclasses
 import json
-import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from g2ajax.backbones import clip
 from g2ajax.data.pipeline import caption_columns
-from g2ajax.methods import Preprocessing
+from g2ajax.methods import EmbedsCaptions, EmbedsCrops, Method
+from g2ajax.tasks import captions, crops
+from g2ajax.tasks.base import Phase, RunInfo
 from g2ajax.training import loop, setup
 from g2ajax.training.mesh import make_mesh
 from g2ajax.training.options import run_options
-from g2ajax.training.phase import _preparation
 from tests.fake_captions import make_captions_dataset
 from tests.fake_data import make_dataset
-from tests.training.conftest import changed, tiny_config
+from tests.runs import changed, opens, tiny_config
 
 
-class Stub(nnx.Module):
+class Images(Method, EmbedsCrops):
+    """A method of images alone."""
+
+
+class Stub(Method, EmbedsCaptions):
     """What is asked of a model before it is trained."""
 
-    uses_captions = uses_pairs = True
-    preprocessing = Preprocessing()
+    caption_length = 77
+    uses_pairs = True
+
+    def embed(self, images, *, camera=None, platform=None):
+        return images.mean((1, 2))
+
+    def embed_text(self, caption):
+        return caption[:, :3]
 
 
-def stub(*, text=True, guesses=False):
-    model = Stub()
-    model.base_model = types.SimpleNamespace(variant=types.SimpleNamespace(context_length=77))
-    model.guesses_words = guesses
-    if text:
-        model.embed_text = len
-    return model
+class Guessing(Stub):
+    guesses_words = True
 
 
 def captions_config(**changes) -> dict:
@@ -58,10 +62,20 @@ def captions_config(**changes) -> dict:
     return changed(config, **changes)
 
 
+def opened_task(options, dataset) -> captions.Task:
+    """The task of a run, before its model is built."""
+    phases = tuple(
+        Phase(i, name, options.phase[name].task_options) for i, name in enumerate(options.phases)
+    )
+    info = RunInfo("", "fake", "stub", 0, "float32", make_mesh(-1, 1), options.task_options, phases)
+    with opens(dataset):
+        return captions.Task(info)
+
+
 @pytest.fixture
 def captioned(monkeypatch):
     dataset = make_captions_dataset()
-    monkeypatch.setattr(setup, "open_dataset", lambda *args, **kwargs: dataset)
+    monkeypatch.setattr(crops, "open_dataset", lambda *args, **kwargs: dataset)
     shallow = dataclasses.replace(clip.VARIANTS["clip_test"], vision_layers=1, text_layers=1)
     monkeypatch.setitem(clip.VARIANTS, "clip_shallow", shallow)
     return dataset
@@ -90,15 +104,17 @@ def test_a_run_from_end_to_end(captioned, tmp_path, monkeypatch):
 def test_a_batch_is_of_pairs_and_their_words_are_masked():
     plain = {"flip": 0.0, "pad": 0, "erase": {"probability": 0.0}}
     options = run_options(captions_config(augment=plain))
-    made = setup.Setup(options, make_captions_dataset(), make_mesh(-1, 1), Stub(), len)
-    assert made.examples.paired
-    assert made.steps_per_epoch("reid") == 2
-    rows = made.sampler(0).batch_indices(0)
+    task = opened_task(options, make_captions_dataset())
+    task.use(Stub())
+    run = setup.Run(options, task, task.info.mesh, Stub())
+    assert task.examples.paired
+    assert run.steps_per_epoch(0) == 2
+    rows = task.sampler(run.phase(0)).batch_indices(0)
     assert len(np.unique(rows)) == 8
-    assert rows.max() < len(made.examples) == 12
-    batch = {**caption_columns(made.examples, rows), "caption": made.examples.ids[rows]}
+    assert rows.max() < len(task.examples) == 12
+    batch = {**caption_columns(task.examples, rows), "caption": task.examples.ids[rows]}
     store = jnp.arange(24, dtype=jnp.uint8)[:, None, None, None] * jnp.ones((1, 8, 4, 3), jnp.uint8)
-    ready = _preparation(made)(jax.random.key(0), jax.tree.map(jnp.asarray, batch), store)
+    ready = task.prepare(run.phase(0))(jax.random.key(0), jax.tree.map(jnp.asarray, batch), store)
     for name, kind in (("image", "index"), ("paired_image", "paired_index")):
         np.testing.assert_array_equal(ready[name].max((1, 2, 3)), batch[kind])
     masked = np.asarray(ready["masked_word"]) > 0
@@ -125,23 +141,24 @@ def test_options_that_cannot_be(changes, message):
 @pytest.mark.parametrize(
     ("model", "changes", "message"),
     [
-        (stub(), {"text__length": 78}, r"text.length = 78, but the text tower has 77 places"),
-        (stub(guesses=True), {"text__mask": 0.0}, r"names 'mlm', .*, but text.mask = 0"),
-        (stub(text=False), {}, r"protocol T2A of fake ranks images by sentences .* images alone"),
+        (Stub(), {"text__length": 78}, r"text.length = 78, but the text tower has 77 places"),
+        (Guessing(), {"text__mask": 0.0}, r"names 'mlm', .*, but text.mask = 0"),
+        (Images(), {}, r"protocol T2A of fake ranks images by sentences .* images alone"),
     ],
 )
 def test_what_does_not_fit_captions(model, changes, message):
-    options = run_options(captions_config(**changes))
+    task = opened_task(run_options(captions_config(**changes)), make_captions_dataset())
     with pytest.raises(ValueError, match=message):
-        setup.check_captions(options, model, make_captions_dataset())
+        task.use(model)
 
 
 def test_sentences_need_captions():
+    task = opened_task(run_options(captions_config()), make_dataset())
     with pytest.raises(ValueError, match=r"protocol A2G of fake ranks images by images"):
-        setup.check_captions(run_options(captions_config()), stub(), make_dataset())
+        task.use(Stub())
 
 
 def test_attributes_are_said_where_they_are_those_of_the_sentences():
-    ids, counts = setup.attribute_sentences(make_captions_dataset())
+    ids, counts = captions.attribute_sentences(make_captions_dataset())
     assert (len(ids), sum(map(sum, counts))) == (55, 55)
-    assert setup.attribute_sentences(make_dataset()) == ((), ())
+    assert captions.attribute_sentences(make_dataset()) == ((), ())

@@ -1,6 +1,6 @@
 """A run's embedding as one file with its preprocessing and parameters inside.
 
-from g2ajax.export import export_run
+from g2ajax.apps.export import export_run
 export_run("runs/tbagpr_irra", "exported", part="text")
 
 `stablehlo` needs jax alone to run, on CPU, CUDA and TPU; `onnx` needs onnxruntime. Both take any
@@ -21,12 +21,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
+from g2ajax.apps.search import check_alone, fingerprint
 from g2ajax.data.tokenizer import END, PAD, START
-from g2ajax.methods import evaluated
+from g2ajax.methods import EmbedsCaptions, Method, evaluated, require
 from g2ajax.retrieval.distances import unit
-from g2ajax.search import check_alone, fingerprint
+from g2ajax.tasks import crops
 from g2ajax.training.loop import describe, reopen
-from g2ajax.training.setup import Setup
+from g2ajax.training.run import Run
 from g2ajax.training.workdir import stored_config
 
 Format = Literal["stablehlo", "onnx"]
@@ -69,21 +70,18 @@ def export_run(
     workdir = pathlib.Path(workdir)
     check_packages(format)
     config = {**stored_config(workdir), "dtype": "float32"}
-    setup, meta = reopen(config, workdir, checkpoint)
+    run, meta = reopen(config, workdir, checkpoint, of=crops.Task)
     about = {"checkpoint": describe(checkpoint), "step": meta["total_step"]}
-    return export_setup(setup, pathlib.Path(folder), part=part, format=format, about=about)
+    return export_opened(run, pathlib.Path(folder), part=part, format=format, about=about)
 
 
-def export_setup(
-    setup: Setup, folder: pathlib.Path, *, part: Part, format: Format, about: dict[str, Any]
+def export_opened(
+    run: Run, folder: pathlib.Path, *, part: Part, format: Format, about: dict[str, Any]
 ) -> Exported:
     """`export_run` of a run that is open; `about` goes into the description."""
-    if part == "text" and setup.embed_text is None:
-        raise ValueError(
-            f"the method {setup.options.method['name']!r} embeds images only; use part=image, or a "
-            "run of irra or aea_firm"
-        )
-    function, ours, inputs = (_image if part == "image" else _text)(setup)
+    if part == "text":
+        require(run.model, EmbedsCaptions, "part=text")
+    function, ours, inputs = (_image if part == "image" else _text)(run)
     example = inputs[BATCH_SIZES[-1]]
     folder.mkdir(parents=True, exist_ok=True)
     path, partial = folder / f"{part}.{format}", folder / f"{part}.partial.{format}"
@@ -102,7 +100,7 @@ def export_setup(
     finally:
         partial.unlink(missing_ok=True)
     description = folder / f"{part}.{format}.json"
-    text = json.dumps({**_described(setup, part, example, dim), **about}, indent=2)
+    text = json.dumps({**_described(run, part, example, dim), **about}, indent=2)
     description.write_text(text + "\n")
     return Exported(path, description, different)
 
@@ -169,9 +167,9 @@ def check_packages(format: str) -> None:
             ) from None
 
 
-def _image(setup: Setup) -> tuple[Callable, Program, dict[int, np.ndarray]]:
+def _image(run: Run) -> tuple[Callable, Program, dict[int, np.ndarray]]:
     """The function to export, the embedding that scores the run, and input of each batch size."""
-    model, flip = setup.model, setup.options.evaluate.flip
+    model, flip = run.model, run.task.options.evaluate.flip
     check_alone(model)
     make = _frozen(model)
 
@@ -185,23 +183,25 @@ def _image(setup: Setup) -> tuple[Callable, Program, dict[int, np.ndarray]]:
     def ours(images: UInt8[np.ndarray, "B H W 3"]) -> Array:
         blank = np.zeros(len(images), np.int32)
         batch = {"image": images, "camera": blank, "platform": blank}
-        return _as_compared(setup.embed(nnx.state(model), batch), model.metric)
+        return _as_compared(run.task.embedder.embed(nnx.state(model), batch), model.metric)
 
-    rng, size = np.random.default_rng(0), setup.options.data.image_size
+    rng, size = np.random.default_rng(0), run.task.options.data.image_size
     inputs = {rows: rng.integers(0, 256, (rows, *size, 3), np.uint8) for rows in BATCH_SIZES}
     return function, ours, inputs
 
 
-def _text(setup: Setup) -> tuple[Callable, Program, dict[int, np.ndarray]]:
+def _text(run: Run) -> tuple[Callable, Program, dict[int, np.ndarray]]:
     """As `_image`, of captions."""
-    model, length = setup.model, setup.options.text.length
+    model, length = run.model, run.task.embedder.text_length
     make = _frozen(model)
 
     def function(caption: Int[Array, "B L"]) -> Float[Array, "B D"]:
         return _as_compared(make().embed_text(caption), model.metric)
 
     def ours(caption: Int[np.ndarray, "B L"]) -> Array:
-        return _as_compared(setup.embed_text(nnx.state(model), {"caption": caption}), model.metric)
+        return _as_compared(
+            run.task.embedder.embed_text(nnx.state(model), {"caption": caption}), model.metric
+        )
 
     rng = np.random.default_rng(0)
     inputs = {rows: _captions(rng, rows, length) for rows in BATCH_SIZES}
@@ -217,12 +217,12 @@ def _captions(rng: np.random.Generator, rows: int, length: int) -> Int[np.ndarra
     return ids
 
 
-def _frozen(model: nnx.Module) -> Callable[[], nnx.Module]:
+def _frozen(model: Method) -> Callable[[], Method]:
     """Makes the model in evaluation mode, its values constants on no device in particular."""
     graphdef, state = evaluated(model)
     state = jax.device_get(state)
 
-    def make() -> nnx.Module:
+    def make() -> Method:
         return nnx.merge(graphdef, jax.tree.map(jnp.asarray, state), copy=True)
 
     return make
@@ -233,26 +233,26 @@ def _as_compared(features: Float[Array, "B D"], metric: str) -> Float[Array, "B 
     return unit(features) if metric == "cosine" else features.astype(jnp.float32)
 
 
-def _described(setup: Setup, part: str, example: np.ndarray, dim: int) -> dict[str, Any]:
-    run, model = setup.options, setup.model
+def _described(run: Run, part: str, example: np.ndarray, dim: int) -> dict[str, Any]:
+    options, model = run.task.options, run.model
     if part == "image":
         wanted = {
             "values": "RGB, 0 to 255; normalised inside",
-            "image_size": list(run.data.image_size),
-            "interpolation": f"{run.data.test_interpolation}, antialiased, before",
+            "image_size": list(options.data.image_size),
+            "interpolation": f"{options.data.test_interpolation}, antialiased, before",
             "mean": list(model.preprocessing.mean),
             "std": list(model.preprocessing.std),
         }
-        feature = model.feature_name + " (image + mirror)" * run.evaluate.flip
+        feature = model.feature_name + " (image + mirror)" * options.evaluate.flip
     else:
         wanted = {
             "values": f"ids of CLIP's words: {START}, the caption, {END}, then {PAD}",
         }
         feature = model.feature_name
     return {
-        "run": run.name,
-        "method": run.method["name"],
-        "dataset": setup.dataset.name,
+        "run": run.options.name,
+        "method": run.options.method["name"],
+        "dataset": run.task.dataset.name,
         "part": part,
         "input": {"shape": ["rows", *example.shape[1:]], "dtype": str(example.dtype), **wanted},
         "output": {

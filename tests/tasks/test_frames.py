@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -12,9 +11,11 @@ from flax import nnx
 
 from g2ajax import methods
 from g2ajax.data.frame_source import open_frames
-from g2ajax.training import frames, loop, mesh, phase, setup
+from g2ajax.tasks import crops, frames
+from g2ajax.tasks.base import Phase, RunInfo
+from g2ajax.training import loop, mesh, phase, setup
 from g2ajax.training.options import run_options
-from tests.training.conftest import frames_config, on_one_device
+from tests.runs import frames_config, on_one_device
 from tests.training.test_resume import assert_same
 
 
@@ -68,19 +69,36 @@ def dataset():
     return open_frames("skyground/frames_tiny")
 
 
+def info_of(options) -> RunInfo:
+    """What the task is told of a run with these options, on one device."""
+    phase = Phase(0, "search", options.phase["search"].task_options)
+    devices = mesh.make_mesh(devices=jax.devices()[:1])
+    name = options.dataset
+    return RunInfo("", name, "seqnet", 0, "float32", devices, options.task_options, (phase,))
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
         ("frames__canvases", ((100, 128),), r"names \(100, 128\).*multiples of 32"),
         ("phase__search__rankings", ("rerank",), r"phase.search.rankings: no ranking 'rerank'"),
-        ("phase__search__accumulate", 2, "losses are means over the regions of the whole batch"),
-        ("data__residency", "device", "frames are read from the host"),
+        ("data__residency", "device", "an option of the task 'crops', and this run's task is 'fr"),
+        ("data__image_size", (256, 128), "config.data has no option 'image_size'; it is an option"),
+        ("evaluate__flip", True, "no option 'flip'; `flip` is an option of `frames`"),
+        ("phase__search__sampler", {}, "phase.search has no option 'sampler'; it is an option of"),
         ("evaluate__protocols", ("G2B",), "has no protocol 'G2B'"),
     ],
 )
 def test_what_frames_do_not_have_is_refused(dataset, path, value, message):
     with pytest.raises(ValueError, match=message):
-        frames.check(run_options(frames_config(**{path: value})), dataset)
+        frames.check(info_of(run_options(frames_config(**{path: value}))), dataset)
+
+
+@pytest.mark.xdist_group("frames_run")
+def test_micro_batches_are_refused(frames_run, monkeypatch):
+    monkeypatch.setattr(setup, "make_mesh", on_one_device)
+    with pytest.raises(ValueError, match="losses are means over the regions of the whole batch"):
+        setup.prepare(run_options(frames_config(phase__search__accumulate=2)))
 
 
 @pytest.mark.parametrize(
@@ -89,16 +107,21 @@ def test_what_frames_do_not_have_is_refused(dataset, path, value, message):
 def test_a_plain_detector_is_not_asked_whom_it_found(dataset, changes):
     options = run_options(frames_config(**changes))
     method = {"name": "faster_rcnn", "backbone": {"name": "resnet_tiny"}}
-    options = dataclasses.replace(options, method=method)
-    task = frames.task(options, dataset)
-    model = nnx.eval_shape(lambda: methods.build(method, task, rngs=nnx.Rngs(params=0)))
+    facts = methods.DataFacts(dataset.num_identities, (128, 128))
+    model = nnx.eval_shape(lambda: methods.build(method, facts, rngs=nnx.Rngs(params=0)))
     with pytest.raises(ValueError, match=r"does not tell them apart: give evaluate.rankings=\(\)"):
-        frames.make_frames(model, options, dataset, mesh.make_mesh(devices=jax.devices()[:1]))
+        frames.check_model(model, options.task_options.evaluate)
+
+
+def test_a_method_of_crops_finds_nobody():
+    options = run_options(frames_config())
+    with pytest.raises(ValueError, match=r"finds persons in whole frames, and .*, seqnet"):
+        frames.check_model(methods.Method(), options.task_options.evaluate)
 
 
 def test_commands_on_crops_refuse_a_run_on_frames(tmp_path):
     with pytest.raises(ValueError, match=r"a run on whole frames.*--evaluate=best"):
-        loop.reopen(frames_config(), tmp_path, "best")
+        loop.reopen(frames_config(), tmp_path, "best", of=crops.Task)
 
 
 def test_unreadable_frames_are_named_and_left_out(dataset, capsys):
@@ -109,9 +132,9 @@ def test_unreadable_frames_are_named_and_left_out(dataset, capsys):
 
     split = dataset.splits["gallery"]
     columns = {field.name: getattr(split, field.name) for field in dataclasses.fields(split)}
-    options = run_options(frames_config(frames__skip_unreadable=True))
+    options = run_options(frames_config(frames__skip_unreadable=True)).task_options
     fitted = frames.fit(Broken(**columns), options.frames)
-    run = SimpleNamespace(options=options, mesh=mesh.make_mesh(1, 1, jax.devices()[:1]))
-    (batch,) = frames._batches(run, fitted, np.array([[0, 1]], np.int32))
+    devices = mesh.make_mesh(1, 1, jax.devices()[:1])
+    (batch,) = frames.read(fitted, np.array([[0, 1]], np.int32), options, devices)
     assert np.asarray(batch["mask"]).tolist() == [True, False]
     assert f"{split.image_id[1]} (gallery) cannot be read" in capsys.readouterr().err

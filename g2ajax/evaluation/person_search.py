@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from g2ajax.config import nearest
+from g2ajax.data.builders import PLATFORMS
 from g2ajax.data.frame_source import FrameDataset, FrameSplit
-from g2ajax.data.source import PLATFORMS
 from g2ajax.evaluation.bootstrap import interval
 from g2ajax.evaluation.results import Result, data_of
 from g2ajax.retrieval.person_search import (
