@@ -27,7 +27,7 @@ from g2ajax.methods import EmbedsCaptions, Method, evaluated, require
 from g2ajax.retrieval.distances import unit
 from g2ajax.tasks import crops
 from g2ajax.training.loop import describe, reopen
-from g2ajax.training.run import Run
+from g2ajax.training.setup import Run
 from g2ajax.training.workdir import stored_config
 
 Format = Literal["stablehlo", "onnx"]

@@ -30,7 +30,7 @@ from g2ajax.retrieval.prepared import Prepared, prepare, search_prepared
 from g2ajax.tasks import crops
 from g2ajax.tasks.embedder import embed_captions
 from g2ajax.training.loop import reopen
-from g2ajax.training.run import Run
+from g2ajax.training.setup import Run
 from g2ajax.training.workdir import stored_config
 
 NOT_AN_IMAGE = "not an image"

@@ -25,7 +25,7 @@ from g2ajax.tasks import frames as task
 from g2ajax.tasks import task_class, task_name
 from g2ajax.tasks.frames import FrameOptions, enlargement, original
 from g2ajax.training.loop import reopen
-from g2ajax.training.run import Run
+from g2ajax.training.setup import Run
 from g2ajax.training.workdir import stored_config
 
 Box = tuple[float, float, float, float]

@@ -44,21 +44,36 @@ def schema_of(builder: Any) -> str:
 
 
 def make_builder(name: str, data_dir: pathlib.Path) -> Any:
-    """The TFDS builder of `name`, with its configuration after a slash."""
-    import tfds_builders
+    """The TFDS builder of `name`, with its configuration after a slash.
 
+    A dotted name is a folder outside `tfds_builders`: `my_folder.my_set` has its `Builder` in
+    `my_folder/my_set/my_set_dataset_builder.py`. Raises ValueError for an unknown name.
+    """
     dataset, _, config = name.partition("/")
-    package = pathlib.Path(tfds_builders.__file__).parent
-    known = sorted(p.parent.name for p in package.glob("*/*_dataset_builder.py"))
-    if dataset not in known:
-        raise ValueError(f"no dataset {dataset!r}; {nearest(dataset, known)}")
-    module = importlib.import_module(f"tfds_builders.{dataset}.{dataset}_dataset_builder")
-    configs = list(module.Builder.builder_configs)
+    builder = _builder_class(dataset)
+    configs = list(builder.builder_configs)
     if config and config not in configs:
         raise ValueError(f"{dataset} has no configuration {config!r}; {nearest(config, configs)}")
-    return module.Builder(
-        data_dir=str(data_dir.absolute()), **({"config": config} if config else {})
-    )
+    return builder(data_dir=str(data_dir.absolute()), **({"config": config} if config else {}))
+
+
+def _builder_class(dataset: str) -> Any:
+    import tfds_builders
+
+    package = pathlib.Path(tfds_builders.__file__).parent
+    known = sorted(p.parent.name for p in package.glob("*/*_dataset_builder.py"))
+    if "." not in dataset and dataset not in known:
+        raise ValueError(f"no dataset {dataset!r}; {nearest(dataset, known)}")
+    folder = dataset if "." in dataset else f"tfds_builders.{dataset}"
+    module = f"{folder}.{folder.rpartition('.')[2]}_dataset_builder"
+    try:
+        return importlib.import_module(module).Builder
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise ValueError(
+            f"dataset {dataset!r}: Python finds no {module} ({error}); is its folder in PYTHONPATH?"
+        ) from None
 
 
 def _build(builder: Any, manual_dir: pathlib.Path) -> None:

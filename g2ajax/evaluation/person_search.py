@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -106,35 +107,48 @@ def evaluate_frames(
             missed, confused = scored.error_split()
             split = {"missed": 100.0 * missed, "confused": 100.0 * confused}
             matching = f"k1={context_matching.k1}, k2={context_matching.k2}"
-            result = Result(
-                name=name,
-                **data_of(dataset),
-                protocol=protocol,
-                direction=f"{described['query_platform']} -> {described['gallery_platform']}",
-                queries=len(rows),
-                gallery=max(len(np.unique(query.frames)) for query in queries),
-                valid_queries=len(rows),
-                filter=_left_out(described),
-                cmc_rule="standard",
-                given="true boxes of the gallery given" if true else "",
-                ranking=ranking,
-                parameters=matching if ranking == "cbgm" else "",
-                feature=feature_name if true else f"{feature_name} x score",
-                metric=metric,
-                seed=seed,
-                checkpoint=checkpoint,
-                step=step,
-                mAP=100.0 * scored.mAP,
-                mINP=None,
-                rank1=100.0 * scored.top[1],
-                rank5=100.0 * scored.top[5],
-                rank10=100.0 * scored.top[10],
-                **bounds,
-                interval_mINP=None,
-                measures=tuple(({} if true else detected | split).items()),
+            results.append(
+                Result(
+                    **_described(dataset, protocol, queries),
+                    **_scored(scored),
+                    **bounds,
+                    interval_mINP=None,
+                    name=name,
+                    given="true boxes of the gallery given" if true else "",
+                    ranking=ranking,
+                    parameters=matching if ranking == "cbgm" else "",
+                    feature=feature_name if true else f"{feature_name} x score",
+                    metric=metric,
+                    seed=seed,
+                    checkpoint=checkpoint,
+                    step=step,
+                    measures=tuple(({} if true else detected | split).items()),
+                )
             )
-            results.append(result)
     return results
+
+
+def _described(
+    dataset: FrameDataset, protocol: str, queries: Sequence[SearchQuery]
+) -> dict[str, Any]:
+    """The fields of a result that say what was asked of what."""
+    _, described = dataset.protocol(protocol)
+    return {
+        **data_of(dataset),
+        "protocol": protocol,
+        "direction": f"{described['query_platform']} -> {described['gallery_platform']}",
+        "queries": len(queries),
+        "gallery": max(len(np.unique(query.frames)) for query in queries),
+        "valid_queries": len(queries),
+        "filter": _left_out(described),
+        "cmc_rule": "standard",
+    }
+
+
+def _scored(scored: SearchResult) -> dict[str, float | None]:
+    """The scores of a result, in percent; a person may be missed, so there is no last match."""
+    ranks = {f"rank{rank}": 100.0 * scored.top[rank] for rank in (1, 5, 10)}
+    return {"mAP": 100.0 * scored.mAP, "mINP": None, **ranks}
 
 
 def gallery_sizes(results: Sequence[Result]) -> dict[str, list[Result]]:

@@ -82,8 +82,8 @@ class RunOptions:
     name: str = ""
     """Shown in the tables."""
     task: str = "crops"
-    """Kind of data: `crops`, `captions`, `frames`, or a module of your own; absent: what the method and
-    the blocks imply."""
+    """Kind of data: a module of `g2ajax.tasks`, or one of your own (dotted); absent: what the method
+    and the blocks of the configuration imply."""
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the computation; parameters, statistics, losses and distances are always float32."""
