@@ -39,20 +39,21 @@ def evaluate_datasets(
     data, evaluate = options.task_options.data, options.task_options.evaluate
     for ranking in asked:
         rankings.requirement(ranking)
-    names = tuple(names) or (options.dataset,)
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"dataset {name!r} is named {names.count(name)} times; once is enough")
+    run, meta = loop.reopen(config, workdir, kind, of=crops.Task)
+    own = run.task.info.dataset  # that of the checkpoint's phase
+    names = tuple(names) or (own,)
     others = {
         name: open_dataset(name, data_dir=data.dir or None, manual_dir=data.manual_dir or None)
         for name in names
-        if name != options.dataset
+        if name != own
     }
     for other in others.values():
         protocols = [row["name"] for row in other.protocols]
         made = [r for r in asked or evaluate.rankings if r in EMBEDDED]
         embedded.check(other, protocols, made, evaluate.rerank, evaluate.expansion)
-    run, meta = loop.reopen(config, workdir, kind, of=crops.Task)
     for ranking in asked:
         check_trained(run, meta["phase"], ranking)
     given = tuple(asked) or run.task.rankings(run.phase(options.phases.index(meta["phase"])))
@@ -61,22 +62,21 @@ def evaluate_datasets(
         apart = [r for r in asked if r not in EMBEDDED]
         if apart:
             raise ValueError(
-                f"ranking {apart[0]!r} explains distances by the attributes of {options.dataset}; "
+                f"ranking {apart[0]!r} explains distances by the attributes of {own}; "
                 f"on {name} choose from {', '.join(EMBEDDED)}"
             )
     results = []
     for name in names:
-        own = name == options.dataset
-        embedder = run.task.embedder if own else run.task.embedder.on(others[name])
+        elsewhere = name != own
+        embedder = run.task.embedder.on(others[name]) if elsewhere else run.task.embedder
         results += score_crops(
             run.model,
             embedder,
             name=options.name,
             seed=options.seed,
-            checkpoint=loop.describe(kind)
-            + f" of {options.dataset}" * (kind == "best" and not own),
+            checkpoint=loop.describe(kind) + f" of {own}" * (kind == "best" and elsewhere),
             step=meta["total_step"],
-            rankings=given if own else [r for r in given if r in EMBEDDED],
+            rankings=[r for r in given if r in EMBEDDED] if elsewhere else given,
         )
     return results
 

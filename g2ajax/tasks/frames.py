@@ -188,25 +188,37 @@ class Task(base.Task):
     ) -> list[Result]:
         """Each gallery frame is detected once, for all protocols, queries and rankings; a plain
         detector has no rankings."""
-        about = {
-            "name": self.info.name,
-            "seed": self.info.seed,
-            "checkpoint": checkpoint,
-            "step": step,
-            "protocols": self.protocols,
-        }
         state = nnx.state(model)
-        if self.embed is None:
-            return evaluate_detector(self.detections(state), self.dataset, **about)
-        return evaluate_frames(
-            self.search(state, rankings),
+        if self.embed is not None:
+            found = self.search(state, rankings)
+            return self.results_of(found, checkpoint=checkpoint, step=step, rankings=rankings)
+        return evaluate_detector(
+            self.detections(state),
             self.dataset,
+            protocols=self.protocols,
+            name=self.info.name,
+            checkpoint=checkpoint,
+            step=step,
+            seed=self.info.seed,
+        )
+
+    def results_of(
+        self, found: Found, *, checkpoint: str, step: int, rankings: Sequence[str], name: str = ""
+    ) -> list[Result]:
+        """The results of what a model has found; `name` of the model, by default the run's."""
+        return evaluate_frames(
+            found,
+            self.dataset,
+            protocols=self.protocols,
             rankings=rankings,
             context_matching=self.options.evaluate.context,
             metric="inner product",
             feature_name=self.model.feature_name,
+            name=name or self.info.name,
+            checkpoint=checkpoint,
+            step=step,
+            seed=self.info.seed,
             bootstrap_samples=self.options.evaluate.bootstrap_samples,
-            **about,
         )
 
     def search(self, state: nnx.State, rankings: Sequence[str]) -> Found:
