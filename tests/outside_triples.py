@@ -91,7 +91,9 @@ class Task(base.Task):
         def host():
             for triples in local_rows(table):
                 rows = self.rows[split][triples]
-                pixels = [load(self.images[split], row, size, "bicubic") for row in rows.ravel()]
+                pixels = [
+                    load(self.images[split], int(row), size, "bicubic") for row in rows.ravel()
+                ]
                 yield {
                     "image": np.stack(pixels).reshape(*rows.shape, *size, 3),
                     "frame_mask": np.ones(rows.shape, bool),
