@@ -20,7 +20,8 @@ from g2ajax import methods
 from g2ajax.evaluation.explanation import pair_metrics, pair_sums
 from g2ajax.losses.attribute_distillation import attribute_distances
 from g2ajax.retrieval.attributes import signed
-from g2ajax.training.inference import split_batches
+from g2ajax.tasks import crops
+from g2ajax.tasks.embedder import split_batches
 from g2ajax.training.loop import reopen
 from g2ajax.training.workdir import stored_config
 
@@ -30,11 +31,12 @@ def main() -> None:
     parser.add_argument("--workdir", required=True, type=pathlib.Path)
     parser.add_argument("--images", type=int, default=200)
     arguments = parser.parse_args()
-    setup, _ = reopen(stored_config(arguments.workdir), arguments.workdir, "latest")
-    model = nnx.merge(*methods.evaluated(setup.model))
-    query = setup.dataset.splits["query"]
+    config = stored_config(arguments.workdir)
+    run, _ = reopen(config, arguments.workdir, "latest", of=crops.Task)
+    model = nnx.merge(*methods.evaluated(run.model))
+    query = run.task.dataset.splits["query"]
     chosen = query.take(np.unique(np.linspace(0, len(query) - 1, arguments.images).astype(int)))
-    size = setup.options.evaluate.batch_size
+    size = run.task.options.evaluate.batch_size
 
     @jax.jit
     def maps(images, camera):
@@ -42,13 +44,13 @@ def main() -> None:
         return features, model.attention_of(low)
 
     features, attention = [], []
-    for batch in split_batches(chosen, setup.options.data, size, setup.mesh):
+    for batch in split_batches(chosen, run.task.options.data, size, run.mesh):
         mask = np.asarray(batch["mask"])
         found = maps(batch["image"].astype("float32"), batch["camera"])
         for values, value in zip((features, attention), found, strict=True):
             values.append(np.asarray(value)[mask])
     features, attention = jnp.concatenate(features), jnp.concatenate(attention)
-    sizes = [len(names) for _, names in setup.dataset.attribute_groups]
+    sizes = [len(names) for _, names in run.task.dataset.attribute_groups]
     attributes = signed(jnp.asarray(chosen.attributes), sizes)
     other = ~jnp.eye(len(chosen), dtype=bool)
     for name, value in (

@@ -15,10 +15,11 @@ from flax import nnx
 
 from g2ajax import methods
 from g2ajax.data.frame_source import FrameSplit
-from g2ajax.evaluation.frames import Found
+from g2ajax.evaluation.person_search import Found
 from g2ajax.evaluation.results import as_table
 from g2ajax.retrieval.person_search import FrameDetections
-from g2ajax.training import frames, loop
+from g2ajax.tasks import frames
+from g2ajax.training import loop
 from g2ajax.training.workdir import stored_config
 
 EMBED = ("reid_head", "embedding_head", "box_head_2nd", "box_head_3rd", "embedding_head_2nd")
@@ -44,32 +45,31 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="latest", choices=("latest", "best"))
     arguments = parser.parse_args()
     config, kind = stored_config(arguments.workdir), arguments.checkpoint
-    run, meta = loop.reopen(config, arguments.workdir, kind, on_frames=True)
+    run, meta = loop.reopen(config, arguments.workdir, kind, of=frames.Task)
     of = {"rankings": ("reid",), "checkpoint": loop.describe(kind), "step": meta["total_step"]}
     state = nnx.state(run.model)
-    trained = frames.find(run, state, ("reid",))
+    trained = run.task.search(state, ("reid",))
 
-    task = frames.task(run.options, run.dataset)
-    fresh = methods.drawn(run.options.method, task, seed=1000)
+    fresh = methods.drawn(run.options.method, run.task.facts, seed=1000)
     drawn = dict(nnx.to_flat_state(nnx.state(fresh)))
     mixed = nnx.from_flat_state(
         (path, drawn[path] if path[:1] == ("roi_heads",) and path[1] in EMBED else leaf)
         for path, leaf in nnx.to_flat_state(state)
     )
-    split = with_people(run.dataset.splits["gallery"], trained.gallery)
+    split = with_people(run.task.dataset.splits["gallery"], trained.gallery)
     most = max(len(frame.boxes) for frame in trained.gallery)
-    fitted = frames.fit(split, dataclasses.replace(run.options.frames, max_boxes=most))
-    embedded = frames.each_frame(run, run.frames.embed, mixed, fitted)
+    fitted = frames.fit(split, dataclasses.replace(run.task.options.frames, max_boxes=most))
+    embedded = run.task.each_frame(run.task.embed, mixed, fitted)
     gallery = [
         dataclasses.replace(frame, features=features[: len(frame.boxes)] * frame.scores[:, None])
         for frame, features in zip(trained.gallery, embedded, strict=True)
     ]
-    queries = frames.each_frame(run, run.frames.embed, mixed, run.frames.query)
+    queries = run.task.each_frame(run.task.embed, mixed, run.task.query)
     untrained = Found(gallery, np.stack([row[0] for row in queries]))
     results = [
         result
         for name, found in (("trained", trained), ("untrained", untrained))
-        for result in frames.results_of(found, run, name=name, **of)
+        for result in run.task.results_of(found, name=name, **of)
     ]
     print(as_table(results))
     half = len(results) // 2

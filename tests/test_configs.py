@@ -36,7 +36,7 @@ def test_options_and_method_are_valid(name, variant):
     assert run.dataset
     if variant:  # a small model: built where the variant runs
         return
-    task = methods.Task(
+    task = methods.DataFacts(
         10,
         run.data.image_size,
         2,

@@ -230,7 +230,7 @@ def _plan_all(
         plan.notes.append("the classifier is for other classes and keeps its init")
 
 
-def initialise_teacher(model: nnx.Module, init: InitOptions) -> InitReport:
+def initialise_teacher(teacher: nnx.Module | None, init: InitOptions) -> InitReport:
     """Loads head and lookup table of `init.teacher` into the teacher of head distillation.
 
     The file's trunk and its identity classifier (used in its own training only) are left out. The
@@ -238,13 +238,13 @@ def initialise_teacher(model: nnx.Module, init: InitOptions) -> InitReport:
 
     Raises ValueError for a method without a teacher, and what `initialise` raises.
     """
-    if not hasattr(model, "teacher"):
+    if teacher is None:
         raise ValueError(
             f"init.teacher = {init.teacher!r}: only a method of head distillation has a teacher "
             "(method.name 'head_distillation', the configurations `..._hkd.py`)"
         )
     unused = (r"^backbone\.", r"^roi_heads\.softmax\.")
-    return initialise(model.teacher, InitOptions(init.teacher, part="all", ignore=unused))
+    return initialise(teacher, InitOptions(init.teacher, part="all", ignore=unused))
 
 
 def _load_last_stage(

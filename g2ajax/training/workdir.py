@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -97,14 +97,32 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def settle_config(workdir: pathlib.Path, config: Mapping[str, Any], *, write: bool) -> None:
+def settle_config(
+    workdir: pathlib.Path,
+    config: Mapping[str, Any],
+    *,
+    write: bool,
+    resolve: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+) -> None:
     """Stores the configuration of a new run, or compares that of a resumed one.
 
-    Raises ValueError with the difference when the folder's run was started with other settings.
+    Compared is what `resolve` makes of both: a field that is not stated has its default, so that a
+    configuration of an earlier version, which states fewer, is the same.
+
+    Raises ValueError with the difference when the folder's run was started with other settings, and
+    with the reason for a stored configuration that this version does not understand.
     """
     path = workdir / "config.json"
     if path.exists():
-        lines = differences(json.loads(path.read_text()), config)
+        stored = json.loads(path.read_text())
+        try:
+            before = resolve(stored)
+        except ValueError as error:
+            raise ValueError(
+                f"{path} was written by another version of g2ajax and cannot be resumed: {error}; "
+                "name another --workdir"
+            ) from error
+        lines = differences(before, resolve(config))
         if lines:
             raise ValueError(
                 f"{workdir} holds a run of another configuration; what differs:\n"
