@@ -1,7 +1,7 @@
 """Finding a person in whole frames of one's own, with a trained run of person search.
 
 from g2ajax.search_frames import open_run, search_frames
-setup = open_run("runs/g2aps_seqnet")
+setup = open_run("runs/seqnet")
 found, seen = search_frames(setup, query_image, box, frames, top=10)
 """
 
@@ -57,13 +57,13 @@ def open_run(workdir: str | os.PathLike, *, checkpoint: str = "best") -> Setup:
     if not config.get("frames"):
         raise ValueError(
             f"{workdir} holds a run on crops; frames are searched by a run of person search "
-            "(configs/g2aps_seqnet.py), and folders of crops by `python -m g2ajax search`"
+            "(configs/seqnet.py), and folders of crops by `python -m g2ajax search`"
         )
     setup = reopen(config, workdir, checkpoint, on_frames=True)[0]
     if setup.frames.embed is None:
         raise ValueError(
             f"{workdir} holds a run of {config['method']['name']!r}, which finds people and does not "
-            "tell them apart; search with one of SeqNet or COAT (configs/g2aps_seqnet.py)"
+            "tell them apart; search with one of SeqNet or COAT (configs/seqnet.py)"
         )
     return setup
 

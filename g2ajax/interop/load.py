@@ -186,7 +186,7 @@ def initialise_teacher(model: nnx.Module, init: InitOptions) -> InitReport:
     if not hasattr(model, "teacher"):
         raise ValueError(
             f"init.teacher = {init.teacher!r}: only a method of head distillation has a teacher "
-            "(method.name 'head_distillation', the configurations `..._hkd.py`)"
+            "(method.name 'head_distillation', the configurations `seqnet.py:hkd` and `coat.py:hkd`)"
         )
     alone = (r"^backbone\.", r"^roi_heads\.softmax\.")
     return initialise(model.teacher, InitOptions(init.teacher, part="all", ignore=alone))

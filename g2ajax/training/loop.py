@@ -18,6 +18,7 @@ from g2ajax.training.journal import Journal
 from g2ajax.training.mesh import state_sharding
 from g2ajax.training.options import run_options
 from g2ajax.training.phase import Best, stop_requests, train_phase
+from g2ajax.training.resolved import resolved
 from g2ajax.training.setup import Setup, prepare
 from g2ajax.training.state import trainable_filter
 
@@ -35,7 +36,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
     workdir, options = pathlib.Path(workdir), run_options(config)
     process = jax.process_index()
     with folder.hold(workdir, process=process):
-        folder.settle_config(workdir, config, write=process == 0)
+        folder.settle_config(workdir, config, write=process == 0, resolve=resolved)
         store = checkpoints.Checkpoints(workdir)
         try:
             setup = prepare(options, fresh=store.meta("latest") is None)

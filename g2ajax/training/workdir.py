@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -96,14 +96,22 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def settle_config(workdir: pathlib.Path, config: Mapping[str, Any], *, write: bool) -> None:
+def settle_config(
+    workdir: pathlib.Path,
+    config: Mapping[str, Any],
+    *,
+    write: bool,
+    resolve: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+) -> None:
     """Stores the configuration of a new run, or compares that of a resumed one.
+
+    `resolve` may fill in the defaults of both before they are compared.
 
     Raises ValueError with the difference when the folder's run was started with other settings.
     """
     path = workdir / "config.json"
     if path.exists():
-        lines = differences(json.loads(path.read_text()), config)
+        lines = differences(resolve(json.loads(path.read_text())), resolve(config))
         if lines:
             raise ValueError(
                 f"{workdir} holds a run of another configuration; what differs:\n"

@@ -3,8 +3,8 @@ import dataclasses
 import jax
 import pytest
 
-from configs import g2aps_seqnet
 from g2ajax.backbones import clip
+from g2ajax.recipes.files import load
 from g2ajax.training import loop, mesh, setup
 from g2ajax.training.options import run_options
 from tests.fake_captions import make_captions_dataset
@@ -61,7 +61,7 @@ def with_text():
 
 def frames_config(**changes) -> dict:
     """One epoch of two steps of SeqNet on whole frames."""
-    config = g2aps_seqnet.get_config("tiny").to_dict()
+    config = load("configs/seqnet.py:tiny").to_dict()
     config["phase"]["search"].update(epochs=1, steps_per_epoch=2)
     config["log"]["tensorboard"] = False
     config["method"]["regions"]["score_threshold"] = 0.2  # untrained, it is sure of nothing

@@ -1,0 +1,127 @@
+"""Configurations with every option of a run, made from the dataclasses that state them.
+
+The blocks are those of `RunOptions`, with `method` the `Options` of the method's module (and of the
+method inside it), `backbone` the keyword arguments of the network, and a `PhaseOptions` for each phase.
+"""
+
+import inspect
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from g2ajax import methods
+from g2ajax.backbones import clip, osnet, resnet, vit
+from g2ajax.config import nearest
+from g2ajax.config.blocks import Block, Option, block, config_dict, listing
+from g2ajax.training.options import PhaseOptions, RunOptions
+
+NETWORKS = {resnet: resnet.ResNet, osnet: osnet.OSNet, vit: vit.ViT, clip: clip.CLIP}
+# Arguments of a network that the method gives it, or that its name stands for.
+GIVEN = {"image_size", "dtype", "rngs", "norm", "block", "cameras", "views"}
+# Kind of data → the blocks of a run that only other kinds have.
+ABSENT = {
+    "crops": ("frames", "text"),
+    "captions": ("frames",),
+    "frames": ("sampler", "augment", "text"),
+}
+
+
+def experiment(
+    name: str, *, task: str, dataset: str, method: Mapping[str, Any], phases: tuple[str, ...]
+) -> ConfigDict:
+    """The configuration of a run with every option at its default, but computing in bfloat16.
+
+    `task`: "crops", "captions" or "frames"; `method`: its `name`, and what is not at its default.
+    """
+    values = {
+        "name": name,
+        "dataset": dataset,
+        "dtype": "bfloat16",
+        "method": method,
+        "phases": phases,
+        "phase": {phase: {} for phase in phases},
+    }
+    found, absent = run_block(values), ABSENT[task]
+    entries = {name: entry for name, entry in found.entries.items() if name not in absent}
+    return config_dict(found._replace(entries=entries))
+
+
+def method(values: Mapping[str, Any]) -> ConfigDict:
+    """The block of a method: its `name`, and what is not at its default."""
+    return config_dict(method_block(values))
+
+
+def set_network(method: ConfigDict, **values: Any) -> None:
+    """Puts another network into a method's block: its `name`, and what is not at its default."""
+    method.backbone = config_dict(network_block(values, _options_of(method.name)))
+
+
+def of(instance: Any) -> ConfigDict:
+    """The block of a dataclass's instance."""
+    return config_dict(block(type(instance), {}, default=instance))
+
+
+def add_phase(config: ConfigDict, name: str) -> ConfigDict:
+    """Gives the configuration a further phase, and returns its block; `phases` says when it runs."""
+    with config.unlocked():
+        config.phase[name] = config_dict(block(PhaseOptions, {}))
+    return config.phase[name]
+
+
+def method_block(values: Mapping[str, Any]) -> Block:
+    """Every option of the method `values["name"]`, and of the method and the network inside it."""
+    name = values["name"]
+    rest = {key: value for key, value in values.items() if key != "name"}
+    cls, own = methods.module(name).Options, _options_of(name)
+
+    def free(field: str, value: Any) -> Block | None:
+        if not isinstance(value, Mapping) or "name" not in value:
+            return None
+        return network_block(value, own) if field == "backbone" else method_block(value)
+
+    found = block(cls, rest, free=free)
+    named = {"name": Option(name, str, sentence="Module of `g2ajax.methods`.")}
+    return Block(named | found.entries, found.sentence)
+
+
+def _options_of(method: str) -> set[str]:
+    return set(typing.get_type_hints(methods.module(method).Options))
+
+
+def network_block(values: Mapping[str, Any], taken: set[str]) -> Block:
+    """The keyword arguments of the network `values["name"]`, but for those `taken` by the method.
+
+    None stands for the network's own default, which may be one of its variant or of the method.
+    """
+    name = values["name"]
+    module = next((module for module in NETWORKS if name in module.VARIANTS), None)
+    if module is None:
+        known = [name for module in NETWORKS for name in module.VARIANTS]
+        raise ValueError(f"no backbone {name!r}; {nearest(name, known)}")
+    entries = {"name": Option(name, str, sentence="One of " + ", ".join(module.VARIANTS) + ".")}
+    for function in (module.build, NETWORKS[module].__init__):
+        hints = typing.get_type_hints(function)
+        for key, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is parameter.KEYWORD_ONLY and key not in GIVEN | taken:
+                entries[key] = Option(values.get(key), hints[key], parameter.default)
+    text, _, _ = (inspect.getdoc(NETWORKS[module]) or "").partition("\nRaises:")
+    return Block(entries, " ".join(text.split()))
+
+
+def run_block(values: Mapping[str, Any]) -> Block:
+    """Every option of a run, with the values of a configuration."""
+    phases = {name: block(PhaseOptions, value) for name, value in values["phase"].items()}
+    made = {
+        "method": method_block(values["method"]),
+        "phase": Block(phases, "The phases by name."),
+    }
+    return block(RunOptions, values, free=lambda name, value: made.get(name))
+
+
+def description(config: Mapping[str, Any]) -> str:
+    """Every option that `config` has: type, value, default and sentence, block by block."""
+    found = run_block(config)
+    entries = {name: entry for name, entry in found.entries.items() if name in config}
+    return "\n".join(listing(found._replace(entries=entries), "config"))
