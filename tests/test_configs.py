@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -198,3 +199,15 @@ def test_command_line_prints_every_option():
     assert "  config.method.student.matching.queue_size: int = 500 (default 5000)" in lines
     assert "config.frames: " in done.stdout
     assert "config.augment" not in done.stdout  # frames are not augmented so
+
+
+@pytest.mark.parametrize("name", ["agreid_vit", "agreid_transreid", "aea_firm", "irra", "coat:hkd"])
+def test_every_option_has_a_sentence(name):
+    text = blocks.description(load(name).to_dict()).split("\n")
+    alone = [
+        line
+        for line, following in zip(text, [*text[1:], ""], strict=True)
+        if re.match(r"  \S", line) and not following.startswith("      ")
+    ]
+    # Arguments of a network are described together, at the head of their block.
+    assert [line for line in alone if ".backbone." not in line] == []

@@ -131,7 +131,8 @@ def listing(block: Block, path: str) -> Iterator[str]:
             continue
         differs = entry.value != entry.default and entry.default is not None
         default = f" (default {entry.default!r})" if differs else ""
-        yield f"  {path}.{name}: {type_name(entry.type)} = {entry.value!r}{default}"
+        shown = "not set" if differs and entry.value is None else repr(entry.value)
+        yield f"  {path}.{name}: {type_name(entry.type)} = {shown}{default}"
         yield from textwrap.wrap(
             entry.sentence, 100, initial_indent=" " * 6, subsequent_indent=" " * 6
         )

@@ -30,13 +30,14 @@ class InitOptions:
     """Path of a file of weights or of a checkpoint folder of ours, or `hf:org/repo[/file]`; empty:
     drawn from the seed."""
     family: str = ""
-    """Whose file it is, a name of `families.FAMILIES`; empty: told by the tensors' names."""
+    """Family of the file, a name of `families.FAMILIES`; empty: recognised from its tensor
+    names."""
     part: Literal["backbone", "all"] = "backbone"
     """`backbone`: neck and classifier keep the values drawn from the seed."""
     entry: str = ""
     """Key (dotted) of the state dictionary inside a PyTorch checkpoint; empty: the usual ones."""
     allow_classifier_mismatch: bool = False
-    """With `all`: a classifier for another number of classes is left out."""
+    """With `part=all`: leave out a classifier for another number of classes."""
     position_grid: tuple[int, ...] = ()
     """(rows, columns) of the file's position table, where it is not square and must be resized."""
     ignore: tuple[str, ...] = ()
@@ -46,7 +47,8 @@ class InitOptions:
     report: str = ""
     """File to write the report of every tensor to."""
     teacher: str = ""
-    """Of head distillation: the file, as `file`, of a teacher trained on crops; empty: as drawn."""
+    """File, as `file`, of a teacher trained on crops, for head distillation; empty: drawn from the
+    seed."""
 
 
 @dataclasses.dataclass(frozen=True)

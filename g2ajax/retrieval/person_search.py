@@ -51,7 +51,7 @@ class ContextMatching:
     k1: int = 10
     """Only frames of the k1 most similar detections are re-ranked."""
     k2: int = 3
-    """People of the query frame that take part, the query included."""
+    """People in the query frame that take part, the query included."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,15 +26,15 @@ class DataOptions:
     image_size: tuple[int, int] = (256, 128)
     """Height and width in pixels."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    """Of the training images' resize."""
+    """Interpolation used to resize training images."""
     test_interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    """Of the test images' resize."""
+    """Interpolation used to resize test images."""
     residency: Literal["host", "device"] = "host"
     """`device` keeps the whole resized training split in device memory."""
     num_workers: int = 0
     """Processes that decode; 0: threads of the main process."""
     num_threads: int = 4
-    """Threads that decode, a process."""
+    """Decoding threads in each process."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +46,16 @@ class FrameOptions:
     min_size: int = MIN_SIZE
     """Short side of a resized frame in pixels, unless the long side would exceed `max_size`."""
     max_size: int = MAX_SIZE
+    """Largest long side of a resized frame in pixels."""
     canvases: tuple[tuple[int, int], ...] = BUCKETS
-    """(height, width) to which resized frames are padded, multiples of 32; each is compiled once."""
+    """(height, width) to which resized frames are padded, multiples of 32; each size is compiled
+    once."""
     max_boxes: int = 64
-    """Most people of a frame; a frame with more is an error that names it."""
+    """Most people in a frame; a frame with more is an error that names it."""
     flip: float = 0.5
-    """Probability of a mirrored frame."""
+    """Probability of mirroring a frame."""
     skip_unreadable: bool = False
-    """Frames that cannot be read are named and left out, instead of ending the run."""
+    """Name unreadable frames and leave them out, instead of ending the run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +65,11 @@ class SamplerOptions:
     name: str = "naive_identity"
     """`random_identity`, `naive_identity`, `balanced_identity`, `balanced_platform` or `shuffled`."""
     identities: int = 16
-    """P, identities a batch."""
+    """Identities in a batch, P."""
     images: int = 4
-    """K, images an identity."""
+    """Images of each identity, K."""
     allow_single_image: bool = False
-    """Whether identities with one image may take part (it is then repeated K times)."""
+    """Let identities with one image take part; it is repeated K times."""
 
     @property
     def batch_size(self) -> int:
@@ -79,7 +81,9 @@ class MeshOptions:
     """How devices are arranged; `data=-1`: all that `fsdp` leaves."""
 
     data: int = -1
+    """Devices that share the batch; -1: all that `fsdp` leaves."""
     fsdp: int = 1
+    """Devices that share large parameters and their optimizer state."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,28 +91,29 @@ class PhaseOptions:
     """One stretch of training: what is trained, on which loss, how, how long."""
 
     epochs: int = 120
-    """Length; an epoch is `images // batch` steps, whatever the sampler's own pass is."""
+    """Length of the phase; an epoch is `images // batch` steps, whatever the sampler's own pass
+    is."""
     steps_per_epoch: int = 0
-    """0: `images // batch`."""
+    """Steps of an epoch; 0: `images // batch`."""
     trainable: tuple[str, ...] = ("*",)
-    """Module paths that are trained with all below them; `*`: everything."""
+    """Module paths that are trained with all below them; `*` matches everything."""
     frozen: tuple[str, ...] = ()
     """Module paths taken out of `trainable`; frozen modules run in evaluation mode."""
     loss: str = "loss"
-    """The method's function that gives the loss of this phase."""
+    """Name of the method's function that computes the loss."""
     optimizer: OptimizerOptions = OptimizerOptions()
     schedule: ScheduleOptions = ScheduleOptions()
     ema: float = 0.0
     """Decay of the averaged parameters that are evaluated instead; 0: none are kept."""
     accumulate: int = 1
-    """Micro-batches a step; only for losses that look at one image at a time."""
+    """Micro-batches in a step; only for losses that look at one image at a time."""
     sampler: SamplerOptions | None = None
-    """Batches of this phase; None: the run's."""
+    """Batches of this phase; not set: those of the run."""
     copy: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """At the start of the phase the parameters and statistics below each module path take the values
-    of those of the same names below another: `{"stream2": "stream1.backbone"}`."""
+    """Module paths whose parameters and statistics are copied at the start of the phase, as target:
+    source, for example `{"stream2": "stream1.backbone"}`."""
     rankings: tuple[str, ...] = ("reid",)
-    """How the gallery is ranked when this phase is scored, names of `evaluation.rankings`."""
+    """Rankings by which this phase is scored, names in `evaluation.rankings`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,21 +121,22 @@ class EvaluateOptions:
     """When and how the run is scored."""
 
     every_epochs: int = 10
-    """0: at the end only."""
+    """Epochs between evaluations; 0: only at the end."""
     batch_size: int = 128
+    """Images (or frames) embedded at a time."""
     protocols: tuple[str, ...] = ()
     """Names of the dataset's protocols; empty: all it has."""
     bootstrap_samples: int = 1000
     """Resamplings of the query identities behind the 95% intervals."""
     best: Literal["mAP", "rank1", "detection AP"] = "mAP"
-    """What the best checkpoint of the last phase is chosen by, averaged over protocols and
-    rankings; `detection AP`: of whole frames."""
+    """Score that chooses the best checkpoint of the last phase, averaged over protocols and
+    rankings; `detection AP` is for whole frames."""
     explained_images: int = 200
     """Test images whose attention maps are measured where parts are known (SkyGround); 0: none."""
     reported_queries: int = 4
     """Queries explained on the run's report page; 0: no page."""
     reweight: float = 1.0
-    """w of the re-weighted rankings; never to be chosen on the test split."""
+    """Weight w of the re-weighted rankings; never choose it on the test split."""
     flip: bool = False
     """Embed each test image and its mirror, and take the mean of the two."""
     rankings: tuple[str, ...] = ()
@@ -139,7 +145,7 @@ class EvaluateOptions:
     rerank: RerankOptions = RerankOptions()
     expansion: ExpansionOptions = ExpansionOptions()
     context: ContextMatching = ContextMatching()
-    """Of the ranking `cbgm` of whole frames."""
+    """Re-ranking used by `cbgm`, on whole frames."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +153,7 @@ class CheckpointOptions:
     """When the state is saved, besides at each evaluation and at the end."""
 
     every_steps: int = 1000
+    """Steps between checkpoints."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +161,9 @@ class LogOptions:
     """What is written while it works."""
 
     every_steps: int = 50
+    """Steps between lines of the log."""
     tensorboard: bool = True
+    """Write the log for TensorBoard too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,21 +175,23 @@ class RunOptions:
     method: Mapping[str, Any]
     """`name` of a module of `g2ajax.methods`, and its own options."""
     phase: Mapping[str, PhaseOptions]
-    """The phases by name."""
+    """Blocks of the phases, by name."""
     phases: tuple[str, ...]
-    """The order in which they run."""
+    """Order in which the phases run."""
     name: str = ""
-    """Shown in the tables."""
+    """Name shown in tables of results."""
     seed: int = 0
+    """Seed of parameters, batches and augmentation."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the computation; parameters, statistics, losses and distances are float32 always."""
+    """Type of the computation; parameters, statistics, losses and distances are always float32."""
     data: DataOptions = DataOptions()
     frames: FrameOptions | None = None
-    """Given: the dataset is of whole frames, and the method a detector that embeds persons."""
+    """Block of runs on whole frames; given: the dataset has frames, and the method is a
+    detector."""
     sampler: SamplerOptions = SamplerOptions()
     augment: AugmentOptions = AugmentOptions()
     text: TextOptions = TextOptions()
-    """Of methods that learn from captions."""
+    """Captions, for methods that learn from them."""
     init: InitOptions = InitOptions()
     mesh: MeshOptions = MeshOptions()
     evaluate: EvaluateOptions = EvaluateOptions()
