@@ -91,10 +91,10 @@ class PhaseOptions:
     """One stretch of training: what is trained, on which loss, how, how long."""
 
     epochs: int = 120
-    """Length of the phase; an epoch is `images // batch` steps, whatever the sampler's own pass
+    """Length of the phase; an epoch is `examples // batch` steps, whatever the sampler's own pass
     is."""
     steps_per_epoch: int = 0
-    """Steps of an epoch; 0: `images // batch`."""
+    """Steps of an epoch; 0: `examples // batch`."""
     trainable: tuple[str, ...] = ("*",)
     """Module paths that are trained with all below them; `*` matches everything."""
     frozen: tuple[str, ...] = ()
@@ -106,7 +106,7 @@ class PhaseOptions:
     ema: float = 0.0
     """Decay of the averaged parameters that are evaluated instead; 0: none are kept."""
     accumulate: int = 1
-    """Micro-batches in a step; only for losses that look at one image at a time."""
+    """Micro-batches in a step; only for losses that look at one example at a time."""
     sampler: SamplerOptions | None = None
     """Batches of this phase; not set: those of the run."""
     copy: Mapping[str, str] = dataclasses.field(default_factory=dict)
