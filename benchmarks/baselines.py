@@ -20,8 +20,9 @@ from flax import nnx
 from PIL import Image
 
 from g2ajax import methods
+from g2ajax.data.crop_source import CropSplit, Dataset
 from g2ajax.data.images import decode, resize
-from g2ajax.data.source import CropSplit, Dataset, open_dataset
+from g2ajax.data.source import open_dataset
 from g2ajax.evaluation.crops import evaluate_crops
 from g2ajax.evaluation.results import Result
 from g2ajax.synthetic.skeleton import PART_NAMES
@@ -54,7 +55,7 @@ def untrained(dataset: Dataset, pictures: dict[str, np.ndarray], seed: int) -> d
 
     config = load("configs/agreid_bot_vit.py:skyground").to_dict()
     size = tuple(config["data"]["image_size"])
-    task = methods.Task(int(dataset.splits["train"].label.max()) + 1, size)
+    task = methods.DataFacts(int(dataset.splits["train"].label.max()) + 1, size)
     graphdef, state = methods.evaluated(methods.drawn(config["method"], task, seed=seed))
     embed = jax.jit(lambda s, x: nnx.merge(graphdef, s, copy=True).embed(x.astype("float32")))
     return {

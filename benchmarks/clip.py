@@ -83,7 +83,7 @@ def run(dtype: str, args: argparse.Namespace) -> None:
         "backbone": {"name": args.model, "remat": args.remat},
         "losses": tuple(args.losses.split(",")),
     }
-    model = methods.drawn(options, methods.Task(CLASSES, args.size, dtype=jnp.dtype(dtype)))
+    model = methods.drawn(options, methods.DataFacts(CLASSES, args.size, dtype=jnp.dtype(dtype)))
     batch = make_batch(args.batch, args.size, args.length)
     height, width = args.size
     remat = ", remat" if args.remat else ""

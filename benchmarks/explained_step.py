@@ -39,7 +39,7 @@ def build(backbone: str, size: tuple[int, int], attributes: int, dtype: str) -> 
     }
     groups = (("attribute", tuple(map(str, range(attributes)))),)
     rates = (1.0 / attributes,) * attributes
-    task = methods.Task(CLASSES, size, 2, groups, rates, dtype=jnp.dtype(dtype))
+    task = methods.DataFacts(CLASSES, size, 2, groups, rates, dtype=jnp.dtype(dtype))
     return methods.drawn(options, task)
 
 

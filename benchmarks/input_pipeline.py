@@ -16,9 +16,10 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
+from g2ajax.data.crop_source import CropSplit
 from g2ajax.data.pipeline import train_batches
-from g2ajax.data.source import CropSplit
-from g2ajax.training.mesh import batch_sharding, make_mesh
+from g2ajax.data.sharding import batch_sharding
+from g2ajax.training.mesh import make_mesh
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,7 +74,7 @@ def build(arguments: argparse.Namespace, dtype: str, remat: bool) -> nnx.Module:
         "remat": remat,
         **(SMALL if arguments.small else {}),
     }
-    task = methods.Task(CLASSES, arguments.size, dtype=jnp.dtype(dtype))
+    task = methods.DataFacts(CLASSES, arguments.size, dtype=jnp.dtype(dtype))
 
     return methods.drawn(options, task)
 

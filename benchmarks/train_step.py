@@ -75,7 +75,7 @@ def measure(
     steps: int,
     peak: float,
 ) -> None:
-    model = methods.drawn(options, methods.Task(CLASSES, size, 2, dtype=jnp.dtype(dtype)))
+    model = methods.drawn(options, methods.DataFacts(CLASSES, size, 2, dtype=jnp.dtype(dtype)))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
     mesh = make_mesh(devices=jax.devices()[:1])
     phase = PhaseOptions()

@@ -15,7 +15,7 @@ from flax import nnx
 
 from g2ajax import methods
 from g2ajax.data.frame_source import FrameSplit
-from g2ajax.evaluation.frames import Found
+from g2ajax.evaluation.person_search import Found
 from g2ajax.evaluation.results import as_table
 from g2ajax.retrieval.person_search import FrameDetections
 from g2ajax.training import frames, loop

@@ -25,3 +25,50 @@ flags.FLAGS.mark_as_parsed()
 def _home_of_datasets(tmp_path_factory):
     """Tests never read or write the user's own datasets."""
     os.environ["TFDS_DATA_DIR"] = str(tmp_path_factory.mktemp("tfds"))
+
+
+# The runs that tests of several folders share. What they import is imported when they are asked for:
+# g2ajax must not be imported before its types are checked.
+
+
+@pytest.fixture
+def fake_dataset():
+    """Runs open the dataset in memory, whatever their configuration names."""
+    from tests import fake_data, runs
+
+    dataset = fake_data.make_dataset()
+    with runs.opens(dataset):
+        yield dataset
+
+
+@pytest.fixture(scope="session")
+def ranked_run(tmp_path_factory):
+    """A finished run of one epoch, scored by re-ranking and query expansion too: its folder, the
+    configuration and the results."""
+    from tests import runs
+
+    return runs.finished(tmp_path_factory.mktemp("ranked"), runs.ranked_config())
+
+
+@pytest.fixture(scope="session")
+def images_only():
+    """A run on images before its first step."""
+    from tests import fake_data, runs
+
+    return runs.opened(runs.tiny_config(evaluate__batch_size=8), fake_data.make_dataset())
+
+
+@pytest.fixture(scope="session")
+def with_text():
+    """A run on images and captions before its first step."""
+    from tests import runs
+
+    return runs.opened_with_text()
+
+
+@pytest.fixture(scope="session")
+def frames_run(tmp_path_factory):
+    """A finished run on whole frames: its folder, the configuration and the results."""
+    from tests import runs
+
+    return runs.finished_frames(tmp_path_factory.mktemp("frames"))

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from g2ajax.data.source import Captions, Dataset, fingerprint
+from g2ajax.data.crop_source import Captions, Dataset, fingerprint
 from g2ajax.synthetic.captions import ATTRIBUTES
 from tests.fake_data import make_split
 from tfds_builders.captions import BOTH_VIEWS, members

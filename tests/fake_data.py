@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from g2ajax.data.source import CropSplit, Dataset, fingerprint
+from g2ajax.data.crop_source import CropSplit, Dataset, fingerprint
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,8 +19,7 @@ from g2ajax.data.tokenizer import Tokenizer
 from g2ajax.recipes import blocks, files
 from g2ajax.recipes.arguments import VARIANTS
 from g2ajax.training import loop
-from g2ajax.training.options import run_options
-from g2ajax.training.resolved import resolved
+from g2ajax.training.options import resolved, run_options
 
 ROOT = pathlib.Path(__file__).parents[1]
 FRAMES = ("dataset=g2aps", "dataset=cuhk_sysu", "dataset=prw")
@@ -57,14 +56,15 @@ def load(name: str, variant: str = ""):
 @pytest.mark.parametrize("variant", ["", *VARIANTS])
 @pytest.mark.parametrize("name", NAMES)
 def test_options_and_method_are_valid(name, variant):
-    run = run_options(load(name, variant).to_dict())
+    config = load(name, variant).to_dict()
+    run = run_options(config)
     assert run.dataset
     if variant:  # a small model: built where the variant runs
         assert run.dataset.startswith("skyground/")
         return
-    task = methods.Task(
+    task = methods.DataFacts(
         10,
-        run.data.image_size,
+        config["data"].get("image_size", (256, 128)),
         2,
         attribute_groups=(("bag", ("backpack", "nothing")), ("hat", ("yes", "no"))),
         attribute_rates=(0.5, 0.5, 0.5, 0.5),

@@ -16,7 +16,7 @@ from g2ajax.config import options
 from g2ajax.interop.state_dict import to_state_dict
 from g2ajax.methods import strong_baseline, transreid
 from g2ajax.recipes import files
-from g2ajax.training.options import run_options
+from g2ajax.training.options import resolved, run_options
 from g2ajax.training.setup import prepare
 
 PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "migrating.md").read_text()
@@ -35,13 +35,13 @@ def run_config(path, *value):
     config = load("market1501_bot_r50.py").to_dict()
     if path.startswith("phase.head"):
         config = load("agreid_sbs_r50.py").to_dict()
-    found = run_options(config)
+    found = resolved(config)
     *blocks, last = path.split(".")
     target = config
     for block in blocks:
-        found = found[block] if isinstance(found, dict) else getattr(found, block)
+        found = found[block]
         target = target.setdefault(block, {})
-    target[last] = value[0] if value else getattr(found, last)
+    target[last] = value[0] if value else found[last]
     return config
 
 

@@ -10,8 +10,8 @@ and .csv. On another dataset all its protocols are scored.
 import argparse
 import pathlib
 
+from g2ajax.apps.evaluate import evaluate_datasets
 from g2ajax.evaluation import cross
-from g2ajax.training import transfer
 from g2ajax.training.workdir import stored_config
 
 
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     add_evaluation(parser)
     options = parser.parse_args(argv)
     config = evaluation_config(options)
-    results = transfer.evaluate_datasets(
+    results = evaluate_datasets(
         config,
         options.workdir,
         options.checkpoint,
@@ -61,7 +61,8 @@ def evaluation_config(options: argparse.Namespace) -> dict:
     evaluate = dict(config.get("evaluate", {}))
     rerank = {k: getattr(options, k) for k in ("k1", "k2", "lambda_value")}
     rerank = {k: v for k, v in rerank.items() if v is not None}
-    evaluate["rerank"] = {**evaluate.get("rerank", {}), **rerank}
+    if rerank:
+        evaluate["rerank"] = {**evaluate.get("rerank", {}), **rerank}
     if options.flip:
         evaluate["flip"] = True
     if options.rankings:

@@ -13,10 +13,13 @@ import pathlib
 import numpy as np
 
 from g2ajax.config import nearest
-from g2ajax.data.source import PLATFORMS, Dataset
+from g2ajax.data.builders import PLATFORMS
+from g2ajax.data.crop_source import Dataset
 from g2ajax.evaluation.crops import protocol_rows
+from g2ajax.methods import Explains
 from g2ajax.report import draw, page
-from g2ajax.training import reporting
+from g2ajax.tasks import crops
+from g2ajax.tasks import explanation_pages as pages
 from g2ajax.training.loop import reopen
 from g2ajax.training.workdir import stored_config
 
@@ -42,24 +45,26 @@ def main(argv: list[str]) -> int:
 def _explain(options: argparse.Namespace) -> int:
     if not 1 <= options.top <= 10:
         raise ValueError(f"--top={options.top}; from 1 to 10 images fit a figure")
-    setup, meta = reopen(stored_config(options.workdir), options.workdir, options.checkpoint)
-    if setup.explain is None or "decomposed" not in setup.options.phase[meta["phase"]].rankings:
+    config = stored_config(options.workdir)
+    run, meta = reopen(config, options.workdir, options.checkpoint, of=crops.Task)
+    trained = run.options.phase[meta["phase"]].task_options.rankings
+    if not isinstance(run.model, Explains) or "decomposed" not in trained:
         raise ValueError(
             f"{options.workdir} has no trained explainable stream (its {options.checkpoint} "
             f"checkpoint is of phase {meta['phase']!r}); train configs/agreid_vit.py to its end"
         )
-    if options.protocol and options.protocol not in setup.protocols:
+    if options.protocol and options.protocol not in run.task.protocols:
         raise ValueError(
-            f"no protocol {options.protocol!r}; {nearest(options.protocol, setup.protocols)}"
+            f"no protocol {options.protocol!r}; {nearest(options.protocol, run.task.protocols)}"
         )
-    protocol = options.protocol or setup.protocols[0]
-    asked, name = _asked(setup.dataset, protocol, options)
-    (found,) = reporting.explain(setup.model, setup, protocol, asked, options.top)
+    protocol = options.protocol or run.task.protocols[0]
+    asked, name = _asked(run.task.dataset, protocol, options)
+    (found,) = pages.explain(run.model, run.task.embedder, protocol, asked, options.top)
     folder = options.out or options.workdir / "explain"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.png").write_bytes(draw(found))
-    title = f"{setup.options.name}: {asked.titles[0]}"
-    (folder / f"{name}.html").write_text(page(title, [found], intro=reporting.INTRO))
+    title = f"{run.options.name}: {asked.titles[0]}"
+    (folder / f"{name}.html").write_text(page(title, [found], intro=pages.INTRO))
     for item in found.ranked:
         mark = {True: "right", False: "wrong", None: "?"}[item.correct]
         largest = np.argsort(-item.shares)[:3]
@@ -69,9 +74,7 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
-def _asked(
-    dataset: Dataset, protocol: str, options: argparse.Namespace
-) -> tuple[reporting.Asked, str]:
+def _asked(dataset: Dataset, protocol: str, options: argparse.Namespace) -> tuple[pages.Asked, str]:
     """The query and a file name for its figure."""
     query = dataset.splits["query"]
     rows, _ = protocol_rows(dataset, protocol)
@@ -79,10 +82,10 @@ def _asked(
     if text.isdigit():
         if int(text) >= len(rows):
             raise ValueError(f"--query={text}, but {protocol} has {len(rows)} queries, from 0")
-        return reporting.from_queries(query, [int(rows[int(text)])]), f"{protocol}-{text}"
+        return pages.from_queries(query, [int(rows[int(text)])]), f"{protocol}-{text}"
     named = np.flatnonzero(query.image_id == text)
     if len(named):
-        return reporting.from_queries(query, named.tolist()), path.stem
+        return pages.from_queries(query, named.tolist()), path.stem
     if not path.is_file():
         raise FileNotFoundError(
             f"--query={text} is neither a number nor a file nor the name of a query image; "
@@ -92,4 +95,4 @@ def _asked(
     platform = options.platform or dataset.protocol(protocol)[2]["query_platform"]
     if platform not in PLATFORMS:
         raise ValueError(f"say with --platform where {path} is from: {', '.join(PLATFORMS)}")
-    return reporting.from_file(path, platform=platform), path.stem
+    return pages.from_file(path, platform=platform), path.stem

@@ -7,7 +7,7 @@ python -m g2ajax export --workdir=runs/irra --format=onnx --part=text --out=expo
 import argparse
 import pathlib
 
-from g2ajax.export import export_run
+from g2ajax.apps.export import export_run
 
 
 def main(argv: list[str]) -> int:

@@ -12,11 +12,13 @@ import pathlib
 
 import numpy as np
 
+from g2ajax.apps import rank as ranked
+from g2ajax.apps.evaluate import check_trained
 from g2ajax.cli.evaluate import add_evaluation, evaluation_config, words
 from g2ajax.config import nearest
-from g2ajax.data.source import CropSplit
+from g2ajax.data.crop_source import CropSplit
 from g2ajax.report import draw, page
-from g2ajax.training import ranked, transfer
+from g2ajax.tasks import crops
 from g2ajax.training.loop import reopen
 
 
@@ -46,29 +48,30 @@ def _rank(options: argparse.Namespace) -> int:
     if options.worst < 1:
         raise ValueError(f"--worst={options.worst}; at least 1 query is needed")
     names = words(options.rankings) or ("reid",)
-    setup, meta = reopen(evaluation_config(options), options.workdir, options.checkpoint)
+    config = evaluation_config(options)
+    run, meta = reopen(config, options.workdir, options.checkpoint, of=crops.Task)
     for name in names:
-        transfer.check_trained(setup, meta["phase"], name)
-    if options.protocol and options.protocol not in setup.protocols:
+        check_trained(run, meta["phase"], name)
+    if options.protocol and options.protocol not in run.task.protocols:
         raise ValueError(
-            f"no protocol {options.protocol!r}; {nearest(options.protocol, setup.protocols)}"
+            f"no protocol {options.protocol!r}; {nearest(options.protocol, run.task.protocols)}"
         )
-    protocol = options.protocol or setup.protocols[0]
+    protocol = options.protocol or run.task.protocols[0]
     asked = words(options.queries)
-    rows, _, _ = setup.dataset.protocol(protocol)
-    chosen = _chosen(setup.dataset.splits["query"].take(rows), protocol, asked)
+    rows, _, _ = run.task.dataset.protocol(protocol)
+    chosen = _chosen(run.task.dataset.splits["query"].take(rows), protocol, asked)
     folder = options.out or options.workdir / "rank"
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        lists = ranked.rank_queries(setup.model, setup, protocol, name, options.top)
+        lists = ranked.rank_queries(run.model, run.task.embedder, protocol, name, options.top)
         if not asked:
             chosen = ranked.worst(lists.result, options.worst).tolist()
-        made = ranked.figures(lists, chosen, setup.dataset.name)
+        made = ranked.figures(lists, chosen, run.task.dataset.name)
         for row, figure in zip(chosen, made, strict=True):
             (folder / f"{protocol}-{name}-{row}.png").write_bytes(draw(figure))
             marks = "".join("+" if item.correct else "-" for item in figure.ranked)
             print(f"{marks}  {figure.query.title}")
-        text = page(f"{setup.options.name}: {protocol}, {name}", made, intro=ranked.INTRO)
+        text = page(f"{run.options.name}: {protocol}, {name}", made, intro=ranked.INTRO)
         file = folder / f"{protocol}-{name}.html"
         file.write_text(text)
         print(f"written: {file}, and a PNG for each query")

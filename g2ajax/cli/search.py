@@ -9,8 +9,9 @@ Every image is embedded once for each checkpoint; WORKDIR/search keeps the embed
 import argparse
 import pathlib
 
-from g2ajax import search
+from g2ajax.apps import search
 from g2ajax.report import page
+from g2ajax.tasks import crops
 from g2ajax.training.loop import reopen
 from g2ajax.training.workdir import stored_config
 
@@ -45,11 +46,12 @@ def _search(options: argparse.Namespace) -> int:
     if options.query and not options.query.is_file():
         raise FileNotFoundError(f"--query={options.query} is not a file")
     files = search.files_of(options.gallery)
-    setup, _ = reopen(stored_config(options.workdir), options.workdir, options.checkpoint)
+    config = stored_config(options.workdir)
+    run, _ = reopen(config, options.workdir, options.checkpoint, of=crops.Task)
     if options.text is not None:
-        search.check_text(setup, options.text)
+        search.check_text(run, options.text)
     cache = options.workdir / "search"
-    gallery = search.embedded_gallery(setup, options.gallery, files, cache)
+    gallery = search.embedded_gallery(run, options.gallery, files, cache)
     for path, why in gallery.skipped:
         print(f"skipped: {path} ({why})")
     known = len(gallery.files) - gallery.embedded
@@ -67,6 +69,6 @@ def _search(options: argparse.Namespace) -> int:
     folder = options.out or cache
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.html"
-    file.write_text(page(f"{setup.options.name}: {title}", [figure], intro=INTRO))
+    file.write_text(page(f"{run.options.name}: {title}", [figure], intro=INTRO))
     print(f"written: {file}")
     return 0

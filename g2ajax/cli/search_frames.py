@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from g2ajax import search_frames as searching
+from g2ajax.apps import search_frames as searching
 from g2ajax.data.footage import footage
 from g2ajax.data.images import decode
 from g2ajax.report import Picture, Table, page
@@ -57,10 +57,10 @@ def _search(options: argparse.Namespace) -> int:
         raise FileNotFoundError(f"--query={options.query} is not a file")
     query, box = decode(options.query.read_bytes(), str(options.query)), _box(options.box)
     searching.check_box(box, query)
-    setup = searching.open_run(options.workdir, checkpoint=options.checkpoint)
+    run = searching.open_run(options.workdir, checkpoint=options.checkpoint)
     skipped: list[str] = []
     frames = footage(options.frames, skipped, every=options.every)
-    found, seen = searching.search_frames(setup, query, box, frames, top=options.top)
+    found, seen = searching.search_frames(run, query, box, frames, top=options.top)
     for name in skipped:
         print(f"skipped: {name} cannot be read")
     print(f"{seen} frames searched, {len(skipped)} skipped")
@@ -80,7 +80,7 @@ def _search(options: argparse.Namespace) -> int:
         print("nobody was found in any frame")
     head = ("rank", "frame", "similarity of its most similar person", "score of the detector")
     tables = [Table(f"{len(found)} of {seen} frames, {len(skipped)} skipped", head, rows)]
-    title = f"{setup.options.name}: {options.query.name} in {options.frames.name}"
+    title = f"{run.options.name}: {options.query.name} in {options.frames.name}"
     file = folder / "frames.html"
     file.write_text(page(title, (), intro=INTRO, tables=tables, pictures=pictures))
     print(f"written: {file}")

@@ -8,8 +8,9 @@ Exit status: 0 if nothing is wrong (warnings are printed), 1 if something is.
 import argparse
 import sys
 
+from g2ajax.data.builders import data_root, make_builder, schema_of
 from g2ajax.data.frame_source import open_frames
-from g2ajax.data.source import data_root, make_builder, open_dataset, schema_of
+from g2ajax.data.source import open_dataset
 from g2ajax.data.verify import table, verify
 from g2ajax.data.verify_frames import frame_table, verify_frames
 

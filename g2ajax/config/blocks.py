@@ -69,6 +69,22 @@ def block(
     return Block(entries | unknown, _first_sentence(cls))
 
 
+def joined(
+    classes: tuple[type, ...],
+    values: Mapping[str, Any],
+    *,
+    free: Callable[[str, Any], Block | None] = lambda name, value: None,
+) -> Block:
+    """The options of several dataclasses side by side in one block, under the first one's sentence."""
+    entries: dict[str, Any] = {}
+    for cls in classes:
+        names = {field.name for field in dataclasses.fields(cls)}
+        own = {name: value for name, value in values.items() if name in names}
+        entries |= block(cls, own, free=free).entries
+    unknown = {key: Option(value, Any) for key, value in values.items() if key not in entries}
+    return Block(entries | unknown, _first_sentence(classes[0]))
+
+
 @functools.cache
 def sentences(cls: type) -> dict[str, str]:
     """The docstring under each field of a dataclass, read from the source; inherited ones too."""

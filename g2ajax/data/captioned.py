@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
-from g2ajax.data.source import CropSplit
+from g2ajax.data.crop_source import CropSplit
 from g2ajax.data.tokenizer import CONTEXT_LENGTH, Tokenizer
 
 Views = Literal["image", "pair", "both"]

@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32
 from PIL import Image
 
+from g2ajax.data.builders import PLATFORMS
+from g2ajax.data.crop_source import KINDS, CropSplit, Dataset, fingerprint
 from g2ajax.data.frame_source import FrameDataset, FrameSplit
 from g2ajax.data.images import decode
-from g2ajax.data.source import KINDS, PLATFORMS, CropSplit, Dataset, fingerprint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

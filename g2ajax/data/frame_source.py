@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int8, Int32, Int64
 
-from g2ajax.data import source
+from g2ajax.data import builders
 from g2ajax.data.column_cache import Columns, columns_of
 
 COLUMNS = ("image_id", "height", "width", "camera", "platform", "protocols")
@@ -76,7 +76,7 @@ class FrameSplit:
 
     def read(self, row: int) -> bytes:
         """The encoded image of a row."""
-        records = source.records(self.folder, self.name)
+        records = builders.records(self.folder, self.name)
         return records[int(self.position[row])]["image"]
 
 
@@ -110,7 +110,7 @@ class FrameDataset:
 
         Raises ValueError for a protocol that the dataset does not have.
         """
-        column = source.protocol_column(self.name, self.protocols, name)
+        column = builders.protocol_column(self.name, self.protocols, name)
         return np.flatnonzero(self.splits["query"].protocols[:, column]), self.protocols[column]
 
     def gallery(self, query: int, protocol: str) -> Int32[np.ndarray, " G"]:
@@ -129,7 +129,7 @@ class FrameDataset:
         else:
             kept = frames.image_id != queries.image_id[query]
             if row["gallery_platform"] != "any":
-                kept &= frames.platform == source.PLATFORMS.index(row["gallery_platform"])
+                kept &= frames.platform == builders.PLATFORMS.index(row["gallery_platform"])
             if row["drop_same_camera"]:
                 kept &= frames.camera != queries.camera[query]
             rows = np.flatnonzero(kept).astype(np.int32)
@@ -161,13 +161,13 @@ def open_frames(
     Folders as `open_dataset`. Raises ValueError for an unknown name or a dataset of crops, and
     FileNotFoundError, saying where to get the files and where to put them, when it cannot be built.
     """
-    root = source.data_root(data_dir)
-    builder = source.make_builder(name, root)
-    if source.schema_of(builder) != "frames":
+    root = builders.data_root(data_dir)
+    builder = builders.make_builder(name, root)
+    if builders.schema_of(builder) != "frames":
         raise ValueError(
             f"{name} is a dataset of crops; open it with g2ajax.data.source.open_dataset"
         )
-    source.ensure_built(builder, name, root, manual_dir=manual_dir, build=build)
+    builders.ensure_built(builder, name, root, manual_dir=manual_dir, build=build)
     metadata = dict(builder.info.metadata)
     protocols = tuple(json.loads(metadata["protocols"]))
     splits = {
@@ -201,7 +201,7 @@ def _split(folder: pathlib.Path, name: str, num_protocols: int) -> FrameSplit:
     stored = columns_of(
         folder,
         f"frames-{name}.npz",
-        lambda: _columns(source.records(str(folder), name), num_protocols),
+        lambda: _columns(builders.records(str(folder), name), num_protocols),
         set(needed).issubset,
     )
     galleries = {

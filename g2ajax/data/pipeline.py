@@ -16,20 +16,11 @@ from jax.sharding import Sharding
 from jaxtyping import Int, UInt8
 
 from g2ajax.data.captioned import CaptionedImages
+from g2ajax.data.crop_source import CropSplit
 from g2ajax.data.images import decode, resize
-from g2ajax.data.samplers import Sampler
-from g2ajax.data.source import CropSplit
 
 # Batches that lie ready on the device while a step runs.
 PREFETCH = 2
-
-
-def index_table(sampler: Sampler, start: int, stop: int) -> Int[np.ndarray, "S B"]:
-    """The rows of batches `start` to `stop`."""
-    table = np.empty((max(stop - start, 0), sampler.batch_size), np.int32)
-    for i in range(len(table)):
-        table[i] = sampler.batch_indices(start + i)
-    return table
 
 
 def load(

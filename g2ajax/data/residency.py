@@ -8,8 +8,8 @@ import numpy as np
 from jax.sharding import Sharding
 from jaxtyping import Array, Int, UInt8
 
+from g2ajax.data.crop_source import CropSplit
 from g2ajax.data.pipeline import load
-from g2ajax.data.source import CropSplit
 
 
 def load_resident(

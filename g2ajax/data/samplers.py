@@ -115,6 +115,14 @@ def make_sampler(
     return Sampler(PLANS[name](groups, origin, identities, images), seed, size)
 
 
+def index_table(sampler: Sampler, start: int, stop: int) -> Int[np.ndarray, "S B"]:
+    """The rows of batches `start` to `stop`."""
+    table = np.empty((max(stop - start, 0), sampler.batch_size), np.int32)
+    for i in range(len(table)):
+        table[i] = sampler.batch_indices(start + i)
+    return table
+
+
 def declared_length(label: Int[np.ndarray, " N"], images: int) -> int:
     """What the references call an epoch's length: an upper bound of the images a pass emits."""
     label = np.asarray(label)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from g2ajax.data.source import CropSplit, Dataset
+from g2ajax.data.crop_source import CropSplit, Dataset
 
 PERSON = 0
 

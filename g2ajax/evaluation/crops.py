@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from g2ajax.data.source import KINDS, Dataset
+from g2ajax.data.crop_source import KINDS, Dataset
 from g2ajax.evaluation.bootstrap import interval
 from g2ajax.evaluation.embedded import EXPANSION, RERANK, ExpansionOptions, RerankOptions, ranker
 from g2ajax.evaluation.embedded import parameters as parameters_of

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from g2ajax.data.source import KINDS, Dataset
+from g2ajax.data.crop_source import KINDS, Dataset
 from g2ajax.retrieval import RetrievalResult, evaluate, evaluate_blocks, expand, rerank_blocks
 from g2ajax.retrieval.expansion import check_expansion
 from g2ajax.retrieval.reranking import check_reranking

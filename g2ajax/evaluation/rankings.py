@@ -26,22 +26,23 @@ from jaxtyping import Array, Bool, Float, Num
 from g2ajax.config import nearest
 from g2ajax.evaluation.embedded import EMBEDDED
 from g2ajax.evaluation.explanation import distance_gap, pair_sums
+from g2ajax.methods import Explains, PredictsAttributes
 from g2ajax.retrieval.decomposition import exclusive_share, largest_share, reweighted
 
-# Ranking → what the method must offer for it.
-REQUIREMENTS = {
+# Ranking → the capability that it needs of a method besides embedding crops.
+REQUIREMENTS: dict[str, type | None] = {
     **dict.fromkeys(EMBEDDED),
-    "distance": "explain",
-    "decomposed": "explain",
-    "reweighted_max": "explain",
-    "reweighted_exclusive": "predict_attributes",
+    "distance": Explains,
+    "decomposed": Explains,
+    "reweighted_max": Explains,
+    "reweighted_exclusive": PredictsAttributes,
 }
 ANNOTATED = ("reweighted_exclusive",)
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
-def requirement(ranking: str) -> str | None:
-    """The function that a method must have for a ranking. Raises ValueError for an unknown one."""
+def requirement(ranking: str) -> type | None:
+    """The capability that a ranking needs of a method. Raises ValueError for an unknown ranking."""
     if ranking not in REQUIREMENTS:
         raise ValueError(f"no ranking {ranking!r}; {nearest(ranking, REQUIREMENTS)}")
     return REQUIREMENTS[ranking]

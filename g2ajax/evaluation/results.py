@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from g2ajax.config import nearest
+from g2ajax.data.crop_source import Dataset
 from g2ajax.data.frame_source import FrameDataset
-from g2ajax.data.source import Dataset
 from g2ajax.evaluation.explanation import Measure, as_rows
 
 SCORES = ("mAP", "rank1", "rank5", "rank10", "mINP")

@@ -177,7 +177,7 @@ def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
     return result
 
 
-def initialise_teacher(model: nnx.Module, init: InitOptions) -> InitReport:
+def initialise_teacher(teacher: nnx.Module | None, init: InitOptions) -> InitReport:
     """Loads the head and the table of `init.teacher` into the teacher of head distillation.
 
     The file's trunk, and the identity classifier that only its own training needs, are left out.
@@ -185,13 +185,13 @@ def initialise_teacher(model: nnx.Module, init: InitOptions) -> InitReport:
 
     Raises ValueError for a method without a teacher, and as `initialise`.
     """
-    if not hasattr(model, "teacher"):
+    if teacher is None:
         raise ValueError(
             f"init.teacher = {init.teacher!r}: only a method of head distillation has a teacher "
             "(method.name 'head_distillation', the configurations `seqnet.py:hkd` and `coat.py:hkd`)"
         )
     alone = (r"^backbone\.", r"^roi_heads\.softmax\.")
-    return initialise(model.teacher, InitOptions(init.teacher, part="all", ignore=alone))
+    return initialise(teacher, InitOptions(init.teacher, part="all", ignore=alone))
 
 
 def _last_stage(

@@ -1,86 +1,90 @@
 """One paper, one file. A method is named by its module: `config.method.name = "strong_baseline"`.
 
-A method's module has `build(options, task, *, rngs) -> nnx.Module`, `options` being the rest of its
-configuration block. The module it builds offers:
-
-- `loss(batch, rngs) -> (scalar, metrics)`: `batch["image"]` is float32 in 0..255, augmented;
-- `embed(images, *, camera, platform) -> [B, D]` in float32, from the same kind of images;
-- `preprocessing`, `metric`, `feature_name`, `in_batch_terms`: what a caller must know to get the
-  same numbers, and which loss terms look at the whole batch.
+A method's module has `build(options, facts, *, rngs) -> Method`, `options` being the rest of its
+configuration block and `facts` a `DataFacts`. `base.py` is the contract: the attributes that callers
+read, and the capabilities that a method declares.
 """
 
 import dataclasses
+import functools
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
-from jax.typing import DTypeLike
-from jaxtyping import Array, Float
 
-from g2ajax.config import nearest
+from g2ajax.config import nearest, options
+from g2ajax.methods.base import (
+    CAPABILITIES,
+    DataFacts,
+    Detected,
+    Detects,
+    EmbedsCaptions,
+    EmbedsCrops,
+    EmbedsTracklets,
+    Explained,
+    Explains,
+    Method,
+    PredictsAttributes,
+    Preprocessing,
+    SearchesPersons,
+    method_name,
+)
 
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
+__all__ = [
+    "CAPABILITIES",
+    "DataFacts",
+    "Detected",
+    "Detects",
+    "EmbedsCaptions",
+    "EmbedsCrops",
+    "EmbedsTracklets",
+    "Explained",
+    "Explains",
+    "Method",
+    "PredictsAttributes",
+    "Preprocessing",
+    "SearchesPersons",
+    "build",
+    "capabilities",
+    "drawn",
+    "evaluated",
+    "method_name",
+    "module",
+    "names",
+    "require",
+    "resolved",
+]
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What the data decide about a model."""
-
-    num_classes: int
-    image_size: tuple[int, int]
-    """Height and width in pixels."""
-    num_cameras: int = 0
-    """Cameras among the training images."""
-    attribute_groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Attribute groups and their class names, in the order of the columns."""
-    attribute_rates: tuple[float, ...] = ()
-    """For each class of each group, the share of the training identities that have it."""
-    sentences: tuple[tuple[int, ...], ...] = ()
-    """CLIP's ids of sentences that say attributes, class by class; for methods that match them."""
-    sentence_counts: tuple[tuple[int, ...], ...] = ()
-    """Number of sentences of each class of each attribute, in the same order."""
-    dtype: DTypeLike = jnp.float32
-    """Of the computation; parameters, statistics and losses stay float32."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Preprocessing:
-    """How pixels 0..255 become the network's input: `(x - mean) / std`, once."""
-
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Mean of each channel, subtracted from pixels 0..255."""
-    std: tuple[float, float, float] = IMAGENET_STD
-    """Standard deviation of each channel, by which pixels are divided."""
-
-    def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
-        """Images with pixels 0..255 as the network wants them."""
-        mean, std = (jnp.asarray(x, jnp.float32)[None, None, None] for x in (self.mean, self.std))
-        return (images - mean) / std
-
-
-def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> nnx.Module:
+def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> Method:
     """Builds the method `config["name"]`; a dotted name is a module outside this package.
 
-    Raises ValueError for an unknown method (naming the nearest) or option.
+    Raises ValueError for an unknown method (naming the nearest) or option, and for a module whose
+    `build` gives no `Method`.
     """
     rest = dict(config)
     name = rest.pop("name")
-    return module(name).build(rest, task, rngs=rngs)
+    model = module(name).build(rest, facts, rngs=rngs)
+    if not isinstance(model, Method):
+        raise ValueError(
+            f"method {name!r} builds a {type(model).__name__}; expected a g2ajax.methods.Method, "
+            "which has the attributes that a run reads"
+        )
+    return model
 
 
-def drawn(config: Mapping[str, Any], task: Task, *, seed: int = 0) -> nnx.Module:
+def drawn(config: Mapping[str, Any], facts: DataFacts, *, seed: int = 0) -> Method:
     """`build` with parameters drawn from `seed`, on the device.
 
     Under one jit: drawn eagerly, every shape would compile by itself.
     """
 
-    def make() -> nnx.Module:
-        return build(config, task, rngs=nnx.Rngs(params=seed))
+    def make() -> Method:
+        return build(config, facts, rngs=nnx.Rngs(params=seed))
 
     graphdef, _ = nnx.split(nnx.eval_shape(make))
     return nnx.merge(graphdef, jax.jit(lambda: nnx.state(make()))())
@@ -92,11 +96,62 @@ def evaluated(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State]:
     return nnx.split(view)
 
 
+def names() -> list[str]:
+    """The names of this package's methods."""
+    return [m.name for m in pkgutil.iter_modules(__path__) if m.name != "base"]
+
+
 def module(name: str) -> Any:
-    """The module of the method `name`."""
+    """The module of the method `name`.
+
+    Raises ValueError for a method that is not in this package, or a dotted name that is no module.
+    """
     if "." in name:
-        return importlib.import_module(name)
-    known = [m.name for m in pkgutil.iter_modules(__path__)]
-    if name not in known:
-        raise ValueError(f"no method {name!r}; {nearest(name, known)}")
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not name.startswith(error.name):
+                raise
+            raise ValueError(
+                f"method {name!r} is no module that Python finds ({error}); is its folder in PYTHONPATH?"
+            ) from None
+    if name not in names():
+        raise ValueError(f"no method {name!r}; {nearest(name, names())}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's block with every default filled in, where its module says them (`Options`); a method
+    inside another one, too. Two blocks that mean the same are then equal."""
+    rest = dict(config)
+    name = rest.pop("name")
+    kind = vars(module(name)).get("Options")
+    if kind is not None:
+        rest = dataclasses.asdict(options(kind, rest, "method"))
+    for key, value in rest.items():
+        if isinstance(value, Mapping) and value.get("name") in names():
+            rest[key] = resolved(value)
+    return {"name": name, **rest}
+
+
+@functools.cache
+def capabilities(name: str) -> frozenset[type]:
+    """The capabilities of the methods that the module `name` defines."""
+    members = vars(module(name)).values()
+    own = [m for m in members if inspect.isclass(m) and issubclass(m, Method)]
+    own = [m for m in own if method_name(m) == name]
+    return frozenset(c for c in CAPABILITIES for m in own if issubclass(m, c))
+
+
+def require(model: Method, capability: type, why: str) -> None:
+    """Raises ValueError, naming the methods that have it, unless the model has a capability.
+
+    `why`: what asks for it, the beginning of the sentence.
+    """
+    if isinstance(model, capability):
+        return
+    able = ", ".join(sorted(name for name in names() if capability in capabilities(name)))
+    raise ValueError(
+        f"{why} needs a method that {CAPABILITIES[capability]}, and {method_name(model)!r}, as configured, does not; "
+        f"{f'choose from {able}' if able else 'no method of this package does'}"
+    )

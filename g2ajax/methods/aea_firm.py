@@ -24,7 +24,7 @@ from g2ajax.losses.attribute_matching import attribute_matching, pick_sentences
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.elastic_alignment import Queue, aea, empty_queue, over_pairs, push
 from g2ajax.losses.image_text import itc, sdm
-from g2ajax.methods import Preprocessing, Task
+from g2ajax.methods import DataFacts, Preprocessing
 from g2ajax.methods.irra import CLIP_PIXELS, ImageTextModel
 from g2ajax.nn.memory import Memory
 
@@ -61,9 +61,9 @@ class Options:
     preprocessing: Preprocessing = CLIP_PIXELS
 
 
-def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "AEAFIRM":
+def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "AEAFIRM":
     """Builds the method. Raises ValueError for unknown options, and for `match` without sentences."""
-    return AEAFIRM(options(Options, config, "method"), task, rngs=rngs)
+    return AEAFIRM(options(Options, config, "method"), facts, rngs=rngs)
 
 
 class FeatureQueue(nnx.Module):
@@ -96,8 +96,8 @@ class AEAFIRM(ImageTextModel):
 
     uses_pairs = True
 
-    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
-        super().__init__(options.backbone, options.preprocessing, task, rngs=rngs)
+    def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
+        super().__init__(options.backbone, options.preprocessing, facts, rngs=rngs)
         self.options = options
         self.in_batch_terms = tuple(n for n in options.losses if n not in ("id", "match"))
         dim = self.base_model.feature_dim
@@ -106,18 +106,18 @@ class AEAFIRM(ImageTextModel):
             self.queue = FeatureQueue(options.queue_length, dim)
         if "id" in options.losses:
             self.classifier = nnx.Linear(
-                dim, task.num_classes, kernel_init=nnx.initializers.normal(0.001), rngs=rngs
+                dim, facts.num_classes, kernel_init=nnx.initializers.normal(0.001), rngs=rngs
             )
         if "match" in options.losses:
-            if not task.sentences:
+            if not facts.sentences:
                 raise ValueError(
                     "losses names 'match', which needs sentences for the attributes, but the data "
                     "have none; take 'match' out or use a dataset with attributes"
                 )
             # Padding after the longest sentence changes no feature (the text tower is causal).
-            ids = np.asarray(task.sentences)
+            ids = np.asarray(facts.sentences)
             self.sentences = tuple(map(tuple, ids[:, : int(ids.argmax(axis=1).max()) + 1].tolist()))
-            self.sentence_counts = task.sentence_counts
+            self.sentence_counts = facts.sentence_counts
             width = dim if options.joint == "product" else 2 * dim
             self.atr_matching_head = clip.linear(width, 2, dtype=jnp.float32, rngs=rngs)
 

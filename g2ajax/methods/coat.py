@@ -22,9 +22,8 @@ from g2ajax.detection.targets import TrainingSamples
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.detection import binary_cross_entropy
 from g2ajax.losses.oim import OimRows
-from g2ajax.methods import Task
+from g2ajax.methods import DataFacts, Detected
 from g2ajax.methods.faster_rcnn import (
-    Detected,
     DetectorOptions,
     Maps,
     RegionOptions,
@@ -100,9 +99,9 @@ class Options(DetectorOptions):
     """Embedding used in tests: both heads', or one's; `stage2` leaves the third head out."""
 
 
-def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "COAT":
+def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "COAT":
     """Builds the method. Raises ValueError for unknown options and what the trunk refuses."""
-    return COAT(options(Options, config, "method"), task, rngs=rngs)
+    return COAT(options(Options, config, "method"), facts, rngs=rngs)
 
 
 def transformer_head(owner: Trunk, chosen: Any, *, bypass: bool, rngs: nnx.Rngs) -> TransformerHead:
@@ -141,8 +140,8 @@ def draw(name: str, key: Key[Array, ""], mask: Bool[Array, " N"]) -> Exchanges:
 class COAT(PersonSearch):
     """Trunk, proposal network, three transformer heads, and the tables of the identities."""
 
-    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
-        super().__init__(options, task, rngs=rngs)
+    def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
+        super().__init__(options, facts, rngs=rngs)
         features, dim = 2 * self.channels, options.embedding_dim
         regressor = BoxRegressor(features, rngs=rngs)
         embedding = embedding_head(self, dim, rngs=rngs)
@@ -158,10 +157,10 @@ class COAT(PersonSearch):
             embedding_head_3rd=nnx.clone(embedding),
         )
         for stage in ("2nd", "3rd"):
-            table = InstanceMatching(task.num_classes, dim, options.matching, self.unlabelled)
+            table = InstanceMatching(facts.num_classes, dim, options.matching, self.unlabelled)
             setattr(heads, f"reid_loss_{stage}", table)
             if getattr(options.weights, f"softmax_{stage}"):
-                head = SoftmaxIdentityHead(dim, task.num_classes, rngs=rngs)
+                head = SoftmaxIdentityHead(dim, facts.num_classes, rngs=rngs)
                 setattr(heads, f"softmax_{stage}", head)
         self.feature_name = f"norm-aware embedding, {options.feature}"
 

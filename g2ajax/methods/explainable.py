@@ -11,7 +11,7 @@ AG-ReID released no code; AMD's is the authority for what its paper leaves open.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ from g2ajax.losses.attribute_pieces import (
     mix,
     piece_logits,
 )
-from g2ajax.methods import Task
+from g2ajax.methods import DataFacts, Explained, Explains, Method, PredictsAttributes
 from g2ajax.nn.heads import EmbeddingHead, FCHead
 from g2ajax.nn.init import torch_uniform
 from g2ajax.nn.norm import BatchNorm
@@ -77,19 +77,11 @@ class Options:
     ranking `reweighted_exclusive` needs it."""
 
 
-class Explained(NamedTuple):
-    """What the model says of a batch of images."""
-
-    embedding: Float[Array, "B D"]
-    """f, stream 1's feature after the neck."""
-    attribute_embedding: Float[Array, "B M D"]
-    """f^k, the same of the map under each attribute's attention."""
-    attention: Float[Array, "B h w M"]
-
-
-def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "Explainable":
+def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "Explainable":
     """Builds the method. Raises ValueError for unknown options, and for data without attributes."""
-    return Explainable(options(Options, config, "method"), task, rngs=rngs)
+    chosen = options(Options, config, "method")
+    method = PredictingExplainable if chosen.predictor else Explainable
+    return method(chosen, facts, rngs=rngs)
 
 
 def activation(
@@ -145,7 +137,7 @@ class AttributeDecompositionHead(nnx.Module):
         return self.conv2(self.conv1(x)).astype(jnp.float32)
 
 
-class Explainable(nnx.Module):
+class Explainable(Method, Explains):
     """Stream 1, stream 2's own upper stages, the attribute decomposition head.
 
     Two losses for two phases: `reid_loss` trains stream 1 (`trainable=("stream1",)`),
@@ -156,16 +148,16 @@ class Explainable(nnx.Module):
     by an average or a generalised mean.
     """
 
-    uses_attributes = True
+    learns_from_attributes = True
 
-    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
-        if not task.attribute_groups:
+    def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
+        if not facts.attribute_groups:
             raise ValueError(
                 "the explainable stream learns from annotated attributes, and this dataset has "
                 "none; agreid, agreid_v2 and skyground have them, and so has crops_from_csv with "
                 "attribute columns"
             )
-        self.stream1 = methods.build(options.stream1, task, rngs=rngs)
+        self.stream1 = methods.build(options.stream1, facts, rngs=rngs)
         for part in ("backbone", "heads"):
             if not hasattr(self.stream1, part):
                 raise ValueError(
@@ -176,13 +168,13 @@ class Explainable(nnx.Module):
         self.split = cut.default_split(backbone) if options.split < 0 else options.split
         cut.check_split(backbone, self.split)
         self.options = options
-        self.sizes = tuple(len(names) for _, names in task.attribute_groups)
+        self.sizes = tuple(len(names) for _, names in facts.attribute_groups)
         width, attributes = backbone.feature_dim, sum(self.sizes)
 
         def upper_stages() -> nnx.Module:
             spec = dict(options.stream1["backbone"])
             own = backbones.build(
-                spec.pop("name"), image_size=task.image_size, dtype=task.dtype, rngs=rngs, **spec
+                spec.pop("name"), image_size=facts.image_size, dtype=facts.dtype, rngs=rngs, **spec
             )
             return cut.keep_upper(own, self.split)
 
@@ -193,7 +185,7 @@ class Explainable(nnx.Module):
             options.hidden or width // 8,
             attributes,
             tokens=self.tokens,
-            dtype=task.dtype,
+            dtype=facts.dtype,
             rngs=rngs,
         )
         if options.predictor:
@@ -205,12 +197,13 @@ class Explainable(nnx.Module):
                 kernel_init=nnx.initializers.normal(0.001),
                 rngs=rngs,
             )
-        self.rates = task.attribute_rates
+        self.rates = facts.attribute_rates
         _check_pooling(self.stream1.heads, self.tokens)
         self.preprocessing = self.stream1.preprocessing
         self.metric = self.stream1.metric
         self.feature_name = self.stream1.feature_name
-        self.uses_camera = self.stream1.uses_camera
+        self.needs_camera = self.stream1.needs_camera
+        self.platforms = self.stream1.platforms
         self.in_batch_terms = (*self.stream1.in_batch_terms, "attribute distillation")
 
     @property
@@ -335,21 +328,11 @@ class Explainable(nnx.Module):
 
         return features, jax.grad(distance)(features)
 
-    def predict_attributes(
-        self,
-        images: Float[Array, "B H W 3"],
-        *,
-        camera: Int[Array, " B"] | None = None,
-        platform: Int[Array, " B"] | None = None,
-    ) -> Float[Array, "B M"]:
-        """1 where the predictor sees an attribute (logit above 0.5, as AMD's code), else 0."""
-        return (self._predict(self._lower(images, camera)) > 0.5).astype(jnp.float32)
-
     def _lower(
         self, images: Float[Array, "B H W 3"], camera: Int[Array, " B"] | None
     ) -> Float[Array, "B ..."]:
         """What the streams share."""
-        camera = camera if self.uses_camera else None
+        camera = camera if self.needs_camera else None
         return cut.lower(self.stream1.backbone, self.preprocessing(images), self.split, camera)
 
     def _stream1(
@@ -425,6 +408,20 @@ class Explainable(nnx.Module):
         logits = self._predict(self._lower(batch["image"], batch["camera"]), rngs)
         rates = jnp.asarray(self.rates, jnp.float32)
         return attribute_cross_entropy(logits, attributes, rates, batch["mask"].astype(jnp.float32))
+
+
+class PredictingExplainable(Explainable, PredictsAttributes):
+    """The explainable system with AMD's predictor of attributes (`Options.predictor`)."""
+
+    def predict_attributes(
+        self,
+        images: Float[Array, "B H W 3"],
+        *,
+        camera: Int[Array, " B"] | None = None,
+        platform: Int[Array, " B"] | None = None,
+    ) -> Float[Array, "B M"]:
+        """1 where the predictor sees an attribute (logit above 0.5, as AMD's code), else 0."""
+        return (self._predict(self._lower(images, camera)) > 0.5).astype(jnp.float32)
 
 
 def _check_pooling(heads: EmbeddingHead | FCHead, tokens: bool) -> None:

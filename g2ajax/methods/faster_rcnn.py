@@ -37,14 +37,15 @@ from g2ajax.detection.targets import (
 )
 from g2ajax.losses.detection import binary_cross_entropy, box_regression, class_cross_entropy
 from g2ajax.losses.oim import UNLABELLED
-from g2ajax.methods import Preprocessing, Task
+from g2ajax.methods import DataFacts, Detected, Detects, Method, Preprocessing
+from g2ajax.methods.base import MULTIPLE
 from g2ajax.nn.norm import Buffer
 from g2ajax.nn.norm_aware import MaskedBatchNorm
 from g2ajax.nn.pooling import global_max
 from g2ajax.nn.regions import BoxPredictor, Parts, ProposalHead
 
 STRIDE = 16
-MULTIPLE = 32
+
 POOLED = 14
 Terms = dict[str, Float[Array, ""]]
 
@@ -139,9 +140,9 @@ class Options(DetectorOptions):
     """Weight of the head's box loss; 10 in SeqNet's first head."""
 
 
-def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "FasterRCNN":
+def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "FasterRCNN":
     """Builds the detector. Raises ValueError for unknown options and what the trunk refuses."""
-    return FasterRCNN(options(Options, config, "method"), task, rngs=rngs)
+    return FasterRCNN(options(Options, config, "method"), facts, rngs=rngs)
 
 
 class Maps(NamedTuple):
@@ -161,18 +162,6 @@ class Truth(NamedTuple):
     mask: Bool[Array, "B N"]
     pid: Int[Array, "B N"]
     """label + 1; `unlabelled` for persons without identity, 0 for padding."""
-
-
-class Detected(NamedTuple):
-    """Persons found in a batch of frames, best first, in pixels of the canvas.
-
-    Unused slots come last: zeros, `valid` False.
-    """
-
-    boxes: Float[Array, "B M 4"]
-    scores: Float[Array, "B M"]
-    embeddings: Float[Array, "B M D"] | None
-    valid: Bool[Array, "B M"]
 
 
 class Stages(NamedTuple):
@@ -222,7 +211,7 @@ class RegionHead(nnx.Module):
         return {"feat_res4": global_max(x), "feat_res5": global_max(y)}
 
 
-class Trunk(nnx.Module):
+class Trunk(Method):
     """`backbone`: a ResNet without its layer4, which the heads have; a map at stride 16.
 
     Raises:
@@ -230,7 +219,7 @@ class Trunk(nnx.Module):
         statistics over a padded map nobody defines.
     """
 
-    def __init__(self, options: TrunkOptions, task: Task, *, rngs: nnx.Rngs):
+    def __init__(self, options: TrunkOptions, facts: DataFacts, *, rngs: nnx.Rngs):
         spec = {"pool": "torchvision", **options.backbone}
         name = spec.pop("name")
         refused = [key for key in ("with_se", "with_nl", "with_ibn", "non_local") if spec.get(key)]
@@ -241,7 +230,7 @@ class Trunk(nnx.Module):
                 f"{', '.join(resnet.VARIANTS)}"
             )
         self.backbone = network = resnet.build(
-            name, norm=MaskedBatchNorm, remat=options.remat, dtype=task.dtype, rngs=rngs, **spec
+            name, norm=MaskedBatchNorm, remat=options.remat, dtype=facts.dtype, rngs=rngs, **spec
         )
         self.head_depth = len(network.layer4)
         del network.layer4
@@ -254,22 +243,20 @@ class Trunk(nnx.Module):
         self.block, self.width = variant.block, spec.get("width", variant.width)
         self.channels = self.width * 4 * resnet.EXPANSION[self.block]
         self.options = options
-        self.dtype = task.dtype
-        self.unlabelled = max(UNLABELLED, task.num_classes + 1)
+        self.dtype = facts.dtype
+        self.unlabelled = max(UNLABELLED, facts.num_classes + 1)
         self.preprocessing = options.preprocessing
         self.metric = "cosine"
         self.feature_name = "norm-aware embedding"
-        self.in_batch_terms = ()
-        self.uses_camera = False
 
 
-class Detector(Trunk):
+class Detector(Trunk, Detects):
     """The trunk and the proposal network, and the steps between the heads of any method."""
 
-    def __init__(self, options: DetectorOptions, task: Task, *, rngs: nnx.Rngs):
-        super().__init__(options, task, rngs=rngs)
+    def __init__(self, options: DetectorOptions, facts: DataFacts, *, rngs: nnx.Rngs):
+        super().__init__(options, facts, rngs=rngs)
         anchors = len(options.rpn.sizes) * len(options.rpn.aspect_ratios)
-        self.rpn = Parts(head=ProposalHead(self.channels, anchors, dtype=task.dtype, rngs=rngs))
+        self.rpn = Parts(head=ProposalHead(self.channels, anchors, dtype=facts.dtype, rngs=rngs))
 
     def maps(self, batch: Mapping[str, jax.Array]) -> Maps:
         """The features of the frames of a batch.
@@ -449,8 +436,8 @@ def classification_losses(
 class FasterRCNN(Detector):
     """The plain detector: `roi_heads.box_head.layer4`, `roi_heads.faster_rcnn_predictor`."""
 
-    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
-        super().__init__(options, task, rngs=rngs)
+    def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
+        super().__init__(options, facts, rngs=rngs)
         self.roi_heads = Parts(
             box_head=RegionHead(self, rngs=rngs),
             faster_rcnn_predictor=BoxPredictor(2 * self.channels, rngs=rngs),

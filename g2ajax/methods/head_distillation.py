@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Key
 from g2ajax.config import nearest, options
 from g2ajax.losses import head_distillation as losses
 from g2ajax.losses.oim import OimRows
-from g2ajax.methods import Task, coat, seqnet
+from g2ajax.methods import DataFacts, coat, seqnet
 from g2ajax.methods.faster_rcnn import Terms
 from g2ajax.methods.seqnet import InstanceMatching, Regions
 from g2ajax.nn.norm_aware import SoftmaxIdentityHead
@@ -64,7 +64,7 @@ class Options:
 
 
 def build(
-    config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs
+    config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs
 ) -> "DistilledSeqNet | DistilledCOAT":
     """Builds a student with its teacher.
 
@@ -77,7 +77,7 @@ def build(
         raise ValueError(f"method.student.name = {name!r}: {nearest(name, STUDENTS)}")
     method, parent = STUDENTS[name]
     student = options(parent.Options, rest, "method.student")
-    return method(student, chosen.distillation, task, rngs=rngs)
+    return method(student, chosen.distillation, facts, rngs=rngs)
 
 
 def distillation_terms(
@@ -125,18 +125,23 @@ class DistilledSeqNet(seqnet.SeqNet):
     """SeqNet with a teacher of its second head. Labelled persons count in the distillation."""
 
     def __init__(
-        self, options: seqnet.Options, distillation: Distillation, task: Task, *, rngs: nnx.Rngs
+        self,
+        options: seqnet.Options,
+        distillation: Distillation,
+        facts: DataFacts,
+        *,
+        rngs: nnx.Rngs,
     ) -> None:
-        super().__init__(options, task, rngs=rngs)
+        super().__init__(options, facts, rngs=rngs)
         if distillation.softmax_weight:
             raise ValueError(
                 f"distillation.softmax_weight = {distillation.softmax_weight}: SeqNet's teacher has "
                 "no identity classifier; give 0, or COAT as the student"
             )
         self.distillation = distillation
-        self.classes = task.num_classes
+        self.classes = facts.num_classes
         parts = seqnet.identity_parts(
-            self, options.matching, options.embedding_dim, task.num_classes, rngs
+            self, options.matching, options.embedding_dim, facts.num_classes, rngs
         )
         self.roi_heads.teacher_head = Parts(roi_heads=Parts(**parts))
 
@@ -163,12 +168,12 @@ class DistilledCOAT(coat.COAT):
     identity, too."""
 
     def __init__(
-        self, options: coat.Options, distillation: Distillation, task: Task, *, rngs: nnx.Rngs
+        self, options: coat.Options, distillation: Distillation, facts: DataFacts, *, rngs: nnx.Rngs
     ) -> None:
-        super().__init__(options, task, rngs=rngs)
+        super().__init__(options, facts, rngs=rngs)
         self.distillation = distillation
-        self.classes, dim = task.num_classes, options.embedding_dim
-        table = InstanceMatching(task.num_classes, dim, options.matching, self.unlabelled)
+        self.classes, dim = facts.num_classes, options.embedding_dim
+        table = InstanceMatching(facts.num_classes, dim, options.matching, self.unlabelled)
         parts = {
             "box_head_3rd": coat.transformer_head(self, options, bypass=True, rngs=rngs),
             "embedding_head_3rd": coat.embedding_head(self, dim, rngs=rngs),
@@ -177,7 +182,7 @@ class DistilledCOAT(coat.COAT):
         self.roi_heads.teacher_head3 = Parts(roi_heads=Parts(**parts))
         if distillation.softmax_weight:
             self.roi_heads.softmax_3rd_teacher = SoftmaxIdentityHead(
-                dim, task.num_classes, rngs=rngs
+                dim, facts.num_classes, rngs=rngs
             )
 
     @property

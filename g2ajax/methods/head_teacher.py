@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from g2ajax.config import options
-from g2ajax.methods import Task, coat
+from g2ajax.methods import DataFacts, EmbedsCrops, coat
 from g2ajax.methods.faster_rcnn import POOLED, Terms, Trunk, TrunkOptions
 from g2ajax.methods.seqnet import InstanceMatching, MatchingOptions, identity_parts
 from g2ajax.nn.norm_aware import SoftmaxIdentityHead
@@ -46,21 +46,21 @@ class Options(TrunkOptions):
     """Never train identity 0: the slip of the published code."""
 
 
-def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "HeadTeacher":
+def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "HeadTeacher":
     """Builds the method. Raises ValueError for unknown options and what the trunk refuses."""
-    return HeadTeacher(options(Options, config, "method"), task, rngs=rngs)
+    return HeadTeacher(options(Options, config, "method"), facts, rngs=rngs)
 
 
-class HeadTeacher(Trunk):
+class HeadTeacher(Trunk, EmbedsCrops):
     """Trunk, one head, its embedding, and the table of the identities."""
 
-    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
-        super().__init__(options, task, rngs=rngs)
+    def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
+        super().__init__(options, facts, rngs=rngs)
         dim = options.embedding_dim
         if options.head == "seqnet":
-            parts = identity_parts(self, options.matching, dim, task.num_classes, rngs)
+            parts = identity_parts(self, options.matching, dim, facts.num_classes, rngs)
         else:
-            table = InstanceMatching(task.num_classes, dim, options.matching, self.unlabelled)
+            table = InstanceMatching(facts.num_classes, dim, options.matching, self.unlabelled)
             parts = {
                 "box_head_3rd": coat.transformer_head(self, options, bypass=True, rngs=rngs),
                 "embedding_head_3rd": coat.embedding_head(self, dim, rngs=rngs),
@@ -68,7 +68,7 @@ class HeadTeacher(Trunk):
             }
         self.roi_heads = Parts(**parts)
         if options.softmax_weight:
-            self.roi_heads.softmax = SoftmaxIdentityHead(dim, task.num_classes, rngs=rngs)
+            self.roi_heads.softmax = SoftmaxIdentityHead(dim, facts.num_classes, rngs=rngs)
 
     def _embedded(
         self, images: Float[Array, "B H W 3"], exchanges: Exchanges | None

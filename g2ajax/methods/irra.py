@@ -18,7 +18,7 @@ from g2ajax.backbones import clip
 from g2ajax.config import options
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.image_text import cmpm, itc, masked_words, sdm
-from g2ajax.methods import Preprocessing, Task
+from g2ajax.methods import DataFacts, EmbedsCaptions, Method, Preprocessing
 from g2ajax.nn.attention import MultiHeadAttention
 
 CLIP_PIXELS = Preprocessing(clip.MEAN, clip.STD)
@@ -46,31 +46,29 @@ class Options:
     preprocessing: Preprocessing = CLIP_PIXELS
 
 
-def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "IRRA":
+def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "IRRA":
     """Builds the method. Raises ValueError for unknown options."""
-    return IRRA(options(Options, config, "method"), task, rngs=rngs)
+    return IRRA(options(Options, config, "method"), facts, rngs=rngs)
 
 
-class ImageTextModel(nnx.Module):
+class ImageTextModel(Method, EmbedsCaptions):
     """A CLIP that embeds crops and captions in one space."""
-
-    uses_captions = True
 
     def __init__(
         self,
         backbone: Mapping[str, Any],
         preprocessing: Preprocessing,
-        task: Task,
+        facts: DataFacts,
         *,
         rngs: nnx.Rngs,
     ):
         spec = dict(backbone)
         self.base_model = clip.build(
-            spec.pop("name"), image_size=task.image_size, dtype=task.dtype, rngs=rngs, **spec
+            spec.pop("name"), image_size=facts.image_size, dtype=facts.dtype, rngs=rngs, **spec
         )
         self.preprocessing = preprocessing
         self.metric = "cosine"
-        self.uses_camera = False
+        self.caption_length = self.base_model.variant.context_length
         self.feature_name = "class and end token"
 
     def embed(
@@ -107,15 +105,15 @@ class WordHead(nnx.Module):
 class IRRA(ImageTextModel):
     """Two towers, a classifier of identities, and a cross-modal transformer with a word head."""
 
-    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
-        super().__init__(options.backbone, options.preprocessing, task, rngs=rngs)
+    def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
+        super().__init__(options.backbone, options.preprocessing, facts, rngs=rngs)
         self.options = options
         self.in_batch_terms = tuple(n for n in options.losses if n in ("sdm", "itc", "cmpm"))
         self.guesses_words = "mlm" in options.losses
-        dim, dtype = self.base_model.feature_dim, task.dtype
+        dim, dtype = self.base_model.feature_dim, facts.dtype
         if "id" in options.losses:
             self.classifier = nnx.Linear(
-                dim, task.num_classes, kernel_init=nnx.initializers.normal(0.001), rngs=rngs
+                dim, facts.num_classes, kernel_init=nnx.initializers.normal(0.001), rngs=rngs
             )
         if "mlm" in options.losses:
             std = clip.Deviations.of(dim, options.depth)

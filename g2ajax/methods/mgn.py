@@ -22,7 +22,7 @@ from g2ajax.backbones.split import keep_upper
 from g2ajax.config import options
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet
-from g2ajax.methods import Preprocessing, Task, strong_baseline
+from g2ajax.methods import DataFacts, EmbedsCrops, Method, Preprocessing, strong_baseline
 from g2ajax.nn.heads import EmbeddingHead
 from g2ajax.nn.pooling import max_pool
 
@@ -65,9 +65,9 @@ class Options:
     """Distance used in the evaluation."""
 
 
-def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "MGN":
+def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "MGN":
     """Builds the method. Raises ValueError for unknown options and what `MGN` refuses."""
-    return MGN(options(Options, config, "method"), task, rngs=rngs)
+    return MGN(options(Options, config, "method"), facts, rngs=rngs)
 
 
 def stripes(x: Float[Array, "B h w C"], count: int) -> list[Float[Array, "B s w C"]]:
@@ -99,7 +99,7 @@ def map_height(backbone: ResNet, height: int) -> int:
     return rows
 
 
-class MGN(nnx.Module):
+class MGN(Method, EmbedsCrops):
     """Trunk and branch 1 (`backbone`), the upper parts of branches 2 and 3, eight heads.
 
     The trunk ends after the first block of layer3. `backbone` is the whole ResNet, so that its
@@ -112,24 +112,24 @@ class MGN(nnx.Module):
         is too low for three stripes.
     """
 
-    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
         def network(**changes: Any) -> nnx.Module:
             spec = {**options.backbone, **changes}
             name = spec.pop("name")
             return backbones.build(
-                name, image_size=task.image_size, dtype=task.dtype, rngs=rngs, **spec
+                name, image_size=facts.image_size, dtype=facts.dtype, rngs=rngs, **spec
             )
 
         self.backbone = network()
         _check_backbone(self.backbone, options.backbone["name"])
         for count in STRIPES.values():
-            _check_height(map_height(self.backbone, task.image_size[0]), count)
+            _check_height(map_height(self.backbone, facts.image_size[0]), count)
         self.b2 = _above_trunk(network(last_stride=1))
         self.b3 = _above_trunk(network(last_stride=1))
         for name in HEADS:
             head = EmbeddingHead(
                 self.backbone.feature_dim,
-                task.num_classes,
+                facts.num_classes,
                 **dataclasses.asdict(options.head),
                 rngs=rngs,
             )
@@ -137,7 +137,6 @@ class MGN(nnx.Module):
         self.options = options
         self.metric = options.metric
         self.preprocessing = options.preprocessing
-        self.uses_camera = False
         self.feature_name = "after neck, eight heads joined"
         self.in_batch_terms = ("triplet",) if options.triplet_weight else ()
 

@@ -18,9 +18,8 @@ from g2ajax.config import options
 from g2ajax.detection.proposals import Detections
 from g2ajax.losses.detection import binary_cross_entropy
 from g2ajax.losses.oim import UNLABELLED, OimRows, OimTables, Overflow, oim_loss, update_tables
-from g2ajax.methods import Task
+from g2ajax.methods import DataFacts, Detected, SearchesPersons
 from g2ajax.methods.faster_rcnn import (
-    Detected,
     Detector,
     DetectorOptions,
     Maps,
@@ -86,9 +85,9 @@ class Options(DetectorOptions):
     weights: Weights = Weights()
 
 
-def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "SeqNet":
+def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "SeqNet":
     """Builds the method. Raises ValueError for unknown options and what the trunk refuses."""
-    return SeqNet(options(Options, config, "method"), task, rngs=rngs)
+    return SeqNet(options(Options, config, "method"), facts, rngs=rngs)
 
 
 class InstanceMatching(nnx.Module):
@@ -158,7 +157,7 @@ class Regions(NamedTuple):
     rows: OimRows
 
 
-class PersonSearch(Detector):
+class PersonSearch(Detector, SearchesPersons):
     """What the methods share that detect persons and embed them: `terms`, `detect_stages` and
     `embed_boxes` are each method's own."""
 
@@ -222,15 +221,15 @@ class PersonSearch(Detector):
 class SeqNet(PersonSearch):
     """Trunk, proposal network, two heads, and the tables of the identities."""
 
-    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
-        super().__init__(options, task, rngs=rngs)
+    def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
+        super().__init__(options, facts, rngs=rngs)
         features = 2 * self.channels
         matching, dim = options.matching, options.embedding_dim
         self.roi_heads = Parts(
             box_head=RegionHead(self, rngs=rngs),
             faster_rcnn_predictor=BoxPredictor(features, rngs=rngs),
             box_predictor=BoxRegressor(features, rngs=rngs),
-            **identity_parts(self, matching, dim, task.num_classes, rngs),
+            **identity_parts(self, matching, dim, facts.num_classes, rngs),
         )
 
     def classify(

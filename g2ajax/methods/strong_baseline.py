@@ -20,7 +20,7 @@ from g2ajax.backbones.vit import ViT, class_token
 from g2ajax.config import options
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet
-from g2ajax.methods import Preprocessing, Task
+from g2ajax.methods import DataFacts, EmbedsCrops, Method, Preprocessing
 from g2ajax.nn.heads import EmbeddingHead, FCHead
 
 
@@ -75,9 +75,9 @@ class Options:
     """Distance used in the evaluation."""
 
 
-def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "StrongBaseline":
+def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "StrongBaseline":
     """Builds the method. Raises ValueError for unknown options."""
-    return StrongBaseline(options(Options, config, "method"), task, rngs=rngs)
+    return StrongBaseline(options(Options, config, "method"), facts, rngs=rngs)
 
 
 def _head(width: int, num_classes: int, options: Options, rngs: nnx.Rngs) -> EmbeddingHead | FCHead:
@@ -92,21 +92,21 @@ def _head(width: int, num_classes: int, options: Options, rngs: nnx.Rngs) -> Emb
     return FCHead(width, num_classes, options.fc_dim, pool=head.pool, rngs=rngs)
 
 
-class StrongBaseline(nnx.Module):
+class StrongBaseline(Method, EmbedsCrops):
     """Backbone, head and the two losses."""
 
-    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
         spec = dict(options.backbone)
         if options.camera_embedding:
-            spec["cameras"] = task.num_cameras
+            spec["cameras"] = facts.num_cameras
         self.backbone = backbones.build(
-            spec.pop("name"), image_size=task.image_size, dtype=task.dtype, rngs=rngs, **spec
+            spec.pop("name"), image_size=facts.image_size, dtype=facts.dtype, rngs=rngs, **spec
         )
-        self.heads = _head(self.backbone.feature_dim, task.num_classes, options, rngs)
+        self.heads = _head(self.backbone.feature_dim, facts.num_classes, options, rngs)
         self.options = options
         self.metric = options.metric
         self.preprocessing = options.preprocessing
-        self.uses_camera = options.camera_embedding
+        self.needs_camera = options.camera_embedding
         self.feature_name = f"{options.test_feature} neck"
         self.in_batch_terms = ("triplet",) if options.triplet_weight else ()
 
@@ -121,7 +121,7 @@ class StrongBaseline(nnx.Module):
         """
         images = self.preprocessing(images)
         if isinstance(self.backbone, ViT):
-            camera = camera if self.uses_camera else None
+            camera = camera if self.needs_camera else None
             tokens = self.backbone(images, camera=camera, rngs=rngs)
             if self.options.head.pool == "Identity":
                 return class_token(tokens)

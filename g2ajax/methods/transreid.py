@@ -21,7 +21,7 @@ from g2ajax.backbones.vit import ViT, class_token
 from g2ajax.config import options
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet_transreid
-from g2ajax.methods import Preprocessing, Task
+from g2ajax.methods import DataFacts, EmbedsCrops, Method, Preprocessing
 from g2ajax.nn.heads import BNNeck
 
 HALF = (127.5, 127.5, 127.5)
@@ -66,9 +66,9 @@ class Options:
     twice the cosine distance: the ranking is the same."""
 
 
-def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "TransReID":
+def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "TransReID":
     """Builds the method. Raises ValueError for unknown options and what `TransReID` refuses."""
-    return TransReID(options(Options, config, "method"), task, rngs=rngs)
+    return TransReID(options(Options, config, "method"), facts, rngs=rngs)
 
 
 def shuffle_patches(
@@ -101,7 +101,7 @@ def _check_shuffle(count: int, shift: int, groups: int) -> None:
         )
 
 
-class TransReID(nnx.Module):
+class TransReID(Method, EmbedsCrops):
     """ViT, neck and classifier of the global feature, and the jigsaw branch with its own.
 
     `backbone` is the whole ViT: its last block and final norm are the code's branch `b1`. `b2` is
@@ -113,18 +113,18 @@ class TransReID(nnx.Module):
         that the grid does not allow, and camera information with fewer than two cameras.
     """
 
-    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
         spec = dict(options.backbone)
         if options.camera_embedding:
-            _check_cameras(task.num_cameras)
-            spec["cameras"] = task.num_cameras
+            _check_cameras(facts.num_cameras)
+            spec["cameras"] = facts.num_cameras
         if options.platforms:
             spec["views"] = options.platforms
         name = spec.pop("name")
 
         def network() -> nnx.Module:
             return backbones.build(
-                name, image_size=task.image_size, dtype=task.dtype, rngs=rngs, **spec
+                name, image_size=facts.image_size, dtype=facts.dtype, rngs=rngs, **spec
             )
 
         self.backbone = network()
@@ -134,16 +134,17 @@ class TransReID(nnx.Module):
                 "give vit_base or another one"
             )
         width = self.backbone.feature_dim
-        self.neck = BNNeck(width, task.num_classes, rngs=rngs)
+        self.neck = BNNeck(width, facts.num_classes, rngs=rngs)
         if options.jigsaw:
             _check_grid(self.backbone.grid, options)
             self.b2 = keep_upper(network(), len(self.backbone.blocks) - 1)
             for number in range(1, options.stripes + 1):
-                setattr(self, f"neck_{number}", BNNeck(width, task.num_classes, rngs=rngs))
+                setattr(self, f"neck_{number}", BNNeck(width, facts.num_classes, rngs=rngs))
         self.options = options
         self.metric = options.metric
         self.preprocessing = options.preprocessing
-        self.uses_camera = options.camera_embedding
+        self.needs_camera = options.camera_embedding
+        self.platforms = options.platforms
         parts = f", global and {options.stripes} stripes joined" if options.jigsaw else ""
         self.feature_name = f"{options.test_feature} neck{parts}"
         self.in_batch_terms = ("triplet",) if options.triplet_weight else ()
@@ -165,7 +166,7 @@ class TransReID(nnx.Module):
         network = self.backbone
         tokens = network.embed_patches(
             self.preprocessing(images),
-            camera=camera if self.uses_camera else None,
+            camera=camera if self.needs_camera else None,
             view=platform if self.options.platforms else None,
         )
         tokens = network.run_blocks(tokens, stop=-1, rngs=rngs)

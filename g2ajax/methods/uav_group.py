@@ -22,7 +22,7 @@ from g2ajax.backbones.vit import ViT
 from g2ajax.config import options
 from g2ajax.losses.gaussian_mixture import large_margin_gaussian_mixture
 from g2ajax.losses.triplet import triplet
-from g2ajax.methods import Preprocessing, Task
+from g2ajax.methods import DataFacts, EmbedsCrops, Method, Preprocessing
 from g2ajax.nn.norm import BatchNorm
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -58,9 +58,9 @@ class Options:
     """Weight lambda of the likelihood in the mixture loss."""
 
 
-def build(config: Mapping[str, Any], task: Task, *, rngs: nnx.Rngs) -> "UAVGroup":
+def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "UAVGroup":
     """Builds the method. Raises ValueError for unknown options, and for groups that do not fit."""
-    return UAVGroup(options(Options, config, "method"), task, rngs=rngs)
+    return UAVGroup(options(Options, config, "method"), facts, rngs=rngs)
 
 
 def _linear(features_in: int, features_out: int, rngs: nnx.Rngs) -> nnx.Linear:
@@ -120,14 +120,14 @@ class Mixtures(nnx.Module):
         self.log_variances = nnx.Param(jnp.zeros(shape)) if diagonal else None
 
 
-class UAVGroup(nnx.Module):
+class UAVGroup(Method, EmbedsCrops):
     """Backbone, both branches and their losses."""
 
-    def __init__(self, options: Options, task: Task, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
         spec = dict(options.backbone)
         name = spec.pop("name")
         self.backbone = backbones.build(
-            name, image_size=task.image_size, dtype=task.dtype, rngs=rngs, **spec
+            name, image_size=facts.image_size, dtype=facts.dtype, rngs=rngs, **spec
         )
         if isinstance(self.backbone, ViT):
             raise ValueError(
@@ -144,7 +144,7 @@ class UAVGroup(nnx.Module):
             )
             self.mixtures = Mixtures(
                 options.groups,
-                task.num_classes,
+                facts.num_classes,
                 embedding,
                 diagonal=options.covariance == "diagonal",
                 rngs=rngs,
@@ -152,7 +152,6 @@ class UAVGroup(nnx.Module):
         self.options = options
         self.metric = "squared_euclidean"
         self.preprocessing = options.preprocessing
-        self.uses_camera = False
         self.feature_name = "average of the last map"
         self.in_batch_terms = ("triplet",)
 

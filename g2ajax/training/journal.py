@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import sys
 import time
 from collections.abc import Mapping
 
@@ -99,13 +98,3 @@ def clock(seconds: float | int) -> str:
     if seconds < 3600:
         return f"{seconds // 60}m{seconds % 60:02d}s"
     return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
-
-
-def warn(text: str) -> None:
-    """A warning to stderr, once per call site's text."""
-    if text not in _WARNED:
-        _WARNED.add(text)
-        print(f"warning: {text}", file=sys.stderr, flush=True)
-
-
-_WARNED: set[str] = set()

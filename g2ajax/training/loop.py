@@ -10,16 +10,15 @@ from flax import nnx
 
 from g2ajax.evaluation.explanation import Measure
 from g2ajax.evaluation.results import Result, as_table, explanations_table, write_results
+from g2ajax.tasks import task_class, task_name
+from g2ajax.tasks.base import Task
 from g2ajax.training import checkpoint as checkpoints
-from g2ajax.training import explaining, frames, reporting
 from g2ajax.training import workdir as folder
-from g2ajax.training.inference import score
 from g2ajax.training.journal import Journal
 from g2ajax.training.mesh import state_sharding
-from g2ajax.training.options import run_options
+from g2ajax.training.options import resolved, run_options
 from g2ajax.training.phase import Best, stop_requests, train_phase
-from g2ajax.training.resolved import resolved
-from g2ajax.training.setup import Setup, prepare
+from g2ajax.training.setup import Run, carry_over, prepare, prepare_phases
 from g2ajax.training.state import trainable_filter
 
 CHOSEN_ON_TEST = "best, chosen on the test split"
@@ -39,30 +38,30 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
         folder.settle_config(workdir, config, write=process == 0, resolve=resolved)
         store = checkpoints.Checkpoints(workdir)
         try:
-            setup = prepare(options, fresh=store.meta("latest") is None)
-            size = sum(leaf.nbytes for leaf in jax.tree.leaves(nnx.state(setup.model)))
+            runs = prepare_phases(options, fresh=store.meta("latest") is None)
+            leaves = (jax.tree.leaves(nnx.state(run.model)) for run in runs)
+            size = max(sum(leaf.nbytes for leaf in of_run) for of_run in leaves)
             # Latest with two moments, its successor while it is written, and best.
             folder.check_space(workdir, 8 * size)
-            results, measured = _train(setup, workdir, store)
+            results, measured = _train(runs, workdir, store)
         finally:
             store.close()
         if process == 0:
             write_results(results, workdir, explanations=measured)
             print("\n" + as_table(results), flush=True)
             if measured:
-                print("\n" + explanations_table(measured, options.dataset), flush=True)
+                print("\n" + explanations_table(measured, runs[-1].task.dataset.name), flush=True)
         return results
 
 
 def evaluate(config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str) -> list[Result]:
     """Scores the checkpoint `kind` ("best" or "latest") of the run in `workdir`; trains nothing."""
-    setup, meta = reopen(config, workdir, kind, on_frames=True)
-    results = score(
-        setup.model,
-        setup,
+    run, meta = reopen(config, workdir, kind)
+    results = run.task.score(
+        run.model,
         checkpoint=describe(kind),
         step=meta["total_step"],
-        rankings=setup.rankings(meta["phase"]),
+        rankings=run.task.rankings(run.phase(run.options.phases.index(meta["phase"]))),
     )
     if jax.process_index() == 0:
         write_results(results, pathlib.Path(workdir), stem=f"results-{kind}")
@@ -71,41 +70,56 @@ def evaluate(config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str) 
 
 
 def reopen(
-    config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str, *, on_frames: bool = False
-) -> tuple[Setup, dict[str, Any]]:
+    config: Mapping[str, Any],
+    workdir: str | pathlib.Path,
+    kind: str,
+    *,
+    of: type[Task] | None = None,
+) -> tuple[Run, dict[str, Any]]:
     """A finished (or stopped) run with the parameters of a checkpoint, and what that is of.
 
-    Raises ValueError without such a checkpoint, when it does not fit the configuration and data,
-    and for a run on whole frames unless the caller can do with one (`on_frames`).
+    `of`: the task that the caller is for. Raises ValueError for a run of another task, without such a
+    checkpoint, and when it does not fit the configuration and data.
     """
-    if config.get("frames") and not on_frames:
-        raise ValueError(
-            f"{workdir} holds a run on whole frames, and this command is for runs on crops; score "
-            f"it with `python run.py --config=... --workdir={workdir} --evaluate={kind}`"
-        )
+    if of:
+        check_task(config, workdir, kind, of)
     absl_logging.set_verbosity(absl_logging.ERROR)
     store = checkpoints.Checkpoints(pathlib.Path(workdir), read_only=True)
     try:
         meta = store.meta(kind)
         if meta is None:
             raise ValueError(f"{workdir} has no {kind} checkpoint; train with this --workdir first")
-        setup = prepare(run_options(config), trains=False, fresh=False)
-        _restore(setup, store, kind, averaged=True)
+        run = prepare(run_options(config), phase=meta["phase"], trains=False, fresh=False)
+        _restore(run, store, kind, averaged=True)
     finally:
         store.close()
-    return setup, meta
+    return run, meta
+
+
+def check_task(
+    config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str, of: type[Task]
+) -> None:
+    """Raises ValueError for a run of another task than `of`."""
+    task = task_class(task_name(config))
+    if not issubclass(task, of):
+        raise ValueError(
+            f"{workdir} holds a run on {task.noun}, and this command is for runs on {of.noun}; score "
+            f"it with `python run.py --config=... --workdir={workdir} --evaluate={kind}`"
+        )
 
 
 def _train(
-    setup: Setup, workdir: pathlib.Path, store: checkpoints.Checkpoints
+    runs: tuple[Run, ...], workdir: pathlib.Path, store: checkpoints.Checkpoints
 ) -> tuple[list[Result], list[Measure]]:
-    options = setup.options
+    """Trains the phases from where the latest checkpoint left off, then scores the last state and the
+    best one."""
+    options = runs[0].options
     meta, best_meta = store.meta("latest"), store.meta("best")
     best = Best(**best_meta["best"]) if best_meta else Best()
     first, start, done = 0, 0, 0
     if meta:
         first, start, done = options.phases.index(meta["phase"]), meta["step"], meta["total_step"]
-        _restore(setup, store, "latest")
+        _restore(runs[first], store, "latest")
     journal = Journal(
         workdir,
         active=jax.process_index() == 0,
@@ -115,44 +129,52 @@ def _train(
     if meta:
         journal.say(f"goes on at step {start} of phase {meta['phase']}")
     results: list[Result] = []
-    rankings = setup.rankings(options.phases[-1])
-    extra = rankings[len(options.phase[options.phases[-1]].rankings) :]
     try:
         with stop_requests() as stop:
-            for index in range(first, len(options.phases)):
+            for index in range(first, len(runs)):
+                run = runs[index]
+                if index > first and run is not runs[index - 1]:
+                    carry_over(options, runs[index - 1], run)
                 results = (
-                    train_phase(setup, index, start, done - start, best, store, journal, stop)
+                    train_phase(run, index, start, done - start, best, store, journal, stop)
                     or results
                 )
-                steps = setup.phase_steps(options.phases[index])
-                done, start = done - start + steps, 0
+                done, start = done - start + run.phase_steps(index), 0
             store.wait()
-            if not results:  # the run had ended before: it is scored again
-                _restore(setup, store, "latest", averaged=True)
-                results = score(setup.model, setup, checkpoint="last", step=done, rankings=rankings)
-            elif extra:
-                _restore(setup, store, "latest", averaged=True)
-                results += score(setup.model, setup, checkpoint="last", step=done, rankings=extra)
-            measured: list[Measure] = []
-            if "decomposed" in rankings:
-                journal.say("measuring the explanations")
-                measured = explaining.measure(setup.model, setup)
-                if options.evaluate.reported_queries:
-                    text = reporting.run_page(setup.model, setup, results, measured)
-                    _write_page(workdir, text, journal)
-            _restore(setup, store, "best")
-            chosen = score(
-                setup.model, setup, checkpoint=CHOSEN_ON_TEST, step=best.step, rankings=rankings
-            )
-            if setup.frames and options.evaluate.reported_queries:
-                _write_page(workdir, frames.run_page(setup, [*results, *chosen]), journal)
-        return [*results, *chosen], measured
+            return _finish(runs[-1], results, best, done, workdir, store, journal)
     finally:
         journal.close()
 
 
+def _finish(
+    run: Run,
+    results: list[Result],
+    best: Best,
+    step: int,
+    workdir: pathlib.Path,
+    store: checkpoints.Checkpoints,
+    journal: Journal,
+) -> tuple[list[Result], list[Measure]]:
+    """The results of the last state, to which `results` belong already, and of the best one, what else
+    is measured, and the report page."""
+    task, last = run.task, run.phase(len(run.options.phases) - 1)
+    rankings = task.rankings(last)
+    # Those of the last phase are scored already, unless the run had ended before.
+    extra = rankings[len(last.options.rankings) :] if results else rankings
+    if extra:
+        _restore(run, store, "latest", averaged=True)
+        results = results + task.score(run.model, checkpoint="last", step=step, rankings=extra)
+    measured = task.measure(run.model, rankings, journal.say)
+    page = task.page(run.model, results, measured)
+    _restore(run, store, "best")
+    chosen = task.score(run.model, checkpoint=CHOSEN_ON_TEST, step=best.step, rankings=rankings)
+    every = [*results, *chosen]
+    _write_page(workdir, page or task.page_of_results(every), journal)
+    return every, measured
+
+
 def _write_page(workdir: pathlib.Path, text: str, journal: Journal) -> None:
-    if jax.process_index() == 0:
+    if text and jax.process_index() == 0:
         folder.replace_text(workdir / "report.html", text)
         journal.say(f"report: {workdir / 'report.html'}")
 
@@ -163,28 +185,28 @@ def describe(kind: str) -> str:
 
 
 def _restore(
-    setup: Setup, store: checkpoints.Checkpoints, kind: str, *, averaged: bool = False
+    run: Run, store: checkpoints.Checkpoints, kind: str, *, averaged: bool = False
 ) -> None:
     """Reads parameters and statistics of a checkpoint into the run's model.
 
     `averaged`: with the averaged parameters where the checkpoint's phase keeps any (the best
     checkpoint's parameters are what was scored already).
     """
-    params, rest = nnx.state(setup.model, nnx.Param), nnx.state(setup.model, nnx.Not(nnx.Param))
+    params, rest = nnx.state(run.model, nnx.Param), nnx.state(run.model, nnx.Not(nnx.Param))
 
     def target(state: nnx.State) -> dict[str, jax.ShapeDtypeStruct]:
         return {
             name: jax.ShapeDtypeStruct(
-                leaf.shape, leaf.dtype, sharding=state_sharding(leaf, setup.mesh)
+                leaf.shape, leaf.dtype, sharding=state_sharding(leaf, run.mesh)
             )
             for name, leaf in checkpoints.flat_state(state).items()
         }
 
     wanted = {"params": target(params), "stats": target(rest)}
-    phase = setup.options.phase[store.meta(kind)["phase"]]
+    phase = run.options.phase[store.meta(kind)["phase"]]
     if averaged and kind == "latest" and phase.ema:
-        wanted["ema"] = target(nnx.state(setup.model, trainable_filter(phase)))
+        wanted["ema"] = target(nnx.state(run.model, trainable_filter(phase)))
     read = store.restore(kind, wanted)
     flat = {**read["params"], **read.get("ema", {})}
-    nnx.update(setup.model, checkpoints.with_values(params, flat))
-    nnx.update(setup.model, checkpoints.with_values(rest, read["stats"]))
+    nnx.update(run.model, checkpoints.with_values(params, flat))
+    nnx.update(run.model, checkpoints.with_values(rest, read["stats"]))

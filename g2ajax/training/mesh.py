@@ -1,4 +1,4 @@
-"""Devices: several processes, the mesh, and where arrays lie on it."""
+"""Devices: several processes, the mesh, and where parameters lie on it."""
 
 import os
 
@@ -6,7 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-BATCH_AXES = ("data", "fsdp")
+from g2ajax.data.sharding import BATCH_AXES, replicated
+
 # Sharding a tensor below this many elements costs more in messages than it saves in memory.
 FSDP_MIN_ELEMENTS = 2**16
 
@@ -50,34 +51,6 @@ def make_mesh(data: int = -1, fsdp: int = 1, devices: list | None = None) -> Mes
         )
     axis_types = (AxisType.Auto, AxisType.Auto)
     return Mesh(np.asarray(devices).reshape(data, fsdp), BATCH_AXES, axis_types=axis_types)
-
-
-def check_batch(batch_size: int, mesh: Mesh, name: str = "batch") -> None:
-    """Raises ValueError unless `batch_size` can be dealt evenly to the devices."""
-    if batch_size % mesh.size:
-        near = max(mesh.size, round(batch_size / mesh.size) * mesh.size)
-        raise ValueError(
-            f"a {name} of {batch_size} cannot be dealt to {mesh.size} devices; use {near}"
-        )
-
-
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Rows over all devices."""
-    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-    """The whole array on every device."""
-    return NamedSharding(mesh, PartitionSpec())
-
-
-def put_whole(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """A batch that every process has whole, its rows dealt to all devices."""
-    sharding = batch_sharding(mesh)
-    return {
-        name: jax.make_array_from_callback(value.shape, sharding, lambda i, v=value: v[i])
-        for name, value in batch.items()
-    }
 
 
 def state_sharding(leaf: jax.Array | jax.ShapeDtypeStruct, mesh: Mesh) -> NamedSharding:

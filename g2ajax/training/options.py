@@ -1,79 +1,20 @@
-"""The configuration of a run as frozen dataclasses: every field with a type, a default, a sentence."""
+"""The configuration of a run as frozen dataclasses: every field with a type, a default, a sentence.
+
+A run has the blocks of `RunOptions` and those of its task (`tasks.base.Task.Options`), side by side; a
+phase has the fields of `PhaseOptions` and those of its task (`Task.PhaseOptions`).
+"""
 
 import dataclasses
-from collections.abc import Mapping
+import typing
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from g2ajax.config import options
-from g2ajax.data.augment import AugmentOptions
-from g2ajax.data.captioned import TextOptions
-from g2ajax.detection.transform import BUCKETS, MAX_SIZE, MIN_SIZE
-from g2ajax.evaluation.embedded import ExpansionOptions, RerankOptions
+from g2ajax import methods, tasks
+from g2ajax.config import nearest, options
 from g2ajax.interop.load import InitOptions
-from g2ajax.retrieval.person_search import ContextMatching
+from g2ajax.tasks import base
 from g2ajax.training.optimizer import OptimizerOptions
 from g2ajax.training.schedules import ScheduleOptions
-
-
-@dataclasses.dataclass(frozen=True)
-class DataOptions:
-    """Where images come from and how they reach the device."""
-
-    dir: str = ""
-    """Folder of built datasets; empty: `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
-    manual_dir: str = ""
-    """Folder of downloaded archives; empty: `<dir>/downloads/manual`."""
-    image_size: tuple[int, int] = (256, 128)
-    """Height and width in pixels."""
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    """Interpolation used to resize training images."""
-    test_interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    """Interpolation used to resize test images."""
-    residency: Literal["host", "device"] = "host"
-    """`device` keeps the whole resized training split in device memory."""
-    num_workers: int = 0
-    """Processes that decode; 0: threads of the main process."""
-    num_threads: int = 4
-    """Decoding threads in each process."""
-
-
-@dataclasses.dataclass(frozen=True)
-class FrameOptions:
-    """Of runs on whole frames, in the place of the crops' size, `sampler` and `augment`."""
-
-    batch_size: int = 5
-    """Frames of a training step; they are shuffled."""
-    min_size: int = MIN_SIZE
-    """Short side of a resized frame in pixels, unless the long side would exceed `max_size`."""
-    max_size: int = MAX_SIZE
-    """Largest long side of a resized frame in pixels."""
-    canvases: tuple[tuple[int, int], ...] = BUCKETS
-    """(height, width) to which resized frames are padded, multiples of 32; each size is compiled
-    once."""
-    max_boxes: int = 64
-    """Most people in a frame; a frame with more is an error that names it."""
-    flip: float = 0.5
-    """Probability of mirroring a frame."""
-    skip_unreadable: bool = False
-    """Name unreadable frames and leave them out, instead of ending the run."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplerOptions:
-    """Which images make a batch: P identities with K images each, or a plain shuffle."""
-
-    name: str = "naive_identity"
-    """`random_identity`, `naive_identity`, `balanced_identity`, `balanced_platform` or `shuffled`."""
-    identities: int = 16
-    """Identities in a batch, P."""
-    images: int = 4
-    """Images of each identity, K."""
-    allow_single_image: bool = False
-    """Let identities with one image take part; it is repeated K times."""
-
-    @property
-    def batch_size(self) -> int:
-        return self.identities * self.images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +32,9 @@ class PhaseOptions:
     """One stretch of training: what is trained, on which loss, how, how long."""
 
     epochs: int = 120
-    """Length of the phase; an epoch is `examples // batch` steps, whatever the sampler's own pass
-    is."""
+    """Length; an epoch is `examples // batch` steps, whatever the sampler's own pass is."""
     steps_per_epoch: int = 0
-    """Steps of an epoch; 0: `examples // batch`."""
+    """0: `examples // batch`."""
     trainable: tuple[str, ...] = ("*",)
     """Module paths that are trained with all below them; `*` matches everything."""
     frozen: tuple[str, ...] = ()
@@ -106,46 +46,12 @@ class PhaseOptions:
     ema: float = 0.0
     """Decay of the averaged parameters that are evaluated instead; 0: none are kept."""
     accumulate: int = 1
-    """Micro-batches in a step; only for losses that look at one example at a time."""
-    sampler: SamplerOptions | None = None
-    """Batches of this phase; not set: those of the run."""
+    """Micro-batches a step; only for losses that look at one example at a time."""
     copy: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Module paths whose parameters and statistics are copied at the start of the phase, as target:
     source, for example `{"stream2": "stream1.backbone"}`."""
-    rankings: tuple[str, ...] = ("reid",)
-    """Rankings by which this phase is scored, names in `evaluation.rankings`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateOptions:
-    """When and how the run is scored."""
-
-    every_epochs: int = 10
-    """Epochs between evaluations; 0: only at the end."""
-    batch_size: int = 128
-    """Images (or frames) embedded at a time."""
-    protocols: tuple[str, ...] = ()
-    """Names of the dataset's protocols; empty: all it has."""
-    bootstrap_samples: int = 1000
-    """Resamplings of the query identities behind the 95% intervals."""
-    best: Literal["mAP", "rank1", "detection AP"] = "mAP"
-    """Score that chooses the best checkpoint of the last phase, averaged over protocols and
-    rankings; `detection AP` is for whole frames."""
-    explained_images: int = 200
-    """Test images whose attention maps are measured where parts are known (SkyGround); 0: none."""
-    reported_queries: int = 4
-    """Queries explained on the run's report page; 0: no page."""
-    reweight: float = 1.0
-    """Weight w of the re-weighted rankings; never choose it on the test split."""
-    flip: bool = False
-    """Embed each test image and its mirror, and take the mean of the two."""
-    rankings: tuple[str, ...] = ()
-    """Rankings of `evaluation.rankings` made besides the phase's own when the run ends: `rerank`,
-    `query_expansion`. The best checkpoint is not chosen by them."""
-    rerank: RerankOptions = RerankOptions()
-    expansion: ExpansionOptions = ExpansionOptions()
-    context: ContextMatching = ContextMatching()
-    """Re-ranking used by `cbgm`, on whole frames."""
+    task_options: base.PhaseOptions = base.PhaseOptions()
+    """The task's own fields of the phase; in a configuration they stand beside the others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,37 +86,44 @@ class RunOptions:
     """Order in which the phases run."""
     name: str = ""
     """Name shown in tables of results."""
+    task: str = "crops"
+    """Kind of data: a module of `g2ajax.tasks`, or one of your own (dotted); absent: what the method
+    and the blocks of the configuration imply."""
     seed: int = 0
     """Seed of parameters, batches and augmentation."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the computation; parameters, statistics, losses and distances are always float32."""
-    data: DataOptions = DataOptions()
-    frames: FrameOptions | None = None
-    """Block of runs on whole frames; given: the dataset has frames, and the method is a
-    detector."""
-    sampler: SamplerOptions = SamplerOptions()
-    augment: AugmentOptions = AugmentOptions()
-    text: TextOptions = TextOptions()
-    """Captions, for methods that learn from them."""
     init: InitOptions = InitOptions()
     mesh: MeshOptions = MeshOptions()
-    evaluate: EvaluateOptions = EvaluateOptions()
     checkpoint: CheckpointOptions = CheckpointOptions()
     log: LogOptions = LogOptions()
+    task_options: base.Options = base.Options()
+    """The task's own blocks (`data`, `evaluate`, ...); in a configuration they stand beside the others."""
+
+    def phase_dataset(self, name: str) -> str:
+        """The dataset of a phase."""
+        return self.phase[name].task_options.dataset or self.dataset
 
 
 def run_options(config: Mapping[str, Any]) -> RunOptions:
-    """The options of a configuration file.
+    """The options of a configuration.
 
-    Raises ValueError for any field that does not exist, naming the nearest, and for values that
-    cannot work together.
+    Raises ValueError for any field that does not exist, naming the nearest or the block that has it,
+    and for values that cannot work together.
     """
-    values = dict(config)
+    task = tasks.task_name(config)
+    kind = tasks.task_class(task)
+    check_names(config, kind, task)
+    if "name" not in config.get("method", {}):
+        raise ValueError("method.name is missing; it names a module of g2ajax.methods")
     phases = {
-        name: options(PhaseOptions, block, f"phase.{name}")
-        for name, block in dict(values.get("phase", {})).items()
+        name: _split(block, PhaseOptions, kind.PhaseOptions, f"phase.{name}")
+        for name, block in dict(config.get("phase", {})).items()
     }
-    run = options(RunOptions, {**values, "phase": phases}, "config")
+    values = {**config, "task": task, "phase": phases}
+    run = _split(values, RunOptions, kind.Options, "config")
+    if not run.phases:
+        raise ValueError("phases is empty; name at least one")
     for name in run.phases:
         if name not in run.phase:
             raise ValueError(f"phases names {name!r}, but phase has only {sorted(run.phase)}")
@@ -218,16 +131,81 @@ def run_options(config: Mapping[str, Any]) -> RunOptions:
             raise ValueError(
                 f"phase.{name}.epochs = {run.phase[name].epochs}; at least 1 is needed"
             )
-    if run.text.length < 2 or not 0.0 <= run.text.mask < 1.0:
-        raise ValueError(
-            f"text: length = {run.text.length} and mask = {run.text.mask}; start and end need a "
-            "length of 2, and mask is a probability below 1"
-        )
-    if not run.phases:
-        raise ValueError("phases is empty; name at least one")
-    if "name" not in run.method:
-        raise ValueError("method.name is missing; it names a module of g2ajax.methods")
-    height, width = run.data.image_size
-    if height < 1 or width < 1:
-        raise ValueError(f"data.image_size = {run.data.image_size}: height and width in pixels")
     return run
+
+
+def _split(values: Mapping[str, Any], core: type, own: type, where: str) -> Any:
+    """The dataclass `core` of a block in which its fields stand beside those of the task's `own`."""
+    names = {field.name for field in dataclasses.fields(own)}
+    mine = options(own, {k: v for k, v in values.items() if k in names}, where)
+    rest = {k: v for k, v in values.items() if k not in names}
+    return options(core, {**rest, "task_options": mine}, where)
+
+
+def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with every default filled in, as nested dictionaries: two that mean the same
+    are equal, whichever fields they state. What needs no resolving is the method's own block."""
+    run = dataclasses.asdict(run_options(config))
+    run |= run.pop("task_options")
+    for phase in run["phase"].values():
+        phase |= phase.pop("task_options")
+    return run | {"method": methods.resolved(run["method"])}
+
+
+def check_names(config: Mapping[str, Any], kind: type[base.Task], task: str) -> None:
+    """Raises ValueError for a field that does not exist at its place: says which block has it, that
+    another task has it, or which name is nearest."""
+    top, phase = _fields(RunOptions, kind.Options), _fields(PhaseOptions, kind.PhaseOptions)
+    places: dict[str, list[str]] = {}
+    for path in (*_paths(top), *(f"phase.NAME.{path}" for path in _paths(phase))):
+        block, _, name = path.rpartition(".")
+        places.setdefault(name, []).append(block)
+
+    def check(values: Mapping[str, Any], fields: Mapping[str, Any], where: str) -> None:
+        for key, value in values.items():
+            if key not in fields:
+                why = _elsewhere(key, where, places, task) or nearest(key, fields)
+                raise ValueError(f"{where} has no option {key!r}; {why}")
+            if fields[key] and isinstance(value, Mapping):
+                check(value, fields[key], f"{where}.{key}")
+
+    check(config, top, "config")
+    for name, block in dict(config.get("phase", {})).items():
+        check(block, phase, f"phase.{name}")
+
+
+def _elsewhere(key: str, where: str, places: Mapping[str, list[str]], task: str) -> str:
+    """A sentence about where an option belongs that stands at the wrong place; "" if nowhere."""
+    if key in places:
+        blocks = [f"`{block}`" if block else "the top level" for block in places[key]]
+        return f"`{key}` is an option of {' and of '.join(blocks)}"
+    path = f"{where}.{key}".removeprefix("config.")
+    for other in tasks.KINDS:
+        kind = tasks.task_class(other)
+        inside = path
+        fields = _fields(kind.Options)
+        if path.startswith("phase."):
+            inside, fields = path.split(".", 2)[2], _fields(kind.PhaseOptions)
+        if other != task and inside in set(_paths(fields)):
+            return f"it is an option of the task {other!r}, and this run's task is {task!r}"
+    return ""
+
+
+def _fields(*classes: type) -> dict[str, dict[str, Any]]:
+    """The fields of dataclasses: of a block its own fields, of a value nothing."""
+    fields: dict[str, dict[str, Any]] = {}
+    for cls in classes:
+        hints = typing.get_type_hints(cls)
+        for field in dataclasses.fields(cls):
+            arms = (hints[field.name], *typing.get_args(hints[field.name]))
+            blocks = [arm for arm in arms if dataclasses.is_dataclass(arm)]
+            fields[field.name] = _fields(*blocks) if field.name != "phase" else {}
+    fields.pop("task_options", None)
+    return fields
+
+
+def _paths(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted names of all options, blocks before their fields."""
+    for name, inside in fields.items():
+        yield prefix + name
+        yield from _paths(inside, f"{prefix}{name}.")

@@ -10,7 +10,8 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from g2ajax.training.mesh import batch_sharding, replicated, state_sharding
+from g2ajax.data.sharding import replicated
+from g2ajax.training.mesh import state_sharding
 from g2ajax.training.options import PhaseOptions
 
 Leaves = list[jax.Array]
@@ -208,7 +209,7 @@ def make_step(
 def _loss(program: Program, phase: PhaseOptions) -> Callable:
     def loss(trainable, frozen, rest, batch, key):
         model = nnx.merge(program.graphdef, trainable, frozen, rest, copy=True)
-        value, metrics = getattr(model, phase.loss)(batch, nnx.Rngs(key))
+        value, metrics = model.function(phase.loss)(batch, nnx.Rngs(key))
         _, _, _, rest = nnx.split(model, trainable_filter(phase), nnx.Param, ...)
         return value, (metrics, rest)
 
@@ -233,9 +234,3 @@ def _accumulated(gradient, tree, batch, key, parts):
     )
     gradients = jax.tree.map(lambda g: g / parts, total)
     return loss.mean(), jax.tree.map(jnp.mean, metrics), rest, gradients
-
-
-def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
-    """Constrains the rows of a batch made inside a step to the mesh."""
-    sharding = batch_sharding(mesh)
-    return {k: jax.lax.with_sharding_constraint(v, sharding) for k, v in batch.items()}

@@ -105,13 +105,23 @@ def settle_config(
 ) -> None:
     """Stores the configuration of a new run, or compares that of a resumed one.
 
-    `resolve` may fill in the defaults of both before they are compared.
+    Compared is what `resolve` makes of both: a field that is not stated has its default, so that a
+    configuration of an earlier version, which states fewer, is the same.
 
-    Raises ValueError with the difference when the folder's run was started with other settings.
+    Raises ValueError with the difference when the folder's run was started with other settings, and
+    with the reason for a stored configuration that this version does not understand.
     """
     path = workdir / "config.json"
     if path.exists():
-        lines = differences(resolve(json.loads(path.read_text())), resolve(config))
+        stored = json.loads(path.read_text())
+        try:
+            before = resolve(stored)
+        except ValueError as error:
+            raise ValueError(
+                f"{path} was written by another version of g2ajax and cannot be resumed: {error}; "
+                "name another --workdir"
+            ) from error
+        lines = differences(before, resolve(config))
         if lines:
             raise ValueError(
                 f"{workdir} holds a run of another configuration; what differs:\n"

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from g2ajax.data.augment import IMAGENET_MEAN, AugmentOptions, EraseOptions, augment
-from g2ajax.training.mesh import batch_sharding, make_mesh
+from g2ajax.data.sharding import batch_sharding
+from g2ajax.training.mesh import make_mesh
 
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 58.0, 57.0)
 NO_ERASE = EraseOptions(probability=0.0)

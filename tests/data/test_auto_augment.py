@@ -15,7 +15,8 @@ from g2ajax.data.auto_augment import (
     value_of,
 )
 from g2ajax.data.pixel_ops import OPS, WARPS
-from g2ajax.training.mesh import batch_sharding, make_mesh
+from g2ajax.data.sharding import batch_sharding
+from g2ajax.training.mesh import make_mesh
 
 H, W = 24, 12
 MEAN = STD = (128.0, 128.0, 128.0)

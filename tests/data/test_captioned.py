@@ -9,8 +9,8 @@ import pytest
 from jax.sharding import SingleDeviceSharding
 
 from g2ajax.data.captioned import TextOptions, captioned_images, tokens
+from g2ajax.data.crop_source import Captions, fingerprint
 from g2ajax.data.pipeline import load, train_batches
-from g2ajax.data.source import Captions, fingerprint
 from g2ajax.data.tokenizer import END, PAD, START
 from tests.fake_captions import make_captioned
 

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from g2ajax.data.builders import PLATFORMS
+from g2ajax.data.crop_source import KINDS
 from g2ajax.data.frame_source import open_frames
 from g2ajax.data.images import decode
-from g2ajax.data.source import KINDS, PLATFORMS, open_dataset
+from g2ajax.data.source import open_dataset
 from g2ajax.evaluation.crops import evaluate_crops, protocol_rows
 
 NAME = "skyground/frames_tiny"

@@ -11,13 +11,13 @@ from g2ajax.data.images import decode
 from g2ajax.data.pipeline import (
     eval_batches,
     image_batches,
-    index_table,
     load,
     local_rows,
     train_batches,
 )
-from g2ajax.data.samplers import make_sampler
-from g2ajax.training.mesh import batch_sharding, make_mesh
+from g2ajax.data.samplers import index_table, make_sampler
+from g2ajax.data.sharding import batch_sharding
+from g2ajax.training.mesh import make_mesh
 from tests.fake_data import make_split
 
 SPLIT = make_split("train", range(5), 2)  # 20 images of 48 x 20

@@ -4,10 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from g2ajax.data.pipeline import index_table, train_batches
+from g2ajax.data.pipeline import train_batches
 from g2ajax.data.residency import gather_batch, load_resident
-from g2ajax.data.samplers import make_sampler
-from g2ajax.training.mesh import batch_sharding, make_mesh, replicated
+from g2ajax.data.samplers import index_table, make_sampler
+from g2ajax.data.sharding import batch_sharding, replicated
+from g2ajax.training.mesh import make_mesh
 from tests.fake_data import make_split
 
 SPLIT = make_split("train", range(5), 3)  # 30 images: 4 devices do not divide them

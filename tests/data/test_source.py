@@ -7,9 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from g2ajax.data import source
+from g2ajax.data import builders, crop_source
+from g2ajax.data.crop_source import KINDS, fingerprint
 from g2ajax.data.images import decode
-from g2ajax.data.source import KINDS, fingerprint, open_dataset
+from g2ajax.data.source import open_dataset
 from tests.fake_data import make_dataset
 
 NAME = "skyground/crops_tiny"
@@ -36,15 +37,15 @@ def reopen(data_dir: pathlib.Path):
 
 def scans(monkeypatch) -> list:
     """Grows by one with every scan of a split's records."""
-    done, columns = [], source._columns
-    monkeypatch.setattr(source, "_columns", lambda *a: done.append(a) or columns(*a))
+    done, columns = [], crop_source._columns
+    monkeypatch.setattr(crop_source, "_columns", lambda *a: done.append(a) or columns(*a))
     return done
 
 
 def assert_same(one, other):
     assert one.splits.keys() == other.splits.keys()
     for name, split in one.splits.items():
-        for column in ("position", *source.COLUMNS):
+        for column in ("position", *crop_source.COLUMNS):
             ours, theirs = getattr(split, column), getattr(other.splits[name], column)
             assert ours.dtype == theirs.dtype
             np.testing.assert_array_equal(ours, theirs)
@@ -66,7 +67,7 @@ def test_it_is_built_and_opened(built):
 
 def test_columns_have_their_declared_types(built):
     split = built[1].splits["query"]
-    types = {name: getattr(split, name).dtype.name for name in source.COLUMNS[1:]}
+    types = {name: getattr(split, name).dtype.name for name in crop_source.COLUMNS[1:]}
     assert types == {
         "identity": "int64",
         "label": "int32",
@@ -83,7 +84,7 @@ def test_rows_are_sorted_and_read_their_own_image(built):
     for split in built[1].splits.values():
         ids = split.image_id.tolist()
         assert ids == sorted(set(ids))
-        records = source.records(split.folder, split.name)
+        records = builders.records(split.folder, split.name)
         for row in (0, len(split) // 2, len(split) - 1):
             record = records[int(split.position[row])]
             assert record["image_id"].decode() == ids[row]
@@ -107,8 +108,8 @@ def test_protocol_rows(built):
     query, gallery, described = dataset.protocol("A2G")
     assert described["query_platform"] == "aerial"
     assert len(query) and len(gallery)
-    assert (dataset.splits["query"].platform[query] == source.PLATFORMS.index("aerial")).all()
-    assert (dataset.splits["gallery"].platform[gallery] == source.PLATFORMS.index("ground")).all()
+    assert (dataset.splits["query"].platform[query] == builders.PLATFORMS.index("aerial")).all()
+    assert (dataset.splits["gallery"].platform[gallery] == builders.PLATFORMS.index("ground")).all()
 
 
 def record(image_id: bytes, attributes: list[int], protocols: list[int], **changes):
@@ -123,7 +124,7 @@ def test_columns_of_records_by_hand():
         record(b"c.jpg", [1, 0, 1], []),
         record(b"a.jpg", [1, 1, 0], [0, 2]),
     ]
-    columns = source._columns(records, 3)
+    columns = crop_source._columns(records, 3)
     assert columns["position"].tolist() == [2, 0, 1]
     assert columns["image_id"].tolist() == ["a.jpg", "b.jpg", "c.jpg"]
     assert columns["identity"].tolist() == [5, 2**40, 5]
@@ -133,7 +134,7 @@ def test_columns_of_records_by_hand():
 
 
 def test_columns_of_no_records():
-    columns = source._columns([], 2)
+    columns = crop_source._columns([], 2)
     assert columns["image_id"].dtype.kind == "U"
     assert columns["attributes"].shape == (0, 0) and columns["protocols"].shape == (0, 2)
 

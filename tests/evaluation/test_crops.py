@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from g2ajax.data.source import KINDS
+from g2ajax.data.crop_source import KINDS
 from g2ajax.evaluation.crops import evaluate_crops
 from g2ajax.retrieval import evaluate_distances
 from tests.fake_data import make_dataset

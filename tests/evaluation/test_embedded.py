@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from g2ajax.data.source import KINDS
+from g2ajax.data.crop_source import KINDS
 from g2ajax.evaluation.crops import crop_rankers, evaluate_crops, protocol_rows, rank_protocol
 from g2ajax.evaluation.embedded import EMBEDDED, ExpansionOptions, RerankOptions, check, parameters
 from g2ajax.retrieval import evaluate, evaluate_distances, expand, rerank

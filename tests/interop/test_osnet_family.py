@@ -82,7 +82,7 @@ def test_wrapped_names_in_another_format_and_a_bare_backbone(tmp_path):
     check(bare, trunk)
 
 
-TASK = methods.Task(num_classes=9, image_size=(64, 32))
+TASK = methods.DataFacts(num_classes=9, image_size=(64, 32))
 
 
 def torchreids(fc_dim=512, **backbone):

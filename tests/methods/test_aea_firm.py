@@ -10,11 +10,11 @@ from flax import nnx
 
 from g2ajax.backbones import clip
 from g2ajax.interop.state_dict import to_state_dict
-from g2ajax.methods import Task, aea_firm, build
+from g2ajax.methods import DataFacts, aea_firm, build
 from g2ajax.methods.irra import CLIP_PIXELS
 
 SENTENCES = ((48, 1, 49, 0, 0, 0), (48, 2, 49, 0, 0, 0), (48, 3, 4, 49, 0, 0))
-TASK = Task(3, (16, 16), sentences=SENTENCES, sentence_counts=((2, 1),))
+TASK = DataFacts(3, (16, 16), sentences=SENTENCES, sentence_counts=((2, 1),))
 IMAGES = jax.random.uniform(jax.random.key(0), (2, 2, 16, 16, 3), maxval=255.0)
 BATCH = {
     "image": IMAGES[0],
@@ -105,5 +105,5 @@ def test_sentences_are_cut_to_the_longest():
 
 def test_matching_needs_sentences():
     with pytest.raises(ValueError, match=r"losses names 'match', which needs sentences"):
-        model(task=Task(3, (16, 16)))
+        model(task=DataFacts(3, (16, 16)))
     assert aea_firm.Options({}).preprocessing == CLIP_PIXELS

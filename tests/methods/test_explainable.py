@@ -14,7 +14,7 @@ from g2ajax.nn.pooling import build_pool, guided
 from g2ajax.retrieval.attributes import signed
 
 GROUPS = (("bag", ("backpack", "nothing", "unknown")), ("hat", ("yes", "no")))
-TASK = methods.Task(
+TASK = methods.DataFacts(
     num_classes=4,
     image_size=(48, 32),
     num_cameras=2,
@@ -186,7 +186,7 @@ def test_attributes_are_learned_where_they_show():
         "mask": jnp.ones(32, bool),
         "attributes": jnp.asarray(codes),
     }
-    task = methods.Task(4, (64, 32), 2, GROUPS, (0.5, 0.5, 0.0, 0.5, 0.5))
+    task = methods.DataFacts(4, (64, 32), 2, GROUPS, (0.5, 0.5, 0.0, 0.5, 0.5))
     history, model = learn(make("resnet", task=task), "attribute_loss", batch, 80, 3e-3)
     losses = [entry["attributes"] for entry in history]
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
@@ -235,7 +235,7 @@ def test_predictor_learns_what_it_is_told():
         ({"fc_dim": 8}, "of a ViT pools its patch tokens by GlobalAvgPool, with the batch norm"),
         ({"name": "resnet", "pool": "GlobalMaxPool"}, "GlobalMaxPool.*expected GlobalAvgPool"),
         ({"split": 9}, "split = 9: expected 0 to 1"),
-        ({"task": methods.Task(4, (48, 32))}, "agreid, agreid_v2 and skyground have them"),
+        ({"task": methods.DataFacts(4, (48, 32))}, "agreid, agreid_v2 and skyground have them"),
         ({"alhpa": 1.0}, "did you mean 'alpha'"),
     ],
 )

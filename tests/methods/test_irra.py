@@ -10,10 +10,10 @@ from flax import nnx
 
 from g2ajax.backbones import clip
 from g2ajax.losses.image_text import masked_words
-from g2ajax.methods import Task, build, irra
+from g2ajax.methods import DataFacts, build, irra
 from g2ajax.training.optimizer import OptimizerOptions, group_of
 
-TASK = Task(num_classes=3, image_size=(32, 32))
+TASK = DataFacts(num_classes=3, image_size=(32, 32))
 CAPTION = jnp.array([[48, 5, 6, 49, 0, 0], [48, 7, 49, 0, 0, 0], [48, 9, 8, 7, 6, 49]])
 BATCH = {
     "image": jax.random.uniform(jax.random.key(0), (3, 32, 32, 3), maxval=255.0),

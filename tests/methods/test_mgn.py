@@ -21,7 +21,7 @@ from g2ajax.training.state import copy_parts
 from tests.interop.torch_writer import tensors, write_zip
 
 SIZE = (80, 32)
-TASK = methods.Task(num_classes=4, image_size=SIZE)
+TASK = methods.DataFacts(num_classes=4, image_size=SIZE)
 CONFIG = {
     "name": "mgn",
     "backbone": {"name": "resnet_short"},
@@ -38,7 +38,7 @@ def short():
 
 
 def make(**changes):
-    task = methods.Task(num_classes=4, image_size=changes.pop("image_size", SIZE))
+    task = methods.DataFacts(num_classes=4, image_size=changes.pop("image_size", SIZE))
     return methods.build({**CONFIG, **changes}, task, rngs=nnx.Rngs(params=0))
 
 
@@ -208,7 +208,7 @@ def test_a_file_of_fastreid_fills_all(tmp_path):
         np.testing.assert_array_equal(value, state[name], err_msg=name)
 
     other = methods.build(
-        CONFIG, methods.Task(num_classes=5, image_size=SIZE), rngs=nnx.Rngs(params=0)
+        CONFIG, methods.DataFacts(num_classes=5, image_size=SIZE), rngs=nnx.Rngs(params=0)
     )
     with pytest.raises(ValueError, match=r"b1_head\.weight is for 4 classes, the model has 5"):
         initialise(other, InitOptions(file=str(path), part="all"))

@@ -40,7 +40,7 @@ def short():
 
 
 def make(name, options, classes=CLASSES, dtype=jnp.float32):
-    task = methods.Task(classes, (64, 96), dtype=dtype)
+    task = methods.DataFacts(classes, (64, 96), dtype=dtype)
     return methods.build({"name": name} | options, task, rngs=nnx.Rngs(params=0))
 
 
@@ -330,7 +330,7 @@ def test_students_start_with_a_trained_teacher(tmp_path, head, options, softmax)
     np.savez(path, **published(make("head_teacher", TEACHER | own)))
     tensors = dict(np.load(path))
     model = make("head_distillation", {"student": {"name": head} | options})
-    report = initialise_teacher(model, InitOptions(teacher=str(path)))
+    report = initialise_teacher(model.teacher, InitOptions(teacher=str(path)))
     assert report.family == {"seqnet": "SeqNet's teacher", "coat": "COAT's teacher"}[head]
     assert not report.names("kept")
     filled = to_state_dict(model.teacher)
@@ -340,12 +340,12 @@ def test_students_start_with_a_trained_teacher(tmp_path, head, options, softmax)
     assert any(name.endswith("lut") for name in filled)
     other = make("head_distillation", {"student": {"name": head} | options}, classes=7)
     with pytest.raises(ValueError, match=r"lut: \(6, 8\) in the file, expected \(7, 8\)"):
-        initialise_teacher(other, InitOptions(teacher=str(path)))
+        initialise_teacher(other.teacher, InitOptions(teacher=str(path)))
 
 
 def test_a_teacher_without_a_pupil_is_refused():
     with pytest.raises(ValueError, match=r"only a method of head distillation has a teacher"):
-        initialise_teacher(make("seqnet", SEARCH), InitOptions(teacher="teacher.pth"))
+        initialise_teacher(make("seqnet", SEARCH).teacher, InitOptions(teacher="teacher.pth"))
 
 
 def test_a_checkpoint_of_other_classes_is_refused():

@@ -8,7 +8,7 @@ from g2ajax import methods
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet
 
-TASK = methods.Task(num_classes=4, image_size=(48, 32), num_cameras=2)
+TASK = methods.DataFacts(num_classes=4, image_size=(48, 32), num_cameras=2)
 CONFIGS = {
     "vit": {"backbone": {"name": "vit_test"}, "head": {"pool": "Identity"}},
     "resnet": {"backbone": {"name": "resnet_tiny"}},

@@ -26,7 +26,7 @@ CONFIG = {"name": "transreid", "backbone": {"name": "vit_test", "stride": 12}}
 
 
 def make(*, image_size=SIZE, cameras=2, classes=4, **changes):
-    task = methods.Task(num_classes=classes, image_size=image_size, num_cameras=cameras)
+    task = methods.DataFacts(num_classes=classes, image_size=image_size, num_cameras=cameras)
     return methods.build({**CONFIG, **changes}, task, rngs=nnx.Rngs(params=0))
 
 
@@ -185,7 +185,7 @@ def test_side_information_moves_the_embedding_only_if_asked(which):
         one = model.embed(batch["image"], **given)
         other = model.embed(batch["image"], **{**given, which: 1 - given[which]})
         assert np.allclose(one, other) != asked
-        assert model.uses_camera == (asked and which == "camera")
+        assert model.needs_camera == (asked and which == "camera")
 
 
 def test_cameras_that_training_did_not_see_are_refused():

@@ -16,7 +16,7 @@ from g2ajax.recipes.files import load
 from g2ajax.training.options import run_options
 from g2ajax.training.schedules import learning_rates
 
-TASK = methods.Task(num_classes=4, image_size=(32, 16))
+TASK = methods.DataFacts(num_classes=4, image_size=(32, 16))
 SMALL = {
     "backbone": {"name": "resnet_tiny"},
     "ranking_width": 32,
@@ -131,7 +131,7 @@ def test_the_second_stage_starts_from_the_first_stages_backbone(tmp_path):
     first = make(mixture_weight=0.0)
     first.backbone.bn1.mean[...] += 1.0
     save_file(to_state_dict(first), tmp_path / "first.safetensors")
-    other = methods.Task(num_classes=7, image_size=(32, 16))
+    other = methods.DataFacts(num_classes=7, image_size=(32, 16))
     second = make(other)
     before = jnp.array(second.ranking.fc1.kernel[...])
     second.ranking.fc1.kernel[...] += 1.0

@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
+from g2ajax.data.builders import make_builder
 from g2ajax.data.frame_source import open_frames
-from g2ajax.data.source import make_builder
 from g2ajax.synthetic import frames
 from g2ajax.synthetic.frame_layouts import FRAME_LAYOUTS
 from g2ajax.synthetic.frames import FrameWorld

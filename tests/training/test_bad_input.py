@@ -6,11 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from g2ajax.training import loop, setup
+from g2ajax.data.samplers import make_sampler
+from g2ajax.tasks import crops, embedder
+from g2ajax.training import loop
 from g2ajax.training.options import run_options
 from g2ajax.training.phase import NonFiniteLoss
 from tests.fake_data import make_dataset
-from tests.training.conftest import tiny_config
+from tests.runs import tiny_config
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_identities_with_one_image_are_named(monkeypatch, tmp_path):
     lonely_identity = train.identity[0]
     lonely = {**dataset.splits, "train": dataclasses.replace(train, label=label)}
     changed = dataclasses.replace(dataset, splits=lonely)
-    monkeypatch.setattr(setup, "open_dataset", lambda *args, **kwargs: changed)
+    monkeypatch.setattr(crops, "open_dataset", lambda *args, **kwargs: changed)
     with pytest.raises(ValueError, match=rf"1 identities have one image.*\({lonely_identity}\)"):
         loop.run(tiny_config(), tmp_path)
 
@@ -76,7 +78,7 @@ def test_cameras_unseen_in_training_are_refused_with_a_camera_embedding(monkeypa
     query = dataset.splits["query"]
     strange = {**dataset.splits, "query": dataclasses.replace(query, camera=query.camera + 1)}
     changed = dataclasses.replace(dataset, splits=strange)
-    monkeypatch.setattr(setup, "open_dataset", lambda *args, **kwargs: changed)
+    monkeypatch.setattr(crops, "open_dataset", lambda *args, **kwargs: changed)
     with pytest.raises(ValueError, match=r"cameras \[2\] of the query split"):
         loop.run(tiny_config(method__camera_embedding=True), tmp_path)
 
@@ -88,7 +90,7 @@ def test_a_corrupt_image_names_itself(monkeypatch, tmp_path):
     images[7] = b"\xff\xd8 no jpeg"
     broken = {**dataset.splits, "train": dataclasses.replace(train, images=tuple(images))}
     changed = dataclasses.replace(dataset, splits=broken)
-    monkeypatch.setattr(setup, "open_dataset", lambda *args, **kwargs: changed)
+    monkeypatch.setattr(crops, "open_dataset", lambda *args, **kwargs: changed)
     with pytest.raises(ValueError, match=f"{train.image_id[7]}.*cannot be decoded"):
         loop.run(tiny_config(), tmp_path)
 
@@ -104,7 +106,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_term_and_images(
         return real(feature, label, **options) + jnp.where(label[0] == 2, jnp.nan, 0.0)
 
     monkeypatch.setattr(strong_baseline, "triplet", poisoned)
-    sampler = setup.make_sampler(
+    sampler = make_sampler(
         "naive_identity",
         fake_dataset.splits["train"].label,
         fake_dataset.splits["train"].camera,
@@ -121,9 +123,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_term_and_images(
 
 
 def test_embeddings_that_are_not_finite_are_refused(fake_dataset, tmp_path, monkeypatch):
-    from g2ajax.training import inference
-
-    real = inference.embed_split
-    monkeypatch.setattr(inference, "embed_split", lambda *a: np.nan * real(*a))
+    real = embedder.embed_split
+    monkeypatch.setattr(embedder, "embed_split", lambda *a: np.nan * real(*a))
     with pytest.raises(ValueError, match="5 of 5 query embeddings are not finite"):
         loop.run(tiny_config(), tmp_path)

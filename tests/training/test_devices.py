@@ -14,7 +14,7 @@ import pytest
 from g2ajax.training import loop, setup
 from g2ajax.training.mesh import make_mesh
 from g2ajax.training.workdir import stored_config
-from tests.training.conftest import on_one_device, tiny_config
+from tests.runs import on_one_device, tiny_config
 from tests.training.test_resume import ROOT, losses
 
 # 20 steps of gentle SGD: Adam divides by small moments, and batch-hard mining switches partners at
@@ -139,5 +139,5 @@ def oim_tables(workdir: pathlib.Path) -> dict[str, np.ndarray]:
     """The lookup table, the queue and its header of the last checkpoint, read by one process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(setup, "make_mesh", on_one_device)
-        run, _ = loop.reopen(stored_config(workdir), workdir, "latest", on_frames=True)
+        run, _ = loop.reopen(stored_config(workdir), workdir, "latest")
     return run.model.roi_heads.reid_loss.tables()._asdict()

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from g2ajax.training import loop
-from tests.training.conftest import tiny_config
+from tests.runs import tiny_config
 
 
 @pytest.mark.parametrize("backbone", ["vit_test", "resnet_tiny"])

@@ -15,7 +15,7 @@ import pytest
 
 from g2ajax.training import loop, phase
 from g2ajax.training.checkpoint import Checkpoints
-from tests.training.conftest import tiny_config
+from tests.runs import tiny_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 LONG = {"phase__reid__epochs": 10, "evaluate__every_epochs": 5, "phase__reid__ema": 0.9}
@@ -114,6 +114,18 @@ def test_another_configuration_is_refused_with_the_difference(fake_dataset, tmp_
     loop.run(tiny_config(), tmp_path)
     with pytest.raises(ValueError, match=r"seed: 0 -> 1|seed: 'absent' -> 1"):
         loop.run(tiny_config(seed=1), tmp_path)
+
+
+def test_a_run_of_an_earlier_version_goes_on_or_says_why_not(fake_dataset, tmp_path):
+    """Which states fewer options, or one that is no more."""
+    results = loop.run(tiny_config(), tmp_path)
+    stated = tiny_config(task="crops", dtype="float32", data__interpolation="bicubic")
+    again = loop.run(stated, tmp_path)
+    assert [r.mAP for r in again] == [r.mAP for r in results]
+    stored = tmp_path / "config.json"
+    stored.write_text(json.dumps({**json.loads(stored.read_text()), "mixup": 0.2}))
+    with pytest.raises(ValueError, match=r"written by another version .* no option 'mixup'"):
+        loop.run(tiny_config(), tmp_path)
 
 
 def test_a_finished_run_is_scored_again_without_training(fake_dataset, tmp_path, capsys):

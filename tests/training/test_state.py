@@ -18,7 +18,7 @@ def model(**config):
         "head": {"pool": "GlobalAvgPool"},
         **config,
     }
-    return methods.build(options, methods.Task(4, (32, 16)), rngs=nnx.Rngs(params=0))
+    return methods.build(options, methods.DataFacts(4, (32, 16)), rngs=nnx.Rngs(params=0))
 
 
 def make_batch():

@@ -11,7 +11,7 @@ from g2ajax.backbones import clip
 from g2ajax.data.text import sentence_counts, sentence_ids
 from g2ajax.data.tokenizer import Tokenizer
 from g2ajax.interop.state_dict import to_state_dict
-from g2ajax.methods import Preprocessing, Task, aea_firm, irra
+from g2ajax.methods import DataFacts, Preprocessing, aea_firm, irra
 from tests.parity.runners.backbones import loaded, nhwc, run
 
 
@@ -81,7 +81,7 @@ ASIS = Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 def method(args, build, weights, classes):
     """The method `build(backbone, task, rngs)` over the towers of a case, with its weights."""
     own = args["clip"]
-    task = Task(
+    task = DataFacts(
         classes,
         tuple(own["image_resolution"]),
         sentences=tuple(map(tuple, sentence_ids(Tokenizer()).tolist())),

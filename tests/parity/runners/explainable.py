@@ -189,7 +189,7 @@ def _explainable(args, rngs):
         **{name: args[name] for name in ("alpha", "beta", "v", "reduction")},
     }
     groups = tuple((f"a{i}", ("yes",)) for i in range(args["attributes"]))
-    task = methods.Task(num_classes=2, image_size=(64, 32), attribute_groups=groups)
+    task = methods.DataFacts(num_classes=2, image_size=(64, 32), attribute_groups=groups)
     return methods.build(config, task, rngs=rngs)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from g2ajax.backbones import resnet
 from g2ajax.interop import families
-from g2ajax.methods import Preprocessing, Task, mgn
+from g2ajax.methods import DataFacts, Preprocessing, mgn
 from g2ajax.nn.heads import EmbeddingHead
 from g2ajax.nn.pooling import MaxPool
 from tests.parity.runners.backbones import loaded, nhwc, run
@@ -31,7 +31,7 @@ def _network(args, image_size, rngs):
     )
     variant = resnet.Variant("bottleneck", tuple(args["depths"]))
     with mock.patch.dict(resnet.VARIANTS, {NETWORK: variant}):
-        network = mgn.MGN(options, Task(args["num_classes"], image_size), rngs=rngs)
+        network = mgn.MGN(options, DataFacts(args["num_classes"], image_size), rngs=rngs)
     for name in mgn.HEADS:
         head = EmbeddingHead(
             network.backbone.feature_dim,

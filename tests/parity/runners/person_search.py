@@ -13,7 +13,7 @@ from g2ajax.detection import transform
 from g2ajax.interop import families
 from g2ajax.interop.state_dict import to_state_dict
 from g2ajax.losses.oim import UNLABELLED
-from g2ajax.methods import Preprocessing, Task, coat, head_distillation, head_teacher, seqnet
+from g2ajax.methods import DataFacts, Preprocessing, coat, head_distillation, head_teacher, seqnet
 from g2ajax.methods.faster_rcnn import ProposalOptions, RegionOptions
 from g2ajax.nn.occluded import Exchange, Exchanges, TransformerHead
 from g2ajax.nn.pooling import MaxPool
@@ -100,7 +100,7 @@ def detector_options(args):
 
 
 def task_of(args):
-    return Task(args["oim"]["lut_size"], (0, 0))
+    return DataFacts(args["oim"]["lut_size"], (0, 0))
 
 
 def _loaded(args, weights, family, build):
@@ -472,7 +472,7 @@ def transformer_head(args, inputs, weights):
 def reid_teacher(args, inputs, weights):
     of_coat = args["model"] == "coat"
     assert args["labels"] == {"shift": 0, "keep": "label > 0"} and args["pool"]["size"] == 14
-    task = Task(args["oim"]["lut_size"], (0, 0))
+    task = DataFacts(args["oim"]["lut_size"], (0, 0))
     chosen = head_teacher.Options(
         backbone=_backbone(args),
         preprocessing=Preprocessing((0.0,) * 3, (1.0,) * 3),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from g2ajax.backbones import vit
 from g2ajax.interop import families
-from g2ajax.methods import Preprocessing, Task, transreid
+from g2ajax.methods import DataFacts, Preprocessing, transreid
 from tests.parity.runners.backbones import loaded, nhwc, run
 
 FAMILY = families.family("TransReID with jigsaw patches")
@@ -45,7 +45,7 @@ def _network(args, rngs):
         triplet_weight=loss["triplet_weight"],
         global_share=loss["global_share"],
     )
-    task = Task(args["num_classes"], tuple(args["img_size"]), num_cameras=args["cameras"])
+    task = DataFacts(args["num_classes"], tuple(args["img_size"]), num_cameras=args["cameras"])
     with mock.patch.dict(vit.VARIANTS, {NETWORK: variant}):
         return transreid.TransReID(options, task, rngs=rngs)
 

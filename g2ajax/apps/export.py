@@ -1,0 +1,266 @@
+"""A run's embedding as one file with its preprocessing and parameters inside.
+
+from g2ajax.apps.export import export_run
+export_run("runs/irra", "exported", part="text")
+
+`stablehlo` needs jax alone to run, on CPU, CUDA and TPU; `onnx` needs onnxruntime. Both take any
+number of images (or captions) at a time.
+"""
+
+import dataclasses
+import importlib
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int, UInt8
+
+from g2ajax.apps.search import check_alone, fingerprint
+from g2ajax.data.tokenizer import END, PAD, START
+from g2ajax.methods import EmbedsCaptions, Method, evaluated, require
+from g2ajax.retrieval.distances import unit
+from g2ajax.tasks import crops
+from g2ajax.training.loop import describe, reopen
+from g2ajax.training.setup import Run
+from g2ajax.training.workdir import stored_config
+
+Format = Literal["stablehlo", "onnx"]
+Part = Literal["image", "text"]
+Program = Callable[[np.ndarray], Array | np.ndarray]
+PLATFORMS = ("cpu", "cuda", "tpu")
+TOLERANCE = 1e-4
+"""Largest difference of an element between the program's embeddings and the method's."""
+BATCH_SIZES = (1, 3, 8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    program: pathlib.Path
+    description: pathlib.Path
+    """JSON: what goes in and comes out."""
+    differences: dict[int, float]
+    """By batch size, the largest difference of an element to the method's own embeddings."""
+
+
+def export_run(
+    workdir: str | os.PathLike,
+    folder: str | os.PathLike,
+    *,
+    part: Part = "image",
+    format: Format = "stablehlo",
+    checkpoint: str = "best",
+) -> Exported:
+    """Writes FOLDER/<part>.<format> and FOLDER/<part>.<format>.json of the run in `workdir`.
+
+    The program computes in float32, whatever the run computed in. It is loaded again and compared
+    with the method on random input of three batch sizes.
+
+    Raises ValueError when a difference is above `TOLERANCE` (and writes nothing), for a method that
+    must be told camera or platform, for text of a method of images, and without the packages of the
+    extra `export`; FileNotFoundError without a run.
+    """
+    workdir = pathlib.Path(workdir)
+    check_packages(format)
+    config = {**stored_config(workdir), "dtype": "float32"}
+    run, meta = reopen(config, workdir, checkpoint, of=crops.Task)
+    about = {"checkpoint": describe(checkpoint), "step": meta["total_step"]}
+    return export_opened(run, pathlib.Path(folder), part=part, format=format, about=about)
+
+
+def export_opened(
+    run: Run, folder: pathlib.Path, *, part: Part, format: Format, about: dict[str, Any]
+) -> Exported:
+    """`export_run` of a run that is open; `about` goes into the description."""
+    if part == "text":
+        require(run.model, EmbedsCaptions, "part=text")
+    function, ours, inputs = (_image if part == "image" else _text)(run)
+    example = inputs[BATCH_SIZES[-1]]
+    folder.mkdir(parents=True, exist_ok=True)
+    path, partial = folder / f"{part}.{format}", folder / f"{part}.partial.{format}"
+    try:
+        partial.write_bytes((stablehlo if format == "stablehlo" else onnx)(function, example))
+        program = load(partial)
+        different = {size: difference(program(x), ours(x)) for size, x in inputs.items()}
+        worst = float(np.max(list(different.values())))  # NaN where there is one
+        if not worst <= TOLERANCE:
+            raise ValueError(
+                f"the exported {part} embedding differs from the method's by {worst:.1e}, more than "
+                f"{TOLERANCE:.0e}; nothing was written"
+            )
+        dim = np.asarray(program(example)).shape[1]
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    description = folder / f"{part}.{format}.json"
+    text = json.dumps({**_described(run, part, example, dim), **about}, indent=2)
+    description.write_text(text + "\n")
+    return Exported(path, description, different)
+
+
+def stablehlo(function: Callable[[Array], Array], example: np.ndarray) -> bytes:
+    """`function` of arrays like `example` with any number of rows, as a serialised
+    `jax.export.Exported`."""
+    (rows,) = jax.export.symbolic_shape("rows")
+    argument = jax.ShapeDtypeStruct((rows, *example.shape[1:]), example.dtype)
+    program = jax.export.export(jax.jit(function), platforms=PLATFORMS)(argument)
+    return bytes(program.serialize())
+
+
+def onnx(function: Callable[[Array], Array], example: np.ndarray) -> bytes:
+    """`function` of arrays like `example` with any number of rows, as an ONNX model."""
+    from jax2onnx import to_onnx
+
+    # By name: jax2onnx makes a dimension of any number of it.
+    argument = jax.ShapeDtypeStruct(("rows", *example.shape[1:]), example.dtype)
+    model = to_onnx(function, [argument], input_names=["input"], output_names=["embedding"])
+    return model.SerializeToString()
+
+
+def load(path: str | os.PathLike) -> Program:
+    """The program of a file that `export_run` made: embeddings [B, D] of a batch.
+
+    Raises FileNotFoundError without the file, and ValueError for one of another kind.
+    """
+    path = pathlib.Path(path)
+    data = path.read_bytes()
+    check_packages(path.suffix.removeprefix("."))
+    try:
+        if path.suffix == ".stablehlo":
+            return jax.jit(jax.export.deserialize(bytearray(data)).call)
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    except Exception as error:  # other data makes the readers raise errors of many kinds
+        raise ValueError(f"{path} is no exported program ({len(data)} bytes): {error}") from error
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        return session.run(None, {"input": batch})[0]
+
+    return run
+
+
+def difference(found: Array | np.ndarray, ours: Array | np.ndarray) -> float:
+    """The largest difference of an element; NaN where there is one."""
+    return float(np.max(np.abs(np.asarray(found) - np.asarray(ours))))
+
+
+def check_packages(format: str) -> None:
+    """Raises ValueError for an unknown format, and without the packages that it needs."""
+    needed = {"stablehlo": ("flatbuffers",), "onnx": ("jax2onnx", "onnxruntime")}
+    if format not in needed:
+        raise ValueError(f"no format {format!r}; known: {', '.join(needed)}")
+    for package in needed[format]:
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            raise ValueError(
+                f"format={format} needs the package {package}, which is not installed; "
+                "`pip install 'g2ajax[export]'`"
+            ) from None
+
+
+def _image(run: Run) -> tuple[Callable, Program, dict[int, np.ndarray]]:
+    """The function to export, the embedding that scores the run, and input of each batch size."""
+    model, flip = run.model, run.task.options.evaluate.flip
+    check_alone(model)
+    make = _frozen(model)
+
+    def function(images: UInt8[Array, "B H W 3"]) -> Float[Array, "B D"]:
+        model, images = make(), images.astype(jnp.float32)
+        features = model.embed(images)
+        if flip:
+            features = (features + model.embed(images[:, :, ::-1])) / 2.0
+        return _as_compared(features, model.metric)
+
+    def ours(images: UInt8[np.ndarray, "B H W 3"]) -> Array:
+        blank = np.zeros(len(images), np.int32)
+        batch = {"image": images, "camera": blank, "platform": blank}
+        return _as_compared(run.task.embedder.embed(nnx.state(model), batch), model.metric)
+
+    rng, size = np.random.default_rng(0), run.task.options.data.image_size
+    inputs = {rows: rng.integers(0, 256, (rows, *size, 3), np.uint8) for rows in BATCH_SIZES}
+    return function, ours, inputs
+
+
+def _text(run: Run) -> tuple[Callable, Program, dict[int, np.ndarray]]:
+    """As `_image`, of captions."""
+    model, length = run.model, run.task.embedder.text_length
+    make = _frozen(model)
+
+    def function(caption: Int[Array, "B L"]) -> Float[Array, "B D"]:
+        return _as_compared(make().embed_text(caption), model.metric)
+
+    def ours(caption: Int[np.ndarray, "B L"]) -> Array:
+        return _as_compared(
+            run.task.embedder.embed_text(nnx.state(model), {"caption": caption}), model.metric
+        )
+
+    rng = np.random.default_rng(0)
+    inputs = {rows: _captions(rng, rows, length) for rows in BATCH_SIZES}
+    return function, ours, inputs
+
+
+def _captions(rng: np.random.Generator, rows: int, length: int) -> Int[np.ndarray, "B L"]:
+    """Captions of random words, of several lengths."""
+    ids = np.full((rows, length), PAD, np.int32)
+    for row in ids:
+        words = int(rng.integers(1, length - 1))
+        row[: words + 2] = [START, *rng.integers(1, START, words), END]
+    return ids
+
+
+def _frozen(model: Method) -> Callable[[], Method]:
+    """Makes the model in evaluation mode, its values constants on no device in particular."""
+    graphdef, state = evaluated(model)
+    state = jax.device_get(state)
+
+    def make() -> Method:
+        return nnx.merge(graphdef, jax.tree.map(jnp.asarray, state), copy=True)
+
+    return make
+
+
+def _as_compared(features: Float[Array, "B D"], metric: str) -> Float[Array, "B D"]:
+    """Of norm 1 where the cosine compares them."""
+    return unit(features) if metric == "cosine" else features.astype(jnp.float32)
+
+
+def _described(run: Run, part: str, example: np.ndarray, dim: int) -> dict[str, Any]:
+    options, model = run.task.options, run.model
+    if part == "image":
+        wanted = {
+            "values": "RGB, 0 to 255; normalised inside",
+            "image_size": list(options.data.image_size),
+            "interpolation": f"{options.data.test_interpolation}, antialiased, before",
+            "mean": list(model.preprocessing.mean),
+            "std": list(model.preprocessing.std),
+        }
+        feature = model.feature_name + " (image + mirror)" * options.evaluate.flip
+    else:
+        wanted = {
+            "values": f"ids of CLIP's words: {START}, the caption, {END}, then {PAD}",
+        }
+        feature = model.feature_name
+    return {
+        "run": run.options.name,
+        "method": run.options.method["name"],
+        "dataset": run.task.dataset.name,
+        "part": part,
+        "input": {"shape": ["rows", *example.shape[1:]], "dtype": str(example.dtype), **wanted},
+        "output": {
+            "shape": ["rows", dim],
+            "dtype": "float32",
+            "feature": feature,
+            "metric": model.metric,
+            "norm_1": model.metric == "cosine",
+        },
+        "parameters": fingerprint(model),
+    }

@@ -1,0 +1,112 @@
+"""The ranked lists of a run's queries, from the very ranks its scores are of."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from g2ajax.data.crop_source import KINDS, CropSplit
+from g2ajax.data.images import decode
+from g2ajax.evaluation.crops import Ranker, protocol_rows, rank_protocol
+from g2ajax.evaluation.results import dataset_label
+from g2ajax.methods import Method
+from g2ajax.report import Explanation, Query, Ranked
+from g2ajax.retrieval import RetrievalResult
+from g2ajax.tasks.embedder import Embedder, rankers
+
+INTRO = """\
+Each figure shows one query and the first images of its ranking: green frames are the query's person, \
+red ones are not. What the protocol leaves out for a query, images of its own person in its own camera \
+and junk, is left out here too.
+
+AP is the average precision over the query's whole ranking, not over the images shown."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lists:
+    """One ranking of one protocol."""
+
+    ranker: Ranker
+    result: RetrievalResult
+    query: CropSplit
+    gallery: CropSplit
+    """Rows that take part, as in the result."""
+
+
+def rank_queries(model: Method, embedder: Embedder, protocol: str, ranking: str, top: int) -> Lists:
+    """The scored ranking of a protocol, with the first `top` entries of each query's list."""
+    (ranker,) = rankers(model, embedder.on(protocols=(protocol,)), (ranking,))
+    rows = protocol_rows(embedder.dataset, protocol)
+    query, gallery = (
+        embedder.dataset.splits[name].take(part)
+        for name, part in zip(("query", "gallery"), rows, strict=True)
+    )
+    return Lists(
+        ranker, rank_protocol(ranker.rank, embedder.dataset, protocol, top=top), query, gallery
+    )
+
+
+def worst(result: RetrievalResult, count: int) -> Int[np.ndarray, " n"]:
+    """The valid queries of the lowest average precision, the worst first."""
+    valid = np.flatnonzero(result.valid)
+    return valid[np.argsort(result.average_precision[valid], kind="stable")][:count]
+
+
+def figures(lists: Lists, rows: Sequence[int], dataset: str) -> list[Explanation]:
+    """A figure of each of these queries.
+
+    Raises ValueError for a query whose person has no image left in its ranking: it has no score.
+    """
+    result, made = lists.result, []
+    label = f"{dataset_label(dataset)} {lists.ranker.protocol}"
+    described = lists.ranker.described
+    parameters = described.get("parameters")
+    by = described["ranking"] + (f" ({parameters})" if parameters else "")
+    person = lists.gallery.kind == KINDS.index("person")
+    for row in rows:
+        if not result.valid[row]:
+            raise ValueError(
+                f"query {row} ({lists.query.image_id[row]}) has no image of its person left in the "
+                "gallery, so it has no average precision and is not scored; choose another"
+            )
+        listed = result.top[row]
+        correct = person & (lists.gallery.identity == lists.query.identity[row])
+        made.append(
+            Explanation(
+                Query(_image(lists.query, row), title(lists, row)),
+                (),
+                tuple(
+                    Ranked(
+                        _image(lists.gallery, entry),
+                        _name(lists.gallery, entry),
+                        bool(correct[entry]),
+                        float(distance),
+                    )
+                    for entry, distance in zip(
+                        listed[listed >= 0], result.top_distance[row], strict=False
+                    )
+                ),
+                (),
+                f"{by}, {described['metric']}, {described['feature_name']}",
+                label,
+            )
+        )
+    return made
+
+
+def title(lists: Lists, row: int) -> str:
+    """A query with its scores."""
+    result = lists.result
+    return (
+        f"{row} {_name(lists.query, row)}: AP {100 * result.average_precision[row]:.2f}, "
+        f"first match at rank {result.first_match[row]}"
+    )
+
+
+def _image(split: CropSplit, row: int | np.integer) -> np.ndarray:
+    return decode(split.read(int(row)), str(split.image_id[row]))
+
+
+def _name(split: CropSplit, row: int | np.integer) -> str:
+    return f"{split.image_id[row]} (camera {split.camera[row]})"

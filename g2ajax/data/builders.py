@@ -1,0 +1,100 @@
+"""TFDS builders of `tfds_builders`: finding one by name, building what is not there, its records."""
+
+import functools
+import importlib
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from g2ajax.config import nearest
+
+PLATFORMS = ("aerial", "ground", "wearable")
+"""By the codes of the records."""
+
+
+def protocol_column(dataset: str, protocols: Sequence[Mapping[str, Any]], name: str) -> int:
+    """The place of a protocol among a dataset's. Raises ValueError for one that it does not have."""
+    names = [row["name"] for row in protocols]
+    if name not in names:
+        raise ValueError(f"{dataset} has no protocol {name!r}; {nearest(name, names)}")
+    return names.index(name)
+
+
+def ensure_built(
+    builder: Any, name: str, root: pathlib.Path, *, manual_dir: str | None, build: bool
+) -> None:
+    """Builds what is not there, with the errors of `source.open_dataset`."""
+    if not (pathlib.Path(builder.data_dir) / "dataset_info.json").exists():
+        if not build:
+            raise FileNotFoundError(f"{name} is not built in {root}")
+        _build(builder, pathlib.Path(manual_dir) if manual_dir else root / "downloads" / "manual")
+
+
+def data_root(data_dir: str | None) -> pathlib.Path:
+    """The folder of built datasets."""
+    return pathlib.Path(
+        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    ).expanduser()
+
+
+def schema_of(builder: Any) -> str:
+    """What a builder's records are: "crops" or "frames"."""
+    return (builder.info.metadata or {}).get("schema", "crops")
+
+
+def make_builder(name: str, data_dir: pathlib.Path) -> Any:
+    """The TFDS builder of `name`, with its configuration after a slash.
+
+    A dotted name is a folder outside `tfds_builders`: `my_folder.my_set` has its `Builder` in
+    `my_folder/my_set/my_set_dataset_builder.py`. Raises ValueError for an unknown name.
+    """
+    dataset, _, config = name.partition("/")
+    builder = _builder_class(dataset)
+    configs = list(builder.builder_configs)
+    if config and config not in configs:
+        raise ValueError(f"{dataset} has no configuration {config!r}; {nearest(config, configs)}")
+    return builder(data_dir=str(data_dir.absolute()), **({"config": config} if config else {}))
+
+
+def _builder_class(dataset: str) -> Any:
+    import tfds_builders
+
+    package = pathlib.Path(tfds_builders.__file__).parent
+    known = sorted(p.parent.name for p in package.glob("*/*_dataset_builder.py"))
+    if "." not in dataset and dataset not in known:
+        raise ValueError(f"no dataset {dataset!r}; {nearest(dataset, known)}")
+    folder = dataset if "." in dataset else f"tfds_builders.{dataset}"
+    module = f"{folder}.{folder.rpartition('.')[2]}_dataset_builder"
+    try:
+        return importlib.import_module(module).Builder
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise ValueError(
+            f"dataset {dataset!r}: Python finds no {module} ({error}); is its folder in PYTHONPATH?"
+        ) from None
+
+
+def _build(builder: Any, manual_dir: pathlib.Path) -> None:
+    import tensorflow_datasets as tfds  # late, as in `records`
+
+    instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+    if instructions and not (manual_dir.is_dir() and any(manual_dir.iterdir())):
+        raise FileNotFoundError(
+            f"{builder.name} is neither built in {builder.data_dir} nor downloaded in {manual_dir}.\n"
+            f"{instructions}\nPut it below {manual_dir}, or say where it is with "
+            "--config.data.manual_dir=..."
+        )
+    settings = {"manual_dir": str(manual_dir.absolute())} if instructions else {}
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
+
+
+@functools.lru_cache(maxsize=32)
+def records(folder: str, split: str) -> Any:
+    """The split's data source with undecoded images; opened once a process, never pickled."""
+    # Here: what names the columns alone, as training's options do, works without TFDS.
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})

@@ -1,0 +1,262 @@
+"""Scoring person search in whole frames on the protocols of a dataset."""
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from g2ajax.config import nearest
+from g2ajax.data.builders import PLATFORMS
+from g2ajax.data.frame_source import FrameDataset, FrameSplit
+from g2ajax.evaluation.bootstrap import interval
+from g2ajax.evaluation.results import Result, data_of
+from g2ajax.retrieval.person_search import (
+    ContextMatching,
+    FrameDetections,
+    SearchQuery,
+    SearchResult,
+    evaluate_detection,
+    search,
+)
+
+RANKINGS = ("reid", "cbgm", "true_boxes")
+"""By similarity; re-ranked by the people around the query; by similarity among the true boxes of the
+gallery, which bounds what a better detector could give."""
+CONTEXT = ContextMatching()
+LISTED = "listed frames"
+"""The filter of protocols with a gallery of a given size for each query."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a method says of a dataset's test frames, in pixels of the stored frames."""
+
+    gallery: Sequence[FrameDetections]
+    """Of each row of the split `gallery`, which every protocol and ranking shares."""
+    query: Float[np.ndarray, "Q D"]
+    """The embedding of each row of the split `query`."""
+    context: Sequence[Float[np.ndarray, "_K D"]] | None = None
+    """For `cbgm`: unit embeddings of each query frame's people, the query first."""
+    true_boxes: Sequence[FrameDetections] | None = None
+    """For `true_boxes`: the annotated people of each gallery frame, with scores of 1."""
+
+
+def check_rankings(names: Sequence[str], where: str) -> None:
+    """Raises ValueError for a ranking that whole frames do not have."""
+    for name in names:
+        if name not in RANKINGS:
+            raise ValueError(f"{where}: no ranking {name!r} of frames; {nearest(name, RANKINGS)}")
+
+
+def evaluate_frames(
+    found: Found,
+    dataset: FrameDataset,
+    *,
+    protocols: Sequence[str] = (),
+    rankings: Sequence[str] = ("reid",),
+    context_matching: ContextMatching = CONTEXT,
+    metric: str,
+    feature_name: str,
+    name: str = "",
+    checkpoint: str = "last",
+    step: int = 0,
+    seed: int = 0,
+    bootstrap_samples: int = 1000,
+) -> list[Result]:
+    """One result for each protocol (all of the dataset's if none is named) by each of the rankings.
+
+    Besides the scores of search a result says, in percent: `detection AP` and `recall` over the
+    gallery frames of the protocol's platform; `missed` and `confused`, which part of 100 − mAP is
+    the detector's and which the embedding's.
+
+    Raises ValueError for an unknown protocol or ranking, one without queries, and what `search`
+    refuses.
+    """
+    check_rankings(rankings, "rankings")
+    results = []
+    for protocol in protocols or [row["name"] for row in dataset.protocols]:
+        rows, described = dataset.protocol(protocol)
+        if not len(rows):
+            raise ValueError(f"{dataset.name}: no query takes part in {protocol}")
+        queries = search_queries(found, dataset, protocol)
+        people = dataset.splits["query"].identity[rows]
+        detected = _detection(found.gallery, dataset, described["gallery_platform"])
+        for ranking in rankings:
+            true = ranking == "true_boxes"
+            scored = search(
+                found.true_boxes if true else found.gallery,
+                queries,
+                context_matching=context_matching if ranking == "cbgm" else None,
+                keep=0,
+            )
+            if ranking == rankings[0] and not scored.present.all():
+                warnings.warn(
+                    f"{dataset.name} {protocol}: the person of {np.sum(scored.present == 0)} of "
+                    f"{len(rows)} queries is in no gallery frame; they count as 0",
+                    stacklevel=2,
+                )
+            bounds = {
+                f"interval_{score}": interval(
+                    100.0 * values, people, samples=bootstrap_samples, seed=seed
+                )
+                for score, values in _scores(scored).items()
+            }
+            missed, confused = scored.error_split()
+            split = {"missed": 100.0 * missed, "confused": 100.0 * confused}
+            matching = f"k1={context_matching.k1}, k2={context_matching.k2}"
+            results.append(
+                Result(
+                    **_described(dataset, protocol, queries),
+                    **_scored(scored),
+                    **bounds,
+                    interval_mINP=None,
+                    name=name,
+                    given="true boxes of the gallery given" if true else "",
+                    ranking=ranking,
+                    parameters=matching if ranking == "cbgm" else "",
+                    feature=feature_name if true else f"{feature_name} x score",
+                    metric=metric,
+                    seed=seed,
+                    checkpoint=checkpoint,
+                    step=step,
+                    measures=tuple(({} if true else detected | split).items()),
+                )
+            )
+    return results
+
+
+def _described(
+    dataset: FrameDataset, protocol: str, queries: Sequence[SearchQuery]
+) -> dict[str, Any]:
+    """The fields of a result that say what was asked of what."""
+    _, described = dataset.protocol(protocol)
+    return {
+        **data_of(dataset),
+        "protocol": protocol,
+        "direction": f"{described['query_platform']} -> {described['gallery_platform']}",
+        "queries": len(queries),
+        "gallery": max(len(np.unique(query.frames)) for query in queries),
+        "valid_queries": len(queries),
+        "filter": _left_out(described),
+        "cmc_rule": "standard",
+    }
+
+
+def _scored(scored: SearchResult) -> dict[str, float | None]:
+    """The scores of a result, in percent; a person may be missed, so there is no last match."""
+    ranks = {f"rank{rank}": 100.0 * scored.top[rank] for rank in (1, 5, 10)}
+    return {"mAP": 100.0 * scored.mAP, "mINP": None, **ranks}
+
+
+def gallery_sizes(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """One checkpoint's results on galleries of different sizes, by direction and ranking; what was
+    scored at one size only is left out."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        if result.filter == LISTED:
+            groups.setdefault(f"{result.direction}, {result.ranking}", []).append(result)
+    return {
+        name: sorted(group, key=lambda result: result.gallery)
+        for name, group in groups.items()
+        if len({result.gallery for result in group}) > 1
+    }
+
+
+def evaluate_detector(
+    gallery: Sequence[FrameDetections],
+    dataset: FrameDataset,
+    *,
+    protocols: Sequence[str] = (),
+    name: str = "",
+    checkpoint: str = "last",
+    step: int = 0,
+    seed: int = 0,
+) -> list[Result]:
+    """How well people are found, of a method that does not tell them apart: one result for each
+    platform in whose frames the protocols (all of the dataset's if none is named) look for someone.
+
+    Its scores are the measures `detection AP` and `recall`, in percent; nothing is ranked.
+    """
+    names = protocols or [row["name"] for row in dataset.protocols]
+    described = [dataset.protocol(protocol)[1] for protocol in names]
+    frames = dataset.splits["gallery"]
+    nothing = dict.fromkeys(("mAP", "mINP", "rank1", "rank5", "rank10"))
+    return [
+        Result(
+            name=name,
+            **data_of(dataset),
+            protocol=f"people, {platform}",
+            direction=f"frames of platform: {platform}",
+            queries=0,
+            gallery=len(_frames_of(frames, platform)),
+            valid_queries=0,
+            filter="people without identity count",
+            cmc_rule="standard",
+            ranking="detection",
+            feature="score",
+            metric="IoU of 0.5",
+            seed=seed,
+            checkpoint=checkpoint,
+            step=step,
+            **nothing,
+            **{f"interval_{score}": None for score in ("mAP", "rank1", "rank5", "mINP")},
+            measures=tuple(_detection(gallery, dataset, platform).items()),
+        )
+        for platform in dict.fromkeys(row["gallery_platform"] for row in described)
+    ]
+
+
+def search_queries(found: Found, dataset: FrameDataset, protocol: str) -> list[SearchQuery]:
+    """A protocol's queries with their gallery frames and the person's true boxes in them."""
+    rows, _ = dataset.protocol(protocol)
+    queries = []
+    for row in map(int, rows):
+        frames = dataset.gallery(row, protocol)
+        context = None if found.context is None else found.context[row]
+        queries.append(SearchQuery(found.query[row], frames, dataset.targets(row, frames), context))
+    return queries
+
+
+def _scores(scored: SearchResult) -> dict[str, Float[np.ndarray, " Q"]]:
+    """The score of each query whose means have intervals."""
+    first, fifth = scored.hits[:, 0], scored.hits[:, 1]
+    return {
+        "mAP": scored.average_precision,
+        "rank1": first.astype(np.float64),
+        "rank5": fifth.astype(np.float64),
+    }
+
+
+def _frames_of(gallery: FrameSplit, platform: str) -> Int[np.ndarray, " N"]:
+    """Rows of the gallery frames of a platform, or of any."""
+    if platform == "any":
+        return np.arange(len(gallery))
+    return np.flatnonzero(gallery.platform == PLATFORMS.index(platform))
+
+
+def _detection(
+    found: Sequence[FrameDetections], dataset: FrameDataset, platform: str
+) -> dict[str, float]:
+    """How well the people in the gallery frames of a platform are detected."""
+    gallery = dataset.splits["gallery"]
+    rows = _frames_of(gallery, platform)
+    result = evaluate_detection(
+        [gallery.boxes[gallery.people(int(row))] for row in rows],
+        [found[row].boxes for row in rows],
+        [found[row].scores for row in rows],
+    )
+    return {
+        "detection AP": 100.0 * result.average_precision,
+        "recall": 100.0 * result.recall,
+    }
+
+
+def _left_out(described: dict) -> str:
+    if described["gallery"]:
+        return LISTED
+    if described["drop_same_camera"]:
+        return "frames of the query's camera left out"
+    return "the query's frame left out"

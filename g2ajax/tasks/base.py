@@ -1,0 +1,223 @@
+"""The contract of a task: everything that training asks of one kind of data."""
+
+import abc
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Int
+
+from g2ajax.data.samplers import Sampler
+from g2ajax.data.sharding import check_batch
+from g2ajax.evaluation.explanation import Measure
+from g2ajax.evaluation.results import Result
+from g2ajax.methods import DataFacts, Method
+
+Batch = dict[str, jax.Array]
+Say = Callable[[str], None]
+"""Prints a line for the person who watches."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """Where the dataset lies and how it is read."""
+
+    dir: str = ""
+    """Folder of built datasets; empty: `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
+    manual_dir: str = ""
+    """Folder of downloaded archives; empty: `<dir>/downloads/manual`."""
+    num_workers: int = 0
+    """Processes that decode; 0: threads of the main process."""
+    num_threads: int = 4
+    """Threads that decode, in each process."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    """When and how the run is scored."""
+
+    every_epochs: int = 10
+    """Epochs between evaluations; 0: only at the end."""
+    batch_size: int = 128
+    """Images (or frames) embedded at a time."""
+    protocols: tuple[str, ...] = ()
+    """Names of the dataset's protocols; empty: all it has."""
+    bootstrap_samples: int = 1000
+    """Resamplings of the query identities behind the 95% intervals."""
+    best: str = "mAP"
+    """Score that chooses the best checkpoint of a phase, averaged over protocols and rankings."""
+    rankings: tuple[str, ...] = ()
+    """Rankings made besides the phase's own when the run ends. The best checkpoint is not chosen by
+    them."""
+    reported_queries: int = 4
+    """Queries shown on the run's report page; 0: no page."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Blocks of a configuration that belong to the task; each is a top-level block."""
+
+    data: DataOptions = DataOptions()
+    evaluate: EvaluateOptions = EvaluateOptions()
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseOptions:
+    """Options of a phase (`phase.NAME`) that belong to the task."""
+
+    dataset: str = ""
+    """Dataset of this phase, on which it is also scored; empty: the run's. Where it changes, the
+    model is built anew for its identities, and every tensor that does not depend on them is kept."""
+    rankings: tuple[str, ...] = ("reid",)
+    """How the gallery is ranked when this phase is scored."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One phase of a run, as its task sees it."""
+
+    index: int
+    """Its place in the run; with the run's seed it makes the randomness of its batches."""
+    name: str
+    options: PhaseOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInfo:
+    """What a task is told of the run."""
+
+    name: str
+    dataset: str
+    method: str
+    seed: int
+    dtype: str
+    mesh: Mesh
+    options: Options
+    phases: tuple[Phase, ...]
+    """Those on this dataset."""
+
+
+class Task(abc.ABC):
+    """One kind of data on one dataset: its batches for training, its scores for a model.
+
+    Made with the run's options, which opens and checks the data; then `facts` tell how to build the
+    model, and `use` takes the model. A batch is a dict of arrays with the names that all methods know
+    (`image`, `label`, ...).
+    """
+
+    noun: ClassVar[str]
+    """The kind of data in a sentence: "crops"."""
+    Options: ClassVar[type[Options]] = Options
+    PhaseOptions: ClassVar[type[PhaseOptions]] = PhaseOptions
+    no_micro_batches: ClassVar[str] = ""
+    """Why a phase may not accumulate gradients over parts of a batch; "" where it may."""
+    dataset: Any
+    """The opened dataset; has `name` and `protocols`."""
+
+    def __init__(self, info: RunInfo) -> None:
+        self.info = info
+        check_batch(info.options.evaluate.batch_size, info.mesh, "evaluation batch")
+
+    @property
+    def options(self) -> Any:
+        """The task's own blocks of the configuration."""
+        return self.info.options
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols on which a model is scored."""
+        named = self.options.evaluate.protocols
+        return tuple(named or (row["name"] for row in self.dataset.protocols))
+
+    @property
+    @abc.abstractmethod
+    def facts(self) -> DataFacts:
+        """What the data decide about the model."""
+
+    @abc.abstractmethod
+    def use(self, model: Method) -> None:
+        """Takes the model that all later calls are about, and makes its jitted functions.
+
+        Raises ValueError for a model that does not fit the data, before anything is computed.
+        """
+
+    def check_phase(self, phase: Phase) -> None:
+        """Raises ValueError for a phase that does not fit the data or the model."""
+        return None
+
+    @abc.abstractmethod
+    def num_examples(self, phase: Phase) -> int:
+        """Examples of one epoch of a phase."""
+
+    @abc.abstractmethod
+    def batch_size(self, phase: Phase) -> int:
+        """Examples of one step of a phase."""
+
+    @abc.abstractmethod
+    def sampler(self, phase: Phase) -> Sampler:
+        """The rows of each step of a phase, a function of (seed, phase, step)."""
+
+    @abc.abstractmethod
+    def batches(
+        self,
+        model: Method,
+        phase: Phase,
+        table: Int[np.ndarray, "S B"],
+        start: int,
+        *,
+        trained: Callable[..., bool],
+        say: Say,
+    ) -> tuple[Iterator[Batch], Any]:
+        """The batches of the sampler's rows, from step `start` on, and what lies on the device.
+
+        `model` has the values with which the phase goes on; `trained` is the NNX filter of what it
+        moves.
+        """
+
+    def prepare(self, phase: Phase) -> Callable[[jax.Array, Batch, Any], Batch]:
+        """The function `(key, batch, store) -> batch` that a step calls first, inside jit: it gathers,
+        augments and masks. By default a batch is ready as it is."""
+        return lambda key, batch, store: batch
+
+    @abc.abstractmethod
+    def names(self, rows: Int[np.ndarray, " B"]) -> list[str]:
+        """The names of training examples, for messages."""
+
+    def rankings(self, phase: Phase) -> tuple[str, ...]:
+        """How the gallery is ranked when the run ends, or its checkpoint is scored, in a phase."""
+        return tuple(dict.fromkeys((*phase.options.rankings, *self.options.evaluate.rankings)))
+
+    @abc.abstractmethod
+    def score(
+        self, model: Method, *, checkpoint: str, step: int, rankings: Sequence[str]
+    ) -> list[Result]:
+        """The results of a model on the run's protocols, by each of the rankings.
+
+        `checkpoint` and `step` say in the results which model it is.
+        """
+
+    def measure(self, model: Method, rankings: Sequence[str], say: Say) -> list[Measure]:
+        """What is measured besides the scores, once, of the last checkpoint."""
+        return []
+
+    def page(self, model: Method, results: Sequence[Result], measured: Sequence[Measure]) -> str:
+        """The report page (HTML) of the last checkpoint; "" for none."""
+        return ""
+
+    def page_of_results(self, results: Sequence[Result]) -> str:
+        """The report page of all results of a finished run; "" for none."""
+        return ""
+
+
+def warn(text: str) -> None:
+    """Prints a warning to stderr, each text once."""
+    if text not in _WARNED:
+        _WARNED.add(text)
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+_WARNED: set[str] = set()

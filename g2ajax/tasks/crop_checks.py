@@ -1,0 +1,95 @@
+"""What is checked of a dataset of crops, and of a model on it, before anything is computed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from g2ajax.data.crop_source import KINDS, Dataset
+from g2ajax.evaluation import rankings
+from g2ajax.methods import EmbedsCaptions, Method, method_name, require
+from g2ajax.tasks.crop_options import SamplerOptions
+
+
+def check_codes(dataset: Dataset) -> None:
+    """Raises ValueError for attribute codes outside the known classes."""
+    if not dataset.attribute_groups:
+        return
+    sizes = np.array([len(names) for _, names in dataset.attribute_groups])
+    for name, split in dataset.splits.items():
+        people = split.kind == KINDS.index("person")
+        codes = split.attributes[people]
+        if codes.shape[1] != len(sizes):
+            raise ValueError(
+                f"{dataset.name} {name}: {codes.shape[1]} attributes an image, but "
+                f"{len(sizes)} groups are named; build the dataset again"
+            )
+        wrong = (codes < -1) | (codes >= sizes[None])
+        if wrong.any():
+            row, group = map(int, np.argwhere(wrong)[0])
+            raise ValueError(
+                f"{dataset.name} {name}: {split.image_id[people][row]} has code {codes[row, group]} "
+                f"for {dataset.attribute_groups[group][0]!r}; expected 0 to {sizes[group] - 1}, or "
+                "-1 (not annotated)"
+            )
+
+
+def check_annotated(dataset: Dataset) -> None:
+    """Raises ValueError for training identities without any attribute."""
+    train = dataset.splits["train"]
+    people = train.kind == KINDS.index("person")
+    bare = (train.attributes[people] == -1).all(axis=1)
+    if bare.any():
+        identities = np.unique(train.identity[people][bare])
+        raise ValueError(
+            f"{dataset.name}: {len(identities)} training identities have no attribute annotated "
+            f"(the first: {identities[:5].tolist()}); give them attributes or leave them out"
+        )
+
+
+def check_triplet(model: Method, phase: str, sampler: SamplerOptions) -> None:
+    """Raises ValueError when a triplet loss would find no positive in any batch."""
+    drawn = sampler.name != "shuffled"
+    if "triplet" in model.in_batch_terms and drawn and sampler.images < 2:
+        raise ValueError(
+            f"phase.{phase}: {sampler.images} image of each identity in a batch, but the triplet loss "
+            "compares images of one identity; set sampler.images to 2 or more (4 is usual)"
+        )
+
+
+def check_rankings(model: Method, where: str, names: Sequence[str]) -> None:
+    """Raises ValueError for an unknown ranking, or one the method cannot give."""
+    for ranking in names:
+        capability = rankings.requirement(ranking)
+        if capability:
+            require(model, capability, f"{where}.rankings names {ranking!r}, which")
+
+
+def check_cameras(model: Method, own: Dataset, dataset: Dataset) -> None:
+    """Raises ValueError when a model that embeds cameras would meet one it was not trained on."""
+    if not model.needs_camera:
+        return
+    trained = set(own.splits["train"].camera.tolist())
+    for name in ("query", "gallery"):
+        unseen = set(dataset.splits[name].camera.tolist()) - trained
+        if unseen:
+            raise ValueError(
+                f"cameras {sorted(unseen)} of the {name} split are not among the training cameras "
+                f"{sorted(trained)}, so their side information embedding is untrained; turn it off "
+                "(method.camera_embedding=False)"
+            )
+
+
+def check_sides(model: Method, dataset: Dataset, protocols: Sequence[str]) -> None:
+    """Raises ValueError where a protocol compares sentences and the method embeds none, or the
+    reverse."""
+    embeds = isinstance(model, EmbedsCaptions)
+    rows = {row["name"]: row for row in dataset.protocols}
+    for name in protocols:
+        if ("captions" in rows[name]) != embeds:
+            ranked, able = ("images by images", "sentences too")
+            if not embeds:
+                ranked, able = ("images by sentences or the reverse", "images alone")
+            raise ValueError(
+                f"protocol {name} of {dataset.name} ranks {ranked}, but the method "
+                f"{method_name(model)} embeds {able}; choose other data or another method"
+            )

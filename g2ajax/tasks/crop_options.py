@@ -1,0 +1,88 @@
+"""The options of runs on crops, blocks of a configuration and fields of a phase."""
+
+import dataclasses
+from typing import Literal
+
+from g2ajax.data.augment import AugmentOptions
+from g2ajax.evaluation.embedded import ExpansionOptions, RerankOptions
+from g2ajax.tasks import base
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions(base.DataOptions):
+    """Where images come from and how they reach the device."""
+
+    image_size: tuple[int, int] = (256, 128)
+    """Height and width in pixels."""
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    """Interpolation used to resize training images."""
+    test_interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    """Interpolation used to resize test images."""
+    residency: Literal["host", "device"] = "host"
+    """`device` keeps the whole resized training split in device memory."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerOptions:
+    """Which images make a batch: P identities with K images each, or a plain shuffle."""
+
+    name: str = "naive_identity"
+    """`random_identity`, `naive_identity`, `balanced_identity`, `balanced_platform` or `shuffled`."""
+    identities: int = 16
+    """Identities in a batch, P."""
+    images: int = 4
+    """Images of each identity, K."""
+    allow_single_image: bool = False
+    """Let identities with one image take part; it is repeated K times."""
+
+    @property
+    def batch_size(self) -> int:
+        return self.identities * self.images
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions(base.EvaluateOptions):
+    """When and how the run is scored; rankings are those of `evaluation.rankings`."""
+
+    best: Literal["mAP", "rank1"] = "mAP"
+    """Score that chooses the best checkpoint of a phase, averaged over protocols and rankings."""
+    explained_images: int = 200
+    """Test images whose attention maps are measured where parts are known (SkyGround); 0: none."""
+    reweight: float = 1.0
+    """Weight w of the re-weighted rankings; never choose it on the test split."""
+    flip: bool = False
+    """Embed each test image and its mirror, and take the mean of the two."""
+    rerank: RerankOptions = RerankOptions()
+    expansion: ExpansionOptions = ExpansionOptions()
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.Options):
+    """Blocks of the configuration of a run on crops."""
+
+    data: DataOptions = DataOptions()
+    sampler: SamplerOptions = SamplerOptions()
+    augment: AugmentOptions = AugmentOptions()
+    evaluate: EvaluateOptions = EvaluateOptions()
+
+    def __post_init__(self) -> None:
+        height, width = self.data.image_size
+        if height < 1 or width < 1:
+            raise ValueError(
+                f"data.image_size = {self.data.image_size}: height and width in pixels"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseOptions(base.PhaseOptions):
+    """Options of a phase on crops."""
+
+    sampler: SamplerOptions | None = None
+    """Batches of this phase; not set: those of the run."""
+    augment: AugmentOptions | None = None
+    """Augmentation of this phase; None: the run's."""
+    source: Literal["images", "features"] = "images"
+    """`features`: every training image is embedded once, before the first step, and a batch has
+    `feature` [B,D] in the place of `image`. What the phase trains must not change the features."""
+    feature: str = "embed"
+    """The method's function that gives the features, of the form of `EmbedsCrops.embed`."""

@@ -1,0 +1,296 @@
+"""Embedding a dataset's test images (and sentences) with a model, and scoring its protocols."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Float
+
+from g2ajax.data.captioned import tokens
+from g2ajax.data.crop_source import CropSplit, Dataset
+from g2ajax.data.pipeline import eval_batches, local_rows, sharded_batches
+from g2ajax.data.sharding import batch_sharding, replicated
+from g2ajax.evaluation.crops import Ranker, crop_rankers, protocol_rows, score_protocol
+from g2ajax.evaluation.embedded import EMBEDDED
+from g2ajax.evaluation.rankings import ANNOTATED, Compared, Side, compare
+from g2ajax.evaluation.rankings import described as describe
+from g2ajax.evaluation.results import Result
+from g2ajax.methods import (
+    EmbedsCaptions,
+    EmbedsCrops,
+    Explains,
+    Method,
+    PredictsAttributes,
+    evaluated,
+    require,
+)
+from g2ajax.retrieval import evaluate_distances
+from g2ajax.retrieval.attributes import signed
+from g2ajax.tasks.crop_options import DataOptions, Options
+
+Embed = Callable[[nnx.State, dict[str, jax.Array]], Any]
+INPUTS = ("image", "camera", "platform")
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedder:
+    """The jitted functions of a model, with the dataset and the options by which they are called.
+
+    Each is `(state, batch) -> ...` and compiled once; None: the method has not the capability.
+    """
+
+    dataset: Dataset
+    options: Options
+    mesh: Mesh
+    embed: Embed
+    explain: Embed | None = None
+    predict: Embed | None = None
+    embed_text: Embed | None = None
+    text_length: int = 0
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols on which a model is scored."""
+        named = self.options.evaluate.protocols
+        return tuple(named or (row["name"] for row in self.dataset.protocols))
+
+    def on(self, dataset: Dataset | None = None, *, protocols: tuple[str, ...] = ()) -> "Embedder":
+        """The same on another dataset, or on some of the protocols (by default all)."""
+        evaluate = dataclasses.replace(self.options.evaluate, protocols=protocols)
+        options = dataclasses.replace(self.options, evaluate=evaluate)
+        return dataclasses.replace(self, dataset=dataset or self.dataset, options=options)
+
+
+def make_embedder(
+    model: Method, dataset: Dataset, options: Options, mesh: Mesh, *, text_length: int = 0
+) -> Embedder:
+    """The functions of `model`. Raises ValueError for a method that embeds no crops."""
+    require(model, EmbedsCrops, f"{dataset.name}, a dataset of crops,")
+    return Embedder(
+        dataset,
+        options,
+        mesh,
+        make_embed(model, mesh, flip=options.evaluate.flip),
+        make_embed(model, mesh, "explain") if isinstance(model, Explains) else None,
+        make_embed(model, mesh, "predict_attributes")
+        if isinstance(model, PredictsAttributes)
+        else None,
+        make_embed_text(model, mesh) if isinstance(model, EmbedsCaptions) else None,
+        text_length,
+    )
+
+
+def make_embed(model: Method, mesh: Mesh, function: str = "embed", *, flip: bool = False) -> Embed:
+    """The jitted `function` of `model` in evaluation mode, `(state, batch) -> [B, D]` (for `embed`).
+
+    `flip`: the mean over the images and their mirrors. Both are normalised once: fast-reid's flip
+    test normalises the batch in place, so its mirrors are normalised twice.
+    """
+    graphdef, _ = evaluated(model)
+
+    def embed(state: nnx.State, batch: dict[str, jax.Array]) -> Any:
+        call = nnx.merge(graphdef, state, copy=True).function(function)
+
+        def of(image: jax.Array) -> Any:
+            inputs = {"camera": batch["camera"], "platform": batch["platform"]}
+            return call(image.astype("float32"), **inputs)
+
+        if not flip:
+            return of(batch["image"])
+        both = of(batch["image"]), of(batch["image"][:, :, ::-1])
+        return jax.tree.map(lambda a, b: (a + b) / 2.0, *both)
+
+    return jax.jit(embed, out_shardings=replicated(mesh))
+
+
+def make_embed_text(model: Method, mesh: Mesh) -> Embed:
+    """The jitted `embed_text` of `model` in evaluation mode, `(state, batch) -> [B, D]`."""
+    graphdef, _ = evaluated(model)
+
+    def embed(state: nnx.State, batch: dict[str, jax.Array]) -> jax.Array:
+        return nnx.merge(graphdef, state, copy=True).embed_text(batch["caption"])
+
+    return jax.jit(embed, out_shardings=replicated(mesh))
+
+
+def embed_captions(
+    embed: Embed,
+    state: nnx.State,
+    texts: tuple[str, ...],
+    length: int,
+    batch_size: int,
+    mesh: Mesh,
+) -> Float[np.ndarray, "N D"]:
+    """The embedding of every caption of at most `length` tokens; equal ones are embedded once."""
+    place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    ids = tokens(tuple(place), length)
+    table = np.resize(np.arange(len(ids)), (-(-len(ids) // batch_size), batch_size))
+    host = ({"caption": ids[rows]} for rows in local_rows(table))
+    features = [embed(state, batch) for batch in sharded_batches(host, batch_sharding(mesh))]
+    joined = np.concatenate([np.asarray(part) for part in features])
+    return joined[[place[text] for text in texts]]
+
+
+def split_batches(
+    split: CropSplit, data: DataOptions, batch_size: int, mesh: Mesh, interpolation: str = ""
+) -> Iterator[dict[str, jax.Array]]:
+    """The images of a split in order, resized as test images (or by `interpolation`); the last
+    batch is padded (`mask` False)."""
+    return eval_batches(
+        split,
+        batch_size=batch_size,
+        image_size=data.image_size,
+        interpolation=interpolation or data.test_interpolation,
+        num_threads=data.num_threads,
+        sharding=batch_sharding(mesh),
+    )
+
+
+def embed_split(
+    embed: Embed,
+    state: nnx.State,
+    split: CropSplit,
+    data: DataOptions,
+    batch_size: int,
+    mesh: Mesh,
+    interpolation: str = "",
+) -> Float[np.ndarray, "N D"]:
+    """The embedding of every image of a split, in the order of its rows."""
+    features = [
+        embed(state, {k: batch[k] for k in INPUTS})
+        for batch in split_batches(split, data, batch_size, mesh, interpolation)
+    ]
+    return np.concatenate([np.asarray(part) for part in features])[: len(split)]
+
+
+def embed_sides(model: Method, embedder: Embedder) -> dict[str, Float[np.ndarray, "N D"]]:
+    """The embeddings of all that the protocols compare, by the keys of `Dataset.sides`.
+
+    Raises ValueError for protocols of sentences from different splits: one run, one split.
+    """
+    options, dataset, state = embedder.options, embedder.dataset, nnx.state(model)
+    batch = options.evaluate.batch_size
+    features: dict[str, np.ndarray] = {}
+    of_split: dict[str, str] = {}
+    for key, split in (side for name in embedder.protocols for side in dataset.sides(name)):
+        if of_split.setdefault(key, split.name) != split.name:
+            raise ValueError(
+                f"evaluate.protocols ask the splits {of_split[key]!r} and {split.name!r} of "
+                f"{dataset.name}; name protocols of one of them"
+            )
+        if key in features:
+            continue
+        if key == "text":
+            texts = dataset.splits[split.name].captions.text
+            length = embedder.text_length
+            features[key] = embed_captions(
+                embedder.embed_text, state, texts, length, batch, embedder.mesh
+            )
+        else:
+            features[key] = embed_split(
+                embedder.embed, state, split, options.data, batch, embedder.mesh
+            )
+    return features
+
+
+def rankers(model: Method, embedder: Embedder, rankings: Sequence[str]) -> Iterator[Ranker]:
+    """How to rank each of the protocols by each of the rankings. Those that need the embeddings alone
+    come first; what they need is computed once, when the first of them is asked for.
+    """
+    evaluate, dataset = embedder.options.evaluate, embedder.dataset
+    own = [name for name in rankings if name in EMBEDDED]
+    if own:
+        yield from crop_rankers(
+            embed_sides(model, embedder),
+            dataset,
+            protocols=embedder.protocols,
+            metric=model.metric,
+            feature_name=model.feature_name + " (image + mirror)" * evaluate.flip,
+            rankings=own,
+            rerank=evaluate.rerank,
+            expansion=evaluate.expansion,
+        )
+    explained = [name for name in rankings if name not in EMBEDDED]
+    if not explained:
+        return
+    for protocol in embedder.protocols:
+        compared = compare_protocol(model, embedder, protocol, explained, measure=False)
+        for name in explained:
+            rank = functools.partial(evaluate_distances, compared.distances[name])
+            described = {
+                "ranking": name,
+                "metric": describe(name, evaluate.reweight),
+                "feature_name": "after neck",
+                "given": "query attributes annotated" if name in ANNOTATED else "",
+            }
+            yield Ranker(protocol, rank, described)
+
+
+def score_crops(
+    model: Method,
+    embedder: Embedder,
+    *,
+    rankings: Sequence[str] = ("reid",),
+    name: str,
+    seed: int,
+    checkpoint: str,
+    step: int,
+) -> list[Result]:
+    """The results of `model` on the protocols, by each of the rankings."""
+    return [
+        score_protocol(
+            one.rank,
+            embedder.dataset,
+            one.protocol,
+            **one.described,
+            name=name,
+            checkpoint=checkpoint,
+            step=step,
+            seed=seed,
+            bootstrap_samples=embedder.options.evaluate.bootstrap_samples,
+        )
+        for one in rankers(model, embedder, rankings)
+    ]
+
+
+def compare_protocol(
+    model: Method, embedder: Embedder, protocol: str, rankings: Sequence[str], *, measure: bool
+) -> Compared:
+    """The explained distances of a protocol's queries to its gallery, and the sums of measures."""
+    dataset = embedder.dataset
+    query_rows, gallery_rows = protocol_rows(dataset, protocol)
+    predicts = "reweighted_exclusive" in rankings
+    query = explained_sides(model, embedder, dataset.splits["query"].take(query_rows), predicts)
+    sides = [Side(*(None if x is None else x[mask] for x in side)) for side, mask in query]
+    whole = Side(
+        *(None if parts[0] is None else np.concatenate(parts) for parts in zip(*sides, strict=True))
+    )
+    gallery = dataset.splits["gallery"].take(gallery_rows)
+    blocks = explained_sides(model, embedder, gallery, predicts)
+    weight = embedder.options.evaluate.reweight
+    return compare(whole, blocks, rankings, weight=weight, measure=measure)
+
+
+def explained_sides(
+    model: Method, embedder: Embedder, split: CropSplit, predicts: bool = False
+) -> Iterator[tuple[Side, np.ndarray]]:
+    """The explained embeddings of each batch of a split, and its mask (False: padding)."""
+    options, state = embedder.options, nnx.state(model)
+    sizes = [len(names) for _, names in embedder.dataset.attribute_groups]
+    for batch in split_batches(split, options.data, options.evaluate.batch_size, embedder.mesh):
+        inputs = {k: batch[k] for k in INPUTS}
+        explained = embedder.explain(state, inputs)
+        yield (
+            Side(
+                np.asarray(explained.embedding),
+                np.asarray(explained.attribute_embedding),
+                np.asarray(signed(batch["attributes"], sizes)),
+                np.asarray(embedder.predict(state, inputs)) if predicts else None,
+            ),
+            np.asarray(batch["mask"]),
+        )

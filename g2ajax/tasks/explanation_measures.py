@@ -1,0 +1,277 @@
+"""Whether a run's explanations are true: its attributes against annotations, its maps against parts."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Num
+from PIL import Image
+
+from g2ajax.data.crop_source import CropSplit, Dataset
+from g2ajax.evaluation import explanation as measures
+from g2ajax.evaluation.explanation import Measure, summarise
+from g2ajax.methods import Method, evaluated
+from g2ajax.synthetic import world
+from g2ajax.synthetic.skeleton import PART_NAMES
+from g2ajax.tasks.embedder import INPUTS, Embedder, compare_protocol, split_batches
+
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "bag": ("bag",),
+    "head": ("head", "hair", "headgear"),
+    "feet": ("feet",),
+    "upper": ("upper",),
+    "lower": ("lower",),
+}
+"""Attribute group → the drawn parts of the body on which it shows."""
+FRACTIONS = (0.0, 0.1, 0.25, 0.5, 1.0)
+"""Of the pixels, for deletion and insertion curves."""
+
+
+class Scene(NamedTuple):
+    """Test images of people, each with a partner: an image of somebody else from the other side."""
+
+    batch: Mapping[str, np.ndarray]
+    partner: Float[np.ndarray, "N D"]
+    """The partner's embedding."""
+    differs: Bool[np.ndarray, "N G"]
+    """The attribute groups in which the two are annotated differently."""
+    attention: Float[np.ndarray, "N h w M"]
+    gradcam: Float[np.ndarray, "N h w"]
+    parts: Int[np.ndarray, "N H W"]
+    """The part drawn at each pixel, of `PART_NAMES`."""
+
+
+def knows_parts(dataset: Dataset) -> bool:
+    """Whether it is known which pixels of the dataset's images are which part."""
+    return dataset.name.partition("/")[0] == "skyground"
+
+
+def measure(model: Method, embedder: Embedder) -> list[Measure]:
+    """All that can be measured of the explanations on the run's dataset."""
+    found = measure_pairs(model, embedder)
+    if knows_parts(embedder.dataset) and embedder.options.evaluate.explained_images:
+        found += measure_maps(model, embedder)
+    return found
+
+
+def measure_pairs(model: Method, embedder: Embedder) -> list[Measure]:
+    """Per protocol, over all pairs of query and gallery: the metrics of the contributions.
+
+    Precision at M_E is the share of truly exclusive attributes among the M_E that contribute most
+    ("random": what a random order reaches). The relative gap is |d − mean_k d^k| / d. Values are means
+    over queries of each query's mean over the gallery, intervals are over query identities.
+    """
+    found = []
+    for protocol in embedder.protocols:
+        query, _, _ = embedder.dataset.protocol(protocol)
+        compared = compare_protocol(model, embedder, protocol, ("distance",), measure=True)
+        sums, gap = compared.pairs, compared.gap
+        differing, alike = sums["pairs_exclusive"], sums["pairs_common"]
+        for name, source, total, pairs in (
+            ("precision at M_E", "attention", sums["precision_exclusive"], differing),
+            ("precision at M_E", "random", sums["precision_exclusive_chance"], differing),
+            ("mAP of exclusive", "attention", sums["map_exclusive"], differing),
+            ("precision of common", "attention", sums["precision_common"], alike),
+            ("mAP of common", "attention", sums["map_common"], alike),
+            ("relative gap", "attention", gap["gap"], gap["pairs"]),
+        ):
+            found.append(
+                summarise(
+                    np.divide(total, pairs, out=np.full(len(total), np.nan), where=pairs > 0),
+                    embedder.dataset.splits["query"].identity[query],
+                    part=f"pairs {protocol}",
+                    measure=name,
+                    source=source,
+                    samples=embedder.options.evaluate.bootstrap_samples,
+                )
+            )
+    return [entry for entry in found if entry is not None]
+
+
+def measure_maps(model: Method, embedder: Embedder) -> list[Measure]:
+    """Per part: pointing game, energy inside, deletion and insertion of the distance.
+
+    The map of a part is that of the image's own annotated class ("backpack" for who carries one).
+    Its rivals: a random map, a uniform map, and Grad-CAM of stream 1 for the distance to the partner.
+    """
+    scene = _scene(model, embedder)
+    names = [group for group, _ in embedder.dataset.attribute_groups]
+    starts = np.cumsum([0, *(len(c) for _, c in embedder.dataset.attribute_groups)])
+    size = tuple(embedder.options.data.image_size)
+    found = []
+    for number, part in enumerate(p for p in PARTS if p in names):
+        group = names.index(part)
+        codes = scene.batch["attributes"][:, group]
+        mask = np.isin(scene.parts, [PART_NAMES.index(name) for name in PARTS[part]])
+        rows = np.flatnonzero((codes >= 0) & mask.any((1, 2)))
+        if not len(rows):
+            continue
+        own = np.take_along_axis(
+            scene.attention[rows],
+            (starts[group] + codes[rows].astype(int))[:, None, None, None],
+            axis=3,
+        )[..., 0]
+        key = jax.random.key(number)
+        maps = {
+            "attention": own,
+            "random": np.asarray(measures.random_maps(key, own.shape)),
+            "uniform": np.asarray(measures.uniform_maps(own.shape)),
+            "grad-cam": scene.gradcam[rows],
+        }
+        differing = scene.differs[rows, group]
+        for source, small in maps.items():
+            large = measures.resize_maps(small, size)
+            values = {
+                "pointing game": measures.pointing_game(large, mask[rows]),
+                "energy inside part": measures.energy_inside(large, mask[rows]),
+            }
+            if differing.any():
+                values |= _occlusion(model, embedder, scene, rows[differing], large[differing], key)
+            for name, value in values.items():
+                of = rows if len(value) == len(rows) else rows[differing]
+                found.append(
+                    summarise(
+                        np.asarray(value),
+                        scene.batch["identity"][of],
+                        part=part,
+                        measure=name,
+                        source=source,
+                        samples=embedder.options.evaluate.bootstrap_samples,
+                    )
+                )
+    return [entry for entry in found if entry is not None]
+
+
+def _occlusion(
+    model: Method,
+    embedder: Embedder,
+    scene: Scene,
+    rows: Int[np.ndarray, " n"],
+    maps: Float[Array, "n H W"],
+    key: Array,
+) -> dict[str, Float[np.ndarray, " n"]]:
+    """Areas under the curves of the distance to the partner, as a multiple of the whole image's.
+
+    Deletion fills the highest pixels of the map with the mean colour, insertion all others. If the
+    map marks what sets the two apart, deleting it lowers the distance soon.
+    """
+    ranks = measures.pixel_ranks(maps, key)
+    images = jnp.asarray(scene.batch["image"][rows], jnp.float32)
+    fill = jnp.asarray(model.preprocessing.mean)[None, None, None]
+    partner = scene.partner[rows]
+
+    def distance(images: Array) -> np.ndarray:
+        embedding = _in_batches(model, embedder, scene, rows, images)
+        return np.linalg.norm(embedding - partner, axis=1)
+
+    whole = np.maximum(distance(images), 1e-6)
+    areas = {}
+    for mode in measures.MODES:
+        curve = [
+            distance(measures.occlude_ranked(images, ranks, fraction, fill, mode)) / whole
+            for fraction in FRACTIONS
+        ]
+        areas[mode] = np.asarray(measures.curve_area(np.stack(curve, 1), np.asarray(FRACTIONS)))
+    return areas
+
+
+def _in_batches(
+    model: Method,
+    embedder: Embedder,
+    scene: Scene,
+    rows: Int[np.ndarray, " n"],
+    images: Num[Array, "n H W 3"],
+) -> Float[np.ndarray, "n D"]:
+    """Embeddings of changed test images, in batches of the evaluation's size."""
+    size, state = embedder.options.evaluate.batch_size, nnx.state(model)
+    results = []
+    for start in range(0, len(rows), size):
+        piece = np.arange(start, min(start + size, len(rows)))
+        padded = np.resize(piece, size)
+        inputs = {"image": images[padded].astype(jnp.uint8)}
+        inputs |= {k: jnp.asarray(scene.batch[k][rows[padded]]) for k in ("camera", "platform")}
+        results.append(np.asarray(embedder.embed(state, inputs))[: len(piece)])
+    return np.concatenate(results)
+
+
+def _scene(model: Method, embedder: Embedder) -> Scene:
+    """The first images of the query split, spread evenly over it, with what the measures need."""
+    options, dataset = embedder.options, embedder.dataset
+    query = dataset.splits["query"]
+    count = min(options.evaluate.explained_images, len(query))
+    chosen = query.take(np.unique(np.linspace(0, len(query) - 1, count).astype(int)))
+    partners = query.take(_partners(query, chosen))
+    state = nnx.state(model)
+    columns: dict[str, list[np.ndarray]] = {}
+    batches = functools.partial(
+        split_batches,
+        data=options.data,
+        batch_size=options.evaluate.batch_size,
+        mesh=embedder.mesh,
+    )
+    saliency = _jitted_saliency(model)
+    for batch, other in zip(batches(chosen), batches(partners), strict=True):
+        embedding = embedder.explain(state, {k: other[k] for k in INPUTS}).embedding
+        inputs = {k: batch[k] for k in INPUTS}
+        features, gradients = saliency(state, inputs, embedding)
+        rows = {k: batch[k] for k in (*INPUTS, "attributes", "identity")} | {
+            "attention": embedder.explain(state, inputs).attention,
+            "gradcam": measures.gradcam(features, gradients),
+            "partner": embedding,
+            "theirs": other["attributes"],
+        }
+        mask = np.asarray(batch["mask"])
+        for name, value in rows.items():
+            columns.setdefault(name, []).append(np.asarray(value)[mask])
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    theirs, partner = joined.pop("theirs"), joined.pop("partner")
+    attention, gradcam = joined.pop("attention"), joined.pop("gradcam")
+    ours = joined["attributes"]
+    differs = (ours != theirs) & (ours >= 0) & (theirs >= 0)
+    return Scene(joined, partner, differs, attention, gradcam, _parts(embedder, chosen))
+
+
+def _partners(query: CropSplit, chosen: CropSplit) -> Int[np.ndarray, " n"]:
+    """For each image a query image of another person on another platform, in turn."""
+    rows = []
+    for i in range(len(chosen)):
+        others = np.flatnonzero(
+            (query.identity != chosen.identity[i]) & (query.platform != chosen.platform[i])
+        )
+        if not len(others):
+            others = np.flatnonzero(query.identity != chosen.identity[i])
+        rows.append(others[(7 * i) % len(others)])
+    return np.array(rows, int)
+
+
+def _jitted_saliency(model: Method) -> Callable:
+    graphdef, _ = evaluated(model)
+
+    @jax.jit
+    def saliency(state, inputs, partner):
+        model = nnx.merge(graphdef, state, copy=True)
+        return model.distance_gradient(
+            inputs["image"].astype("float32"), partner, camera=inputs["camera"]
+        )
+
+    return saliency
+
+
+def _parts(embedder: Embedder, chosen: CropSplit) -> Int[np.ndarray, "N H W"]:
+    """The part maps of SkyGround images, made again and brought to the network's size."""
+    metadata = embedder.dataset.metadata
+    scenery = world.World(metadata["world_size"], int(metadata["world_seed"]))
+    height, width = embedder.options.data.image_size
+    maps = [
+        np.asarray(
+            Image.fromarray(world.parts(scenery, str(name))).resize(
+                (width, height), Image.Resampling.NEAREST
+            )
+        )
+        for name in chosen.image_id
+    ]
+    return np.stack(maps).astype(np.int32)

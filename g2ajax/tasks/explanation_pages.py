@@ -1,0 +1,219 @@
+"""What a run shows of its explanations: single queries, and the page of the whole run."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Float, Int, UInt8
+
+from g2ajax.data.builders import PLATFORMS
+from g2ajax.data.crop_source import KINDS, CropSplit
+from g2ajax.data.images import decode, resize
+from g2ajax.data.sharding import put_whole
+from g2ajax.evaluation.crops import protocol_rows
+from g2ajax.evaluation.explanation import Measure, as_rows
+from g2ajax.evaluation.rankings import between
+from g2ajax.evaluation.results import (
+    Result,
+    dataset_label,
+    tables,
+)
+from g2ajax.methods import Method
+from g2ajax.report import Explanation, Query, Ranked, Table, page, words
+from g2ajax.retrieval import pairwise
+from g2ajax.retrieval.attributes import signed
+from g2ajax.retrieval.decomposition import exclusive, shares
+from g2ajax.tasks.embedder import INPUTS, Embedder, embed_split, explained_sides, split_batches
+
+INTRO = """\
+Each figure explains one query. The upper row is the gallery ranked by the sum of the attributes' \
+distances, the row below it the same gallery without the explainable stream. Then come the maps of the \
+attributes that contribute most, and the contribution of every attribute to the distance; ◆ marks \
+attributes in which the two people are annotated differently.
+
+A contribution is the share of an attribute's distance in the sum over all attributes. A map shows \
+where the attention of an attribute lies; each is scaled by itself, so compare places within one map."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Asked:
+    """Images to find people by."""
+
+    images: tuple[UInt8[np.ndarray, "_ _ 3"], ...]
+    titles: tuple[str, ...]
+    camera: Int[np.ndarray, " N"]
+    platform: Int[np.ndarray, " N"]
+    attributes: Int[np.ndarray, "N G"] | None = None
+    """Annotated classes; None: not annotated, so nothing is marked as exclusive."""
+    identity: Int[np.ndarray, " N"] | None = None
+    """None: unknown, so nothing is marked as right or wrong."""
+
+
+def from_queries(query: CropSplit, rows: Sequence[int]) -> Asked:
+    """Rows of the query split."""
+    chosen = query.take(np.asarray(rows, int))
+    return Asked(
+        tuple(decode(chosen.read(i), str(chosen.image_id[i])) for i in range(len(chosen))),
+        tuple(str(name) for name in chosen.image_id),
+        chosen.camera,
+        chosen.platform,
+        chosen.attributes,
+        chosen.identity,
+    )
+
+
+def from_file(path: pathlib.Path, *, platform: str) -> Asked:
+    """An image of one's own; of nobody known. Raises ValueError for an image that cannot be read."""
+    kind = np.array([PLATFORMS.index(platform)])
+    return Asked((decode(path.read_bytes(), str(path)),), (path.name,), np.zeros(1, int), kind)
+
+
+def explain(
+    model: Method, embedder: Embedder, protocol: str, asked: Asked, top: int = 5
+) -> list[Explanation]:
+    """The explanations of images against a protocol's gallery.
+
+    Gallery images of the query's own identity and camera are left out where the protocol says so.
+    """
+    gallery = embedder.dataset.splits["gallery"].take(protocol_rows(embedder.dataset, protocol)[1])
+    explained, plain, query = _distances(model, embedder, gallery, asked)
+    person = gallery.kind == KINDS.index("person")
+    rule = embedder.dataset.protocol(protocol)[2]
+    key = rule.get("camera_key", "camera")
+    for i in range(len(asked.images)):
+        dropped = gallery.kind == KINDS.index("junk")
+        if asked.identity is not None and rule["drop_same_camera"]:
+            same = person & (gallery.identity == asked.identity[i])
+            dropped |= same & (getattr(gallery, key) == getattr(asked, key)[i])
+        explained[i, dropped] = plain[i, dropped] = np.inf
+    label = f"{dataset_label(embedder.dataset.name)} {protocol}"
+    names = tuple(
+        words(group, name)
+        for group, classes in embedder.dataset.attribute_groups
+        for name in classes
+    )
+
+    def first(distance: np.ndarray) -> np.ndarray:
+        order = np.argsort(distance, kind="stable")[:top]
+        return order[np.isfinite(distance[order])]
+
+    results = []
+    for i, title in enumerate(asked.titles):
+        best = first(explained[i])
+        found = _of_pairs(model, embedder, query, i, gallery.take(best))
+
+        def ranked(row: int, distance: float, extra: dict[str, Any], i: int = i) -> Ranked:
+            name, known = str(gallery.image_id[row]), None
+            if asked.identity is not None:
+                known = bool(person[row] and gallery.identity[row] == asked.identity[i])
+            if asked.attributes is None:
+                extra = {**extra, "exclusive": None}
+            return Ranked(decode(gallery.read(row), name), name, known, distance, **extra)
+
+        results.append(
+            Explanation(
+                Query(asked.images[i], title, np.moveaxis(query["attention"][i], -1, 0)),
+                names,
+                tuple(
+                    ranked(int(row), float(explained[i, row]), extra)
+                    for row, extra in zip(best, found, strict=True)
+                ),
+                tuple(
+                    ranked(int(row), float(plain[i, row]), {"exclusive": None})
+                    for row in first(plain[i])
+                ),
+                "sum of the attributes' distances",
+                label,
+            )
+        )
+    return results
+
+
+def _distances(
+    model: Method, embedder: Embedder, gallery: CropSplit, asked: Asked
+) -> tuple[Float[np.ndarray, "N G"], Float[np.ndarray, "N G"], dict[str, np.ndarray]]:
+    """The explained and the plain distance of each image to the gallery, and what explains it."""
+    options, state = embedder.options, nnx.state(model)
+    size, interpolation = options.data.image_size, options.data.test_interpolation
+    batch = options.evaluate.batch_size
+    count = len(asked.images)
+    rows = np.resize(np.arange(count), -(-count // batch) * batch)
+    inputs = {
+        "image": np.stack([resize(image, size, interpolation) for image in asked.images]),
+        "camera": asked.camera.astype(np.int32),
+        "platform": asked.platform.astype(np.int32),
+    }
+    parts = []
+    for start in range(0, len(rows), batch):
+        piece = put_whole(
+            {k: v[rows[start : start + batch]] for k, v in inputs.items()}, embedder.mesh
+        )
+        found = embedder.explain(state, piece)._asdict() | {"own": embedder.embed(state, piece)}
+        parts.append(jax.device_get(found))
+    query = {name: np.concatenate([p[name] for p in parts])[:count] for name in parts[0]}
+    sizes = [len(names) for _, names in embedder.dataset.attribute_groups]
+    codes = np.full((count, len(sizes)), -1) if asked.attributes is None else asked.attributes
+    query["annotated"] = np.asarray(signed(jnp.asarray(codes), sizes))
+    explained = [
+        np.asarray(jnp.sum(between(query["attribute_embedding"], side.attribute_embedding), -1))[
+            :, mask
+        ]
+        for side, mask in explained_sides(model, embedder, gallery)
+    ]
+    features = embed_split(embedder.embed, state, gallery, options.data, batch, embedder.mesh)
+    plain = np.array(pairwise(jnp.asarray(query["own"]), jnp.asarray(features), model.metric))
+    return np.concatenate(explained, axis=1), plain, query
+
+
+def _of_pairs(
+    model: Method, embedder: Embedder, query: dict[str, np.ndarray], i: int, gallery: CropSplit
+) -> list[dict[str, Any]]:
+    """Shares, exclusive attributes and maps of query i with each of a few gallery images."""
+    options, state, results = embedder.options, nnx.state(model), []
+    sizes = [len(names) for _, names in embedder.dataset.attribute_groups]
+    for batch in split_batches(gallery, options.data, options.evaluate.batch_size, embedder.mesh):
+        found = jax.device_get(embedder.explain(state, {k: batch[k] for k in INPUTS}))
+        apart = between(query["attribute_embedding"][[i]], found.attribute_embedding)[0]
+        annotated = signed(batch["attributes"], sizes)
+        differs = exclusive(jnp.asarray(query["annotated"][[i]]), annotated)[0]
+        share, differs = np.asarray(shares(apart)), np.asarray(differs)
+        results += [
+            {
+                "shares": share[j],
+                "exclusive": differs[j],
+                "maps": np.moveaxis(found.attention[j], -1, 0),
+            }
+            for j in np.flatnonzero(np.asarray(batch["mask"]))
+        ]
+    return results
+
+
+def run_page(
+    model: Method,
+    embedder: Embedder,
+    name: str,
+    results: Sequence[Result],
+    measured: Sequence[Measure],
+) -> str:
+    """The page of a run: scores, measures, and queries spread over the protocols' query lists."""
+    shown = [Table(text, head, rows) for text, (head, *rows) in tables(results)]
+    if measured:
+        head, rows = as_rows(measured)
+        shown.append(
+            Table(f"Explanations, measured on {dataset_label(embedder.dataset.name)}", head, rows)
+        )
+    explanations = []
+    count = embedder.options.evaluate.reported_queries
+    for number, protocol in enumerate(embedder.protocols):
+        rows, _ = protocol_rows(embedder.dataset, protocol)
+        share = len(range(number, count, len(embedder.protocols)))
+        chosen = rows[np.linspace(0, len(rows) - 1, share).astype(int)]
+        if share:
+            asked = from_queries(embedder.dataset.splits["query"], chosen.tolist())
+            explanations += explain(model, embedder, protocol, asked)
+    return page(name, explanations, intro=INTRO, tables=shown)

@@ -1,0 +1,364 @@
+"""Whole frames: images with any number of people, who are found and told apart."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Float32, Int
+
+from g2ajax.data.frame_batches import (
+    FittedFrames,
+    eval_frame_table,
+    fit_frames,
+    flips,
+    frame_batches,
+    frame_sampler,
+)
+from g2ajax.data.frame_source import FrameDataset, FrameSplit, open_frames
+from g2ajax.data.samplers import Sampler
+from g2ajax.data.sharding import batch_sharding, replicated
+from g2ajax.detection.transform import BUCKETS, MAX_SIZE, MIN_SIZE, bucket_of, resized_size
+from g2ajax.evaluation.person_search import (
+    Found,
+    check_rankings,
+    evaluate_detector,
+    evaluate_frames,
+    gallery_sizes,
+)
+from g2ajax.evaluation.results import Result, dataset_label, tables
+from g2ajax.methods import (
+    DataFacts,
+    Detected,
+    Detects,
+    Method,
+    SearchesPersons,
+    evaluated,
+    method_name,
+    require,
+)
+from g2ajax.methods.base import MULTIPLE
+from g2ajax.report import Picture, Table, page
+from g2ajax.report.curves import Point, curves
+from g2ajax.retrieval.person_search import ContextMatching, FrameDetections
+from g2ajax.tasks import base
+from g2ajax.tasks.base import Batch, Phase, RunInfo, Say, warn
+
+INPUTS = ("image", "size", "boxes", "box_mask")
+INTRO = """\
+People searched in whole frames. The score of a search counts both kinds of error: "missed" is what the \
+detector costs, a person in a frame where no detection covers them, and "confused" what the embeddings \
+cost, others ranked before them; the two and mAP add up to 100. With the true boxes of the gallery \
+given no one is missed: that row bounds what a better detector could give."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameOptions:
+    """How frames are resized, padded and put into batches."""
+
+    batch_size: int = 5
+    """Frames of a training step; they are shuffled."""
+    min_size: int = MIN_SIZE
+    """Short side of a resized frame in pixels, unless the long side would exceed `max_size`."""
+    max_size: int = MAX_SIZE
+    """Longest long side of a resized frame in pixels."""
+    canvases: tuple[tuple[int, int], ...] = BUCKETS
+    """(height, width) to which resized frames are padded, multiples of 32; each size is compiled
+    once."""
+    max_boxes: int = 64
+    """Most people in a frame; a frame with more is an error that names it."""
+    flip: float = 0.5
+    """Probability of mirroring a frame."""
+    skip_unreadable: bool = False
+    """Name unreadable frames and leave them out, instead of ending the run."""
+
+    def __post_init__(self) -> None:
+        for canvas in self.canvases:
+            if len(canvas) != 2 or any(side % MULTIPLE or side < MULTIPLE for side in canvas):
+                raise ValueError(
+                    f"frames.canvases names {tuple(canvas)}: expected (height, width), multiples of "
+                    f"{MULTIPLE}"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions(base.EvaluateOptions):
+    """When and how the run is scored; rankings are those of `evaluation.person_search`."""
+
+    best: Literal["mAP", "rank1", "detection AP"] = "mAP"
+    """Score that chooses the best checkpoint of a phase, averaged over protocols and rankings."""
+    context: ContextMatching = ContextMatching()
+    """Parameters of the ranking `cbgm`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.Options):
+    """Blocks of the configuration of a run on whole frames."""
+
+    frames: FrameOptions = FrameOptions()
+    evaluate: EvaluateOptions = EvaluateOptions()
+
+
+class Task(base.Task):
+    """People searched in whole frames."""
+
+    noun = "whole frames"
+    Options = Options
+    no_micro_batches = (
+        "a detector's losses are means over the regions of the whole batch; use more devices, fewer "
+        "frames (frames.batch_size) or method.remat=True"
+    )
+    dataset: FrameDataset
+    model: Method
+    detect: Callable[..., Any]
+    """`(state, batch) -> Detected`, of gallery frames; jitted, as the two below."""
+    embed: Callable[..., Any] | None
+    """`(state, batch) -> [B, N, D]`, of given boxes; None: the method does not tell people apart."""
+    context: Callable[..., Any] | None
+    """`(state, batch) -> Detected` of query frames, the query first."""
+
+    def __init__(self, info: RunInfo) -> None:
+        super().__init__(info)
+        data = self.options.data
+        self.dataset = open_frames(
+            info.dataset, data_dir=data.dir or None, manual_dir=data.manual_dir or None
+        )
+        check(info, self.dataset)
+        splits, frames = self.dataset.splits, self.options.frames
+        self.train, self.gallery = fit(splits["train"], frames), fit(splits["gallery"], frames)
+        # A row of this split is one person.
+        self.query = fit(splits["query"], dataclasses.replace(frames, max_boxes=1))
+
+    @property
+    def facts(self) -> DataFacts:
+        train = self.dataset.splits["train"]
+        return DataFacts(
+            num_classes=self.dataset.num_identities,
+            image_size=tuple(self.options.frames.canvases[0]),
+            num_cameras=int(train.camera.max(initial=-1)) + 1,
+            num_platforms=int(train.platform.max(initial=-1)) + 1,
+            dtype=jnp.dtype(self.info.dtype),
+        )
+
+    def use(self, model: Method) -> None:
+        check_model(model, self.options.evaluate)
+        mesh = self.info.mesh
+        self.model = model
+        self.detect = _jitted(model, mesh, lambda model, batch: model.detect(batch))
+        self.embed = self.context = None
+        if isinstance(model, SearchesPersons):
+            self.embed = _jitted(model, mesh, lambda model, batch: model.embed_queries(batch))
+            self.context = _jitted(
+                model, mesh, lambda model, batch: model.detect(batch, batch["boxes"][:, 0])
+            )
+
+    def num_examples(self, phase: Phase) -> int:
+        return len(self.train)
+
+    def batch_size(self, phase: Phase) -> int:
+        return self.options.frames.batch_size
+
+    def sampler(self, phase: Phase) -> Sampler:
+        return frame_sampler(self.train, self.batch_size(phase), (self.info.seed, phase.index))
+
+    def batches(
+        self,
+        model: Method,
+        phase: Phase,
+        table: Int[np.ndarray, "S B"],
+        start: int,
+        *,
+        trained: Callable[..., bool],
+        say: Say,
+    ) -> tuple[Iterator[Batch], Any]:
+        seed, probability = (self.info.seed, phase.index), self.options.frames.flip
+        flip = flips(seed, start, table.shape, probability)
+        return read(self.train, table, self.options, self.info.mesh, flip), None
+
+    def names(self, rows: Int[np.ndarray, " B"]) -> list[str]:
+        return [str(name) for name in self.train.split.image_id[rows]]
+
+    def score(
+        self, model: Method, *, checkpoint: str, step: int, rankings: Sequence[str]
+    ) -> list[Result]:
+        """Each gallery frame is detected once, for all protocols, queries and rankings; a plain
+        detector has no rankings."""
+        about = {
+            "name": self.info.name,
+            "seed": self.info.seed,
+            "checkpoint": checkpoint,
+            "step": step,
+            "protocols": self.protocols,
+        }
+        state = nnx.state(model)
+        if self.embed is None:
+            return evaluate_detector(self.detections(state), self.dataset, **about)
+        return evaluate_frames(
+            self.search(state, rankings),
+            self.dataset,
+            rankings=rankings,
+            context_matching=self.options.evaluate.context,
+            metric="inner product",
+            feature_name=self.model.feature_name,
+            bootstrap_samples=self.options.evaluate.bootstrap_samples,
+            **about,
+        )
+
+    def search(self, state: nnx.State, rankings: Sequence[str]) -> Found:
+        """The people that the model finds in the test frames, as far as the rankings need them."""
+        query = [embeddings[0] for embeddings in self.each_frame(self.embed, state, self.query)]
+        context, true_boxes = None, None
+        if "cbgm" in rankings:
+            detected = self.each_frame(self.context, state, self.query)
+            most = self.options.evaluate.context.k2
+            context = [one.embeddings[one.valid][:most] for one in detected]
+            # Nobody is in a query frame that cannot be read.
+            context = [x if len(x) else own[None] for x, own in zip(context, query, strict=True)]
+        if "true_boxes" in rankings:
+            true_boxes = [
+                _true(self.gallery.split, row, features)
+                for row, features in enumerate(self.each_frame(self.embed, state, self.gallery))
+            ]
+        return Found(self.detections(state), np.stack(query), context, true_boxes)
+
+    def detections(self, state: nnx.State) -> list[FrameDetections]:
+        """The people in each gallery frame, in pixels of the stored frame."""
+        gallery = self.gallery
+        stored = zip(gallery.split.height.tolist(), gallery.split.width.tolist(), strict=True)
+        detected = self.each_frame(self.detect, state, gallery)
+        return [
+            original(one, size, resized)
+            for one, size, resized in zip(detected, stored, gallery.new_size.tolist(), strict=True)
+        ]
+
+    def each_frame(self, call: Any, state: nnx.State, fitted: FittedFrames) -> list[Any]:
+        """The result of `call` for each frame of a split, in the order of its rows."""
+        table = eval_frame_table(fitted, self.options.evaluate.batch_size)
+        results: list[Any] = [None] * len(fitted)
+        batches = read(fitted, table, self.options, self.info.mesh)
+        with contextlib.closing(batches):
+            for rows, batch in zip(table, batches, strict=True):
+                outputs = jax.device_get(call(state, {name: batch[name] for name in INPUTS}))
+                for place in np.flatnonzero(rows >= 0):
+                    of_row = jax.tree.map(lambda x, place=place: x[place].copy(), outputs)
+                    results[rows[place]] = of_row
+        return results
+
+    def page_of_results(self, results: Sequence[Result]) -> str:
+        """The scores, and how they fall with the size of the gallery."""
+        if not self.options.evaluate.reported_queries:
+            return ""
+        shown = [Table(text, head, rows) for text, (head, *rows) in tables(results)]
+        pictures = []
+        sweeps = gallery_sizes([result for result in results if result.checkpoint == "last"])
+        if sweeps:
+            lines = {
+                name: [Point(r.gallery, r.mAP, *r.interval_mAP) for r in group]
+                for name, group in sweeps.items()
+            }
+            alt = "; ".join(
+                f"{name}: " + ", ".join(f"{p.score:.1f} at {p.size:g} frames" for p in points)
+                for name, points in lines.items()
+            )
+            heading = f"mAP by size of the gallery, {dataset_label(self.dataset.name)}"
+            png = curves(lines, size="frames in a query's gallery", score="mAP in percent")
+            pictures.append(Picture(heading, png, alt))
+        return page(self.info.name, (), intro=INTRO, tables=shown, pictures=pictures)
+
+
+def check(info: RunInfo, dataset: FrameDataset) -> None:
+    """Raises ValueError for protocols and rankings that the frames do not have, and for a training
+    split without identities."""
+    evaluate: EvaluateOptions = info.options.evaluate
+    for name in evaluate.protocols:
+        dataset.protocol(name)
+    check_rankings(evaluate.rankings, "evaluate.rankings")
+    for phase in info.phases:
+        check_rankings(phase.options.rankings, f"phase.{phase.name}.rankings")
+    if not dataset.num_identities:
+        raise ValueError(f"{dataset.name}: no person of the training split has an identity")
+
+
+def check_model(model: Method, evaluate: EvaluateOptions) -> None:
+    """Raises ValueError for a method that finds no persons, and for options that ask a plain detector
+    whom it has found."""
+    require(model, Detects, "a dataset of whole frames")
+    ranks = evaluate.rankings or evaluate.best != "detection AP"
+    if not isinstance(model, SearchesPersons) and ranks:
+        raise ValueError(
+            f"method {method_name(model)!r} finds people and does not tell them apart: give "
+            "evaluate.rankings=() and evaluate.best='detection AP'"
+        )
+
+
+def fit(split: FrameSplit, options: FrameOptions) -> FittedFrames:
+    """The split with the size and canvas of each frame."""
+    resized = functools.partial(resized_size, min_size=options.min_size, max_size=options.max_size)
+    canvases = tuple((int(height), int(width)) for height, width in options.canvases)
+    return fit_frames(
+        split, resized=resized, choose=bucket_of, canvases=canvases, max_boxes=options.max_boxes
+    )
+
+
+def _jitted(model: Method, mesh: Mesh, function: Any) -> Any:
+    """`(state, batch) -> function(model, batch)` of the model in evaluation mode, jitted."""
+    graphdef, _ = evaluated(model)
+
+    def call(state: nnx.State, batch: dict[str, jax.Array]) -> Any:
+        return function(nnx.merge(graphdef, state, copy=True), batch)
+
+    return jax.jit(call, out_shardings=replicated(mesh))
+
+
+def read(
+    fitted: FittedFrames,
+    table: Int[np.ndarray, "S B"],
+    options: Options,
+    mesh: Mesh,
+    flip: np.ndarray | None = None,
+) -> Iterator[Batch]:
+    """Batches of the table; frames that cannot be read are named, if the run may go on."""
+    skipped: list[str] = []
+    batches = frame_batches(
+        fitted,
+        table,
+        sharding=batch_sharding(mesh),
+        flip=flip,
+        skipped=skipped if options.frames.skip_unreadable else None,
+        num_workers=options.data.num_workers,
+        num_threads=options.data.num_threads,
+    )
+    with contextlib.closing(batches):
+        for batch in batches:
+            for count, name in enumerate(skipped, 1):
+                warn(
+                    f"{name} ({fitted.split.name}) cannot be read and is left out ({count} so far)"
+                )
+            yield batch
+
+
+def original(found: Detected, stored: Sequence[int], resized: Sequence[int]) -> FrameDetections:
+    """One frame's detections in pixels of the stored frame; sizes are (height, width)."""
+    kept = found.valid
+    features = np.zeros((len(kept), 0), np.float32)
+    if found.embeddings is not None:
+        features = found.embeddings
+    boxes = found.boxes[kept] * enlargement(stored, resized)
+    return FrameDetections(boxes, found.scores[kept], features[kept])
+
+
+def enlargement(stored: Sequence[int], resized: Sequence[int]) -> Float32[np.ndarray, "4"]:
+    """Pixels of the stored frame in one of the canvas, for each side of a box."""
+    return np.array([stored[1] / resized[1], stored[0] / resized[0]] * 2, np.float32)
+
+
+def _true(split: FrameSplit, row: int, features: np.ndarray) -> FrameDetections:
+    """A frame's annotated people as if they had been detected."""
+    boxes = split.boxes[split.people(row)]
+    return FrameDetections(boxes, np.ones(len(boxes), np.float32), features[: len(boxes)])

@@ -1,0 +1,84 @@
+"""Ranked lists of a trained model: they are those that were scored."""
+
+import numpy as np
+import pytest
+
+from g2ajax.__main__ import main
+from g2ajax.apps import rank as ranked
+from g2ajax.evaluation.crops import protocol_rows
+from g2ajax.training import loop
+
+
+@pytest.fixture
+def opened(ranked_run, fake_dataset):
+    workdir, config, _ = ranked_run
+    run, _ = loop.reopen(config, workdir, "best")
+    return run
+
+
+@pytest.mark.parametrize("ranking", ["reid", "rerank"])
+def test_lists_are_those_of_the_scores(opened, ranked_run, ranking):
+    _, _, results = ranked_run
+    lists = ranked.rank_queries(opened.model, opened.task.embedder, "G2A", ranking, 15)
+    (stored,) = (
+        r
+        for r in results
+        if (r.protocol, r.ranking) == ("G2A", ranking) and r.checkpoint.startswith("best")
+    )
+    assert 100 * lists.result.mAP == pytest.approx(stored.mAP, abs=1e-6)
+    query_rows, gallery_rows = protocol_rows(opened.task.dataset, "G2A")
+    assert len(lists.query) == len(query_rows) and len(lists.gallery) == len(gallery_rows)
+    order = ranked.worst(lists.result, 3)
+    precision = lists.result.average_precision
+    assert precision[order].tolist() == sorted(precision.tolist())[:3]
+    figures = ranked.figures(lists, order.tolist(), opened.task.dataset.name)
+    for row, figure in zip(order, figures, strict=True):
+        assert f"AP {100 * precision[row]:.2f}" in figure.query.title
+        ranks = np.flatnonzero([item.correct for item in figure.ranked]) + 1
+        expected = np.mean(np.arange(1, len(ranks) + 1) / ranks)
+        assert precision[row] == pytest.approx(expected)
+        assert [item.distance for item in figure.ranked] == sorted(
+            item.distance for item in figure.ranked
+        )
+
+
+def test_the_command_writes_a_page_and_figures(ranked_run, fake_dataset, tmp_path, capsys):
+    workdir, _, _ = ranked_run
+    name = str(fake_dataset.splits["query"].image_id[0])
+    common = [f"--workdir={workdir}", "--protocol=A2G", "--top=3", f"--out={tmp_path}"]
+    assert main(["rank", *common, "--worst=2", "--rankings=reid,rerank"]) == 0
+    assert len(list(tmp_path.glob("A2G-reid-*.png"))) == 2
+    page = (tmp_path / "A2G-rerank.html").read_text()
+    assert page.count("data:image/png;base64,") == 2 and "rerank (k1 5, k2 2" in page
+    assert "attribute" not in page and ": AP " in page
+    assert main(["rank", *common, f"--queries=1,{name}"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{name} (camera 0): AP " in printed
+    assert (tmp_path / "A2G-reid-1.png").exists() and (tmp_path / "A2G-reid-0.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--top=21"], "from 1 to 20 images"),
+        (["--worst=0"], "at least 1 query"),
+        (["--protocol=A2A"], "no protocol 'A2A'; did you mean"),
+        (["--queries=99"], "'99' is neither the name of a query of A2G"),
+        (["--rankings=rerank", "--k1=16"], "at most 15"),
+        (["--rankings=distance"], "which needs a method that explains its distances"),
+        (["--workdir=/nowhere"], "/nowhere holds no run"),
+    ],
+)
+def test_what_does_not_fit_is_refused(ranked_run, fake_dataset, capsys, arguments, message):
+    workdir, _, _ = ranked_run
+    assert main(["rank", f"--workdir={workdir}", *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_query_without_a_match_has_no_list(opened):
+    lists = ranked.rank_queries(opened.model, opened.task.embedder, "A2G", "reid", 3)
+    lists.result.valid[1] = False
+    with pytest.raises(
+        ValueError, match=r"query 1 \(query/p101c0i0.png\) has no image of its person"
+    ):
+        ranked.figures(lists, [1], "fake")

@@ -1,0 +1,140 @@
+"""Searching a folder, with models that need no training."""
+
+import logging
+import pathlib
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from g2ajax.__main__ import main
+from g2ajax.apps import search
+from g2ajax.cli import search as command
+from g2ajax.data import captioned
+from g2ajax.retrieval.distances import unit
+from g2ajax.tasks.embedder import embed_split
+from tests.fake_data import make_dataset
+
+
+@pytest.fixture
+def use(monkeypatch, tmp_path):
+    """Makes the commands open a given run; its folder."""
+
+    def choose(setup):
+        def reopen(config, workdir, kind, of=None):
+            return setup, {"total_step": 7}
+
+        for module in (command, search):
+            monkeypatch.setattr(module, "reopen", reopen)
+            monkeypatch.setattr(module, "stored_config", lambda workdir: {})
+        return tmp_path / "run"
+
+    return choose
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five crops, one of them in two places, a note, and a broken image."""
+    split = make_dataset().splits["gallery"]
+    where = tmp_path / "crops"
+    (where / "deeper").mkdir(parents=True)
+    for row in range(5):
+        (where / f"{row}.png").write_bytes(split.read(row))
+    (where / "deeper" / "again.png").write_bytes(split.read(3))
+    (where / "notes.txt").write_text("not an image")
+    (where / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut off")
+    (where / ".hidden").write_text("")
+    return where
+
+
+def test_an_image_is_found_in_a_folder(images_only, use, folder, capsys):
+    workdir = use(images_only)
+    asked = folder / "3.png"
+    arguments = [f"--workdir={workdir}", f"--gallery={folder}", f"--query={asked}", "--top=3"]
+    assert main(["search", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert f"skipped: {folder / 'broken.jpg'} (not an image)" in printed
+    assert f"skipped: {folder / 'notes.txt'} (not an image)" in printed and ".hidden" not in printed
+    assert "6 images, 1 of them embedded before or twice there" in printed
+    listed = [line.split() for line in printed.splitlines() if line.startswith("   ")]
+    near = [str(folder / "3.png"), str(folder / "deeper/again.png")]
+    assert [path for _, path in listed[:2]] == near
+    assert float(listed[0][0]) == pytest.approx(0.0, abs=1e-4) and len(listed) == 3
+    page = (workdir / "search" / "3.html").read_text()
+    assert page.count("data:image/png;base64,") == 1 and "6 images of your own" in page
+
+    # Now everything is known, under any name; a new image is embedded alone.
+    (folder / "3.png").rename(folder / "renamed.png")
+    gallery = search.open_gallery(workdir, folder)
+    assert gallery.embedded == 0 and len(gallery.files) == 6
+    found = gallery.by_image(folder / "renamed.png", top=100)
+    assert len(found) == 6 and found[0].path.name in ("again.png", "renamed.png")
+    (folder / "new.png").write_bytes(make_dataset().splits["gallery"].read(9))
+    assert search.open_gallery(workdir, folder).embedded == 1
+
+
+def test_a_sentence_finds_images(with_text, use, folder, capsys, caplog):
+    workdir = use(with_text)
+    captioned._tokenizer.cache_clear()
+    captioned.tokens.cache_clear()
+    long = "a person in a red coat with a backpack and blue shoes and grey hair"
+    with caplog.at_level(logging.WARNING):
+        arguments = [f"--workdir={workdir}", f"--gallery={folder}", f"--text={long}"]
+        assert main(["search", *arguments]) == 0
+    assert caplog.text.count("have more than 12 tokens and are cut") == 1
+    assert capsys.readouterr().out.count(".png\n") == 6
+    page = (workdir / "search" / "text.html").read_text()
+    assert f"Query {long}" in page and "data:image/png;base64," in page
+    gallery = search.open_gallery(workdir, folder)
+    found = gallery.by_text("<b>blue</b> shoes", top=2)
+    assert len(found) == 2 and found[0].distance <= found[1].distance
+    with pytest.raises(ValueError, match="top is 0"):
+        gallery.by_text("blue shoes", top=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--text= "], "the sentence is empty"),
+        (["--text=caf\udce9"], "is not UTF-8"),
+        (["--text=a coat", "--top=21"], "from 1 to 20"),
+        (["--query=nowhere.png"], "--query=nowhere.png is not a file"),
+    ],
+)
+def test_bad_questions_of_a_search(with_text, use, folder, capsys, arguments, message):
+    workdir = use(with_text)
+    assert main(["search", f"--workdir={workdir}", f"--gallery={folder}", *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_bad_galleries(images_only, use, tmp_path):
+    workdir = use(images_only)
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        search.open_gallery(workdir, tmp_path / "none")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match="is empty; the gallery is a folder of crops"):
+        search.open_gallery(workdir, empty)
+    (empty / "notes.txt").write_text("nothing")
+    with pytest.raises(ValueError, match=r"has no images \(1 other files\)"):
+        search.open_gallery(workdir, empty)
+    with pytest.raises(ValueError, match=r"embeds captions, and 'strong_baseline'.*aea_firm, irra"):
+        search.check_text(images_only, "a red coat")
+
+
+def test_every_file_is_read_once(images_only, folder, tmp_path, monkeypatch):
+    read, of_path = [], pathlib.Path.read_bytes
+
+    def read_bytes(path):
+        read.append(path)
+        return of_path(path)
+
+    monkeypatch.setattr(pathlib.Path, "read_bytes", read_bytes)
+    files = search.files_of(folder)
+    gallery = search.embedded_gallery(images_only, folder, files, tmp_path / "cache")
+    assert sorted(read) == list(files) and gallery.embedded == 5
+    # Embedded as the test images are.
+    state, data = nnx.state(images_only.model), images_only.task.options.data
+    split = make_dataset().splits["gallery"].take(np.arange(5))
+    expected = embed_split(images_only.task.embedder.embed, state, split, data, 8, images_only.mesh)
+    np.testing.assert_allclose(gallery.prepared.features[:5], unit(expected), atol=1e-5)

@@ -1,0 +1,195 @@
+"""A run of two phases, what it measures and shows, what it refuses, and that nothing gets lost."""
+
+import contextlib
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from g2ajax.__main__ import main
+from g2ajax.tasks import crops, explanation_measures
+from g2ajax.training import loop, phase, setup
+from g2ajax.training.options import run_options
+from tests.fake_data import GROUPS, encode, make_dataset
+from tests.runs import explainable_config, tiny_config
+from tests.training.test_resume import assert_same, tensors
+
+ROUND = 1e-4
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run; its report page is made too."""
+    workdir = tmp_path_factory.mktemp("explained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crops, "open_dataset", lambda *args, **kwargs: make_dataset())
+        results = loop.run(explainable_config(evaluate__reported_queries=2), workdir)
+    return workdir, results
+
+
+def test_every_ranking_is_named_in_the_results(finished):
+    workdir, results = finished
+    last = [r for r in results if r.checkpoint == "last"]
+    assert {(r.protocol, r.ranking) for r in last} == {
+        (protocol, ranking)
+        for protocol in ("A2G", "G2A")
+        for ranking in ("reid", "distance", "decomposed", "reweighted_max")
+    }
+    assert len({r.fingerprint for r in last if r.protocol == "A2G"}) == 1
+    stored = json.loads((workdir / "results.json").read_text())
+    measured = {(m["part"], m["measure"], m["source"]) for m in stored["explanations"]}
+    assert ("pairs A2G", "precision at M_E", "attention") in measured
+    assert ("pairs G2A", "precision at M_E", "random") in measured
+    page = (workdir / "report.html").read_text()
+    assert "precision at M_E" in page and page.count("data:image/png;base64,") >= 2
+
+
+def test_stream_1_stands_still_while_the_rest_learns(fake_dataset, tmp_path):
+    """Phase `explain` alone, on the checkpoint of an earlier run of the plain method."""
+    plain = tiny_config(method__head={"pool": "GlobalAvgPool"}, evaluate__every_epochs=2)
+    loop.run(plain, tmp_path / "plain")
+    config = explainable_config(
+        phases=("explain",), init={"file": str(tmp_path / "plain"), "part": "all"}
+    )
+    loop.run(config, tmp_path / "explained")
+    before, after = tensors(tmp_path / "plain"), tensors(tmp_path / "explained")
+    kept = [name for name in before if name.startswith(("['params']", "['stats']"))]
+    assert kept
+    for name in kept:
+        inside = name.replace("']['", "']['stream1.", 1)
+        np.testing.assert_array_equal(after[inside], before[name], err_msg=name)
+    own = [n for n in after if n.startswith("['params']['stream2.")]
+    assert own
+    for name in own:
+        start = after[name.replace("stream2.", "stream1.backbone.")]
+        assert np.any(after[name] != start), name
+    # The optimizer holds moments of what is trained, and of nothing else.
+    held = sum(a.size for n, a in after.items() if n.startswith("['optimizer']") and a.size > 1)
+    trained = sum(
+        a.size for n, a in after.items() if "['params']" in n and ("stream2." in n or "adh." in n)
+    )
+    assert held == 2 * trained
+
+
+@pytest.mark.parametrize("step", [7, 10])
+def test_resumes_inside_the_second_phase(fake_dataset, tmp_path, step):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    loop.run(explainable_config(), whole)
+    with pytest.MonkeyPatch.context() as patch:
+        stop = contextlib.nullcontext(lambda total: total == step)
+        patch.setattr(loop, "stop_requests", lambda: stop)
+        with pytest.raises(phase.Stopped):
+            loop.run(explainable_config(), cut)
+    loop.run(explainable_config(), cut)
+    assert_same(whole, cut)
+
+
+def with_attributes(attributes=None, groups=GROUPS):
+    dataset = make_dataset()
+    splits = dict(dataset.splits)
+    if attributes is not None:
+        splits["train"] = dataclasses.replace(splits["train"], attributes=attributes)
+    return dataclasses.replace(dataset, splits=splits, attribute_groups=groups)
+
+
+CODES = make_dataset().splits["train"].attributes
+
+
+def _changed(rows, value):
+    codes = CODES.copy()
+    codes[rows] = value
+    return codes
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (with_attributes(groups=()), "agreid, agreid_v2 and skyground have them"),
+        (with_attributes(_changed(0, 5)), "has code 5 for 'bag'; expected 0 to 2, or -1"),
+        (with_attributes(_changed(slice(0, 6), -1)), r"1 training identities have no attr.*\[0\]"),
+        (with_attributes(CODES[:, :1]), "1 attributes an image, but 2 groups are named"),
+    ],
+)
+def test_attributes_that_do_not_fit_are_named_before_training(
+    dataset, message, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(crops, "open_dataset", lambda *args, **kwargs: dataset)
+    with pytest.raises(ValueError, match=message):
+        loop.run(explainable_config(), tmp_path)
+
+
+def test_a_method_without_attributes_needs_none(monkeypatch):
+    dataset = with_attributes(_changed(slice(0, 6), -1))
+    monkeypatch.setattr(crops, "open_dataset", lambda *args, **kwargs: dataset)
+    assert setup.prepare(run_options(tiny_config())).task.dataset.attribute_groups
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"phase__explain__rankings": ("decomposd",)}, "no ranking 'decomposd'; did you mean"),
+        ({"phase__explain__rankings": ("reweighted_exclusive",)}, "method.predictor=True"),
+        ({"phase__explain__copy": {"stream2": "stream3"}}, "names 'stream3', which has no param"),
+        ({"phase__explain__copy": {"stream2": "adh"}}, "has no counterpart of its shape below adh"),
+        ({"phase__explain__sampler": {"identities": 3, "images": 3}}, "a batch of 9 cannot be"),
+        ({"phase__reid__sampler": {"identities": 8, "images": 1}}, "1 image of each identity"),
+    ],
+)
+def test_phases_that_do_not_fit_are_named(fake_dataset, changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        loop.run(explainable_config(**changes), tmp_path)
+
+
+def test_a_checkpoint_of_another_backbone_is_refused(fake_dataset, tmp_path):
+    loop.run(tiny_config(backbone="resnet_tiny"), tmp_path / "resnet")
+    config = explainable_config(phases=("explain",), init={"file": str(tmp_path / "resnet")})
+    with pytest.raises(ValueError, match="of a ResNet; the model's backbone is a ViT"):
+        loop.run(config, tmp_path / "explained")
+
+
+def test_another_number_of_attributes_than_the_checkpoints_is_named(finished, monkeypatch):
+    workdir, _ = finished
+    more = with_attributes(groups=(GROUPS[0], ("hat", ("yes", "no", "unknown"))))
+    monkeypatch.setattr(crops, "open_dataset", lambda *args, **kwargs: more)
+    with pytest.raises(ValueError, match=r"adh\.conv2\.kernel.*5.*6"):
+        loop.evaluate(explainable_config(evaluate__reported_queries=2), workdir, "latest")
+
+
+def test_the_command_explains_a_query_a_name_and_a_file(finished, fake_dataset, tmp_path, capsys):
+    workdir, _ = finished
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(encode(np.full((60, 30, 3), 90, np.uint8)))
+    name = str(fake_dataset.splits["query"].image_id[0])
+    for query in ("1", name, str(photo)):
+        out = tmp_path / "out"
+        arguments = [f"--workdir={workdir}", f"--query={query}", "--top=2", f"--out={out}"]
+        assert main(["explain", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "bag: backpack" in printed and "?" in printed
+    assert len(list(out.glob("*.png"))) == len(list(out.glob("*.html"))) == 3
+    for changes, message in (
+        ("--query=99", "has 5 queries"),
+        ("--query=nobody.png", "neither a number nor a file"),
+        ("--protocol=A2A", "no protocol 'A2A'"),
+        ("--top=0", "from 1 to 10"),
+    ):
+        assert main(["explain", f"--workdir={workdir}", "--query=1", changes]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_a_run_without_the_stream_says_so(fake_dataset, tmp_path, capsys):
+    loop.run(tiny_config(), tmp_path)
+    assert main(["explain", f"--workdir={tmp_path}", "--query=0"]) == 1
+    assert "has no trained explainable stream" in capsys.readouterr().err
+
+
+def test_the_decomposition_is_of_the_distance(finished, fake_dataset):
+    """Attention one everywhere: every d^k is d, and the gap is nothing."""
+    workdir, _ = finished
+    config = explainable_config(evaluate__reported_queries=2)
+    opened, _ = loop.reopen(config, workdir, "latest")
+    opened.model.adh.conv2.kernel[...] = 0.0 * opened.model.adh.conv2.kernel[...]
+    measures = explanation_measures.measure_pairs(opened.model, opened.task.embedder)
+    gaps = [m.value for m in measures if m.measure == "relative gap"]
+    assert gaps and max(gaps) < ROUND
