@@ -57,14 +57,15 @@ def load(name: str, variant: str = ""):
 @pytest.mark.parametrize("variant", ["", *VARIANTS])
 @pytest.mark.parametrize("name", NAMES)
 def test_options_and_method_are_valid(name, variant):
-    run = run_options(load(name, variant).to_dict())
+    config = load(name, variant).to_dict()
+    run = run_options(config)
     assert run.dataset
     if variant:  # a small model: built where the variant runs
         assert run.dataset.startswith("skyground/")
         return
     task = methods.Task(
         10,
-        run.data.image_size,
+        config["data"].get("image_size", (256, 128)),
         2,
         attribute_groups=(("bag", ("backpack", "nothing")), ("hat", ("yes", "no"))),
         attribute_rates=(0.5, 0.5, 0.5, 0.5),

@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 
 from g2ajax import methods
 from g2ajax.backbones import clip, osnet, resnet, vit
-from g2ajax.config import nearest
 from g2ajax.config.blocks import Block, Option, block, config_dict, listing
 from g2ajax.training.options import PhaseOptions, RunOptions
 
@@ -74,7 +73,10 @@ def method_block(values: Mapping[str, Any]) -> Block:
     """Every option of the method `values["name"]`, and of the method and the network inside it."""
     name = values["name"]
     rest = {key: value for key, value in values.items() if key != "name"}
-    cls, own = methods.module(name).Options, _options_of(name)
+    cls, own = vars(methods.module(name)).get("Options"), _options_of(name)
+    named = {"name": Option(name, str, sentence="Module of `g2ajax.methods`.")}
+    if cls is None:  # a method outside the package that states its options nowhere
+        return Block(named | {key: Option(value, Any) for key, value in rest.items()})
 
     def free(field: str, value: Any) -> Block | None:
         if not isinstance(value, Mapping) or "name" not in value:
@@ -82,12 +84,12 @@ def method_block(values: Mapping[str, Any]) -> Block:
         return network_block(value, own) if field == "backbone" else method_block(value)
 
     found = block(cls, rest, free=free)
-    named = {"name": Option(name, str, sentence="Module of `g2ajax.methods`.")}
     return Block(named | found.entries, found.sentence)
 
 
 def _options_of(method: str) -> set[str]:
-    return set(typing.get_type_hints(methods.module(method).Options))
+    cls = vars(methods.module(method)).get("Options")
+    return set(typing.get_type_hints(cls)) if cls else set()
 
 
 def network_block(values: Mapping[str, Any], taken: set[str]) -> Block:
@@ -97,15 +99,15 @@ def network_block(values: Mapping[str, Any], taken: set[str]) -> Block:
     """
     name = values["name"]
     module = next((module for module in NETWORKS if name in module.VARIANTS), None)
-    if module is None:
-        known = [name for module in NETWORKS for name in module.VARIANTS]
-        raise ValueError(f"no backbone {name!r}; {nearest(name, known)}")
+    if module is None:  # unknown, or known to a method outside the package
+        return Block({key: Option(value, Any) for key, value in values.items()})
     entries = {"name": Option(name, str, sentence="One of " + ", ".join(module.VARIANTS) + ".")}
     for function in (module.build, NETWORKS[module].__init__):
         hints = typing.get_type_hints(function)
         for key, parameter in inspect.signature(function).parameters.items():
             if parameter.kind is parameter.KEYWORD_ONLY and key not in GIVEN | taken:
                 entries[key] = Option(values.get(key), hints[key], parameter.default)
+    entries |= {key: Option(value, Any) for key, value in values.items() if key not in entries}
     text, _, _ = (inspect.getdoc(NETWORKS[module]) or "").partition("\nRaises:")
     return Block(entries, " ".join(text.split()))
 
