@@ -19,7 +19,7 @@ FLOORS = (
     ("evaluation",),
     ("tasks",),
     ("training",),
-    ("apps",),
+    ("apps", "recipes"),
     ("cli",),
     ("__main__",),
 )

@@ -12,7 +12,7 @@ import pathlib
 
 import numpy as np
 
-from g2ajax.apps import rank as ranked
+from g2ajax.apps import rank
 from g2ajax.apps.evaluate import check_trained
 from g2ajax.cli.evaluate import add_evaluation, evaluation_config, words
 from g2ajax.config import nearest
@@ -63,15 +63,15 @@ def _rank(options: argparse.Namespace) -> int:
     folder = options.out or options.workdir / "rank"
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        lists = ranked.rank_queries(run.model, run.task.embedder, protocol, name, options.top)
+        lists = rank.rank_queries(run.model, run.task.embedder, protocol, name, options.top)
         if not asked:
-            chosen = ranked.worst(lists.result, options.worst).tolist()
-        made = ranked.figures(lists, chosen, run.task.dataset.name)
+            chosen = rank.worst(lists.result, options.worst).tolist()
+        made = rank.figures(lists, chosen, run.task.dataset.name)
         for row, figure in zip(chosen, made, strict=True):
             (folder / f"{protocol}-{name}-{row}.png").write_bytes(draw(figure))
             marks = "".join("+" if item.correct else "-" for item in figure.ranked)
             print(f"{marks}  {figure.query.title}")
-        text = page(f"{run.options.name}: {protocol}, {name}", made, intro=ranked.INTRO)
+        text = page(f"{run.options.name}: {protocol}, {name}", made, intro=rank.INTRO)
         file = folder / f"{protocol}-{name}.html"
         file.write_text(text)
         print(f"written: {file}, and a PNG for each query")

@@ -212,7 +212,7 @@ def _settle(
             names = run.task.names(of_step)
             raise NonFiniteLoss(
                 f"{', '.join(bad)} not finite at step {step} of phase {phase}; the last checkpoint "
-                f"is from before it. Images of the batch: {', '.join(names)}"
+                f"is from before it. Examples of the batch: {', '.join(names)}"
             )
     return {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from g2ajax.__main__ import main
-from g2ajax.apps import rank as ranked
+from g2ajax.apps import rank
 from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.training import loop
 
@@ -19,7 +19,7 @@ def opened(ranked_run, fake_dataset):
 @pytest.mark.parametrize("ranking", ["reid", "rerank"])
 def test_lists_are_those_of_the_scores(opened, ranked_run, ranking):
     _, _, results = ranked_run
-    lists = ranked.rank_queries(opened.model, opened.task.embedder, "G2A", ranking, 15)
+    lists = rank.rank_queries(opened.model, opened.task.embedder, "G2A", ranking, 15)
     (stored,) = (
         r
         for r in results
@@ -28,10 +28,10 @@ def test_lists_are_those_of_the_scores(opened, ranked_run, ranking):
     assert 100 * lists.result.mAP == pytest.approx(stored.mAP, abs=1e-6)
     query_rows, gallery_rows = protocol_rows(opened.task.dataset, "G2A")
     assert len(lists.query) == len(query_rows) and len(lists.gallery) == len(gallery_rows)
-    order = ranked.worst(lists.result, 3)
+    order = rank.worst(lists.result, 3)
     precision = lists.result.average_precision
     assert precision[order].tolist() == sorted(precision.tolist())[:3]
-    figures = ranked.figures(lists, order.tolist(), opened.task.dataset.name)
+    figures = rank.figures(lists, order.tolist(), opened.task.dataset.name)
     for row, figure in zip(order, figures, strict=True):
         assert f"AP {100 * precision[row]:.2f}" in figure.query.title
         ranks = np.flatnonzero([item.correct for item in figure.ranked]) + 1
@@ -76,9 +76,9 @@ def test_what_does_not_fit_is_refused(ranked_run, fake_dataset, capsys, argument
 
 
 def test_a_query_without_a_match_has_no_list(opened):
-    lists = ranked.rank_queries(opened.model, opened.task.embedder, "A2G", "reid", 3)
+    lists = rank.rank_queries(opened.model, opened.task.embedder, "A2G", "reid", 3)
     lists.result.valid[1] = False
     with pytest.raises(
         ValueError, match=r"query 1 \(query/p101c0i0.png\) has no image of its person"
     ):
-        ranked.figures(lists, [1], "fake")
+        rank.figures(lists, [1], "fake")

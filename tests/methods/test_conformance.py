@@ -17,7 +17,7 @@ from g2ajax.training import loop
 
 README = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
 OUTSIDE = "tests.outside_method"
-SIZE = (64, 64)
+SIZE = (96, 64)
 RESNET, VIT, CLIP = ({"name": name} for name in ("resnet_tiny", "vit_test", "clip_test"))
 POOLED = {"name": "strong_baseline", "backbone": RESNET, "head": {"pool": "GlobalAvgPool"}}
 SMALL = {
