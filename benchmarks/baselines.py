@@ -51,9 +51,9 @@ def histogram(image: np.ndarray) -> np.ndarray:
 
 def untrained(dataset: Dataset, pictures: dict[str, np.ndarray], seed: int) -> dict:
     """Embeddings of the `:skyground` recipe's network with its first parameters."""
-    from configs import agreid_bot_vit
+    from g2ajax.recipes.files import load
 
-    config = agreid_bot_vit.get_config("skyground").to_dict()
+    config = load("configs/agreid_bot_vit.py:skyground").to_dict()
     size = tuple(config["data"]["image_size"])
     task = methods.DataFacts(int(dataset.splits["train"].label.max()) + 1, size)
     graphdef, state = methods.evaluated(methods.drawn(config["method"], task, seed=seed))
@@ -84,12 +84,12 @@ def paint_out(folder: pathlib.Path) -> None:
 
 def train_painted_out(epochs: int, seed: int) -> None:
     """Trains the `:skyground` recipe on the painted crops; prints its results."""
-    from configs import agreid_bot_vit
+    from g2ajax.recipes.files import load
     from g2ajax.training import loop
 
     with tempfile.TemporaryDirectory() as folder:
         paint_out(pathlib.Path(folder))
-        config = agreid_bot_vit.get_config("skyground")
+        config = load("configs/agreid_bot_vit.py:skyground")
         config.name = "person painted out"
         config.dataset = "crops_from_csv"
         config.seed = seed

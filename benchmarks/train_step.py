@@ -14,7 +14,6 @@ times the methods of configurations at their own image size instead (this needs 
 """
 
 import argparse
-import importlib
 import importlib.metadata
 import importlib.util
 import statistics
@@ -47,8 +46,10 @@ def baseline(backbone: str, remat: bool) -> dict:
 
 def configured(name: str) -> tuple[dict, tuple[int, int]]:
     """The method's options and the image size of a configuration, "agreid_mgn_r50:skyground"."""
-    file, _, variant = name.partition(":")
-    config = importlib.import_module(f"configs.{file}").get_config(variant or None).to_dict()
+    from g2ajax.recipes.files import load
+
+    file, colon, arguments = name.partition(":")
+    config = load(f"configs/{file}.py{colon}{arguments}").to_dict()
     return config["method"], tuple(config["data"]["image_size"])
 
 

@@ -1,6 +1,6 @@
 """What the embeddings of a person search have learned: its search beside that of an untrained head.
 
-    python benchmarks/untrained_head.py --workdir=runs/g2aps_seqnet_skyground
+    python benchmarks/untrained_head.py --workdir=runs/seqnet_skyground
 
 Both rank the same detections, those of the run's checkpoint; the untrained embeddings come from the
 same network with the weights of everything that embeds regions drawn anew (seed 1000).

@@ -9,13 +9,14 @@ Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:ti
 
 from ml_collections import ConfigDict
 
-from configs import common
+from g2ajax.recipes import crops
+from g2ajax.recipes.arguments import parse
 
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    variant = common.variant_of(variant)
-    config = common.base("AGW (ResNet-50)")
-    config.dataset = "agreid"
-    common.agw_resnet50(config)
+def get_config(arguments: str | None = None) -> ConfigDict:
+    variant = parse(arguments).variant
+    config = crops.agw_resnet50("agreid")
     config.phase.reid.optimizer.learning_rate = 1e-4  # the paper: Adam 1e-4 for CNNs
-    return common.shrink(config, variant, **common.small_resnet(non_local=True))
+    if variant:
+        crops.small_bot(config, variant, crops.small_resnet(non_local=True))
+    return config

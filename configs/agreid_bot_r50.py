@@ -9,13 +9,14 @@ Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:ti
 
 from ml_collections import ConfigDict
 
-from configs import common
+from g2ajax.recipes import crops
+from g2ajax.recipes.arguments import parse
 
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    variant = common.variant_of(variant)
-    config = common.base("BoT (ResNet-50)")
-    config.dataset = "agreid"
-    common.bot_resnet50(config)
+def get_config(arguments: str | None = None) -> ConfigDict:
+    variant = parse(arguments).variant
+    config = crops.bot_resnet50("agreid")
     config.phase.reid.optimizer.learning_rate = 1e-4  # the paper: Adam 1e-4 for CNNs
-    return common.shrink(config, variant, **common.small_resnet())
+    if variant:
+        crops.small_bot(config, variant, crops.small_resnet())
+    return config

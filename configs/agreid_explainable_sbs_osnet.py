@@ -9,16 +9,16 @@ Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:ti
 
 from ml_collections import ConfigDict
 
-from configs import common
+from g2ajax.recipes import crops, explainable
+from g2ajax.recipes.arguments import parse
 
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    variant = common.variant_of(variant)
-    config = common.base("SBS (OSNet x1.0)")
-    config.dataset = "agreid"
-    common.sbs_resnet50(config)
-    common.osnet(config)
+def get_config(arguments: str | None = None) -> ConfigDict:
+    variant = parse(arguments).variant
+    config = crops.sbs_osnet("agreid")
     for phase in config.phases:
         config.phase[phase].optimizer.learning_rate = 1e-4  # the paper: Adam 1e-4 for CNNs
-    common.explainable(config)
-    return common.shrink(config, variant, **common.small_osnet())
+    explainable.explain(config)
+    if variant:
+        explainable.small_explain(config, variant, crops.small_osnet(), stream1=crops.small_sbs)
+    return config

@@ -10,14 +10,15 @@ Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:ti
 
 from ml_collections import ConfigDict
 
-from configs import common
+from g2ajax.recipes import crops, explainable
+from g2ajax.recipes.arguments import parse
 
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    variant = common.variant_of(variant)
-    config = common.base("SBS (ViT-B/16)")
-    config.dataset = "agreid"
-    common.sbs_vit(config)
+def get_config(arguments: str | None = None) -> ConfigDict:
+    variant = parse(arguments).variant
+    config = crops.sbs_vit("agreid")
     config.phase.reid.optimizer.learning_rate = 1e-3  # the paper: SGD 1e-3 for ViT
-    common.explainable(config)
-    return common.shrink(config, variant, **common.small_explained_vit())
+    explainable.explain(config)
+    if variant:
+        explainable.small_explain(config, variant, explainable.small_vit())
+    return config

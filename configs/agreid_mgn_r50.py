@@ -9,16 +9,13 @@ Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:ti
 
 from ml_collections import ConfigDict
 
-from configs import common
+from g2ajax.recipes import crops
+from g2ajax.recipes.arguments import parse
 
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    variant = common.variant_of(variant)
-    config = common.base("MGN (ResNet-50)")
-    config.dataset = "agreid"
-    common.mgn(config)
-    config = common.shrink(config, variant, **common.small_resnet())
-    if variant == "tiny":
-        # Three stripes: a map of four rows gives only two of ceil(4/3).
-        config.data.image_size = (96, 32)
+def get_config(arguments: str | None = None) -> ConfigDict:
+    variant = parse(arguments).variant
+    config = crops.mgn("agreid")
+    if variant:
+        crops.small_mgn(config, variant)
     return config

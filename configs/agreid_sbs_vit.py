@@ -9,13 +9,14 @@ Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:ti
 
 from ml_collections import ConfigDict
 
-from configs import common
+from g2ajax.recipes import crops
+from g2ajax.recipes.arguments import parse
 
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    variant = common.variant_of(variant)
-    config = common.base("SBS (ViT-B/16)")
-    config.dataset = "agreid"
-    common.sbs_vit(config)
+def get_config(arguments: str | None = None) -> ConfigDict:
+    variant = parse(arguments).variant
+    config = crops.sbs_vit("agreid")
     config.phase.reid.optimizer.learning_rate = 1e-3  # the paper: SGD 1e-3 for ViT
-    return common.shrink(config, variant, **common.small_vit())
+    if variant:
+        crops.small_bot(config, variant, crops.small_vit())
+    return config

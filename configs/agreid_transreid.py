@@ -9,12 +9,13 @@ Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:ti
 
 from ml_collections import ConfigDict
 
-from configs import common
+from g2ajax.recipes import crops
+from g2ajax.recipes.arguments import parse
 
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    variant = common.variant_of(variant)
-    config = common.base("TransReID (ViT-B/16)")
-    config.dataset = "agreid"
-    common.transreid(config)
-    return common.shrink(config, variant, **common.small_vit(stride=12))
+def get_config(arguments: str | None = None) -> ConfigDict:
+    variant = parse(arguments).variant
+    config = crops.transreid("agreid")
+    if variant:
+        crops.small_bot(config, variant, crops.small_vit(stride=12))
+    return config

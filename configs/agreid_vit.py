@@ -11,14 +11,15 @@ before `explain`; minutes on a laptop), `:tiny` (seconds).
 
 from ml_collections import ConfigDict
 
-from configs import common
+from g2ajax.recipes import crops, explainable
+from g2ajax.recipes.arguments import parse
 
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    variant = common.variant_of(variant)
-    config = common.base("BoT (ViT-B/16)")
-    config.dataset = "agreid"
-    common.bot_vit(config)
+def get_config(arguments: str | None = None) -> ConfigDict:
+    variant = parse(arguments).variant
+    config = crops.bot_vit("agreid")
     config.phase.reid.optimizer.learning_rate = 1e-3  # the paper: SGD 1e-3 for ViT
-    common.explainable(config)
-    return common.shrink(config, variant, **common.small_explained_vit())
+    explainable.explain(config)
+    if variant:
+        explainable.small_explain(config, variant, explainable.small_vit())
+    return config

@@ -9,12 +9,16 @@ Variants as there; the embedded data know two directions only.
 
 from ml_collections import ConfigDict
 
-from configs import agreid_vit
+from g2ajax.recipes import crops, explainable
+from g2ajax.recipes.arguments import parse
 
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    config = agreid_vit.get_config(variant)
-    if not variant:
-        config.dataset = "agreid_v2"
-        config.evaluate.protocols = ("A2C", "A2W", "C2A", "W2A")
+def get_config(arguments: str | None = None) -> ConfigDict:
+    variant = parse(arguments).variant
+    config = crops.bot_vit("agreid_v2")
+    config.phase.reid.optimizer.learning_rate = 1e-3  # AG-ReID: SGD 1e-3 for ViT
+    config.evaluate.protocols = ("A2C", "A2W", "C2A", "W2A")
+    explainable.explain(config)
+    if variant:
+        explainable.small_explain(config, variant, explainable.small_vit())
     return config

@@ -11,12 +11,13 @@ Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:ti
 
 from ml_collections import ConfigDict
 
-from configs import common
+from g2ajax.recipes import crops
+from g2ajax.recipes.arguments import parse
 
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    variant = common.variant_of(variant)
-    config = common.base("UAV network, triplet + L-GM (ResNet-50)")
-    config.dataset = "crops_from_csv"
-    common.uav_group(config, constant_steps=8_000, steps=16_000)
-    return common.shrink(config, variant, **common.small_resnet(pool="torchvision"))
+def get_config(arguments: str | None = None) -> ConfigDict:
+    variant = parse(arguments).variant
+    config = crops.uav_group("triplet + L-GM", "crops_from_csv", constant_steps=8_000, steps=16_000)
+    if variant:
+        crops.small_bot(config, variant, crops.small_resnet(pool="torchvision"))
+    return config

@@ -9,12 +9,13 @@ Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:ti
 
 from ml_collections import ConfigDict
 
-from configs import common
+from g2ajax.recipes import crops
+from g2ajax.recipes.arguments import parse
 
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    variant = common.variant_of(variant)
-    config = common.base("AGW (ResNet-50)")
-    config.dataset = "market1501"
-    common.agw_resnet50(config)
-    return common.shrink(config, variant, **common.small_resnet(non_local=True))
+def get_config(arguments: str | None = None) -> ConfigDict:
+    variant = parse(arguments).variant
+    config = crops.agw_resnet50("market1501")
+    if variant:
+        crops.small_bot(config, variant, crops.small_resnet(non_local=True))
+    return config

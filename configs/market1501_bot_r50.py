@@ -9,12 +9,13 @@ Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:ti
 
 from ml_collections import ConfigDict
 
-from configs import common
+from g2ajax.recipes import crops
+from g2ajax.recipes.arguments import parse
 
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    variant = common.variant_of(variant)
-    config = common.base("BoT (ResNet-50)")
-    config.dataset = "market1501"
-    common.bot_resnet50(config)
-    return common.shrink(config, variant, **common.small_resnet())
+def get_config(arguments: str | None = None) -> ConfigDict:
+    variant = parse(arguments).variant
+    config = crops.bot_resnet50("market1501")
+    if variant:
+        crops.small_bot(config, variant, crops.small_resnet())
+    return config

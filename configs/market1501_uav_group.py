@@ -9,13 +9,14 @@ Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:ti
 
 from ml_collections import ConfigDict
 
-from configs import common
+from g2ajax.recipes import crops
+from g2ajax.recipes.arguments import parse
 
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    variant = common.variant_of(variant)
-    config = common.base("UAV network, triplet (ResNet-50)")
-    config.dataset = "market1501"
-    common.uav_group(config, constant_steps=15_000, steps=25_000)
-    config.method.mixture_weight = 0.0
-    return common.shrink(config, variant, **common.small_resnet(pool="torchvision"))
+def get_config(arguments: str | None = None) -> ConfigDict:
+    variant = parse(arguments).variant
+    config = crops.uav_group("triplet", "market1501", constant_steps=15_000, steps=25_000)
+    config.method.mixture_weight = 0.0  # the triplet loss alone
+    if variant:
+        crops.small_bot(config, variant, crops.small_resnet(pool="torchvision"))
+    return config

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-from configs import g2aps_seqnet
 from g2ajax.backbones import clip
+from g2ajax.recipes.files import load
 from g2ajax.tasks import crops
 from g2ajax.training import loop, mesh, setup
 from g2ajax.training.options import run_options
@@ -66,7 +66,7 @@ def finished_frames(workdir):
 
 def frames_config(**changes) -> dict:
     """One epoch of two steps of SeqNet on whole frames."""
-    config = g2aps_seqnet.get_config("tiny").to_dict()
+    config = load("configs/seqnet.py:tiny").to_dict()
     config["phase"]["search"].update(epochs=1, steps_per_epoch=2)
     config["log"]["tensorboard"] = False
     config["method"]["regions"]["score_threshold"] = 0.2  # untrained, it is sure of nothing

@@ -19,7 +19,7 @@ FLOORS = (
     ("evaluation",),
     ("tasks",),
     ("training",),
-    ("apps",),
+    ("apps", "recipes"),
     ("cli",),
     ("__main__",),
 )
@@ -41,6 +41,7 @@ MAY_IMPORT = {
         *("methods", "data", "evaluation"),
     },
     "training": {"config", "nn", "methods", "data", "interop", "evaluation", "tasks"},
+    "recipes": {"config", "backbones", "methods", "tasks", "training"},
     "apps": {
         *("config", "detection", "retrieval", "report", "methods", "data", "evaluation"),
         *("tasks", "training"),

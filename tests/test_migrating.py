@@ -1,7 +1,6 @@
 """`docs/migrating.md` tells the truth: its fields exist, its commands fit, its code runs."""
 
 import dataclasses
-import importlib
 import inspect
 import pathlib
 import re
@@ -16,6 +15,7 @@ from g2ajax.backbones.vit import ViT
 from g2ajax.config import options
 from g2ajax.interop.state_dict import to_state_dict
 from g2ajax.methods import strong_baseline, transreid
+from g2ajax.recipes import files
 from g2ajax.training.options import resolved, run_options
 from g2ajax.training.setup import prepare
 
@@ -27,14 +27,14 @@ COMMANDS = re.findall(r"python run\.py (.*?)\n\n", PAGE.replace("\\\n", " "), re
 
 
 def load(name):
-    return importlib.import_module(f"configs.{name}").get_config()
+    return files.load(f"configs/{name}")
 
 
 def run_config(path, *value):
     """A run's configuration with one field set, to the value given or to the one it has."""
-    config = load("market1501_bot_r50").to_dict()
+    config = load("market1501_bot_r50.py").to_dict()
     if path.startswith("phase.head"):
-        config = load("agreid_sbs_r50").to_dict()
+        config = load("agreid_sbs_r50.py").to_dict()
     found = resolved(config)
     *blocks, last = path.split(".")
     target = config
@@ -99,15 +99,15 @@ def test_the_check_refuses_what_does_not_exist(path):
 
 
 def test_configuration_files_exist():
-    names = set(re.findall(r"configs[/.](\w+?)(?:\.py| import)", PAGE))
-    assert len(names) >= 6
+    names = set(re.findall(r"configs/(\w+\.py[:=\w,]*)", PAGE))
+    assert len(names) >= 10
     for name in names:
         run_options(load(name).to_dict())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_set_fields_that_their_file_has(command):
-    (name,) = re.findall(r"--config=configs/(\w+)\.py", command)
+    (name,) = re.findall(r"--config=configs/(\w+\.py)", command)
     config = load(name)
     for path in re.findall(r"--config\.([a-z_.]+)=", command):
         value = config
@@ -117,13 +117,12 @@ def test_commands_set_fields_that_their_file_has(command):
 
 def test_a_published_file_is_scored_without_training(tmp_path, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
-    config = importlib.import_module("configs.market1501_bot_r50").get_config("tiny")
+    config = load("market1501_bot_r50.py:tiny")
     model = prepare(run_options(config.to_dict()), trains=False).model
     file = tmp_path / "published.safetensors"
     safetensors.numpy.save_file(to_state_dict(model), file)
-    code = code.replace("get_config()", 'get_config("tiny")').replace(
-        '"market_bot_R50.pth"', repr(str(file))
-    )
+    code = code.replace("market1501_bot_r50.py", "market1501_bot_r50.py:tiny")
+    code = code.replace('"market_bot_R50.pth"', repr(str(file)))
     exec(code, {})
     printed = capsys.readouterr().out
     assert "published" in printed

@@ -1,7 +1,7 @@
 """A run's embedding as one file with its preprocessing and parameters inside.
 
 from g2ajax.apps.export import export_run
-export_run("runs/tbagpr_irra", "exported", part="text")
+export_run("runs/irra", "exported", part="text")
 
 `stablehlo` needs jax alone to run, on CPU, CUDA and TPU; `onnx` needs onnxruntime. Both take any
 number of images (or captions) at a time.

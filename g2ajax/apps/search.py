@@ -1,7 +1,7 @@
 """Finding a person in a folder of images, by an image or by a sentence.
 
 from g2ajax.apps.search import open_gallery
-gallery = open_gallery("runs/tbagpr_aea_firm", "crops/")
+gallery = open_gallery("runs/aea_firm", "crops/")
 print(gallery.by_text("a person in a red coat with a backpack", top=10))
 """
 

@@ -1,7 +1,7 @@
 """Finding a person in whole frames of one's own, with a trained run of person search.
 
 from g2ajax.apps.search_frames import open_run, search_frames
-run = open_run("runs/g2aps_seqnet")
+run = open_run("runs/seqnet")
 found, seen = search_frames(run, query_image, box, frames, top=10)
 """
 
@@ -58,13 +58,13 @@ def open_run(workdir: str | os.PathLike, *, checkpoint: str = "best") -> Run:
     if not issubclass(task_class(task_name(config)), task.Task):
         raise ValueError(
             f"{workdir} holds a run on crops; frames are searched by a run of person search "
-            "(configs/g2aps_seqnet.py), and folders of crops by `python -m g2ajax search`"
+            "(configs/seqnet.py), and folders of crops by `python -m g2ajax search`"
         )
     run = reopen(config, workdir, checkpoint)[0]
     if run.task.embed is None:
         raise ValueError(
             f"{workdir} holds a run of {config['method']['name']!r}, which finds people and does not "
-            "tell them apart; search with one of SeqNet or COAT (configs/g2aps_seqnet.py)"
+            "tell them apart; search with one of SeqNet or COAT (configs/seqnet.py)"
         )
     return run
 

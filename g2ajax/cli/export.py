@@ -1,7 +1,7 @@
 """Writes a run's embedding as one file (StableHLO or ONNX), checked against the method.
 
 python -m g2ajax export --workdir=runs/agreid_vit --format=stablehlo --part=image
-python -m g2ajax export --workdir=runs/tbagpr_irra --format=onnx --part=text --out=exported
+python -m g2ajax export --workdir=runs/irra --format=onnx --part=text --out=exported
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Finds a person in a folder of crops, by an image or by a sentence, and writes a page (HTML).
 
 python -m g2ajax search --workdir=runs/agreid_vit --gallery=crops --query=photo.jpg
-python -m g2ajax search --workdir=runs/tbagpr_irra --gallery=crops --text="a person in a red coat"
+python -m g2ajax search --workdir=runs/irra --gallery=crops --text="a person in a red coat"
 
 Every image is embedded once for each checkpoint; WORKDIR/search keeps the embeddings.
 """

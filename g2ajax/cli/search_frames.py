@@ -1,6 +1,6 @@
 """Finds a person in whole frames, a folder of images or a video, and draws where (PNG and HTML).
 
-python -m g2ajax search-frames --workdir=runs/g2aps_seqnet --query=image.jpg --box=410,120,470,300 \
+python -m g2ajax search-frames --workdir=runs/seqnet --query=image.jpg --box=410,120,470,300 \
     --frames=video.mp4
 
 The person is the one in the box of the query image, in pixels from its upper left corner.

@@ -24,11 +24,13 @@ class EraseOptions:
     """
 
     probability: float = 0.5
+    """Probability of erasing a rectangle; 0: never."""
     area: tuple[float, float] = (0.02, 0.33)
-    """Share of the image."""
+    """Smallest and largest area of the rectangle, as a share of the image."""
     aspect: tuple[float, float] = (0.3, 3.3)
-    """Height over width."""
+    """Smallest and largest height of the rectangle over its width."""
     aspect_draw: Literal["log", "uniform"] = "log"
+    """Distribution of the aspect: uniform in its logarithm, or uniform."""
     attempts: int = 10
     """Draws of a rectangle until one fits; if none does, the image stays."""
     fill: Literal["imagenet_mean", "normalised_mean", "noise"] = "imagenet_mean"

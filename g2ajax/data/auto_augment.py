@@ -92,10 +92,13 @@ class JitterOptions:
     """torchvision's colour jitter; the amounts are fast-reid's."""
 
     probability: float = 0.0
+    """Probability of changing an image's colours; 0: never."""
     brightness: float = 0.15
-    """Factors are drawn from 1 − x to 1 + x."""
+    """Brightness factor x: drawn from 1 − x to 1 + x."""
     contrast: float = 0.15
+    """Contrast factor x: drawn from 1 − x to 1 + x."""
     saturation: float = 0.1
+    """Saturation factor x: drawn from 1 − x to 1 + x."""
     hue: float = 0.1
     """Largest turn of the hue, as a share of the circle; at most 0.5."""
 

@@ -26,8 +26,8 @@ class TextOptions:
     """True: the losses see the caption and, in IRRA, the masked words' loss a masked copy (the
     paper). False: all see the masked one (the published code)."""
     views: Views = "image"
-    """Where captions come with a second image: which of the two a pair is made of; `both`: two
-    pairs. For methods that take both images at once: `image`."""
+    """Image used in a pair where captions come with a second one: the first, the second, or `both`
+    as two pairs. Methods that take both images at once need `image`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ class RerankOptions:
     k1: int = 20
     """Neighbours that count as near; at most the gallery's size."""
     k2: int = 6
-    """Neighbours over whose weights the mean is taken; 1: none."""
+    """Neighbours whose weights are averaged; 1: no averaging."""
     lambda_value: float = 0.3
     """Share of the original distance, 0 to 1."""
     variant: Literal["zhong", "fastreid"] = "zhong"
@@ -38,10 +38,11 @@ class ExpansionOptions:
     """Average query expansion; see `retrieval.expand`."""
 
     k: int = 5
-    """Embeddings in each mean, itself included."""
+    """Embeddings in each mean, the expanded one included."""
     alpha: int = 3
-    """Power of the cosine that weighs them."""
+    """Power of the cosine that weights them."""
     times: int = 1
+    """Number of times the expansion is repeated."""
 
 
 RERANK, EXPANSION = RerankOptions(), ExpansionOptions()

@@ -38,7 +38,7 @@ class InitOptions:
     entry: str = ""
     """Key (dotted) of the state dictionary inside a PyTorch checkpoint; empty: the usual ones."""
     allow_classifier_mismatch: bool = False
-    """With `all`: leave out a classifier for another number of classes."""
+    """With `part=all`: leave out a classifier for another number of classes."""
     position_grid: tuple[int, ...] = ()
     """(rows, columns) of the file's position table, where it is not square and must be resized."""
     ignore: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class InitOptions:
     report: str = ""
     """Path to write the report of every tensor to."""
     teacher: str = ""
-    """For head distillation: file (as `file`) of a teacher trained on crops; empty: drawn from the
+    """File, as `file`, of a teacher trained on crops, for head distillation; empty: drawn from the
     seed."""
 
 
@@ -241,7 +241,7 @@ def initialise_teacher(teacher: nnx.Module | None, init: InitOptions) -> InitRep
     if teacher is None:
         raise ValueError(
             f"init.teacher = {init.teacher!r}: only a method of head distillation has a teacher "
-            "(method.name 'head_distillation', the configurations `..._hkd.py`)"
+            "(method.name 'head_distillation', the configurations `seqnet.py:hkd` and `coat.py:hkd`)"
         )
     unused = (r"^backbone\.", r"^roi_heads\.softmax\.")
     return initialise(teacher, InitOptions(init.teacher, part="all", ignore=unused))

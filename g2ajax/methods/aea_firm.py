@@ -38,20 +38,26 @@ class Options:
     backbone: Mapping[str, Any]
     """`name` of a CLIP (`clip_vit_b16`) and its own options."""
     losses: tuple[Term, ...] = ("aea", "match")
-    """Their sum is trained on. `sdm` and `itc` are means over the three pairs of kinds, `bisdm` and
-    `biitc` over those with the text."""
+    """Losses whose sum is trained. `sdm` and `itc` are means over the three pairs of kinds, `bisdm`
+    and `biitc` over those with the text."""
     temperature: float = 0.02
+    """Temperature of the alignment losses; fixed."""
     queue_length: int = 192
     """Pairs remembered by `aea` and `contrastive`, three batches in the published code; 0: none."""
     mask_empty: bool = False
-    """Leaves the queue's places out until they are filled; the published code takes them for
+    """Leave out the queue's places until they are filled; the published code takes them for
     positives of identity 0."""
     pair_bonus: float = 0.15
+    """Extra weight in `aea` of positives of the paired kind: a caption's aerial images, an aerial
+    image's captions."""
     identity_weight: float = 1.0
+    """Weight of the identity loss."""
     match_weight: float = 1.0
+    """Weight of the loss of the attribute sentences, `match`."""
     joint: Literal["product", "concatenation"] = "product"
+    """Joint feature of an image and a sentence: their product, or both in a row."""
     negative: Literal["next", "uniform"] = "next"
-    """Which other class the false sentence says."""
+    """Class named by the false sentence: the next one, or any other."""
     preprocessing: Preprocessing = CLIP_PIXELS
 
 

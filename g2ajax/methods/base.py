@@ -72,7 +72,9 @@ class Preprocessing:
     """How pixels 0..255 become the network's input: `(x - mean) / std`, once."""
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
+    """Mean of each channel, subtracted from pixels 0..255."""
     std: tuple[float, float, float] = IMAGENET_STD
+    """Standard deviation of each channel, by which pixels are divided."""
 
     def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
         """Images with pixels 0..255 as the network wants them."""

@@ -54,18 +54,30 @@ class Weights:
     """Of the losses."""
 
     rpn_cls: float = 1.0
+    """Weight of the proposal network's classification loss."""
     rpn_reg: float = 1.0
+    """Weight of the proposal network's box loss."""
     cls_1st: float = 1.0
+    """Weight of the first head's classification loss."""
     cls_2nd: float = 1.0
+    """Weight of the second head's classification loss."""
     cls_3rd: float = 1.0
+    """Weight of the third head's classification loss."""
     reg_1st: float = 10.0
+    """Weight of the first head's box loss."""
     reg_2nd: float = 10.0
+    """Weight of the second head's box loss."""
     reg_3rd: float = 10.0
+    """Weight of the third head's box loss."""
     reid_2nd: float = 0.5
+    """Weight of the second head's identity loss."""
     reid_3rd: float = 0.5
+    """Weight of the third head's identity loss."""
     softmax_2nd: float = 0.5
-    """Of the identity classifiers; 0.1 for CUHK-SYSU, 3 with distillation on G2APS; 0: none."""
+    """Weight of the second head's identity classifier: 0.1 for CUHK-SYSU, 3 with distillation on
+    G2APS; 0: none."""
     softmax_3rd: float = 0.5
+    """Weight of the third head's identity classifier; 0: none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,15 +86,17 @@ class Options(DetectorOptions):
 
     regions: RegionOptions = RegionOptions(positive_fraction=0.25)
     iou: tuple[float, float, float] = (0.5, 0.6, 0.7)
-    """What a region must overlap a person by to train each head as one."""
+    """Overlap with a person that a region needs to train each head as one."""
     embedding_dim: int = 256
-    """Of each of the two heads."""
+    """Width of the embedding of each of the two heads."""
     matching: MatchingOptions = MatchingOptions(queue_size=500)
     kernels: tuple[int, ...] = (1, 3)
+    """Kernel of each scale of the transformer heads."""
     num_heads: int = 8
+    """Attention heads at each scale."""
     weights: Weights = Weights()
     feature: Literal["concat", "stage2", "stage3"] = "concat"
-    """The embedding in tests: both heads', or one's; `stage2` leaves the third head out."""
+    """Embedding used in tests: both heads', or one's; `stage2` leaves the third head out."""
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "COAT":

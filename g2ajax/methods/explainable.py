@@ -53,16 +53,16 @@ class Options:
     """What a configuration may set; the defaults are AMD's."""
 
     stream1: Mapping[str, Any]
-    """The re-identification model: `name` of a method with `backbone` and `heads`, its options."""
+    """`name` of the re-identification method, which has `backbone` and `heads`, and its options."""
     split: int = -1
     """Where stream 2 leaves stream 1: blocks of a ViT, or the stage (3: stem and stages 1 and 2 are
     shared); −1: half of the blocks, or 3."""
     hidden: int = 0
     """Channels inside the attribute decomposition head; 0: an eighth of the map's."""
     k: float = 1.0
-    """K of the attention's activation."""
+    """Factor K of the attention's activation."""
     t: float = 0.5
-    """T of the attention's activation."""
+    """Exponent T of the attention's activation."""
     alpha: float = 10.0
     """Weight of L_p1."""
     beta: float = 100.0
@@ -70,10 +70,11 @@ class Options:
     v: float = 0.5
     """Exponent of the share that exclusive attributes must explain, (M_E/M)^v."""
     reduction: Literal["mean", "sum"] = "mean"
-    """Whether the d^k average to d (AMD's code) or add up to it (as printed; take k = 1/M)."""
+    """Reduction of the d^k to d: their mean (AMD's code), or their sum (as printed; take k =
+    1/M)."""
     predictor: bool = False
-    """Whether a third copy of the upper stages learns to predict the attributes (AMD's code only).
-    The ranking `reweighted_exclusive` needs it."""
+    """Let a third copy of the upper stages learn to predict the attributes (AMD's code only). The
+    ranking `reweighted_exclusive` needs it."""
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "Explainable":

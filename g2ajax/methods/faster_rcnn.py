@@ -55,19 +55,32 @@ class ProposalOptions:
     """The region proposal network."""
 
     sizes: tuple[int, ...] = anchor_grid.SIZES
+    """Sides of the anchors in pixels."""
     aspect_ratios: tuple[float, ...] = anchor_grid.ASPECT_RATIOS
+    """Heights of the anchors over their widths."""
     foreground_iou: float = 0.7
+    """Least overlap with a person of an anchor that is trained as one."""
     background_iou: float = 0.3
+    """Overlap below which an anchor is trained as background."""
     samples: int = 256
+    """Anchors drawn from each image in training."""
     positive_fraction: float = 0.5
+    """Largest share of people among them."""
     train_pre_nms: int = 12000
+    """Best anchors of an image kept before suppression, in training."""
     train_post_nms: int = 2000
+    """Proposals of an image kept after suppression, in training."""
     test_pre_nms: int = 6000
+    """Best anchors of an image kept before suppression, in tests."""
     test_post_nms: int = 300
+    """Proposals of an image kept after suppression, in tests."""
     nms: float = 0.7
+    """Overlap above which the weaker of two proposals is suppressed."""
     min_size: float = 1e-3
+    """Shortest side of a proposal in pixels."""
     box_loss: Literal["smooth_l1", "l1"] = "smooth_l1"
-    """`l1` is torchvision 0.4's, with which SeqNet's published numbers were made."""
+    """Loss of the boxes; `l1` is torchvision 0.4's, with which SeqNet's published numbers were
+    made."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +88,20 @@ class RegionOptions:
     """The regions that the heads see."""
 
     samples: int = 128
-    """Drawn an image in training."""
+    """Regions drawn from each image in training."""
     positive_fraction: float = 0.5
+    """Largest share of people among them."""
     score_threshold: float = 0.5
-    """Of a detection; it must be exceeded."""
+    """Score that a detection must exceed."""
     nms: float = 0.4
+    """Overlap above which the weaker of two detections is suppressed before the last head; in a
+    plain detector, at the end."""
     final_nms: float = 0.5
+    """Overlap above which the weaker of two detections is suppressed at the end."""
     min_size: float = 1e-2
+    """Shortest side of a detection in pixels."""
     max_detections: int = 300
+    """Most detections of an image."""
     pool_chunk: int = 0
     """Regions pooled at a time, to bound the memory; 0: all."""
 
@@ -95,8 +114,8 @@ class TrunkOptions:
     """`name` of a ResNet and its own options."""
     preprocessing: Preprocessing = Preprocessing()
     freeze_stem: bool = True
-    """The first convolution and the affine part of its norm keep their values, as in the
-    references; False where nothing pretrained is loaded. Its statistics move either way."""
+    """Keep the values of the first convolution and of the affine part of its norm, as the
+    references do; False where nothing pretrained is loaded. Its statistics move either way."""
     remat: bool = False
     """Recompute each block in the backward pass: less memory, more time."""
 
@@ -118,7 +137,7 @@ class Options(DetectorOptions):
     """Of the plain detector."""
 
     proposal_box_weight: float = 1.0
-    """Of the head's box loss; 10 in SeqNet's first head."""
+    """Weight of the head's box loss; 10 in SeqNet's first head."""
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "FasterRCNN":

@@ -31,18 +31,27 @@ class Distillation:
     """The teacher's own loss and the terms between the two; defaults: SeqNet on G2APS."""
 
     matching_weight: float = 1.0
-    """Of the teacher's identity loss; 0: the teacher is a constant, tables included."""
+    """Weight of the teacher's identity loss; 0: the teacher is a constant, tables included."""
     softmax_weight: float = 0.0
-    """Of the teacher's identity classifier (COAT only); 0: none."""
+    """Weight of the teacher's identity classifier (COAT only); 0: none."""
     logit_weight: float = 1.0
+    """Weight of the divergence between the logits of the identities; 0: none."""
     logit_temperature: float = 2.0
+    """Temperature of that divergence."""
     logit_bidirectional: bool = False
+    """Add the divergence in the other direction."""
     similarity_weight: float = 200.0
+    """Weight of the loss between the similarities within a batch; 0: none."""
     similarity_temperature: float = 4.0
+    """Temperature of its divergence."""
     similarity_bidirectional: bool = False
+    """Add its divergence in the other direction."""
     similarity_form: Literal["divergence", "distance"] = "divergence"
+    """Form of that loss: a divergence of the rows, or a distance of the matrices."""
     feature_weight: float = 0.0
+    """Weight of the distance between the embeddings; 0: none."""
     transfer_weight: float = 0.0
+    """Weight of probabilistic knowledge transfer (Passalis and Tefas, ECCV 2018); 0: none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +59,7 @@ class Options:
     """What a configuration may set."""
 
     student: Mapping[str, Any]
-    """`name`, "seqnet" or "coat", and that method's options."""
+    """`name`, "seqnet" or "coat", and the options of that method."""
     distillation: Distillation = Distillation()
 
 

@@ -29,17 +29,21 @@ class Options(TrunkOptions):
     """What a configuration may set."""
 
     head: Literal["seqnet", "coat"] = "seqnet"
-    """Whose head it is."""
+    """Method whose head is taught."""
     embedding_dim: int = 256
+    """Width of the embedding."""
     matching: MatchingOptions = MatchingOptions()
     kernels: tuple[int, ...] = (1, 3)
+    """Kernel of each scale of COAT's transformer head."""
     num_heads: int = 8
+    """Attention heads at each of its scales."""
     matching_weight: float = 1.0
-    """11, 1 and 7 for CUHK-SYSU, G2APS and PRW with SeqNet; 11, 0.5 and 15 with COAT."""
+    """Weight of the identity loss: 11, 1 and 7 for CUHK-SYSU, G2APS and PRW with SeqNet; 11, 0.5
+    and 15 with COAT."""
     softmax_weight: float = 0.0
-    """Of an identity classifier; 3, 3 and 0.5 with COAT; 0: none."""
+    """Weight of an identity classifier; 3, 3 and 0.5 with COAT; 0: none."""
     drop_first_identity: bool = False
-    """The published code's slip: identity 0 is never trained."""
+    """Never train identity 0: the slip of the published code."""
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "HeadTeacher":

@@ -32,17 +32,18 @@ class Options:
     backbone: Mapping[str, Any]
     """`name` of a CLIP (`clip_vit_b16`) and its own options."""
     losses: tuple[Literal["sdm", "itc", "cmpm", "id", "mlm"], ...] = ("sdm", "mlm", "id")
-    """Their sum is trained on."""
+    """Losses whose sum is trained."""
     temperature: float = 0.02
-    """Of SDM and ITC; fixed."""
+    """Temperature of `sdm` and `itc`; fixed."""
     identity_weight: float = 1.0
+    """Weight of the identity loss."""
     word_weight: float = 1.0
-    """Of the masked words."""
+    """Weight of the loss of the masked words."""
     depth: int = 4
     """Blocks of the cross-modal transformer."""
     labelled_share: float = 0.25
     """Share of all positions (plus 64) that the word classifier computes; masking labels about 0.15
-    of the words. Should more be labelled, the last do not count."""
+    of the words. Words labelled beyond that do not count."""
     preprocessing: Preprocessing = CLIP_PIXELS
 
 

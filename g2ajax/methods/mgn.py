@@ -56,13 +56,13 @@ class Options:
     smoothing: float = 0.1
     """Label smoothing in fast-reid's form; 0: none; −1: adaptive."""
     margin: float | None = 0.0
-    """Of the batch-hard triplet losses; None or 0: soft margin."""
+    """Margin of the batch-hard triplet losses; None or 0: soft margin."""
     identity_weight: float = 1.0
-    """Of the mean of the eight identity losses (fast-reid: 8 x 0.125)."""
+    """Weight of the mean of the eight identity losses (fast-reid: 8 x 0.125)."""
     triplet_weight: float = 1.0
-    """Of the mean of the five triplet losses (fast-reid: 5 x 0.2)."""
+    """Weight of the mean of the five triplet losses (fast-reid: 5 x 0.2)."""
     metric: Literal["cosine", "squared_euclidean"] = "cosine"
-    """Distance of the evaluation."""
+    """Distance used in the evaluation."""
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "MGN":

@@ -42,14 +42,17 @@ class MatchingOptions:
     """Online instance matching."""
 
     queue_size: int = 5000
-    """5000 for CUHK-SYSU, 500 for PRW, 2000 for G2APS."""
+    """Embeddings of people without identity kept as negatives: 5000 for CUHK-SYSU, 500 for PRW,
+    2000 for G2APS."""
     momentum: float = 0.5
+    """Share of the old row when the table of identities is updated."""
     scale: float = 30.0
+    """Factor of the similarities before the softmax."""
     overflow: Overflow = "unlabelled"
-    """What a label beyond the classes is; `queue_column` is the references' slip with PRW."""
+    """Treatment of a label beyond the classes; `queue_column` is the references' slip with PRW."""
     header_without_target: bool = False
-    """The slip of SeqNet-HKD: a batch without any identity moves the queue's header, not the
-    queue."""
+    """Move the queue's header, not the queue, on a batch without any identity: the slip of
+    SeqNet-HKD."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +60,19 @@ class Weights:
     """Of the losses."""
 
     rpn_cls: float = 1.0
+    """Weight of the proposal network's classification loss."""
     rpn_reg: float = 1.0
+    """Weight of the proposal network's box loss."""
     proposal_cls: float = 1.0
+    """Weight of the first head's classification loss."""
     proposal_reg: float = 10.0
+    """Weight of the first head's box loss."""
     box_cls: float = 1.0
+    """Weight of the second head's classification loss."""
     box_reg: float = 1.0
+    """Weight of the second head's box loss."""
     box_reid: float = 1.0
+    """Weight of the identity loss."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +80,7 @@ class Options(DetectorOptions):
     """What a configuration may set; the defaults are the published ones."""
 
     embedding_dim: int = 256
+    """Width of the embedding."""
     matching: MatchingOptions = MatchingOptions()
     weights: Weights = Weights()
 

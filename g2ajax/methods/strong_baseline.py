@@ -33,10 +33,13 @@ class HeadOptions:
     embedding_dim: int = 0
     """Width of a reduction before the neck; 0: none."""
     neck_feature: Literal["before", "after"] = "before"
-    """Which feature the triplet loss sees."""
+    """Feature given to the triplet loss: before or after the neck."""
     classifier: str = "Linear"
+    """Classifier: `Linear`, or one with a margin (`CircleSoftmax`, ...)."""
     scale: float = 1.0
+    """Scale of the logits of a classifier with a margin."""
     margin: float = 0.0
+    """Margin of that classifier."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Options:
     backbone: Mapping[str, Any]
     """`name` of a backbone and its own options."""
     head: HeadOptions = HeadOptions()
+    """Embedding head."""
     fc_dim: int = 0
     """Width of torchreid's head in place of fast-reid's: a linear map, batch norm, ReLU, and a
     classifier with a bias (its OSNets: 512); 0: the head of `head`. With it, `head` chooses the
@@ -56,17 +60,19 @@ class Options:
     smoothing: float = 0.1
     """Label smoothing; 0: none; −1: adaptive (fast-reid)."""
     smoothing_form: Literal["fastreid", "uniform"] = "fastreid"
-    """Where the smoothed mass goes: eps/(C−1) to the other classes, or eps/C to all."""
+    """Spread of the smoothed mass: eps/(C−1) to the other classes, or eps/C to all."""
     margin: float | None = 0.3
-    """Of the batch-hard triplet loss; None: soft margin."""
+    """Margin of the batch-hard triplet loss; None or 0: soft margin."""
     hard_mining: bool = True
-    """False: the weighted triplet of AGW."""
+    """Mine the hardest pairs; False: the weighted triplet of AGW."""
     identity_weight: float = 1.0
+    """Weight of the identity loss."""
     triplet_weight: float = 1.0
+    """Weight of the triplet loss; 0: none."""
     test_feature: Literal["after", "before"] = "after"
     """Embedding after or before the neck's batch norm."""
     metric: Literal["cosine", "squared_euclidean"] = "cosine"
-    """Distance of the evaluation."""
+    """Distance used in the evaluation."""
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "StrongBaseline":

@@ -37,8 +37,8 @@ class Options:
     camera_embedding: bool = True
     """Side information of the camera (SIE)."""
     platforms: int = 0
-    """Side information of the platform, as the code's "view", for so many platforms (0 aerial,
-    1 ground, 2 wearable); 0: none."""
+    """Number of platforms (0 aerial, 1 ground, 2 wearable) given as side information, the "view" of
+    the code; 0: none."""
     jigsaw: bool = True
     """The jigsaw branch (JPM)."""
     stripes: int = 4
@@ -46,22 +46,24 @@ class Options:
     rearrange: bool = True
     """Shift and shuffle; False: the stripes are consecutive patches."""
     shift: int = 5
-    """The sequence is rolled by one patch less: the code counts the class token."""
+    """Patches by which the sequence is rolled, plus one: the code counts the class token."""
     shuffle_groups: int = 2
-    """Groups that are interleaved."""
+    """Number of interleaved groups."""
     smoothing: float = 0.0
     """Label smoothing, eps/C to every class."""
     margin: float | None = None
-    """Of the batch-hard triplet loss; None or 0: soft margin."""
+    """Margin of the batch-hard triplet loss; None or 0: soft margin."""
     identity_weight: float = 1.0
+    """Weight of the identity losses."""
     triplet_weight: float = 1.0
+    """Weight of the triplet losses; 0: none."""
     global_share: float = 0.5
-    """Of the global feature in both losses; the stripes' mean has the rest."""
+    """Share of the global feature in both losses; the mean of the stripes has the rest."""
     test_feature: Literal["before", "after"] = "before"
     """Embedding before or after the necks."""
     metric: Literal["cosine", "squared_euclidean"] = "cosine"
-    """Distance of the evaluation. The code's, squared Euclidean of normalised features, is twice
-    the cosine distance: the ranking is the same."""
+    """Distance used in the evaluation. Squared Euclidean of normalised features, as in the code, is
+    twice the cosine distance: the ranking is the same."""
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "TransReID":

@@ -36,26 +36,26 @@ class Options:
     """`name` of a backbone that gives a map, and its own options."""
     preprocessing: Preprocessing = Preprocessing()
     ranking_width: int = 2048
-    """Of the hidden layer before the triplet loss's embedding."""
+    """Width of the hidden layer before the embedding of the triplet loss."""
     dropout: float = 0.5
-    """After that hidden layer."""
+    """Dropout after that hidden layer."""
     groups: int = 4
     """Parts into which the channels are cut."""
     group_width: int = 256
-    """Of the layer that all groups share."""
+    """Width of the layer that all groups share."""
     embedding_dim: int = 128
-    """Of what each loss sees."""
+    """Width of the embedding given to each loss."""
     margin: float | None = 0.2
-    """Of the batch-hard triplet loss; None: soft margin."""
+    """Margin of the batch-hard triplet loss; None or 0: soft margin."""
     mixture_weight: float = 0.25
-    """Of each group's mixture loss; 0: triplet loss alone, and no groups are built."""
+    """Weight of each group's mixture loss; 0: triplet loss alone, and no groups are built."""
     covariance: Literal["identity", "diagonal"] = "identity"
     """`diagonal` learns a log-variance for each class and dimension, clamped to ±8; the logged
     `clamped` is the share of them at the clamp."""
     alpha: float = 0.1
     """Margin of the mixture: the true class's distance counts 1 + alpha times."""
     likelihood_weight: float = 0.1
-    """lambda, of the likelihood in the mixture loss."""
+    """Weight lambda of the likelihood in the mixture loss."""
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "UAVGroup":

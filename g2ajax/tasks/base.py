@@ -41,8 +41,9 @@ class EvaluateOptions:
     """When and how the run is scored."""
 
     every_epochs: int = 10
-    """0: at the end only."""
+    """Epochs between evaluations; 0: only at the end."""
     batch_size: int = 128
+    """Images (or frames) embedded at a time."""
     protocols: tuple[str, ...] = ()
     """Names of the dataset's protocols; empty: all it has."""
     bootstrap_samples: int = 1000

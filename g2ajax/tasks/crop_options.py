@@ -29,11 +29,11 @@ class SamplerOptions:
     name: str = "naive_identity"
     """`random_identity`, `naive_identity`, `balanced_identity`, `balanced_platform` or `shuffled`."""
     identities: int = 16
-    """P, identities a batch."""
+    """Identities in a batch, P."""
     images: int = 4
-    """K, images an identity."""
+    """Images of each identity, K."""
     allow_single_image: bool = False
-    """Whether identities with one image may take part (it is then repeated K times)."""
+    """Let identities with one image take part; it is repeated K times."""
 
     @property
     def batch_size(self) -> int:
@@ -49,7 +49,7 @@ class EvaluateOptions(base.EvaluateOptions):
     explained_images: int = 200
     """Test images whose attention maps are measured where parts are known (SkyGround); 0: none."""
     reweight: float = 1.0
-    """w of the re-weighted rankings; never to be chosen on the test split."""
+    """Weight w of the re-weighted rankings; never choose it on the test split."""
     flip: bool = False
     """Embed each test image and its mirror, and take the mean of the two."""
     rerank: RerankOptions = RerankOptions()
@@ -78,7 +78,7 @@ class PhaseOptions(base.PhaseOptions):
     """Options of a phase on crops."""
 
     sampler: SamplerOptions | None = None
-    """Batches of this phase; None: the run's."""
+    """Batches of this phase; not set: those of the run."""
     augment: AugmentOptions | None = None
     """Augmentation of this phase; None: the run's."""
     source: Literal["images", "features"] = "images"

@@ -69,13 +69,14 @@ class FrameOptions:
     max_size: int = MAX_SIZE
     """Longest long side of a resized frame in pixels."""
     canvases: tuple[tuple[int, int], ...] = BUCKETS
-    """(height, width) to which resized frames are padded, multiples of 32; each is compiled once."""
+    """(height, width) to which resized frames are padded, multiples of 32; each size is compiled
+    once."""
     max_boxes: int = 64
-    """Most people of a frame; a frame with more is an error that names it."""
+    """Most people in a frame; a frame with more is an error that names it."""
     flip: float = 0.5
-    """Probability of a mirrored frame."""
+    """Probability of mirroring a frame."""
     skip_unreadable: bool = False
-    """Frames that cannot be read are named and left out, instead of ending the run."""
+    """Name unreadable frames and leave them out, instead of ending the run."""
 
     def __post_init__(self) -> None:
         for canvas in self.canvases:

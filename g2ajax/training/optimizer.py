@@ -22,18 +22,23 @@ class OptimizerOptions:
     """One optimizer for all groups; `None` takes the value of `weight_decay`."""
 
     name: Literal["sgd", "adam", "amsgrad", "adamw"] = "adam"
+    """Update rule, as in PyTorch; `adamw` alone decouples the weight decay."""
     learning_rate: float = 3.5e-4
+    """Base learning rate, which the schedule changes."""
     momentum: float = 0.9
-    """Of sgd."""
+    """Momentum of `sgd`."""
     beta1: float = 0.9
+    """Decay of the first moment of `adam`, `amsgrad` and `adamw`."""
     beta2: float = 0.999
+    """Decay of their second moment."""
     eps: float = 1e-8
+    """Constant added to the root of the second moment."""
     weight_decay: float = 5e-4
-    """Of weights (kernels, tokens, tables)."""
+    """Weight decay of weights (kernels, tokens, tables)."""
     weight_decay_norm: float | None = None
-    """Of the scale and bias of normalisation layers."""
+    """Weight decay of the scale and bias of normalisation layers; None: `weight_decay`."""
     weight_decay_bias: float | None = None
-    """Of other biases."""
+    """Weight decay of other biases; None: `weight_decay`."""
     bias_factor: float = 1.0
     """Multiplies the rate of every bias, those of normalisation layers too (TransReID: 2)."""
     factors: tuple[tuple[str, float], ...] = ()
@@ -43,9 +48,10 @@ class OptimizerOptions:
     (1 without one), in the place of `bias_factor` and `factors`; `weight_decay_bias` is then the
     decay of every parameter whose name has "bias", in normalisation layers too."""
     clip_norm: float = 0.0
-    """Largest gradient norm; 0: none."""
+    """Largest gradient norm; 0: no clipping."""
     clip_by: Literal["global", "group"] = "global"
-    """`group`: each group of equal rate and decay by its own norm, as fast-reid's flat buffers do."""
+    """Gradients clipped together: all of them, or each group of equal rate and decay by its own
+    norm, as fast-reid's flat buffers do."""
 
 
 class Group(NamedTuple):

@@ -22,7 +22,9 @@ class MeshOptions:
     """How devices are arranged; `data=-1`: all that `fsdp` leaves."""
 
     data: int = -1
+    """Devices that share the batch; -1: all that `fsdp` leaves."""
     fsdp: int = 1
+    """Devices that share large parameters and their optimizer state."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +36,11 @@ class PhaseOptions:
     steps_per_epoch: int = 0
     """0: `examples // batch`."""
     trainable: tuple[str, ...] = ("*",)
-    """Module paths that are trained with all below them; `*`: everything."""
+    """Module paths that are trained with all below them; `*` matches everything."""
     frozen: tuple[str, ...] = ()
     """Module paths taken out of `trainable`; frozen modules run in evaluation mode."""
     loss: str = "loss"
-    """The method's function that gives the loss of this phase."""
+    """Name of the method's function that computes the loss."""
     optimizer: OptimizerOptions = OptimizerOptions()
     schedule: ScheduleOptions = ScheduleOptions()
     ema: float = 0.0
@@ -46,8 +48,8 @@ class PhaseOptions:
     accumulate: int = 1
     """Micro-batches a step; only for losses that look at one example at a time."""
     copy: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """At the start of the phase the parameters and statistics below each module path take the values
-    of those of the same names below another: `{"stream2": "stream1.backbone"}`."""
+    """Module paths whose parameters and statistics are copied at the start of the phase, as target:
+    source, for example `{"stream2": "stream1.backbone"}`."""
     task_options: base.PhaseOptions = base.PhaseOptions()
     """The task's own fields of the phase; in a configuration they stand beside the others."""
 
@@ -57,6 +59,7 @@ class CheckpointOptions:
     """When the state is saved, besides at each evaluation and at the end."""
 
     every_steps: int = 1000
+    """Steps between checkpoints."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +67,9 @@ class LogOptions:
     """What is written while it works."""
 
     every_steps: int = 50
+    """Steps between lines of the log."""
     tensorboard: bool = True
+    """Write the log for TensorBoard too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,15 +81,16 @@ class RunOptions:
     method: Mapping[str, Any]
     """`name` of a module of `g2ajax.methods`, and its own options."""
     phase: Mapping[str, PhaseOptions]
-    """The phases by name."""
+    """Blocks of the phases, by name."""
     phases: tuple[str, ...]
-    """The order in which they run."""
+    """Order in which the phases run."""
     name: str = ""
-    """Shown in the tables."""
+    """Name shown in tables of results."""
     task: str = "crops"
     """Kind of data: a module of `g2ajax.tasks`, or one of your own (dotted); absent: what the method
     and the blocks of the configuration imply."""
     seed: int = 0
+    """Seed of parameters, batches and augmentation."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the computation; parameters, statistics, losses and distances are always float32."""
     init: InitOptions = InitOptions()

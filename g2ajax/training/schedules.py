@@ -24,31 +24,32 @@ class ScheduleOptions:
     epoch; after the warm-up, at the share r of the epochs left, (1 + cos πr) / 2, 1 − r,
     power^(1−r) or power^r; `irra_step`: drops."""
     warmup_steps: int = 0
-    """Of the kinds that warm up by steps."""
+    """Length of the warm-up, for the kinds that count it in steps."""
     warmup_epochs: int = 0
-    """Of the kinds that warm up by epochs; `detection_multistep`: in the place of `warmup_steps`, up
-    to the last step of these epochs."""
+    """Length of the warm-up, for the kinds that count it in epochs; for `detection_multistep` it
+    replaces `warmup_steps` and ends at the last step of these epochs."""
     warmup_factor: float = 0.01
-    """Where a warm-up begins, as a share of the base rate."""
+    """Start of the warm-up, as a share of the base rate."""
     warmup_start: float | None = None
-    """`epoch_cosine`: where it begins as an absolute rate, the same for every group."""
+    """Start of the warm-up of `epoch_cosine` as an absolute rate, the same for every group; None:
+    from `warmup_factor`."""
     warmup_constant: bool = False
-    """`irra_*`: the whole warm-up at `warmup_factor`."""
+    """Keep the rate at `warmup_factor` for the whole warm-up of `irra_*`."""
     milestones: tuple[int, ...] = ()
     """Epochs (for `fastreid_multistep`: moves after the warm-up) at which the rate drops."""
     gamma: float = 0.1
-    """Factor of a drop."""
+    """Factor by which the rate drops."""
     floor: float = 0.0
-    """Lowest rate of a cosine (and of `irra_poly`), absolute."""
+    """Lowest rate of a cosine and of `irra_poly`, absolute."""
     power: float = 0.9
-    """Of `irra_poly` (which RISES from power to 1, as that code has it) and `irra_exp`."""
+    """Power of `irra_poly` (which RISES from power to 1, as that code has it) and `irra_exp`."""
     unfinished_warmup: bool = False
     """`detection_multistep`: a warm-up longer than the first epoch stays where that epoch leaves it
     to the end of the run, as in the code of head distillation."""
     delay_epochs: int = 0
-    """fast-reid: epochs before the first move."""
+    """Epochs before the first move of `fastreid_*`."""
     first_epoch: Literal[0, 1] = 1
-    """`epoch_*`: number of the first epoch in the codebase's count (torchreid: 0)."""
+    """Number of the first epoch in the codebase of `epoch_*` (torchreid: 0)."""
 
 
 def learning_rates(

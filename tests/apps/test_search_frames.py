@@ -80,5 +80,5 @@ def test_questions_that_cannot_be(frames, tmp_path, capsys, changes, message):
 
 def test_a_run_on_crops_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(tiny_config()))
-    with pytest.raises(ValueError, match=r"holds a run on crops; .*configs/g2aps_seqnet.py"):
+    with pytest.raises(ValueError, match=r"holds a run on crops; .*configs/seqnet.py"):
         searching.open_run(tmp_path)

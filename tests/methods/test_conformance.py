@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from configs import agreid_bot_r50
 from g2ajax import methods
 from g2ajax.data.text import sentence_counts, sentence_ids
 from g2ajax.data.tokenizer import Tokenizer
+from g2ajax.recipes.files import load
 from g2ajax.training import loop
 
 README = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
@@ -181,7 +181,7 @@ def test_the_readme_is_what_the_file_outside_does():
 
 
 def test_the_method_outside_trains_at_the_first_try(tmp_path):
-    config = agreid_bot_r50.get_config("tiny").to_dict()
+    config = load("configs/agreid_bot_r50.py:tiny").to_dict()
     config["method"] = {"name": OUTSIDE, **OPTIONS[OUTSIDE]}
     config["phase"]["reid"]["epochs"] = 1
     results = loop.run(config, tmp_path)

@@ -8,7 +8,6 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs import market1501_mgn_r50
 from g2ajax import backbones, methods
 from g2ajax.backbones import resnet
 from g2ajax.interop.load import InitOptions, initialise
@@ -16,6 +15,7 @@ from g2ajax.interop.state_dict import to_state_dict
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet
 from g2ajax.methods import mgn
+from g2ajax.recipes.files import load
 from g2ajax.training.options import run_options
 from g2ajax.training.state import copy_parts
 from tests.interop.torch_writer import tensors, write_zip
@@ -224,7 +224,7 @@ def test_branches_start_alike_from_a_file_of_imagenet(tmp_path):
     model = make()
     report = initialise(model, InitOptions(file=str(path)))
     assert report.family == "torchvision/timm ResNet"
-    config = market1501_mgn_r50.get_config().to_dict()
+    config = load("configs/market1501_mgn_r50.py").to_dict()
     first = run_options(config).phase[config["phases"][0]]
     copy_parts(model, "head", first)
     found = to_state_dict(model)

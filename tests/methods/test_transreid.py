@@ -7,7 +7,6 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs import market1501_transreid
 from g2ajax import methods
 from g2ajax.backbones.vit import class_token
 from g2ajax.interop.load import InitOptions, initialise
@@ -15,6 +14,7 @@ from g2ajax.interop.state_dict import to_state_dict
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet
 from g2ajax.methods import transreid
+from g2ajax.recipes.files import load
 from g2ajax.training.options import run_options
 from g2ajax.training.schedules import learning_rates
 from g2ajax.training.state import copy_parts
@@ -279,7 +279,7 @@ def test_a_file_of_transreid_fills_all(tmp_path):
 
 
 def test_recipe():
-    config = market1501_transreid.get_config().to_dict()
+    config = load("configs/market1501_transreid.py").to_dict()
     phase = run_options(config).phase["reid"]
     model = make()
     before = to_state_dict(model)

@@ -6,13 +6,13 @@ import pytest
 from flax import nnx
 from safetensors.numpy import save_file
 
-from configs import crops_uav_group
 from g2ajax import methods
 from g2ajax.interop.load import InitOptions, initialise
 from g2ajax.interop.state_dict import to_state_dict
 from g2ajax.losses.gaussian_mixture import large_margin_gaussian_mixture
 from g2ajax.losses.triplet import triplet
 from g2ajax.methods.uav_group import ChannelGroups
+from g2ajax.recipes.files import load
 from g2ajax.training.options import run_options
 from g2ajax.training.schedules import learning_rates
 
@@ -151,7 +151,7 @@ def test_bad_options_are_named():
 
 
 def test_the_recipes_rate_is_the_papers_in_steps_of_100():
-    run = run_options(crops_uav_group.get_config().to_dict())
+    run = run_options(load("configs/crops_uav_group.py").to_dict())
     phase = run.phase["reid"]
     rates = learning_rates(
         phase.schedule, phase.optimizer.learning_rate, phase.steps_per_epoch, phase.epochs

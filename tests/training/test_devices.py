@@ -79,7 +79,7 @@ def test_frames_give_the_terms_and_tables_of_one_device(tmp_path):
         "steps_per_epoch": 10,
     }
     flags = [f"--config.phase.search.{name}={value}" for name, value in gentle.items()]
-    config = "--config=configs/g2aps_seqnet.py:tiny"
+    config = "--config=configs/seqnet.py:tiny"
     for name, processes, devices in (("1", 1, 1), ("4", 1, 4), ("2x2", 2, 2)):
         workdir = tmp_path / name
         run_processes(

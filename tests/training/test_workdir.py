@@ -21,6 +21,18 @@ def test_resume_with_another_configuration_is_refused_with_the_difference(tmp_pa
     assert json.loads((tmp_path / "config.json").read_text())["method"] == {"name": "a"}
 
 
+def test_a_configuration_from_before_an_option_existed_is_the_same_run(tmp_path):
+    def resolve(config):
+        return {"seed": 0, "method": {"name": "a", "alpha": 1.0, **config["method"]}}
+
+    old, new = {"method": {"name": "a"}}, {"seed": 0, "method": {"name": "a", "alpha": 1.0}}
+    workdir.settle_config(tmp_path, old, write=True, resolve=resolve)
+    workdir.settle_config(tmp_path, new, write=True, resolve=resolve)
+    other = {"method": {"name": "a", "alpha": 2.0}}
+    with pytest.raises(ValueError, match=r"method.alpha: 1.0 -> 2.0"):
+        workdir.settle_config(tmp_path, other, write=True, resolve=resolve)
+
+
 def test_a_second_run_on_one_workdir_is_refused(tmp_path):
     program = (
         "import pathlib, sys; from g2ajax.training import workdir\n"
