@@ -223,7 +223,9 @@ def _sources(text: str) -> dict[str, str]:
             r"^(\d+) \{file_name_id=(\d+).*?\bline=(\d+)", _table(text, "FileLocations"), re.M
         )
     }
-    frames = dict(re.findall(r"^(\d+) \{file_location_id=(\d+)", _table(text, "StackFrames"), re.M))
+    frames = dict(
+        re.findall(r"^(\d+) \{file_location_id=(\d+)", _table(text, "StackFrames"), re.M)
+    )
     del head
     out = {}
     for frame, place in frames.items():
