@@ -207,7 +207,9 @@ class Block(nnx.Module):
             y = self.drop_path(y.reshape(batch, -1, dim), rngs=rngs)
             return rows + y.reshape(rows.shape)
 
-        y = self.attn(self.norm1(x.reshape(-1, dim)).reshape(x.shape), length=length, queries=first)
+        y = self.attn(
+            self.norm1(x.reshape(-1, dim)).reshape(x.shape), length=length, queries=first
+        )
         rows = residual(x[:, :first].reshape(-1, dim), y.reshape(-1, dim))
         return residual(rows, self.mlp(self.norm2(rows))).reshape(batch, -1, dim)
 
