@@ -30,6 +30,8 @@ class Account:
     fsdp: int
     examples: int
     """On all chips."""
+    share: int
+    """On each of them."""
     state_bytes: int
     """Of a training step: parameters, statistics and optimizer, whole."""
     peak_bytes: int
@@ -108,9 +110,8 @@ def account(
     if peak > chip.memory:
         raise DoesNotFit(too_large(of, program, peak, target, fsdp))
     moved = traffic(text, target.devices, TPU_ON_CHIP if chip.platform == "tpu" else ())
-    counted = {
-        key: value / target.devices for key, value in flops.count(traced.jaxpr).items() if value
-    }
+    parts = target.devices if program.dealt else 1
+    counted = {key: n / parts for key, n in flops.count(traced.jaxpr).items() if n}
     seconds = bounds(counted, totals(moved), sum(one.sent for one in moved), chip)
     made = Account(
         configuration=of.name,
@@ -119,6 +120,7 @@ def account(
         chips=target.devices,
         fsdp=fsdp,
         examples=program.examples,
+        share=program.examples // parts,
         state_bytes=program.state_bytes,
         peak_bytes=peak,
         argument_bytes=memory.argument_size_in_bytes,

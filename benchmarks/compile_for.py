@@ -109,7 +109,7 @@ def described(one, chip: chips.Chip) -> str:
     kinds = [kind for kind in one.bytes if kind != "scratch" and one.bytes[kind]]
     total = sum(one.flops.values())
     lines = [
-        f"\n{one.configuration}, {one.program}: {one.examples // one.chips} examples on each of "
+        f"\n{one.configuration}, {one.program}: {one.share} examples on each of "
         f"{one.chips} x {chip.name}" + f", fsdp {one.fsdp}" * (one.fsdp > 1),
         f"  memory       peak {one.peak_bytes / GIB:.2f} GiB of {chip.memory / GIB:.1f}; arguments "
         f"{one.argument_bytes / GIB:.2f}, temporary {one.temporary_bytes / GIB:.2f}",
@@ -156,7 +156,7 @@ def table(accounts: list) -> str:
         cells = (
             f"{one.configuration}, {one.program}",
             one.target + f", fsdp {one.fsdp}" * (one.fsdp > 1),
-            f"{one.examples // one.chips}",
+            f"{one.share}",
             f"{one.peak_bytes / GIB:.2f} GiB",
             f"{sum(one.flops.values()) / 1e12:.3g}",
             f"{one.moved / 1e9:.3g} ({one.bytes['fusion'] / 1e9:.3g}; "

@@ -42,6 +42,8 @@ class Program:
     """Images, frames, captions or queries of a call, over all devices."""
     state_bytes: int = 0
     """Of a training step: parameters, statistics and optimizer, whole."""
+    dealt: bool = True
+    """Whether the examples are dealt out; else every device works on all of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -316,7 +318,9 @@ def evaluation(of: Experiment, mesh: Mesh) -> Program:
     )
     everywhere = replicated(mesh)
     arguments = tuple(_shape(*shape, everywhere) for shape in shapes)
-    return Program("evaluate", jax.jit(block, out_shardings=everywhere), arguments, rows)
+    return Program(
+        "evaluate", jax.jit(block, out_shardings=everywhere), arguments, rows, dealt=False
+    )
 
 
 def _placed(

@@ -10,7 +10,7 @@ import collections
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from benchmarks.hlo import Computations, Instruction, computations, sources
+from benchmarks.hlo import Computations, Instruction, computations, fused_in, sources
 
 KINDS = ("matmul", "attention", "fusion", "copy", "collective", "other", "scratch")
 """`matmul`: matrix products and convolutions, with what is fused to them. `attention`: fused attention
@@ -68,7 +68,7 @@ class _Walk:
                 continue
             if one.entered:
                 for target in one.entered:
-                    yield from self.run(target, trips * one.trips)
+                    yield from self.run(target, trips * one.trips(self.bodies))
                 continue
             if one.collective:
                 yield from self.collectives([one], body, trips)
@@ -120,16 +120,10 @@ def _exchanged(one: Instruction, body: Mapping[str, Instruction]) -> tuple[int, 
     return given, max(result, 0)
 
 
-def _fused(one: Instruction, bodies: Computations) -> Iterator[Instruction]:
-    """The instructions inside a fusion, those of fusions inside it too."""
-    if one.opcode == "fusion":
-        for inner in bodies.get(one.called, []):
-            yield inner
-            yield from _fused(inner, bodies)
-
-
 def _multiplies(one: Instruction, bodies: Computations) -> bool:
-    return any(inner.opcode in ("dot", "convolution") for inner in _fused(one, bodies))
+    if one.opcode != "fusion":
+        return False
+    return any(i.opcode in ("dot", "convolution") for i in fused_in(one.called, bodies))
 
 
 def _moved(one: Instruction, body: Mapping[str, Instruction], bodies: Computations) -> int:

@@ -270,7 +270,7 @@ def test_what_does_not_fit_says_the_sizes_and_what_to_change():
 def test_a_whole_run_adds_up():
     of = whole_run.resident(programs.experiment("agreid_bot_vit"))
     blank = account.Account(
-        "agreid_bot_vit", "", "h200", 1, 1, 64, 10**9, 0, 0, 0, {}, {"fusion": 10**9}, [], {}, {},
+        "agreid_bot_vit", "", "h200", 1, 1, 64, 64, 10**9, 0, 0, 0, {}, {"fusion": 10**9}, [], {}, {},
         5.0, 1.0, {"fusion": 0.01, "collective": 0.0}, 0.5,
     )  # fmt: skip
     accounts = [dataclasses.replace(blank, program=p) for p in ("train reid", "embed", "evaluate")]

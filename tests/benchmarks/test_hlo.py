@@ -125,6 +125,24 @@ def test_the_body_of_a_loop_counts_once_a_trip(config, trips):
     assert (found.bytes, found.calls) == (trips * 2 * 4 * 40, trips)
 
 
+def test_an_unwritten_number_of_trips_is_read_from_the_condition():
+    """As libtpu writes loops."""
+    known = BODY.replace(
+        "  ROOT %r = pred[] constant(false)\n",
+        "  %p = (s32[], f32[10,4]{1,0}) parameter(0)\n"
+        "  %i = s32[] get-tuple-element(%p), index=0\n"
+        "  %n = s32[]{:T(128)} constant(12)\n"
+        "  ROOT %r = pred[] compare(%i, %n), direction=LT\n",
+    )
+    loop = (
+        f"{ENTRY}  %i = (s32[], f32[10,4]{{1,0}}) tuple(%z, %w)\n"
+        "  ROOT %w = (s32[], f32[10,4]{1,0}) while(%i), condition=%cond, body=%body\n}\n"
+    )
+    assert only(known + loop).calls == 12
+    # A bound that is computed is unknown.
+    assert only(known.replace("constant(12)", "negate(%i)") + loop).calls == 1
+
+
 def test_branches_are_entered():
     branch = "%one (x: f32[4]) -> f32[4] {\n  %x = f32[4]{0} parameter(0)\n  ROOT %n = f32[4]{0} negate(%x)\n}\n\n"
     other = branch.replace("%one", "%two").replace("negate", "sine")
