@@ -106,7 +106,7 @@ def compile_all(given: argparse.Namespace, target: chips.Target) -> tuple[list, 
 
 def described(one, chip: chips.Chip) -> str:
     """The account of a program for a reader."""
-    kinds = [kind for kind in one.bytes if kind != "scratch" and one.bytes[kind]]
+    kinds = [kind for kind, seconds in one.seconds.items() if seconds]
     total = sum(one.flops.values())
     lines = [
         f"\n{one.configuration}, {one.program}: {one.share} examples on each of "

@@ -267,6 +267,27 @@ def test_what_does_not_fit_says_the_sizes_and_what_to_change():
     )
 
 
+@pytest.mark.parametrize(
+    ("message", "size"),
+    [
+        ("RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO "
+         "temporaries (3.51T) exceeds available HBM (15.75G).", 3.51 * 2**40),
+        ("Ran out of memory in memory space hbm. Used 20.25G of 15.75G hbm.", 20.25 * 2**30),
+        ("RESOURCE_EXHAUSTED", 0.0),
+    ],
+)  # fmt: skip
+def test_the_compilers_own_words_of_too_little_memory_are_read(message, size):
+    assert account.needed(message) == pytest.approx(size)
+
+
+def test_remat_is_proposed_where_it_is_off():
+    backbone = {"name": "resnet50"}
+    assert account.remats({"backbone": backbone}, "method") == ["method.backbone.remat"]
+    assert account.remats({"stream1": {"backbone": backbone}}, "m") == ["m.stream1.backbone.remat"]
+    assert account.remats({"remat": True, "backbone": backbone}, "method") == []
+    assert account.remats({"backbone": {**backbone, "remat": True}}, "method") == []
+
+
 def test_a_whole_run_adds_up():
     of = whole_run.resident(programs.experiment("agreid_bot_vit"))
     blank = account.Account(
