@@ -6,6 +6,7 @@ Everything here is shapes: the model is one of `nnx.eval_shape`, its classes and
 
 import ast
 import dataclasses
+import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ from g2ajax.data.augment import augment
 from g2ajax.retrieval import metrics
 from g2ajax.training.mesh import batch_sharding, replicated, state_sharding
 from g2ajax.training.optimizer import build_optimizer
-from g2ajax.training.options import PhaseOptions, RunOptions, run_options
+from g2ajax.training.options import RunOptions, run_options
 from g2ajax.training.state import abstract_state, make_step, put_batch, trainable_filter
 
 STEPS = ("train", "embed", "evaluate")
@@ -54,8 +55,9 @@ class Experiment:
     options: RunOptions
     sizes: published.Sizes
 
+    @functools.cached_property
     def model(self) -> nnx.Module:
-        """The method with shapes in the place of arrays."""
+        """The method with shapes in the place of arrays; each program sets the modes it needs."""
         return nnx.eval_shape(
             lambda: methods.build(self.options.method, task(self), rngs=nnx.Rngs(params=0))
         )
@@ -149,15 +151,16 @@ def programs(
     if "train" in steps:
         for phase in of.options.phases:
             yield train_step(of, phase, mesh, batch or of.own_batch(phase))
+    embedded = list(embedding(of, mesh))
     if "embed" in steps:
-        yield from embedding(of, mesh)
+        yield from embedded
     if "evaluate" in steps and not of.options.frames:
-        yield evaluation(of, mesh)
+        yield evaluation(of, mesh, embedded[0])
 
 
 def train_step(of: Experiment, phase: str, mesh: Mesh, batch: int) -> Program:
     """The training step of a phase, `batch` examples a device."""
-    options, block, model = of.options, of.options.phase[phase], of.model()
+    options, block, model = of.options, of.options.phase[phase], of.model
     rows = batch * mesh.size
     optimizer = build_optimizer(
         block.optimizer,
@@ -251,9 +254,9 @@ def embedding(of: Experiment, mesh: Mesh) -> Iterator[Program]:
     # Evaluation batches are global; more devices than images get one each.
     rows = -(-options.evaluate.batch_size // mesh.size) * mesh.size
     if options.frames:
-        columns = training_batch(of, of.model(), rows, False)
+        columns = training_batch(of, of.model, rows, False)
         batch = {name: columns[name] for name in ("image", "size", "boxes", "box_mask")}
-        model = of.model()
+        model = of.model
         yield _evaluated(of, mesh, "detect", lambda m, b: m.detect(b), batch, rows)
         if hasattr(model, "embed_queries"):
             one = {**batch, "boxes": ((rows, 1, 4), "float32"), "box_mask": ((rows, 1), "bool")}
@@ -273,9 +276,9 @@ def embedding(of: Experiment, mesh: Mesh) -> Iterator[Program]:
         return of_images
 
     yield _evaluated(of, mesh, "embed", call("embed"), batch, rows)
-    if hasattr(of.model(), "explain"):
+    if hasattr(of.model, "explain"):
         yield _evaluated(of, mesh, "explain", call("explain"), batch, rows)
-    if hasattr(of.model(), "embed_text"):
+    if hasattr(of.model, "embed_text"):
         text = {"caption": ((rows, options.text.length), "int32")}
         yield _evaluated(
             of, mesh, "embed text", lambda m, b: m.embed_text(b["caption"]), text, rows
@@ -286,7 +289,7 @@ def _evaluated(
     of: Experiment, mesh: Mesh, name: str, function: Callable, batch: Mapping, rows: int
 ) -> Program:
     """`function(model, batch)` of the model in evaluation mode."""
-    graphdef, state = methods.evaluated(of.model())
+    graphdef, state = methods.evaluated(of.model)
 
     def call(state: nnx.State, batch: dict[str, jax.Array]) -> Any:
         return function(nnx.merge(graphdef, state, copy=True), batch)
@@ -296,14 +299,13 @@ def _evaluated(
     return Program(name, jitted, (state, _placed(batch, batch_sharding(mesh))), rows)
 
 
-def evaluation(of: Experiment, mesh: Mesh) -> Program:
-    """The ranks of a block of queries in the gallery of all protocols, every device doing the same:
-    distances, then the place of each match."""
-    program = next(embedding(of, mesh))
-    width = jax.eval_shape(program.call, *program.arguments).shape[-1]
+def evaluation(of: Experiment, mesh: Mesh, embed: Program) -> Program:
+    """The ranks of a block of queries, as `embed` gives them, in the gallery of all protocols: the
+    distances, then the place of each match. Every device does the same."""
+    width = jax.eval_shape(embed.call, *embed.arguments).shape[-1]
     sizes = of.sizes
     matches = 1 << (max(sizes.gallery // max(sizes.gallery_identities, 1), 1) - 1).bit_length()
-    metric = of.model().metric
+    metric = of.model.metric
 
     def block(query, gallery, matches, dropped):
         distance = metrics._distances(query, gallery, metric=metric)
@@ -331,9 +333,3 @@ def _placed(
 
 def _shape(shape: tuple, dtype: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-
-
-def phase_of(of: Experiment, program: Program) -> PhaseOptions | None:
-    """The phase of a training step, None for other programs."""
-    kind, _, name = program.name.partition(" ")
-    return of.options.phase[name] if kind == "train" else None

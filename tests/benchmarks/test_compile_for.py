@@ -312,10 +312,10 @@ def test_the_abstract_state_is_the_state_of_a_run():
     of = programs.experiment("agreid_bot_vit:tiny")
     mesh = make_mesh(fsdp=2, devices=jax.devices()[:4])
     phase, optimizer = PhaseOptions(ema=0.9), optax.sgd(0.1, momentum=0.9)
-    program, shapes = abstract_state(of.model(), phase, optimizer, mesh)
-    model = nnx.merge(*nnx.split(of.model()))
+    program, shapes = abstract_state(of.model, phase, optimizer, mesh)
+    model = nnx.merge(*nnx.split(of.model))
     model = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), nnx.state(model))
-    real = nnx.merge(nnx.graphdef(of.model()), model)
+    real = nnx.merge(nnx.graphdef(of.model), model)
     own, leaves = begin(real, phase, optimizer, mesh)
     assert own.treedef == program.treedef and own.shardings == program.shardings
     for shape, leaf in zip(shapes, leaves, strict=True):
