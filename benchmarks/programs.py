@@ -21,6 +21,7 @@ from benchmarks import published
 from g2ajax import methods
 from g2ajax.config import nearest
 from g2ajax.data.augment import augment
+from g2ajax.evaluation.rankings import Side, make_compare
 from g2ajax.retrieval import metrics
 from g2ajax.training.mesh import batch_sharding, replicated, state_sharding
 from g2ajax.training.optimizer import build_optimizer
@@ -156,6 +157,7 @@ def programs(
         yield from embedded
     if "evaluate" in steps and not of.options.frames:
         yield evaluation(of, mesh, embedded[0])
+        yield from (comparison(of, mesh, one) for one in embedded if one.name == "explain")
 
 
 def train_step(of: Experiment, phase: str, mesh: Mesh, batch: int) -> Program:
@@ -323,6 +325,24 @@ def evaluation(of: Experiment, mesh: Mesh, embed: Program) -> Program:
     return Program(
         "evaluate", jax.jit(block, out_shardings=everywhere), arguments, rows, dealt=False
     )
+
+
+def comparison(of: Experiment, mesh: Mesh, explain: Program) -> Program:
+    """The explained distances of a block of queries to a batch of the gallery, as `explain` gives
+    both; all devices do the same."""
+    found = jax.eval_shape(explain.call, *explain.arguments)
+    everywhere, batch = replicated(mesh), explain.examples
+    rows = min(QUERY_BLOCK, of.sizes.query)
+
+    def side(count: int) -> Side:
+        features = (found.embedding, found.attribute_embedding)
+        whole = [_shape((count, *x.shape[1:]), x.dtype, everywhere) for x in features]
+        attributes = found.attribute_embedding.shape[1]
+        return Side(*whole, _shape((count, attributes), "int8", everywhere))
+
+    compare = make_compare(("distance", "decomposed"), 1.0, measure=False)
+    mask = _shape((batch,), "bool", everywhere)
+    return Program("compare", compare, (side(rows), side(batch), mask), rows, dealt=False)
 
 
 def _placed(

@@ -61,13 +61,18 @@ def device_parts(of: Experiment, accounts: Sequence[Account]) -> list[Part]:
             explained += times
     scored += 1  # the best checkpoint, at the end
     images = of.sizes.query + of.sizes.gallery
-    of_images = {"embed": scored, "explain": explained, "embed text": scored}
+    of_images = {"embed": scored, "explain": explained and explained + 1, "embed text": scored}
     for name, times in of_images.items():
         if name in by_name and times:
             batches = -(-images // by_name[name].examples)
             parts.append(_times(f"{name}, test images", times * batches, by_name[name]))
-    blocks = -(-of.sizes.query // QUERY_BLOCK)
+    pairs = of.sizes.compared
+    blocks = -(-pairs // (QUERY_BLOCK * of.sizes.gallery))
     parts.append(_times("ranking, query blocks", scored * blocks, by_name["evaluate"]))
+    if "compare" in by_name and explained:
+        # The best checkpoint is explained too.
+        blocks = (explained + 1) * -(-pairs // (QUERY_BLOCK * by_name["explain"].examples))
+        parts.append(_times("explained distances, blocks of pairs", blocks, by_name["compare"]))
     return parts
 
 
@@ -117,7 +122,7 @@ def described(of: Experiment, accounts: Sequence[Account], target: Target) -> st
     lines.append(
         f"Assumed of the host: {DECODED} images/s decoded, {PCIE / 1e9:.0f} GB/s to the device, "
         f"{DISK / 1e9:.0f} GB/s to disk. Checkpoints are written, and calls of steps made, while the "
-        "device works. Not counted: the pair distances of explained rankings, the bootstrap, the "
-        "report page, starting Python."
+        "device works. Not counted: measures of explanations, the bootstrap, the report page, starting "
+        "Python."
     )
     return "\n".join(lines)

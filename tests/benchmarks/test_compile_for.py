@@ -222,7 +222,7 @@ def test_bounds_take_the_slower_of_both_and_leave_scratch_out():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("agreid_vit:tiny", ["train reid", "train attributes", "train explain", "embed", "explain", "evaluate"]),
+        ("agreid_vit:tiny", ["train reid", "train attributes", "train explain", "embed", "explain", "evaluate", "compare"]),
         ("tbagpr_aea_firm:tiny", ["train reid", "embed", "embed text", "evaluate"]),
         ("g2aps_seqnet:tiny", ["train search", "detect", "embed queries"]),
     ],
@@ -346,7 +346,7 @@ for name in ("agreid_vit:tiny", "tbagpr_irra:tiny", "g2aps_seqnet:tiny"):
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["6", "4", "3"]
+    assert done.stdout.split() == ["7", "4", "3"]
 
 
 def test_errors_end_the_command_with_a_sentence():
