@@ -77,7 +77,8 @@ class _Walk:
             within, apart = [i for i in fused if i.collective], 0
             if within:
                 inner = {i.name: i for i in fused}
-                yield from self.collectives(within, inner, trips)
+                scattered = one.called.startswith("all-reduce-scatter")
+                yield from self.collectives(within, inner, trips, scattered)
                 if not _multiplies(one, self.bodies):
                     continue
                 apart = sum(sum(_exchanged(i, inner)) for i in within)
@@ -88,16 +89,23 @@ class _Walk:
                 yield Moved("scratch", one.scratch * trips, *about)
 
     def collectives(
-        self, found: list[Instruction], body: Mapping[str, Instruction], trips: int
+        self,
+        found: list[Instruction],
+        body: Mapping[str, Instruction],
+        trips: int,
+        scattered: bool = False,
     ) -> Iterator[Moved]:
+        """`scattered`: libtpu writes a reduce-scatter as the fusion of an all-reduce and a slice."""
         for one in found:
             if one.channel in self.channels:
                 continue
             self.channels.add(one.channel)
             given, result = _exchanged(one, body)
-            size = one.group or self.devices
-            sent = _sent(one.collective, given, result, size) * trips
-            about = (trips, one.collective, one.source(self.frames), one.operation)
+            devices, kind = one.group or self.devices, one.collective
+            if scattered:
+                kind, result = "reduce-scatter", result // devices
+            sent = _sent(kind, given, result, devices) * trips
+            about = (trips, kind, one.source(self.frames), one.operation)
             yield Moved("collective", (given + result) * trips, *about, sent)
 
 

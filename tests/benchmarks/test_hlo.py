@@ -256,6 +256,23 @@ def test_a_collective_spread_over_fusions_counts_once():
     assert len(traffic.traffic(text)) == 1
 
 
+def test_an_all_reduce_fused_with_its_slice_is_a_reduce_scatter():
+    fused = """\
+%all-reduce-scatter.1 (x: f32[16,8]) -> f32[4,8] {
+  %x = f32[16,8]{1,0} parameter(0)
+  %r = f32[16,8]{1,0} all-reduce(%x), channel_id=3, replica_groups={{0,1,2,3}}, to_apply=%add
+  ROOT %s = f32[4,8]{1,0} dynamic-slice(%r, %i, %j), dynamic_slice_sizes={4,8}
+}
+
+"""
+    text = (
+        f"{fused}ENTRY %main (p0: f32[16,8]) -> f32[4,8] {{\n  %a = f32[16,8]{{1,0}} parameter(0)\n"
+        "  ROOT %f = f32[4,8]{1,0} fusion(%a), kind=kCustom, calls=%all-reduce-scatter.1\n}\n"
+    )
+    found = traffic.collectives(traffic.traffic(text, devices=4))
+    assert found == {"reduce-scatter": (1, 512 + 128, 384)}
+
+
 def test_async_calls_are_entered():
     inner = "%wrapped (x: f32[4,8]) -> f32[4,8] {\n  %x = f32[4,8]{1,0} parameter(0)\n  ROOT %n = f32[4,8]{1,0} negate(%x)\n}\n\n"
     text = (
