@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from benchmarks.account import Account
 from benchmarks.chips import Target
-from benchmarks.programs import QUERY_BLOCK, Experiment
+from benchmarks.programs import QUERY_BLOCK, Experiment, experiment
 
 # The host's part is not in the compiler's account. Its rates are assumptions, shown with the result.
 DECODED = 2797
@@ -29,15 +29,14 @@ class Part:
     """That move, in the memory of a device or through the host's link or disk."""
 
 
-def resident(of: Experiment) -> Experiment:
-    """The experiment with its training images on the devices.
+def resident(name: str, changes: Sequence[str] = ()) -> Experiment:
+    """The experiment of a configuration with its training images on the devices.
 
     Raises ValueError for whole frames, which are read from the host.
     """
-    if of.options.frames:
-        raise ValueError(f"--run keeps images on the device, and {of.name} is on whole frames")
-    data = dataclasses.replace(of.options.data, residency="device")
-    return dataclasses.replace(of, options=dataclasses.replace(of.options, data=data))
+    if experiment(name, changes).options.frames:
+        raise ValueError(f"--run keeps images on the device, and {name} is on whole frames")
+    return experiment(name, [*changes, "data.residency=device"])
 
 
 def evaluations(of: Experiment, phase: str) -> int:

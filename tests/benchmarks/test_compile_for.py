@@ -289,7 +289,7 @@ def test_remat_is_proposed_where_it_is_off():
 
 
 def test_a_whole_run_adds_up():
-    of = whole_run.resident(programs.experiment("agreid_bot_vit"))
+    of = whole_run.resident("agreid_bot_vit")
     blank = account.Account(
         "agreid_bot_vit", "", "h200", 1, 1, 64, 64, 10**9, 0, 0, 0, {}, {"fusion": 10**9}, [], {}, {},
         5.0, 1.0, {"fusion": 0.01, "collective": 0.0}, 0.5,
@@ -305,7 +305,7 @@ def test_a_whole_run_adds_up():
     assert host["checkpoints written"].times == steps // 1000 + 12
     assert "device together" in whole_run.described(of, accounts, chips.target("h200"))
     with pytest.raises(ValueError, match="whole frames"):
-        whole_run.resident(programs.experiment("g2aps_seqnet:tiny"))
+        whole_run.resident("g2aps_seqnet:tiny")
 
 
 def test_the_abstract_state_is_the_state_of_a_run():
@@ -356,3 +356,22 @@ def test_errors_end_the_command_with_a_sentence():
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("error: no target 'h20'; did you mean 'h200'?")
+
+
+def test_what_does_not_fit_or_compile_leaves_the_rest(monkeypatch, installed, capsys):
+    def accounted(of, program, *rest):
+        if program.name == "embed":
+            raise account.DoesNotFit("too large")
+        raise NotImplementedError("Unsupported sequence length\nmore")
+
+    monkeypatch.setattr(account, "account", accounted)
+    monkeypatch.setattr(chips, "devices", lambda name, target: jax.devices()[:8])
+    given = compile_for.parsed(
+        ["--target=v5e-8", "--configs=agreid_bot_r50:tiny", "--steps=embed,evaluate"]
+    )
+    made, failed = compile_for.compile_all(given, compile_for.check(given))
+    assert not made and failed == [
+        "does not fit: too large",
+        "does not compile: agreid_bot_r50:tiny, evaluate: NotImplementedError: Unsupported sequence length",
+    ]
+    assert "does not fit: too large" in capsys.readouterr().out
