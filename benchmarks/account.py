@@ -3,7 +3,10 @@
 import dataclasses
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
+
+import jax
 
 from benchmarks import flops
 from benchmarks.chips import Chip, Target
@@ -30,6 +33,8 @@ class Account:
     fsdp: int
     examples: int
     """On all chips."""
+    share: int
+    """On each of them."""
     state_bytes: int
     """Of a training step: parameters, statistics and optimizer, whole."""
     peak_bytes: int
@@ -95,12 +100,10 @@ def account(
     chip = target.chip
     try:
         traced, result, trace_seconds, compile_seconds = compiled(program, chip)
-    except Exception as error:
-        found = re.search(r"Used ([\d.]+)([GM]) of ([\d.]+)([GM]) hbm", str(error))
-        if "RESOURCE_EXHAUSTED" not in str(error) and not found:
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        needed = float(found[1]) * (GIB if found[2] == "G" else 2**20) if found else 0.0
-        raise DoesNotFit(too_large(of, program, needed, target, fsdp)) from error
+        raise DoesNotFit(too_large(of, program, needed(str(error)), target, fsdp)) from error
     memory, text = result.memory_analysis(), result.as_text()
     if hlo:
         hlo.write_text(text)
@@ -108,9 +111,8 @@ def account(
     if peak > chip.memory:
         raise DoesNotFit(too_large(of, program, peak, target, fsdp))
     moved = traffic(text, target.devices, TPU_ON_CHIP if chip.platform == "tpu" else ())
-    counted = {
-        key: value / target.devices for key, value in flops.count(traced.jaxpr).items() if value
-    }
+    parts = target.devices if program.dealt else 1
+    counted = {key: n / parts for key, n in flops.count(traced.jaxpr).items() if n}
     seconds = bounds(counted, totals(moved), sum(one.sent for one in moved), chip)
     made = Account(
         configuration=of.name,
@@ -119,6 +121,7 @@ def account(
         chips=target.devices,
         fsdp=fsdp,
         examples=program.examples,
+        share=program.examples // parts,
         state_bytes=program.state_bytes,
         peak_bytes=peak,
         argument_bytes=memory.argument_size_in_bytes,
@@ -153,6 +156,12 @@ def bounds(
     return seconds | {"collective": sent / chip.link}
 
 
+def needed(message: str) -> float:
+    """The bytes of which the compiler for TPUs says that they are too many, 0 where it does not."""
+    found = re.search(r"(?:Used|temporaries \() ?([\d.]+)([KMGT])", message)
+    return float(found[1]) * 1024 ** ("KMGT".index(found[2]) + 1) if found else 0.0
+
+
 def cost_analysis(result: Any) -> dict[str, float]:
     """XLA's own count of FLOPs and bytes, {} where it gives none (NVIDIA GPUs)."""
     try:
@@ -164,12 +173,12 @@ def cost_analysis(result: Any) -> dict[str, float]:
     return {name: float(found[key]) for name, key in names.items() if key in found}
 
 
-def too_large(of: Experiment, program: Program, needed: float, target: Target, fsdp: int) -> str:
+def too_large(of: Experiment, program: Program, size: float, target: Target, fsdp: int) -> str:
     """What a program needs, what there is, and what to change."""
     chip, batch = target.chip, program.examples // target.devices
-    size = f"needs {needed / GIB:.1f} GiB" if needed else "needs more memory than there is"
+    needs = f"needs {size / GIB:.1f} GiB" if size else "needs more memory than there is"
     text = (
-        f"{of.name}, {program.name}: {size} on each {chip.name}, which has "
+        f"{of.name}, {program.name}: {needs} on each {chip.name}, which has "
         f"{chip.memory / GIB:.1f} GiB, for {batch} examples a chip"
     )
     state = program.state_bytes
@@ -178,20 +187,23 @@ def too_large(of: Experiment, program: Program, needed: float, target: Target, f
     text += f" and {state / fsdp / GIB:.2f} GiB of parameters and optimizer"
     advice = []
     if batch > 1:
-        rest = max(needed - state / fsdp, 1.0)
-        fits = int(batch * max(chip.memory - state / fsdp, 0) / rest) if needed else batch // 2
+        rest = max(size - state / fsdp, 1.0)
+        fits = int(batch * max(chip.memory - state / fsdp, 0) / rest) if size else batch // 2
         advice.append(f"--batch={max(min(fits, batch - 1), 1)}")
-    advice += [f"--set={place}=True" for place in _remats(of.options.method, "method")]
+    advice += [f"--set={place}=True" for place in remats(of.options.method, "method")]
     if target.devices > fsdp and state > chip.memory / 4:
         advice.append(f"--fsdp={target.devices}")
     return f"{text}; change it by {' or '.join(advice) or 'a chip with more memory'}"
 
 
-def _remats(block: Any, where: str) -> list[str]:
+def remats(block: Mapping[str, Any], where: str) -> list[str]:
     """The settings of a method that would recompute what is kept, and are off."""
+    if block.get("remat"):
+        return []
     found = []
-    for key, value in block.items() if hasattr(block, "items") else ():
-        if key == "remat" and not value:
-            found.append(f"{where}.remat")
-        found += _remats(value, f"{where}.{key}")
+    for key, value in block.items():
+        if key == "backbone" and not value.get("remat"):
+            found.append(f"{where}.backbone.remat")
+        elif isinstance(value, Mapping):
+            found += remats(value, f"{where}.{key}")
     return found

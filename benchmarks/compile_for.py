@@ -20,6 +20,7 @@ import dataclasses
 import json
 import pathlib
 import sys
+import traceback
 
 # So that `python benchmarks/compile_for.py` finds what lies beside it.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -71,45 +72,63 @@ def check(given: argparse.Namespace) -> chips.Target:
 
 
 def compile_all(given: argparse.Namespace, target: chips.Target) -> tuple[list, list[str]]:
-    """The accounts of all programs, printed as they come, and what did not fit."""
-    from benchmarks import account, programs, whole_run
+    """The accounts of all programs, printed as they come, and what did not fit or compile."""
+    from benchmarks import programs, whole_run
     from g2ajax.training.mesh import make_mesh
 
-    changes = [*given.set]
     made, failed = [], []
-    experiments = [programs.experiment(name, changes) for name in given.configs]
+    read = whole_run.resident if given.run else programs.experiment
+    experiments = [read(name, given.set) for name in given.configs]
     mesh = make_mesh(fsdp=given.fsdp, devices=chips.devices(given.target, target))
     for of in experiments:
-        if given.run:
-            of = whole_run.resident(of)
-        own = []
-        for program in programs.programs(of, mesh, steps=given.steps, batch=given.batch):
-            text = None
-            if given.hlo:
-                given.hlo.mkdir(parents=True, exist_ok=True)
-                parts = (given.target, of.name, program.name)
-                text = given.hlo / ("-".join(parts).replace(" ", "_").replace(":", "_") + ".txt")
-            try:
-                one = account.account(of, program, given.target, target, given.fsdp, text)
-            except account.DoesNotFit as error:
-                failed.append(str(error))
-                print(f"\ndoes not fit: {error}", flush=True)
-                continue
-            own.append(one)
-            print(described(one, target.chip), flush=True)
-            save(given, [*made, *own], target)
-        if given.run and not failed:
+        own, before = [], len(failed)
+        try:
+            for program in programs.programs(of, mesh, steps=given.steps, batch=given.batch):
+                one, problem = compile_one(given, target, of, program)
+                if problem:
+                    failed.append(problem)
+                    print(f"\n{problem}", flush=True)
+                    continue
+                own.append(one)
+                print(described(one, target.chip), flush=True)
+                save(given, [*made, *own], target)
+        except Exception as error:  # of one configuration; the others are still wanted
+            traceback.print_exc()
+            failed.append(f"cannot be built: {of.name}: {_short(error)}")
+        if given.run and len(failed) == before:
             print("\n" + whole_run.described(of, own, target), flush=True)
         made += own
     return made, failed
 
 
+def compile_one(given: argparse.Namespace, target: chips.Target, of, program) -> tuple:
+    """The account of a program, or the problem in words."""
+    from benchmarks import account
+
+    text = None
+    if given.hlo:
+        given.hlo.mkdir(parents=True, exist_ok=True)
+        parts = (given.target, of.name, program.name)
+        text = given.hlo / ("-".join(parts).replace(" ", "_").replace(":", "_") + ".txt")
+    try:
+        return account.account(of, program, given.target, target, given.fsdp, text), ""
+    except account.DoesNotFit as error:
+        return None, f"does not fit: {error}"
+    except Exception as error:  # whatever the compiler raises; the other programs are still wanted
+        traceback.print_exc()
+        return None, f"does not compile: {of.name}, {program.name}: {_short(error)}"
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or '-').splitlines()[0][:300]}"
+
+
 def described(one, chip: chips.Chip) -> str:
     """The account of a program for a reader."""
-    kinds = [kind for kind in one.bytes if kind != "scratch" and one.bytes[kind]]
+    kinds = [kind for kind, seconds in one.seconds.items() if seconds]
     total = sum(one.flops.values())
     lines = [
-        f"\n{one.configuration}, {one.program}: {one.examples // one.chips} examples on each of "
+        f"\n{one.configuration}, {one.program}: {one.share} examples on each of "
         f"{one.chips} x {chip.name}" + f", fsdp {one.fsdp}" * (one.fsdp > 1),
         f"  memory       peak {one.peak_bytes / GIB:.2f} GiB of {chip.memory / GIB:.1f}; arguments "
         f"{one.argument_bytes / GIB:.2f}, temporary {one.temporary_bytes / GIB:.2f}",
@@ -156,7 +175,7 @@ def table(accounts: list) -> str:
         cells = (
             f"{one.configuration}, {one.program}",
             one.target + f", fsdp {one.fsdp}" * (one.fsdp > 1),
-            f"{one.examples // one.chips}",
+            f"{one.share}",
             f"{one.peak_bytes / GIB:.2f} GiB",
             f"{sum(one.flops.values()) / 1e12:.3g}",
             f"{one.moved / 1e9:.3g} ({one.bytes['fusion'] / 1e9:.3g}; "
@@ -192,7 +211,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     print("\nCompiled, not run. " + " ".join(target.chip.sources) + "\n\n" + table(made))
     if failed:
-        sys.exit("\n".join(["", *(f"does not fit: {text}" for text in failed)]))
+        sys.exit("\n".join(["", *failed]))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 WIDTHS = {
     **dict.fromkeys(("pred", "s8", "u8", "s4", "u4", "f8e4m3fn", "f8e5m2"), 1),
@@ -88,10 +88,17 @@ class Instruction:
         found = (several or one for several, one in _BRANCHES.findall(self.text))
         return [name for group in found for name in re.split(r",\s*", group.replace("%", ""))]
 
-    @property
-    def trips(self) -> int:
-        """How often a loop runs, where the compiler has written it down, else 1."""
-        return int(self._found(r'"known_trip_count":\{"n":"(\d+)"\}') or 1)
+    def trips(self, bodies: "Computations") -> int:
+        """How often a loop runs: as the compiler has written it down, else up to the one constant that
+        its condition compares with; 1 where that is unknown."""
+        known = self._found(r'"known_trip_count":\{"n":"(\d+)"\}')
+        if known:
+            return int(known)
+        condition = list(fused_in(self._found(r"condition=%?([\w.\-]+)"), bodies))
+        below = [one for one in condition if "direction=LT" in one.text]
+        ends = [one._found(r" constant\((\d+)\)") for one in condition]
+        ends = [int(end) for end in ends if end]
+        return ends[0] if len(below) == len(ends) == 1 else 1
 
     @property
     def operation(self) -> str:
@@ -115,6 +122,14 @@ class Instruction:
 
 
 Computations = Mapping[str, list[Instruction]]
+
+
+def fused_in(name: str, bodies: Computations) -> Iterator[Instruction]:
+    """The instructions of a computation, those of the fusions in it too."""
+    for one in bodies.get(name, []):
+        yield one
+        if one.opcode == "fusion":
+            yield from fused_in(one.called, bodies)
 
 
 def computations(

@@ -6,6 +6,7 @@ Everything here is shapes: the model is one of `nnx.eval_shape`, its classes and
 
 import ast
 import dataclasses
+import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,10 +21,11 @@ from benchmarks import published
 from g2ajax import methods
 from g2ajax.config import nearest
 from g2ajax.data.augment import augment
+from g2ajax.evaluation.rankings import Side, make_compare
 from g2ajax.retrieval import metrics
 from g2ajax.training.mesh import batch_sharding, replicated, state_sharding
 from g2ajax.training.optimizer import build_optimizer
-from g2ajax.training.options import PhaseOptions, RunOptions, run_options
+from g2ajax.training.options import RunOptions, run_options
 from g2ajax.training.state import abstract_state, make_step, put_batch, trainable_filter
 
 STEPS = ("train", "embed", "evaluate")
@@ -42,6 +44,8 @@ class Program:
     """Images, frames, captions or queries of a call, over all devices."""
     state_bytes: int = 0
     """Of a training step: parameters, statistics and optimizer, whole."""
+    dealt: bool = True
+    """Whether the examples are dealt out; else every device works on all of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +56,9 @@ class Experiment:
     options: RunOptions
     sizes: published.Sizes
 
+    @functools.cached_property
     def model(self) -> nnx.Module:
-        """The method with shapes in the place of arrays."""
+        """The method with shapes in the place of arrays; each program sets the modes it needs."""
         return nnx.eval_shape(
             lambda: methods.build(self.options.method, task(self), rngs=nnx.Rngs(params=0))
         )
@@ -147,15 +152,17 @@ def programs(
     if "train" in steps:
         for phase in of.options.phases:
             yield train_step(of, phase, mesh, batch or of.own_batch(phase))
+    embedded = list(embedding(of, mesh))
     if "embed" in steps:
-        yield from embedding(of, mesh)
+        yield from embedded
     if "evaluate" in steps and not of.options.frames:
-        yield evaluation(of, mesh)
+        yield evaluation(of, mesh, embedded[0])
+        yield from (comparison(of, mesh, one) for one in embedded if one.name == "explain")
 
 
 def train_step(of: Experiment, phase: str, mesh: Mesh, batch: int) -> Program:
     """The training step of a phase, `batch` examples a device."""
-    options, block, model = of.options, of.options.phase[phase], of.model()
+    options, block, model = of.options, of.options.phase[phase], of.model
     rows = batch * mesh.size
     optimizer = build_optimizer(
         block.optimizer,
@@ -249,9 +256,9 @@ def embedding(of: Experiment, mesh: Mesh) -> Iterator[Program]:
     # Evaluation batches are global; more devices than images get one each.
     rows = -(-options.evaluate.batch_size // mesh.size) * mesh.size
     if options.frames:
-        columns = training_batch(of, of.model(), rows, False)
+        columns = training_batch(of, of.model, rows, False)
         batch = {name: columns[name] for name in ("image", "size", "boxes", "box_mask")}
-        model = of.model()
+        model = of.model
         yield _evaluated(of, mesh, "detect", lambda m, b: m.detect(b), batch, rows)
         if hasattr(model, "embed_queries"):
             one = {**batch, "boxes": ((rows, 1, 4), "float32"), "box_mask": ((rows, 1), "bool")}
@@ -271,9 +278,9 @@ def embedding(of: Experiment, mesh: Mesh) -> Iterator[Program]:
         return of_images
 
     yield _evaluated(of, mesh, "embed", call("embed"), batch, rows)
-    if hasattr(of.model(), "explain"):
+    if hasattr(of.model, "explain"):
         yield _evaluated(of, mesh, "explain", call("explain"), batch, rows)
-    if hasattr(of.model(), "embed_text"):
+    if hasattr(of.model, "embed_text"):
         text = {"caption": ((rows, options.text.length), "int32")}
         yield _evaluated(
             of, mesh, "embed text", lambda m, b: m.embed_text(b["caption"]), text, rows
@@ -284,7 +291,7 @@ def _evaluated(
     of: Experiment, mesh: Mesh, name: str, function: Callable, batch: Mapping, rows: int
 ) -> Program:
     """`function(model, batch)` of the model in evaluation mode."""
-    graphdef, state = methods.evaluated(of.model())
+    graphdef, state = methods.evaluated(of.model)
 
     def call(state: nnx.State, batch: dict[str, jax.Array]) -> Any:
         return function(nnx.merge(graphdef, state, copy=True), batch)
@@ -294,14 +301,13 @@ def _evaluated(
     return Program(name, jitted, (state, _placed(batch, batch_sharding(mesh))), rows)
 
 
-def evaluation(of: Experiment, mesh: Mesh) -> Program:
-    """The ranks of a block of queries in the gallery of all protocols, every device doing the same:
-    distances, then the place of each match."""
-    program = next(embedding(of, mesh))
-    width = jax.eval_shape(program.call, *program.arguments).shape[-1]
+def evaluation(of: Experiment, mesh: Mesh, embed: Program) -> Program:
+    """The ranks of a block of queries, as `embed` gives them, in the gallery of all protocols: the
+    distances, then the place of each match. Every device does the same."""
+    width = jax.eval_shape(embed.call, *embed.arguments).shape[-1]
     sizes = of.sizes
     matches = 1 << (max(sizes.gallery // max(sizes.gallery_identities, 1), 1) - 1).bit_length()
-    metric = of.model().metric
+    metric = of.model.metric
 
     def block(query, gallery, matches, dropped):
         distance = metrics._distances(query, gallery, metric=metric)
@@ -316,7 +322,27 @@ def evaluation(of: Experiment, mesh: Mesh) -> Program:
     )
     everywhere = replicated(mesh)
     arguments = tuple(_shape(*shape, everywhere) for shape in shapes)
-    return Program("evaluate", jax.jit(block, out_shardings=everywhere), arguments, rows)
+    return Program(
+        "evaluate", jax.jit(block, out_shardings=everywhere), arguments, rows, dealt=False
+    )
+
+
+def comparison(of: Experiment, mesh: Mesh, explain: Program) -> Program:
+    """The explained distances of a block of queries to a batch of the gallery, as `explain` gives
+    both; all devices do the same."""
+    found = jax.eval_shape(explain.call, *explain.arguments)
+    everywhere, batch = replicated(mesh), explain.examples
+    rows = min(QUERY_BLOCK, of.sizes.query)
+
+    def side(count: int) -> Side:
+        features = (found.embedding, found.attribute_embedding)
+        whole = [_shape((count, *x.shape[1:]), x.dtype, everywhere) for x in features]
+        attributes = found.attribute_embedding.shape[1]
+        return Side(*whole, _shape((count, attributes), "int8", everywhere))
+
+    compare = make_compare(("distance", "decomposed"), 1.0, measure=False)
+    mask = _shape((batch,), "bool", everywhere)
+    return Program("compare", compare, (side(rows), side(batch), mask), rows, dealt=False)
 
 
 def _placed(
@@ -327,9 +353,3 @@ def _placed(
 
 def _shape(shape: tuple, dtype: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-
-
-def phase_of(of: Experiment, program: Program) -> PhaseOptions | None:
-    """The phase of a training step, None for other programs."""
-    kind, _, name = program.name.partition(" ")
-    return of.options.phase[name] if kind == "train" else None

@@ -32,11 +32,35 @@ class Sizes:
     """Of the training split."""
     attributes: tuple[int, ...] = ()
     """Number of classes of each attribute."""
+    pairs: int = 0
+    """Pairs of a query and a gallery image, over all protocols; 0: each query meets the whole gallery."""
+
+    @property
+    def compared(self) -> int:
+        return self.pairs or self.query * self.gallery
 
 
 KNOWN: Mapping[str, Sizes] = {
-    "agreid": Sizes(11554, 199, 2, 2663, 10535, 189, attributes=AGREID_CLASSES),
-    "agreid_v2": Sizes(51530, 807, 3, 8499, 40473, 808, attributes=AGREID_CLASSES),
+    "agreid": Sizes(
+        11554,
+        199,
+        2,
+        2663,
+        10535,
+        189,
+        attributes=AGREID_CLASSES,
+        pairs=1701 * 3331 + 962 * 7204,
+    ),
+    "agreid_v2": Sizes(
+        51530,
+        807,
+        3,
+        8499,
+        40473,
+        808,
+        attributes=AGREID_CLASSES,
+        pairs=2356 * 6347 + 2209 * 12912 + 1811 * 14362 + 2340 * 12568,
+    ),
     "market1501": Sizes(12936, 751, 6, 3368, 15913, 750),
     # The one crop table of which a count is published: DRHIT01 of the UAV network's paper, 101
     # people with about 459 images each. Split in halves here.

@@ -10,7 +10,7 @@ import collections
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from benchmarks.hlo import Computations, Instruction, computations, sources
+from benchmarks.hlo import Computations, Instruction, computations, fused_in, sources
 
 KINDS = ("matmul", "attention", "fusion", "copy", "collective", "other", "scratch")
 """`matmul`: matrix products and convolutions, with what is fused to them. `attention`: fused attention
@@ -68,7 +68,7 @@ class _Walk:
                 continue
             if one.entered:
                 for target in one.entered:
-                    yield from self.run(target, trips * one.trips)
+                    yield from self.run(target, trips * one.trips(self.bodies))
                 continue
             if one.collective:
                 yield from self.collectives([one], body, trips)
@@ -77,7 +77,8 @@ class _Walk:
             within, apart = [i for i in fused if i.collective], 0
             if within:
                 inner = {i.name: i for i in fused}
-                yield from self.collectives(within, inner, trips)
+                scattered = one.called.startswith("all-reduce-scatter")
+                yield from self.collectives(within, inner, trips, scattered)
                 if not _multiplies(one, self.bodies):
                     continue
                 apart = sum(sum(_exchanged(i, inner)) for i in within)
@@ -88,16 +89,23 @@ class _Walk:
                 yield Moved("scratch", one.scratch * trips, *about)
 
     def collectives(
-        self, found: list[Instruction], body: Mapping[str, Instruction], trips: int
+        self,
+        found: list[Instruction],
+        body: Mapping[str, Instruction],
+        trips: int,
+        scattered: bool = False,
     ) -> Iterator[Moved]:
+        """`scattered`: libtpu writes a reduce-scatter as the fusion of an all-reduce and a slice."""
         for one in found:
             if one.channel in self.channels:
                 continue
             self.channels.add(one.channel)
             given, result = _exchanged(one, body)
-            size = one.group or self.devices
-            sent = _sent(one.collective, given, result, size) * trips
-            about = (trips, one.collective, one.source(self.frames), one.operation)
+            devices, kind = one.group or self.devices, one.collective
+            if scattered:
+                kind, result = "reduce-scatter", result // devices
+            sent = _sent(kind, given, result, devices) * trips
+            about = (trips, kind, one.source(self.frames), one.operation)
             yield Moved("collective", (given + result) * trips, *about, sent)
 
 
@@ -120,16 +128,10 @@ def _exchanged(one: Instruction, body: Mapping[str, Instruction]) -> tuple[int, 
     return given, max(result, 0)
 
 
-def _fused(one: Instruction, bodies: Computations) -> Iterator[Instruction]:
-    """The instructions inside a fusion, those of fusions inside it too."""
-    if one.opcode == "fusion":
-        for inner in bodies.get(one.called, []):
-            yield inner
-            yield from _fused(inner, bodies)
-
-
 def _multiplies(one: Instruction, bodies: Computations) -> bool:
-    return any(inner.opcode in ("dot", "convolution") for inner in _fused(one, bodies))
+    if one.opcode != "fusion":
+        return False
+    return any(i.opcode in ("dot", "convolution") for i in fused_in(one.called, bodies))
 
 
 def _moved(one: Instruction, body: Mapping[str, Instruction], bodies: Computations) -> int:

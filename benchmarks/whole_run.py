@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from benchmarks.account import Account
 from benchmarks.chips import Target
-from benchmarks.programs import QUERY_BLOCK, Experiment
+from benchmarks.programs import QUERY_BLOCK, Experiment, experiment
 
 # The host's part is not in the compiler's account. Its rates are assumptions, shown with the result.
 DECODED = 2797
@@ -29,15 +29,14 @@ class Part:
     """That move, in the memory of a device or through the host's link or disk."""
 
 
-def resident(of: Experiment) -> Experiment:
-    """The experiment with its training images on the devices.
+def resident(name: str, changes: Sequence[str] = ()) -> Experiment:
+    """The experiment of a configuration with its training images on the devices.
 
     Raises ValueError for whole frames, which are read from the host.
     """
-    if of.options.frames:
-        raise ValueError(f"--run keeps images on the device, and {of.name} is on whole frames")
-    data = dataclasses.replace(of.options.data, residency="device")
-    return dataclasses.replace(of, options=dataclasses.replace(of.options, data=data))
+    if experiment(name, changes).options.frames:
+        raise ValueError(f"--run keeps images on the device, and {name} is on whole frames")
+    return experiment(name, [*changes, "data.residency=device"])
 
 
 def evaluations(of: Experiment, phase: str) -> int:
@@ -61,13 +60,18 @@ def device_parts(of: Experiment, accounts: Sequence[Account]) -> list[Part]:
             explained += times
     scored += 1  # the best checkpoint, at the end
     images = of.sizes.query + of.sizes.gallery
-    of_images = {"embed": scored, "explain": explained, "embed text": scored}
+    of_images = {"embed": scored, "explain": explained and explained + 1, "embed text": scored}
     for name, times in of_images.items():
         if name in by_name and times:
             batches = -(-images // by_name[name].examples)
             parts.append(_times(f"{name}, test images", times * batches, by_name[name]))
-    blocks = -(-of.sizes.query // QUERY_BLOCK)
+    pairs = of.sizes.compared
+    blocks = -(-pairs // (QUERY_BLOCK * of.sizes.gallery))
     parts.append(_times("ranking, query blocks", scored * blocks, by_name["evaluate"]))
+    if "compare" in by_name and explained:
+        # The best checkpoint is explained too.
+        blocks = (explained + 1) * -(-pairs // (QUERY_BLOCK * by_name["explain"].examples))
+        parts.append(_times("explained distances, blocks of pairs", blocks, by_name["compare"]))
     return parts
 
 
@@ -117,7 +121,7 @@ def described(of: Experiment, accounts: Sequence[Account], target: Target) -> st
     lines.append(
         f"Assumed of the host: {DECODED} images/s decoded, {PCIE / 1e9:.0f} GB/s to the device, "
         f"{DISK / 1e9:.0f} GB/s to disk. Checkpoints are written, and calls of steps made, while the "
-        "device works. Not counted: the pair distances of explained rankings, the bootstrap, the "
-        "report page, starting Python."
+        "device works. Not counted: measures of explanations, the bootstrap, the report page, starting "
+        "Python."
     )
     return "\n".join(lines)

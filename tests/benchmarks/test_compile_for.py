@@ -222,7 +222,7 @@ def test_bounds_take_the_slower_of_both_and_leave_scratch_out():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("agreid_vit:tiny", ["train reid", "train attributes", "train explain", "embed", "explain", "evaluate"]),
+        ("agreid_vit:tiny", ["train reid", "train attributes", "train explain", "embed", "explain", "evaluate", "compare"]),
         ("tbagpr_aea_firm:tiny", ["train reid", "embed", "embed text", "evaluate"]),
         ("g2aps_seqnet:tiny", ["train search", "detect", "embed queries"]),
     ],
@@ -267,10 +267,31 @@ def test_what_does_not_fit_says_the_sizes_and_what_to_change():
     )
 
 
+@pytest.mark.parametrize(
+    ("message", "size"),
+    [
+        ("RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO "
+         "temporaries (3.51T) exceeds available HBM (15.75G).", 3.51 * 2**40),
+        ("Ran out of memory in memory space hbm. Used 20.25G of 15.75G hbm.", 20.25 * 2**30),
+        ("RESOURCE_EXHAUSTED", 0.0),
+    ],
+)  # fmt: skip
+def test_the_compilers_own_words_of_too_little_memory_are_read(message, size):
+    assert account.needed(message) == pytest.approx(size)
+
+
+def test_remat_is_proposed_where_it_is_off():
+    backbone = {"name": "resnet50"}
+    assert account.remats({"backbone": backbone}, "method") == ["method.backbone.remat"]
+    assert account.remats({"stream1": {"backbone": backbone}}, "m") == ["m.stream1.backbone.remat"]
+    assert account.remats({"remat": True, "backbone": backbone}, "method") == []
+    assert account.remats({"backbone": {**backbone, "remat": True}}, "method") == []
+
+
 def test_a_whole_run_adds_up():
-    of = whole_run.resident(programs.experiment("agreid_bot_vit"))
+    of = whole_run.resident("agreid_bot_vit")
     blank = account.Account(
-        "agreid_bot_vit", "", "h200", 1, 1, 64, 10**9, 0, 0, 0, {}, {"fusion": 10**9}, [], {}, {},
+        "agreid_bot_vit", "", "h200", 1, 1, 64, 64, 10**9, 0, 0, 0, {}, {"fusion": 10**9}, [], {}, {},
         5.0, 1.0, {"fusion": 0.01, "collective": 0.0}, 0.5,
     )  # fmt: skip
     accounts = [dataclasses.replace(blank, program=p) for p in ("train reid", "embed", "evaluate")]
@@ -284,17 +305,17 @@ def test_a_whole_run_adds_up():
     assert host["checkpoints written"].times == steps // 1000 + 12
     assert "device together" in whole_run.described(of, accounts, chips.target("h200"))
     with pytest.raises(ValueError, match="whole frames"):
-        whole_run.resident(programs.experiment("g2aps_seqnet:tiny"))
+        whole_run.resident("g2aps_seqnet:tiny")
 
 
 def test_the_abstract_state_is_the_state_of_a_run():
     of = programs.experiment("agreid_bot_vit:tiny")
     mesh = make_mesh(fsdp=2, devices=jax.devices()[:4])
     phase, optimizer = PhaseOptions(ema=0.9), optax.sgd(0.1, momentum=0.9)
-    program, shapes = abstract_state(of.model(), phase, optimizer, mesh)
-    model = nnx.merge(*nnx.split(of.model()))
+    program, shapes = abstract_state(of.model, phase, optimizer, mesh)
+    model = nnx.merge(*nnx.split(of.model))
     model = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), nnx.state(model))
-    real = nnx.merge(nnx.graphdef(of.model()), model)
+    real = nnx.merge(nnx.graphdef(of.model), model)
     own, leaves = begin(real, phase, optimizer, mesh)
     assert own.treedef == program.treedef and own.shardings == program.shardings
     for shape, leaf in zip(shapes, leaves, strict=True):
@@ -325,7 +346,7 @@ for name in ("agreid_vit:tiny", "tbagpr_irra:tiny", "g2aps_seqnet:tiny"):
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["6", "4", "3"]
+    assert done.stdout.split() == ["7", "4", "3"]
 
 
 def test_errors_end_the_command_with_a_sentence():
@@ -335,3 +356,22 @@ def test_errors_end_the_command_with_a_sentence():
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("error: no target 'h20'; did you mean 'h200'?")
+
+
+def test_what_does_not_fit_or_compile_leaves_the_rest(monkeypatch, installed, capsys):
+    def accounted(of, program, *rest):
+        if program.name == "embed":
+            raise account.DoesNotFit("too large")
+        raise NotImplementedError("Unsupported sequence length\nmore")
+
+    monkeypatch.setattr(account, "account", accounted)
+    monkeypatch.setattr(chips, "devices", lambda name, target: jax.devices()[:8])
+    given = compile_for.parsed(
+        ["--target=v5e-8", "--configs=agreid_bot_r50:tiny", "--steps=embed,evaluate"]
+    )
+    made, failed = compile_for.compile_all(given, compile_for.check(given))
+    assert not made and failed == [
+        "does not fit: too large",
+        "does not compile: agreid_bot_r50:tiny, evaluate: NotImplementedError: Unsupported sequence length",
+    ]
+    assert "does not fit: too large" in capsys.readouterr().out

@@ -125,6 +125,24 @@ def test_the_body_of_a_loop_counts_once_a_trip(config, trips):
     assert (found.bytes, found.calls) == (trips * 2 * 4 * 40, trips)
 
 
+def test_an_unwritten_number_of_trips_is_read_from_the_condition():
+    """As libtpu writes loops."""
+    known = BODY.replace(
+        "  ROOT %r = pred[] constant(false)\n",
+        "  %p = (s32[], f32[10,4]{1,0}) parameter(0)\n"
+        "  %i = s32[] get-tuple-element(%p), index=0\n"
+        "  %n = s32[]{:T(128)} constant(12)\n"
+        "  ROOT %r = pred[] compare(%i, %n), direction=LT\n",
+    )
+    loop = (
+        f"{ENTRY}  %i = (s32[], f32[10,4]{{1,0}}) tuple(%z, %w)\n"
+        "  ROOT %w = (s32[], f32[10,4]{1,0}) while(%i), condition=%cond, body=%body\n}\n"
+    )
+    assert only(known + loop).calls == 12
+    # A bound that is computed is unknown.
+    assert only(known.replace("constant(12)", "negate(%i)") + loop).calls == 1
+
+
 def test_branches_are_entered():
     branch = "%one (x: f32[4]) -> f32[4] {\n  %x = f32[4]{0} parameter(0)\n  ROOT %n = f32[4]{0} negate(%x)\n}\n\n"
     other = branch.replace("%one", "%two").replace("negate", "sine")
@@ -236,6 +254,23 @@ def test_a_collective_spread_over_fusions_counts_once():
     )
     assert traffic.collectives(traffic.traffic(text, devices=4)) == {"all-gather": (1, 640, 384)}
     assert len(traffic.traffic(text)) == 1
+
+
+def test_an_all_reduce_fused_with_its_slice_is_a_reduce_scatter():
+    fused = """\
+%all-reduce-scatter.1 (x: f32[16,8]) -> f32[4,8] {
+  %x = f32[16,8]{1,0} parameter(0)
+  %r = f32[16,8]{1,0} all-reduce(%x), channel_id=3, replica_groups={{0,1,2,3}}, to_apply=%add
+  ROOT %s = f32[4,8]{1,0} dynamic-slice(%r, %i, %j), dynamic_slice_sizes={4,8}
+}
+
+"""
+    text = (
+        f"{fused}ENTRY %main (p0: f32[16,8]) -> f32[4,8] {{\n  %a = f32[16,8]{{1,0}} parameter(0)\n"
+        "  ROOT %f = f32[4,8]{1,0} fusion(%a), kind=kCustom, calls=%all-reduce-scatter.1\n}\n"
+    )
+    found = traffic.collectives(traffic.traffic(text, devices=4))
+    assert found == {"reduce-scatter": (1, 512 + 128, 384)}
 
 
 def test_async_calls_are_entered():
