@@ -1,13 +1,13 @@
 """The programs of a configuration at true size, without data and without drawing a parameter.
 
 Everything here is shapes: the model is one of `nnx.eval_shape`, its classes and cameras are counted in
-`published`. A run makes the same programs from real arrays (`training.phase`, `training.inference`).
+`published`. A run makes the same programs from real arrays (`training.phase`, `tasks.embedder`).
 """
 
 import ast
 import dataclasses
 import functools
-import importlib
+import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,15 +19,21 @@ from jax.sharding import Mesh, NamedSharding
 
 from benchmarks import published
 from g2ajax import methods
-from g2ajax.config import nearest
-from g2ajax.data.augment import augment
+from g2ajax.data.sharding import batch_sharding, replicated
+from g2ajax.data.text import sentence_counts
 from g2ajax.evaluation.rankings import Side, make_compare
+from g2ajax.methods import DataFacts, EmbedsCaptions, Explains, Method, SearchesPersons
+from g2ajax.recipes import files
 from g2ajax.retrieval import metrics
-from g2ajax.training.mesh import batch_sharding, replicated, state_sharding
+from g2ajax.tasks import task_class
+from g2ajax.tasks.base import Phase, RunInfo, Task
+from g2ajax.tasks.embedder import make_embed, make_embed_text
+from g2ajax.training.mesh import state_sharding
 from g2ajax.training.optimizer import build_optimizer
 from g2ajax.training.options import RunOptions, run_options
-from g2ajax.training.state import abstract_state, make_step, put_batch, trainable_filter
+from g2ajax.training.state import abstract_state, make_step, trainable_filter
 
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 STEPS = ("train", "embed", "evaluate")
 QUERY_BLOCK = 256
 """Queries that the evaluation ranks at a time (`retrieval.evaluate`)."""
@@ -56,12 +62,35 @@ class Experiment:
     options: RunOptions
     sizes: published.Sizes
 
+    @property
+    def blocks(self) -> Any:
+        """The task's own blocks."""
+        return self.options.task_options
+
+    @property
+    def on_frames(self) -> bool:
+        return self.options.task == "frames"
+
     @functools.cached_property
-    def model(self) -> nnx.Module:
-        """The method with shapes in the place of arrays; each program sets the modes it needs."""
+    def model(self) -> Method:
+        """The method with shapes in the place of arrays."""
         return nnx.eval_shape(
-            lambda: methods.build(self.options.method, task(self), rngs=nnx.Rngs(params=0))
+            lambda: methods.build(self.options.method, facts(self), rngs=nnx.Rngs(params=0))
         )
+
+    def task(self, mesh: Mesh, model: Method) -> Task:
+        """The task without its dataset: good for what a step does with a batch."""
+        options, kind = self.options, task_class(self.options.task)
+        task = kind.__new__(kind)  # its __init__ opens the dataset
+        method, dtype = options.method["name"], options.dtype
+        about = (options.name, options.dataset, method, options.seed, dtype, mesh, self.blocks)
+        task.info, task.model = RunInfo(*about, phases=()), model
+        return task
+
+    def phase(self, name: str) -> Phase:
+        """A phase as its task sees it."""
+        place = self.options.phases.index(name)
+        return Phase(place, name, self.options.phase[name].task_options)
 
     def examples(self) -> int:
         """Rows that an epoch draws."""
@@ -69,28 +98,26 @@ class Experiment:
 
     def own_batch(self, phase: str) -> int:
         """Examples of a training step as the configuration has it."""
-        if self.options.frames:
-            return self.options.frames.batch_size
-        return (self.options.phase[phase].sampler or self.options.sampler).batch_size
+        if self.on_frames:
+            return self.blocks.frames.batch_size
+        return (self.phase(phase).options.sampler or self.blocks.sampler).batch_size
 
     def steps_per_epoch(self, phase: str, batch: int) -> int:
         return self.options.phase[phase].steps_per_epoch or max(1, self.examples() // batch)
 
 
 def experiment(name: str, changes: Sequence[str] = ()) -> Experiment:
-    """The experiment of a configuration, "agreid_vit" or "agreid_vit:tiny".
+    """The experiment of a configuration file, "agreid_vit", "agreid_vit:tiny" or
+    "seqnet:dataset=prw,hkd".
 
     `changes` are settings such as "method.backbone.remat=True". Raises ValueError for a configuration
     that does not exist, a setting of a block that does not, and a dataset of unknown sizes.
     """
-    file, _, variant = name.partition(":")
+    file, colon, arguments = name.partition(":")
     try:
-        module = importlib.import_module(f"configs.{file}")
-    except ModuleNotFoundError as error:
-        if error.name != f"configs.{file}":
-            raise
-        raise ValueError(f"no configuration {file!r}; {nearest(file, _configurations())}") from None
-    config = module.get_config(variant or None).to_dict()
+        config = files.load(f"{CONFIGS / file}.py{colon}{arguments}").to_dict()
+    except FileNotFoundError as error:
+        raise ValueError(str(error).replace(f"{CONFIGS}/", "")) from None
     for change in changes:
         path, _, value = change.partition("=")
         *blocks, field = path.split(".")
@@ -107,38 +134,29 @@ def experiment(name: str, changes: Sequence[str] = ()) -> Experiment:
     return Experiment(name, options, published.sizes(options.dataset))
 
 
-def _configurations() -> list[str]:
-    import pkgutil
-
-    import configs
-
-    return [one.name for one in pkgutil.iter_modules(configs.__path__)]
-
-
-def task(of: Experiment) -> methods.Task:
+def facts(of: Experiment) -> DataFacts:
     """What the data decide about the model."""
-    options, sizes = of.options, of.sizes
-    size = options.frames.canvases[0] if options.frames else options.data.image_size
+    blocks, sizes = of.blocks, of.sizes
     sentences, counts = (), ()
     if sizes.captions and sizes.attributes == published.TBAGPR_CLASSES:
-        from g2ajax.data.text import sentence_counts
-
         counts = sentence_counts()
         # The longest sentence ends at its 14th token; which tokens they are changes no shape.
         ids = np.zeros((sum(map(sum, counts)), 77), int)
         ids[:, 13] = 1
         sentences = tuple(map(tuple, ids.tolist()))
-    return methods.Task(
+    return DataFacts(
         num_classes=sizes.identities,
-        image_size=tuple(size),
+        image_size=tuple(blocks.frames.canvases[0] if of.on_frames else blocks.data.image_size),
         num_cameras=sizes.cameras,
+        num_platforms=2,
         attribute_groups=tuple(
             (f"group {i}", tuple(map(str, range(n)))) for i, n in enumerate(sizes.attributes)
         ),
         attribute_rates=tuple(1 / n for n in sizes.attributes for _ in range(n)),
         sentences=sentences,
         sentence_counts=counts,
-        dtype=jnp.dtype(options.dtype),
+        caption_length=blocks.text.length if of.options.task == "captions" else 0,
+        dtype=jnp.dtype(of.options.dtype),
     )
 
 
@@ -155,7 +173,7 @@ def programs(
     embedded = list(embedding(of, mesh))
     if "embed" in steps:
         yield from embedded
-    if "evaluate" in steps and not of.options.frames:
+    if "evaluate" in steps and not of.on_frames:
         yield evaluation(of, mesh, embedded[0])
         yield from (comparison(of, mesh, one) for one in embedded if one.name == "explain")
 
@@ -172,27 +190,27 @@ def train_step(of: Experiment, phase: str, mesh: Mesh, batch: int) -> Program:
         epochs=block.epochs,
     ).transform
     program, leaves = abstract_state(model, block, optimizer, mesh)
-    step = make_step(program, block, optimizer, preparation(of, model, mesh), mesh, options.seed)
-    resident = not options.frames and options.data.residency == "device"
+    prepare = of.task(mesh, model).prepare(of.phase(phase))
+    step = make_step(program, block, optimizer, prepare, mesh, options.seed)
+    resident = not of.on_frames and of.blocks.data.residency == "device"
     whole = training_batch(of, model, rows, resident)
     store = None
     if resident:
         images = -(-of.sizes.images // mesh.size) * mesh.size
-        store = _shape((images, *options.data.image_size, 3), "uint8", batch_sharding(mesh))
+        store = _shape((images, *of.blocks.data.image_size, 3), "uint8", batch_sharding(mesh))
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     placed = _placed(whole, batch_sharding(mesh))
     return Program(f"train {phase}", step, (leaves, placed, store), rows, size)
 
 
 def training_batch(
-    of: Experiment, model: nnx.Module, rows: int, resident: bool
+    of: Experiment, model: Method, rows: int, resident: bool
 ) -> dict[str, tuple[tuple[int, ...], str]]:
     """(shape, dtype) of each array of a training batch; the names of `data.pipeline`."""
-    options = of.options
     columns = {name: ((rows,), "int32") for name in ("index", "camera", "platform")}
     columns["mask"] = ((rows,), "bool")
-    if options.frames:
-        canvas, slots = options.frames.canvases[0], options.frames.max_boxes
+    if of.on_frames:
+        canvas, slots = of.blocks.frames.canvases[0], of.blocks.frames.max_boxes
         return {
             **columns,
             "image": ((rows, *canvas, 3), "uint8"),
@@ -202,103 +220,65 @@ def training_batch(
             "label": ((rows, slots), "int32"),
             "identity": ((rows, slots), "int32"),
         }
-    size, attributes = options.data.image_size, len(of.sizes.attributes)
+    image = ((rows, *of.blocks.data.image_size, 3), "uint8")
+    attributes = ((rows, len(of.sizes.attributes)), "int8")
     columns |= {name: ((rows,), "int32") for name in ("label", "identity")}
-    columns["attributes"] = ((rows, attributes), "int8")
+    columns["attributes"] = attributes
     if not resident:
-        columns["image"] = ((rows, *size, 3), "uint8")
-    if getattr(model, "uses_captions", False):
-        columns["caption"] = ((rows, options.text.length), "int32")
-    if getattr(model, "uses_pairs", False):
-        columns["paired_index"] = ((rows,), "int32")
-        columns["paired_attributes"] = ((rows, attributes), "int8")
-        if not resident:
-            columns["paired_image"] = ((rows, *size, 3), "uint8")
+        columns["image"] = image
+    if isinstance(model, EmbedsCaptions):
+        columns["caption"] = ((rows, of.blocks.text.length), "int32")
+        if model.uses_pairs:
+            columns |= {"paired_index": ((rows,), "int32"), "paired_attributes": attributes}
+            columns |= {} if resident else {"paired_image": image}
     return columns
-
-
-def preparation(of: Experiment, model: nnx.Module, mesh: Mesh) -> Callable:
-    """What a step does with its batch first, as `training.phase` has it."""
-    options, network = of.options, getattr(model, "preprocessing", None)
-    if options.frames:
-        return lambda key, batch, store: batch
-
-    def images(key: jax.Array, batch: Mapping[str, jax.Array], store: Any, kind: str) -> jax.Array:
-        if store is None:
-            image = batch[f"{kind}image"]
-        else:
-            image = store.at[batch[f"{kind}index"]].get(mode="promise_in_bounds")
-        image = put_batch({"image": image}, mesh)["image"]
-        return augment(key, image, options.augment, network.mean, network.std, shards=mesh.size)
-
-    def prepare(key: jax.Array, batch: dict[str, jax.Array], store: Any) -> dict[str, jax.Array]:
-        made = {"image": images(key, batch, store, "")}
-        if "paired_index" in batch:
-            made["paired_image"] = images(jax.random.fold_in(key, 1), batch, store, "paired_")
-        if "caption" in batch and options.text.mask:
-            from g2ajax.data.text import MaskOptions, mask_words
-
-            masked, made["masked_word"] = mask_words(
-                jax.random.fold_in(key, 2),
-                batch["caption"],
-                MaskOptions(probability=options.text.mask),
-            )
-            made["masked_caption" if options.text.clean_copy else "caption"] = masked
-        return {**batch, **made}
-
-    return prepare
 
 
 def embedding(of: Experiment, mesh: Mesh) -> Iterator[Program]:
     """What is computed of the test data: of crops `embed` (and `explain`, `embed_text` where the
     method has them), of frames `detect` and `embed_queries`."""
-    options = of.options
+    model = of.model
     # Evaluation batches are global; more devices than images get one each.
-    rows = -(-options.evaluate.batch_size // mesh.size) * mesh.size
-    if options.frames:
-        columns = training_batch(of, of.model, rows, False)
+    rows = -(-of.blocks.evaluate.batch_size // mesh.size) * mesh.size
+    if of.on_frames:
+        columns = training_batch(of, model, rows, False)
         batch = {name: columns[name] for name in ("image", "size", "boxes", "box_mask")}
-        model = of.model
-        yield _evaluated(of, mesh, "detect", lambda m, b: m.detect(b), batch, rows)
-        if hasattr(model, "embed_queries"):
+        yield _evaluated(model, mesh, "detect", _jitted(model, mesh, "detect"), batch, rows)
+        if isinstance(model, SearchesPersons):
             one = {**batch, "boxes": ((rows, 1, 4), "float32"), "box_mask": ((rows, 1), "bool")}
-            yield _evaluated(of, mesh, "embed queries", lambda m, b: m.embed_queries(b), one, rows)
+            call = _jitted(model, mesh, "embed_queries")
+            yield _evaluated(model, mesh, "embed queries", call, one, rows)
         return
     batch = {
-        "image": ((rows, *options.data.image_size, 3), "uint8"),
+        "image": ((rows, *of.blocks.data.image_size, 3), "uint8"),
         "camera": ((rows,), "int32"),
         "platform": ((rows,), "int32"),
     }
+    yield _evaluated(model, mesh, "embed", make_embed(model, mesh), batch, rows)
+    if isinstance(model, Explains):
+        yield _evaluated(model, mesh, "explain", make_embed(model, mesh, "explain"), batch, rows)
+    if isinstance(model, EmbedsCaptions):
+        text = {"caption": ((rows, of.blocks.text.length), "int32")}
+        yield _evaluated(model, mesh, "embed text", make_embed_text(model, mesh), text, rows)
 
-    def call(function: str) -> Callable:
-        def of_images(model: nnx.Module, batch: Mapping[str, jax.Array]) -> Any:
-            rest = {"camera": batch["camera"], "platform": batch["platform"]}
-            return getattr(model, function)(batch["image"].astype("float32"), **rest)
 
-        return of_images
+def _jitted(model: Method, mesh: Mesh, function: str) -> Callable:
+    """`(state, batch)` of a function of whole frames, in evaluation mode."""
+    graphdef, _ = methods.evaluated(model)
 
-    yield _evaluated(of, mesh, "embed", call("embed"), batch, rows)
-    if hasattr(of.model, "explain"):
-        yield _evaluated(of, mesh, "explain", call("explain"), batch, rows)
-    if hasattr(of.model, "embed_text"):
-        text = {"caption": ((rows, options.text.length), "int32")}
-        yield _evaluated(
-            of, mesh, "embed text", lambda m, b: m.embed_text(b["caption"]), text, rows
-        )
+    def call(state: nnx.State, batch: dict[str, jax.Array]) -> Any:
+        return nnx.merge(graphdef, state, copy=True).function(function)(batch)
+
+    return jax.jit(call, out_shardings=replicated(mesh))
 
 
 def _evaluated(
-    of: Experiment, mesh: Mesh, name: str, function: Callable, batch: Mapping, rows: int
+    model: Method, mesh: Mesh, name: str, call: Callable, batch: Mapping, rows: int
 ) -> Program:
-    """`function(model, batch)` of the model in evaluation mode."""
-    graphdef, state = methods.evaluated(of.model)
-
-    def call(state: nnx.State, batch: dict[str, jax.Array]) -> Any:
-        return function(nnx.merge(graphdef, state, copy=True), batch)
-
+    """`call(state, batch)` with the shapes of the model's state and of a batch."""
+    _, state = methods.evaluated(model)
     state = jax.tree.map(lambda x: _shape(x.shape, x.dtype, state_sharding(x, mesh)), state)
-    jitted = jax.jit(call, out_shardings=replicated(mesh))
-    return Program(name, jitted, (state, _placed(batch, batch_sharding(mesh))), rows)
+    return Program(name, call, (state, _placed(batch, batch_sharding(mesh))), rows)
 
 
 def evaluation(of: Experiment, mesh: Mesh, embed: Program) -> Program:

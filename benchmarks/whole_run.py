@@ -34,14 +34,14 @@ def resident(name: str, changes: Sequence[str] = ()) -> Experiment:
 
     Raises ValueError for whole frames, which are read from the host.
     """
-    if experiment(name, changes).options.frames:
+    if experiment(name, changes).on_frames:
         raise ValueError(f"--run keeps images on the device, and {name} is on whole frames")
     return experiment(name, [*changes, "data.residency=device"])
 
 
 def evaluations(of: Experiment, phase: str) -> int:
     """How often a phase is scored: every `every_epochs`, and at its end."""
-    every, epochs = of.options.evaluate.every_epochs, of.options.phase[phase].epochs
+    every, epochs = of.blocks.evaluate.every_epochs, of.options.phase[phase].epochs
     return (epochs - 1) // every + 1 if every else 1
 
 
@@ -56,7 +56,7 @@ def device_parts(of: Experiment, accounts: Sequence[Account]) -> list[Part]:
         parts.append(_times(f"steps of {phase}", count, step))
         times = evaluations(of, phase)
         scored += times
-        if set(block.rankings) - {"reid"}:
+        if set(of.phase(phase).options.rankings) - {"reid"}:
             explained += times
     scored += 1  # the best checkpoint, at the end
     images = of.sizes.query + of.sizes.gallery
@@ -82,7 +82,7 @@ def _times(name: str, count: int, one: Account) -> Part:
 def host_parts(of: Experiment, accounts: Sequence[Account]) -> list[Part]:
     """What the host adds, at the assumed rates."""
     options, sizes = of.options, of.sizes
-    height, width = options.data.image_size
+    height, width = of.blocks.data.image_size
     pixels = 3 * height * width
     scored = sum(evaluations(of, phase) for phase in options.phases) + 1
     test = scored * (sizes.query + sizes.gallery)

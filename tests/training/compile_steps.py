@@ -39,8 +39,7 @@ def main(platform: str, *names: str) -> None:
     from jax.experimental import topologies
 
     from g2ajax.training.mesh import make_mesh
-    from tests.lowering import H200, V5E, tracing_for
-    from tests.training.steps import load, training_steps
+    from tests.lowering import H200, V5E, tracing_for, training_steps
 
     if platform == "tpu":
         described = topologies.get_topology_desc("v5e:2x4", "tpu")
@@ -52,7 +51,7 @@ def main(platform: str, *names: str) -> None:
     device = H200 if platform == "cuda" else V5E
     for name in names:
         try:
-            for loss, step, arguments in training_steps(load(name), mesh):
+            for loss, step, arguments in training_steps(name, mesh):
                 with tracing_for(device):
                     lowered = step.trace(*arguments).lower(lowering_platforms=(platform,))
                 text = lowered.compile().as_text()

@@ -61,7 +61,7 @@ def test_a_folder_that_cannot_be_written_costs_no_run(fresh):
 
 
 def named(name: str, dtype, **options) -> str:
-    task = methods.Task(8, (64, 32), 2, dtype=jnp.dtype(dtype))
+    task = methods.DataFacts(8, (64, 32), 2, dtype=jnp.dtype(dtype))
     options = {"name": name, **options}
     model = nnx.eval_shape(lambda: methods.build(options, task, rngs=nnx.Rngs(params=0)))
     return describe_attention(model)
