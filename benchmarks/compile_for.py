@@ -23,11 +23,11 @@ import sys
 import traceback
 
 # So that `python benchmarks/compile_for.py` finds what lies beside it.
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks import chips  # imports no JAX
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 GIB = 2**30
 STEPS = ("train", "embed", "evaluate")
 
