@@ -27,6 +27,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks import chips  # imports no JAX
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 GIB = 2**30
 STEPS = ("train", "embed", "evaluate")
 
@@ -48,8 +49,21 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--run", action="store_true",
                         help="add up a whole run with the images on the device")  # fmt: skip
     found = parser.parse_args(arguments)
-    found.configs, found.steps = found.configs.split(","), found.steps.split(",")
+    found.configs, found.steps = configurations(found.configs), found.steps.split(",")
     return found
+
+
+def configurations(text: str) -> list[str]:
+    """The names in a list with commas; arguments of a configuration have commas too: in
+    "seqnet:dataset=prw,hkd,agreid_vit" a piece that is no file of configs/ belongs to the one before."""
+    files = {path.stem for path in (ROOT / "configs").glob("*.py")}
+    names: list[str] = []
+    for piece in text.split(","):
+        if names and ":" in names[-1] and piece.partition(":")[0] not in files:
+            names[-1] += f",{piece}"
+        else:
+            names.append(piece)
+    return names
 
 
 def check(given: argparse.Namespace) -> chips.Target:
@@ -109,7 +123,7 @@ def compile_one(given: argparse.Namespace, target: chips.Target, of, program) ->
     if given.hlo:
         given.hlo.mkdir(parents=True, exist_ok=True)
         parts = (given.target, of.name, program.name)
-        text = given.hlo / ("-".join(parts).replace(" ", "_").replace(":", "_") + ".txt")
+        text = given.hlo / ("-".join(parts).translate(str.maketrans(" :,=", "____")) + ".txt")
     try:
         return account.account(of, program, given.target, target, given.fsdp, text), ""
     except account.DoesNotFit as error:

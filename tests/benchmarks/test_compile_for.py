@@ -86,6 +86,17 @@ def test_other_bad_arguments(installed, argument, message):
         checked("--target=h200", argument)
 
 
+def test_arguments_of_configurations_keep_their_commas():
+    found = compile_for.configurations(
+        "agreid_bot_r50,market1501_bot_vit:dataset=x,tiny,agreid_vit"
+    )
+    assert found == ["agreid_bot_r50", "market1501_bot_vit:dataset=x,tiny", "agreid_vit"]
+    assert compile_for.configurations("agreid_vitt,agreid_vit:tiny") == [
+        "agreid_vitt",
+        "agreid_vit:tiny",
+    ]
+
+
 def test_a_run_needs_all_steps(installed):
     with pytest.raises(ValueError, match="leave --steps out"):
         checked("--target=h200", "--run", "--steps=train")
