@@ -1,7 +1,7 @@
 """Compiles the programs of configurations for chips that are not here, and says what they will need.
 
     python benchmarks/compile_for.py --target=h200 --configs=agreid_vit,market1501_bot_r50
-    python benchmarks/compile_for.py --target=v5e-8 --configs=g2aps_seqnet --batch=1 --steps=train
+    python benchmarks/compile_for.py --target=v5e-8 --configs=seqnet --batch=1 --steps=train
     python benchmarks/compile_for.py --target=v5e-256 --configs=agreid_vit --fsdp=8 --json=v5e.json
     python benchmarks/compile_for.py --target=h200 --configs=agreid_vit --run
 
@@ -11,8 +11,8 @@ compiler's, the seconds are bounds from the chip's published rates (`benchmarks/
 run can beat and which say nothing of how near one comes. FLOPs are those of matrix products,
 convolutions and fused attention, counted in the traced program (`benchmarks/flops.py`).
 
-Needs jax, flax, optax, numpy, ml_collections, g2ajax, and the compiler of the target: libtpu
-(`pip install 'g2ajax[tpu]'`) or JAX's CUDA plugin (`pip install 'g2ajax[cuda13]'`).
+Needs the package and the compiler of the target: libtpu (`pip install 'g2ajax[tpu]'`) or JAX's CUDA plugin
+(`pip install 'g2ajax[cuda13]'`); no dataset and no accelerator.
 """
 
 import argparse

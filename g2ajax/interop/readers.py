@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import ml_dtypes
 import numpy as np
-import safetensors
 
 from g2ajax.interop.clip_files import is_huggingface_clip, openai_names
 from g2ajax.interop.families import usual_files
@@ -117,6 +116,8 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     The library checks the file; its own NumPy reader is not used because it lacks bfloat16. Raises
     ValueError for a damaged or truncated file, and for a type that NumPy lacks.
     """
+    import safetensors  # here: a training step on given arrays needs none
+
     try:
         specs = safetensors.deserialize(path.read_bytes())
     except safetensors.SafetensorError as error:
