@@ -113,7 +113,7 @@ def test_every_target_has_facts_with_a_source():
 
 def test_unknown_configurations_settings_and_datasets_are_named():
     with pytest.raises(
-        ValueError, match="no configuration file 'agreid_vitt.py'; did you mean 'agreid_vit.py'"
+        ValueError, match=r"no configuration file 'agreid_vitt\.py'; did you mean 'agreid_vit\.py'"
     ):
         programs.experiment("agreid_vitt")
     with pytest.raises(ValueError, match="has no block 'optics'"):
