@@ -14,8 +14,14 @@ from g2ajax.tasks.embedder import embed_split
 from g2ajax.training import loop, phase, setup
 from g2ajax.training.options import run_options
 from tests.fake_data import make_dataset
-from tests.runs import changed, tiny_config
+from tests.runs import changed, on_one_device, tiny_config
 from tests.training.test_resume import assert_same, losses, tensors
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+    """Runs compile faster for one device than for eight virtual ones."""
+    monkeypatch.setattr(setup, "make_mesh", on_one_device)
 
 
 def stopped_and_resumed(config, workdir, step: int) -> None:
