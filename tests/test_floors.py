@@ -3,8 +3,6 @@
 import ast
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -150,18 +148,13 @@ def test_first_floor_needs_neither_flax_nor_config(floor):
             assert name.split(".")[0] not in {"flax", "ml_collections", "optax"}, f"{path}:{line}"
 
 
-def test_no_long_file_and_no_junk_drawer():
+def test_no_long_file_no_long_function_and_no_junk_drawer():
     for path in _modules():
-        lines = path.read_text().count("\n")
-        assert lines <= 500, f"{path} has {lines} lines; split it"
+        text = path.read_text()
+        lines = text.count("\n")
+        assert lines <= 400, f"{path} has {lines} lines; split it"
         assert path.stem not in {"utils", "helpers", "misc"}, path
-
-
-def test_a_training_step_needs_no_input_pipeline():
-    # What the benchmarks import: they run where grain, TFDS and ml_collections are not installed.
-    imports = "g2ajax.training.state, g2ajax.training.options, g2ajax.methods.irra"
-    code = f"""import sys
-sys.modules |= dict.fromkeys(["grain", "tensorflow_datasets", "ml_collections"])
-import {imports}"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                assert lines <= 80, f"{path}: {node.name} has {lines} lines; split it"

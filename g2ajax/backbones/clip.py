@@ -15,10 +15,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from g2ajax.backbones.vit import class_token, grid_size, project_patches
+from g2ajax.backbones.vit import class_token
 from g2ajax.nn.activations import gelu, quick_gelu
 from g2ajax.nn.attention import MultiHeadAttention, pad_tokens
 from g2ajax.nn.init import torch_uniform
+from g2ajax.nn.patches import grid_size, project_patches
 
 MEAN = tuple(255.0 * x for x in (0.48145466, 0.4578275, 0.40821073))
 STD = tuple(255.0 * x for x in (0.26862954, 0.26130258, 0.27577711))

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from g2ajax.nn.init import conv_init, torch_uniform
+from g2ajax.nn.non_local import NonLocal
 from g2ajax.nn.norm import IBN, BatchNorm
 from g2ajax.nn.pointwise import pointwise_norm
 from g2ajax.nn.pooling import MAX_POOLS, MaxPool, max_pool
@@ -77,54 +78,6 @@ class SqueezeExcite(nnx.Module):
         for layer in self.fc:
             gate = layer(gate)
         return x * jax.nn.sigmoid(gate).astype(self.dtype)[:, None, None]
-
-
-class NonLocal(nnx.Module):
-    """Non-local block (Wang et al., CVPR 2018) in dot-product form: x + BN(W(theta phi^T g / N)).
-
-    fast-reid's inner width is ONE channel (its reduction divided by itself), where the paper
-    halves the channels; its checkpoints need the one. There is no softmax, so phi^T g is formed
-    first and no N x N matrix exists. The last norm starts at zero: an identity at the start.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        inner: int = 1,
-        *,
-        bn_momentum: int | float = 0.1,
-        dtype=jnp.float32,
-        rngs: nnx.Rngs,
-    ):
-        def point(features_in, features_out):
-            return nnx.Conv(
-                features_in,
-                features_out,
-                (1, 1),
-                kernel_init=torch_uniform(features_in),
-                bias_init=torch_uniform(features_in),
-                dtype=dtype,
-                rngs=rngs,
-            )
-
-        self.g = point(channels, inner)
-        self.theta = point(channels, inner)
-        self.phi = point(channels, inner)
-        norm = BatchNorm(channels, momentum=bn_momentum, scale_init=0.0, dtype=dtype)
-        self.W = nnx.List([point(inner, channels), norm])
-
-    def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B h w C"]:
-        batch, height, width, _ = x.shape
-
-        def flat(layer):
-            return layer(x).reshape(batch, height * width, -1)
-
-        context = jnp.einsum(
-            "bnk,bnc->bkc", flat(self.phi), flat(self.g), preferred_element_type=jnp.float32
-        ) / (height * width)
-        y = jnp.einsum("bnk,bkc->bnc", flat(self.theta), context.astype(x.dtype))
-        y = self.W[0](y.reshape(batch, height, width, -1))
-        return x + self.W[1](y)
 
 
 def _cells(mask: Bool[Array, "B *cells"] | None, stride: int) -> Bool[Array, "B *cells2"] | None:

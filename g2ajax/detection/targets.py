@@ -121,3 +121,13 @@ def _rows(values: Array, index: Int[Array, " S"]) -> Array:
     if values.shape[0]:
         return values[index]
     return jnp.zeros((*index.shape, *values.shape[1:]), values.dtype)
+
+
+def flat(x: Array) -> Array:
+    """The rows of all images, one image after the other."""
+    return x.reshape(-1, *x.shape[2:])
+
+
+def per_image(x: Array, images: int) -> Array:
+    """The inverse of `flat`."""
+    return x.reshape(images, -1, *x.shape[1:])

@@ -10,12 +10,13 @@ import numpy as np
 from flax import nnx
 
 from g2ajax.backbones.clip import CLIP
-from g2ajax.backbones.vit import ViT, resize_pos_embed
+from g2ajax.backbones.vit import ViT
 from g2ajax.interop import families
 from g2ajax.interop.clip_files import check_towers
 from g2ajax.interop.hub import fetch
 from g2ajax.interop.readers import read_tensors
 from g2ajax.interop.state_dict import Report, guess_family, load_state_dict, public_shapes
+from g2ajax.nn.patches import resize_pos_embed
 
 CLASSIFIER = r"^((heads|b\d+_head)\.weight|((heads|neck(_\d+)?)\.)?classifier\.(weight|bias))$"
 USUAL = {"ResNet": "resnet50", "ViT": "vit_base", "OSNet": "osnet", "CLIP": "clip"}

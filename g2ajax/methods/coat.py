@@ -18,21 +18,18 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
 from g2ajax.config import options
-from g2ajax.detection.targets import TrainingSamples
+from g2ajax.detection.stages import Maps, Stages, Truth
+from g2ajax.detection.targets import TrainingSamples, per_image
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.detection import binary_cross_entropy
 from g2ajax.losses.oim import OimRows
 from g2ajax.methods import DataFacts, Detected
 from g2ajax.methods.faster_rcnn import (
     DetectorOptions,
-    Maps,
     RegionOptions,
-    Stages,
     Terms,
     Trunk,
-    Truth,
     classification_losses,
-    per_image,
     region_losses,
 )
 from g2ajax.methods.seqnet import (

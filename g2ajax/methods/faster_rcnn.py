@@ -17,7 +17,7 @@ reference's (`backbone.*`, `rpn.head.*`, `roi_heads.*`), so that their checkpoin
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +28,14 @@ from g2ajax.backbones import resnet
 from g2ajax.config import options
 from g2ajax.detection import anchors as anchor_grid
 from g2ajax.detection.boxes import ROI_WEIGHTS, clip_boxes, decode_boxes
+from g2ajax.detection.options import ProposalOptions, RegionOptions
 from g2ajax.detection.proposals import Detections, Proposals, filter_detections, filter_proposals
 from g2ajax.detection.roi_align import roi_align
+from g2ajax.detection.stages import Maps, Stages, Truth
 from g2ajax.detection.targets import (
     TrainingSamples,
+    flat,
+    per_image,
     select_anchors,
     select_training_samples,
 )
@@ -48,62 +52,6 @@ STRIDE = 16
 
 POOLED = 14
 Terms = dict[str, Float[Array, ""]]
-
-
-@dataclasses.dataclass(frozen=True)
-class ProposalOptions:
-    """The region proposal network."""
-
-    sizes: tuple[int, ...] = anchor_grid.SIZES
-    """Sides of the anchors in pixels."""
-    aspect_ratios: tuple[float, ...] = anchor_grid.ASPECT_RATIOS
-    """Heights of the anchors over their widths."""
-    foreground_iou: float = 0.7
-    """Least overlap with a person of an anchor that is trained as one."""
-    background_iou: float = 0.3
-    """Overlap below which an anchor is trained as background."""
-    samples: int = 256
-    """Anchors drawn from each image in training."""
-    positive_fraction: float = 0.5
-    """Largest share of people among them."""
-    train_pre_nms: int = 12000
-    """Best anchors of an image kept before suppression, in training."""
-    train_post_nms: int = 2000
-    """Proposals of an image kept after suppression, in training."""
-    test_pre_nms: int = 6000
-    """Best anchors of an image kept before suppression, in tests."""
-    test_post_nms: int = 300
-    """Proposals of an image kept after suppression, in tests."""
-    nms: float = 0.7
-    """Overlap above which the weaker of two proposals is suppressed."""
-    min_size: float = 1e-3
-    """Shortest side of a proposal in pixels."""
-    box_loss: Literal["smooth_l1", "l1"] = "smooth_l1"
-    """Loss of the boxes; `l1` is torchvision 0.4's, with which SeqNet's published numbers were
-    made."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RegionOptions:
-    """The regions that the heads see."""
-
-    samples: int = 128
-    """Regions drawn from each image in training."""
-    positive_fraction: float = 0.5
-    """Largest share of people among them."""
-    score_threshold: float = 0.5
-    """Score that a detection must exceed."""
-    nms: float = 0.4
-    """Overlap above which the weaker of two detections is suppressed before the last head; in a
-    plain detector, at the end."""
-    final_nms: float = 0.5
-    """Overlap above which the weaker of two detections is suppressed at the end."""
-    min_size: float = 1e-2
-    """Shortest side of a detection in pixels."""
-    max_detections: int = 300
-    """Most detections of an image."""
-    pool_chunk: int = 0
-    """Regions pooled at a time, to bound the memory; 0: all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,48 +91,6 @@ class Options(DetectorOptions):
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "FasterRCNN":
     """Builds the detector. Raises ValueError for unknown options and what the trunk refuses."""
     return FasterRCNN(options(Options, config, "method"), facts, rngs=rngs)
-
-
-class Maps(NamedTuple):
-    """Features of a batch of frames."""
-
-    features: Float[Array, "B h w C"]
-    size: Int[Array, "B 2"]
-    """Height and width of each image in pixels."""
-    extent: Int[Array, "B 2"] | None
-    """Rows and columns of the map that are the image's; None: all."""
-
-
-class Truth(NamedTuple):
-    """The true boxes of a batch of frames."""
-
-    boxes: Float[Array, "B N 4"]
-    mask: Bool[Array, "B N"]
-    pid: Int[Array, "B N"]
-    """label + 1; `unlabelled` for persons without identity, 0 for padding."""
-
-
-class Stages(NamedTuple):
-    """What happens before the result, for who wants to look: in training and in tests."""
-
-    proposals: Proposals
-    logits: Float[Array, "N 2"]
-    codes: Float[Array, "N 2 4"]
-    """Of the first head."""
-    samples: tuple[TrainingSamples, ...] = ()
-    """Regions that each head trains on."""
-    kept: tuple[Detections, ...] = ()
-    """Boxes after each head but the last."""
-
-
-def flat(x: Array) -> Array:
-    """The rows of all images, one image after the other."""
-    return x.reshape(-1, *x.shape[2:])
-
-
-def per_image(x: Array, images: int) -> Array:
-    """The inverse of `flat`."""
-    return x.reshape(images, -1, *x.shape[1:])
 
 
 class RegionHead(nnx.Module):

@@ -16,19 +16,18 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from g2ajax.config import options
 from g2ajax.detection.proposals import Detections
+from g2ajax.detection.stages import Maps, Stages
+from g2ajax.detection.targets import per_image
 from g2ajax.losses.detection import binary_cross_entropy
 from g2ajax.losses.oim import UNLABELLED, OimRows, OimTables, Overflow, oim_loss, update_tables
 from g2ajax.methods import DataFacts, Detected, SearchesPersons
 from g2ajax.methods.faster_rcnn import (
     Detector,
     DetectorOptions,
-    Maps,
     RegionHead,
-    Stages,
     Terms,
     Trunk,
     classification_losses,
-    per_image,
     region_losses,
 )
 from g2ajax.nn.memory import Memory

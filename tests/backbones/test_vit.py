@@ -8,6 +8,7 @@ from flax import nnx
 
 from g2ajax.backbones import build, feature_dim, vit
 from g2ajax.interop.state_dict import load_state_dict, public_shapes, to_state_dict
+from g2ajax.nn import patches
 
 SIZE = (64, 32)
 
@@ -36,7 +37,7 @@ def evaluation(model):
     ],
 )
 def test_grids(size, stride, expected):
-    assert vit.grid_size(size, 16, stride) == expected
+    assert patches.grid_size(size, 16, stride) == expected
 
 
 @pytest.mark.parametrize("stride", [16, 12])
@@ -187,22 +188,22 @@ def test_another_image_size_is_refused():
 
 def test_position_table_by_hand():
     table = np.arange(5, dtype=np.float32).reshape(5, 1)  # class token 0, grid [[1, 2], [3, 4]]
-    got = vit.resize_pos_embed(table, (2, 4))
+    got = patches.resize_pos_embed(table, (2, 4))
     expected = [0, 1, 1.25, 1.75, 2, 3, 3.25, 3.75, 4]
     np.testing.assert_allclose(got[:, 0], expected, rtol=1e-6)
-    np.testing.assert_allclose(vit.resize_pos_embed(table, (2, 2)), table)
+    np.testing.assert_allclose(patches.resize_pos_embed(table, (2, 2)), table)
     # Shrinking does not antialias: the mean of the two middle values only.
     wide = np.array([0, 1, 10, 20, 100], np.float32).reshape(1, 5, 1)
     np.testing.assert_allclose(
-        vit.resize_pos_embed(wide, (1, 1), old_grid=(1, 4))[0, :, 0], [0, 15]
+        patches.resize_pos_embed(wide, (1, 1), old_grid=(1, 4))[0, :, 0], [0, 15]
     )
-    with_view = vit.resize_pos_embed(table, (2, 2), extra_tokens=1)
+    with_view = patches.resize_pos_embed(table, (2, 2), extra_tokens=1)
     np.testing.assert_allclose(with_view[:, 0], [0, 1, 1, 2, 3, 4])
 
 
 def test_position_table_that_is_no_grid():
     with pytest.raises(ValueError, match=r"198 places .* not a grid of 14x14"):
-        vit.resize_pos_embed(np.zeros((1, 199, 4), np.float32), (16, 8))
+        patches.resize_pos_embed(np.zeros((1, 199, 4), np.float32), (16, 8))
 
 
 def test_resizing_while_loading():
@@ -212,7 +213,7 @@ def test_resizing_while_loading():
         load_state_dict(target, tensors)
 
     def resize(table):
-        return np.asarray(vit.resize_pos_embed(table, target.grid, old_grid=source.grid))
+        return np.asarray(patches.resize_pos_embed(table, target.grid, old_grid=source.grid))
 
     load_state_dict(target, tensors, transform={"pos_embed": resize})
     np.testing.assert_array_equal(target.pos_embed[...], resize(tensors["pos_embed"]))

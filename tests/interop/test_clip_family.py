@@ -8,10 +8,11 @@ import pytest
 import safetensors.numpy
 from flax import nnx
 
-from g2ajax.backbones import clip, vit
+from g2ajax.backbones import clip
 from g2ajax.interop.load import InitOptions, initialise
 from g2ajax.interop.readers import read_tensors
 from g2ajax.interop.state_dict import to_state_dict
+from g2ajax.nn import patches
 from tests.interop.torch_writer import Script, Tensor, tensors, write_zip
 
 SMALL = dataclasses.replace(
@@ -163,7 +164,7 @@ def test_positions_are_resized_to_the_grid(tmp_path, public):
     model = towers(image_size=(64, 32))
     report = initialise(model, InitOptions(file=str(path)))
     table = public["visual.positional_embedding"]
-    expected = vit.resize_pos_embed(table, (4, 2))
+    expected = patches.resize_pos_embed(table, (4, 2))
     np.testing.assert_array_equal(model.visual.positional_embedding[...], expected)
     np.testing.assert_array_equal(expected[0], table[0])
     assert "positions resized from 2x2 to 4x2" in str(report)

@@ -6,9 +6,9 @@ import pytest
 from flax import nnx
 
 from g2ajax import backbones
-from g2ajax.backbones.vit import resize_pos_embed
 from g2ajax.interop.readers import read_tensors
 from g2ajax.interop.state_dict import to_state_dict
+from g2ajax.nn.patches import resize_pos_embed
 from tests.interop.models import (
     SQUARE,
     TALL,

@@ -9,7 +9,7 @@ from flax import nnx
 
 from g2ajax import methods
 from g2ajax.losses.attribute_distillation import attribute_distances
-from g2ajax.methods.explainable import activation
+from g2ajax.nn.attribute_head import activation
 from g2ajax.nn.pooling import build_pool, guided
 from g2ajax.retrieval.attributes import signed
 

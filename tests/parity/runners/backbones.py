@@ -8,10 +8,10 @@ import numpy as np
 from flax import nnx
 
 from g2ajax.backbones import resnet, vit
-from g2ajax.backbones.vit import resize_pos_embed
 from g2ajax.interop.state_dict import load_state_dict, to_state_dict
 from g2ajax.nn.heads import BNNeck, EmbeddingHead
 from g2ajax.nn.norm import IBN
+from g2ajax.nn.patches import resize_pos_embed
 from g2ajax.nn.pooling import MaxPool, build_pool, generalized_mean
 
 

@@ -14,7 +14,7 @@ from g2ajax.losses.attribute_distillation import (
     contributions,
     thresholds,
 )
-from g2ajax.methods.explainable import AttributeDecompositionHead, activation
+from g2ajax.nn.attribute_head import AttributeDecompositionHead, activation
 from g2ajax.nn.heads import EmbeddingHead
 from g2ajax.nn.pooling import MaxPool, guided
 from tests.parity.runners.backbones import evaluation, loaded, nchw, nhwc

@@ -10,11 +10,11 @@ from flax import nnx
 
 from g2ajax.backbones import resnet
 from g2ajax.detection import transform
+from g2ajax.detection.options import ProposalOptions, RegionOptions
 from g2ajax.interop import families
 from g2ajax.interop.state_dict import to_state_dict
 from g2ajax.losses.oim import UNLABELLED
 from g2ajax.methods import DataFacts, Preprocessing, coat, head_distillation, head_teacher, seqnet
-from g2ajax.methods.faster_rcnn import ProposalOptions, RegionOptions
 from g2ajax.nn.occluded import Exchange, Exchanges, TransformerHead
 from g2ajax.nn.pooling import MaxPool
 from tests.parity.runners.backbones import evaluation, loaded, run
