@@ -36,9 +36,11 @@ def test_options_and_method_are_valid(name, variant):
     assert run.dataset
     if variant:  # a small model: built where the variant runs
         return
-    task = methods.DataFacts(
+    blocks = run.task_options
+    size = blocks.frames.canvases[0] if run.task == "frames" else blocks.data.image_size
+    facts = methods.DataFacts(
         10,
-        run.data.image_size,
+        size,
         2,
         attribute_groups=(("bag", ("backpack", "nothing")), ("hat", ("yes", "no"))),
         attribute_rates=(0.5, 0.5, 0.5, 0.5),
@@ -46,7 +48,7 @@ def test_options_and_method_are_valid(name, variant):
         sentence_counts=sentence_counts(),
         dtype=jnp.dtype(run.dtype),
     )
-    model = nnx.eval_shape(lambda: methods.build(run.method, task, rngs=nnx.Rngs(params=0)))
+    model = nnx.eval_shape(lambda: methods.build(run.method, facts, rngs=nnx.Rngs(params=0)))
     assert model.metric in ("cosine", "squared_euclidean")
 
 
