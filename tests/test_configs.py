@@ -61,9 +61,11 @@ def test_options_and_method_are_valid(name, variant):
     if variant:  # a small model: built where the variant runs
         assert run.dataset.startswith("skyground/")
         return
-    task = methods.DataFacts(
+    blocks = run.task_options
+    size = blocks.frames.canvases[0] if run.task == "frames" else blocks.data.image_size
+    facts = methods.DataFacts(
         10,
-        config["data"].get("image_size", (256, 128)),
+        size,
         2,
         attribute_groups=(("bag", ("backpack", "nothing")), ("hat", ("yes", "no"))),
         attribute_rates=(0.5, 0.5, 0.5, 0.5),
@@ -71,7 +73,7 @@ def test_options_and_method_are_valid(name, variant):
         sentence_counts=sentence_counts(),
         dtype=jnp.dtype(run.dtype),
     )
-    model = nnx.eval_shape(lambda: methods.build(run.method, task, rngs=nnx.Rngs(params=0)))
+    model = nnx.eval_shape(lambda: methods.build(run.method, facts, rngs=nnx.Rngs(params=0)))
     assert model.metric in ("cosine", "squared_euclidean")
 
 
