@@ -39,7 +39,7 @@ def data_root(data_dir: str | None) -> pathlib.Path:
 
 
 def schema_of(builder: Any) -> str:
-    """What a builder's records are: "crops" or "frames"."""
+    """The kind of a builder's records: "crops" or "frames"."""
     return (builder.info.metadata or {}).get("schema", "crops")
 
 

@@ -15,7 +15,7 @@ Views = Literal["image", "pair", "both"]
 
 @dataclasses.dataclass(frozen=True)
 class TextOptions:
-    """What training does with captions."""
+    """Options of captions in training."""
 
     length: int = CONTEXT_LENGTH
     """Tokens of a caption; longer ones are cut. In a causal text tower padding changes no caption's
@@ -39,9 +39,9 @@ class CaptionedImages:
     pair_row: Int[np.ndarray, " C"]
     """-1: none."""
     ids: Int[np.ndarray, "C L"]
-    """Of the tokens."""
+    """Token ids of each caption."""
     paired: bool
-    """Whether batches have the paired images too."""
+    """True if batches hold the paired images too."""
 
     def __len__(self) -> int:
         return len(self.image_row)

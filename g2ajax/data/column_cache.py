@@ -16,11 +16,11 @@ def columns_of(
     scan: Callable[[], Columns],
     complete: Callable[[Columns], bool],
 ) -> Columns:
-    """The columns in `file_name` of a built dataset's folder; else those that `scan` gives, which are
-    then stored there.
+    """Columns cached in `file_name` of a built dataset's folder, or those from `scan`, which are then
+    stored there.
 
-    A file of another build, one whose names are not `complete` (of another version), or one that
-    cannot be read is as none.
+    A cache of another build, one whose names are not `complete` (another version), or an unreadable
+    one is ignored.
     """
     cache = folder / file_name
     built = (folder / "dataset_info.json").stat().st_mtime_ns

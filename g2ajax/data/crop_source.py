@@ -25,9 +25,9 @@ class Captions:
 
     text: tuple[str, ...]
     row: Int64[np.ndarray, " C"]
-    """Of the image that a sentence describes."""
+    """Row of the image that each sentence describes."""
     pair: Int64[np.ndarray, " C"]
-    """Of the second image of the person that the sentence comes with; -1: none."""
+    """Row of the second image of the same person that comes with each sentence; -1: none."""
 
     def __len__(self) -> int:
         return len(self.text)
@@ -39,7 +39,7 @@ class CropSplit:
 
     name: str
     folder: str
-    """Where the built dataset lies."""
+    """Folder of the built dataset."""
     position: Int64[np.ndarray, " N"]
     """Place of each row in the stored split."""
     image_id: np.ndarray
@@ -49,7 +49,7 @@ class CropSplit:
     camera: Int32[np.ndarray, " N"]
     platform: Int8[np.ndarray, " N"]
     altitude_level: Int8[np.ndarray, " N"]
-    """As the dataset counts them, from the lowest; −1: not known."""
+    """Level as the dataset numbers them, from the lowest; −1: unknown."""
     attributes: Int8[np.ndarray, "N M"]
     protocols: Bool[np.ndarray, "N P"]
     captions: Captions | None = None
@@ -99,11 +99,11 @@ class Dataset:
         return query, gallery, self.protocols[column]
 
     def sides(self, name: str) -> tuple[tuple[str, CropSplit], tuple[str, CropSplit]]:
-        """What asks and what is ranked in a protocol: `(key, split)` each, the key naming whose
-        embeddings they are.
+        """The queries and the gallery of a protocol, each as `(key, split)`; the key names their
+        embeddings.
 
-        Of crops that is `query` and `gallery`; of sentences `text` and `image`, both of the split
-        that the protocol names: a row of `text` is a sentence, with what is known of its image.
+        Crops: `query` and `gallery`. Sentences: `text` and `image`, both from the split that the
+        protocol names; a row of `text` is a sentence with the columns of its image.
         """
         row = self.protocols[self._column(name)]
         if "captions" not in row:

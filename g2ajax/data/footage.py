@@ -1,4 +1,4 @@
-"""Frames of one's own: a folder of images, or a video."""
+"""Frames supplied by the user: a folder of images, or a video."""
 
 import importlib
 import pathlib
@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from g2ajax.data.images import decode
 
 Named = tuple[str, UInt8[np.ndarray, "_ _ 3"]]
-"""What a frame is called, and its pixels."""
+"""The name of a frame, and its pixels."""
 
 
 def footage(path: pathlib.Path, skipped: list[str], *, every: int = 1) -> Iterator[Named]:

@@ -187,7 +187,7 @@ def place(
 def frame_columns(
     fitted: FittedFrames, rows: Int[np.ndarray, " B"], flip: Bool[np.ndarray, " B"]
 ) -> dict[str, np.ndarray]:
-    """What a batch says of its frames; `rows` of −1 are padding.
+    """The columns of a batch of frames; `rows` of −1 are padding.
 
     `size` [B,2] height and width without padding, (0, 0) for no frame; `boxes` [B,N,4] in pixels of
     the canvas, zeros where `box_mask` [B,N] is False; `label` and `identity` [B,N], −1 for people
@@ -226,7 +226,7 @@ def frame_columns(
 def flips(
     seed: tuple[int, ...], first_step: int, shape: tuple[int, int], probability: float
 ) -> Bool[np.ndarray, "S B"]:
-    """Which frames of batches `first_step` and on are mirrored; of the whole batch, all hosts."""
+    """Mask of the mirrored frames, in batches from `first_step` on; whole batches, over all hosts."""
     rows = [
         np.random.default_rng((*seed, first_step + i)).random(shape[1]) < probability
         for i in range(shape[0])
@@ -242,7 +242,7 @@ class _Frames:
     table: np.ndarray
     flip: np.ndarray
     canvas: np.ndarray
-    """Of each batch."""
+    """Index of the canvas of each batch."""
     exact: bool
     skip: bool
 

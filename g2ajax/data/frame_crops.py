@@ -23,7 +23,7 @@ class FrameCrops(CropSplit):
     frame: Int32[np.ndarray, " N"]
     """Number of the frame among all of the dataset's; a query and a gallery image may share one."""
     row: Int32[np.ndarray, " N"]
-    """Of the frame in its split."""
+    """Row of the frame in its split."""
     box: Float32[np.ndarray, "N 4"]
 
     ROWS: ClassVar[tuple[str, ...]] = (*CropSplit.ROWS, "frame", "row", "box")

@@ -27,7 +27,7 @@ class FrameSplit:
 
     name: str
     folder: str
-    """Where the built dataset lies."""
+    """Folder of the built dataset."""
     position: Int64[np.ndarray, " N"]
     """Place of each row in the stored split."""
     image_id: np.ndarray
@@ -40,11 +40,11 @@ class FrameSplit:
     boxes: Float32[np.ndarray, "M 4"]
     """x0, y0, x1, y1 in pixels of the stored frame."""
     identity: Int64[np.ndarray, " M"]
-    """−1: nobody named this person."""
+    """−1: this person has no identity."""
     label: Int32[np.ndarray, " M"]
     """Place among the sorted training identities; −1 without identity and outside `train`."""
     galleries: Mapping[str, tuple[Int64[np.ndarray, " N+1"], Int32[np.ndarray, " L"]]]
-    """Of queries: column → offsets and rows of the split `gallery`."""
+    """Galleries of the queries: column → offsets and rows of the split `gallery`."""
 
     def __len__(self) -> int:
         return len(self.image_id)

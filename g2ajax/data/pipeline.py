@@ -32,7 +32,7 @@ def load(
 
 
 def columns(split: CropSplit, rows: Int[np.ndarray, " B"]) -> dict[str, np.ndarray]:
-    """What a batch says of its images; `rows` of −1 are padding."""
+    """The columns of a batch of images; `rows` of −1 are padding."""
     real = rows >= 0
     at = np.where(real, rows, 0)
     return {
@@ -49,8 +49,8 @@ def columns(split: CropSplit, rows: Int[np.ndarray, " B"]) -> dict[str, np.ndarr
 def caption_columns(
     examples: CaptionedImages, rows: Int[np.ndarray, " B"]
 ) -> dict[str, np.ndarray]:
-    """What a batch of (image, caption) pairs says: its images' columns, the captions' ids, and of
-    the paired images their rows and attributes."""
+    """The columns of a batch of (image, caption) pairs: those of its images, the captions' ids, and
+    the rows and attributes of the paired images."""
     said = {**columns(examples.images, examples.image_row[rows]), "caption": examples.ids[rows]}
     if examples.paired:
         other = columns(examples.images, examples.pair_row[rows])

@@ -63,7 +63,7 @@ def look_up(image: UInt8[Array, "H W 3"], table: Int[Array, "3 256"]) -> Int[Arr
 
 
 def histogram(image: UInt8[Array, "H W 3"]) -> Int[Array, "3 256"]:
-    """How many pixels of each channel have each grey level."""
+    """Number of pixels at each grey level, for each channel."""
     place = image.astype(jnp.int32) + 256 * jnp.arange(3)[None, None]
     counts = jnp.zeros(3 * 256, jnp.int32).at[place.reshape(-1)].add(1, mode="promise_in_bounds")
     return counts.reshape(3, 256)
@@ -106,7 +106,7 @@ def grey(image: UInt8[Array, "H W 3"]) -> Int[Array, "H W"]:
 
 
 def degenerate(image: UInt8[Array, "H W 3"], op: Int[Array, ""]) -> Int[Array, "H W 3"]:
-    """What factor 0 of a blend gives: black, grey, the mean grey level, or the smoothed image."""
+    """The image at factor 0 of a blend: black, grey, the mean grey level, or the smoothed image."""
     luminance = grey(image)
     pixels = luminance.size
     mean = (2 * jnp.sum(luminance) + pixels) // (2 * pixels)
@@ -178,9 +178,9 @@ def hue(image: UInt8[Array, "H W 3"], shift: Float[Array, ""]) -> UInt8[Array, "
 def affine(
     op: Int[Array, ""], value: Float[Array, ""], height: int, width: int
 ) -> Float[Array, "6"]:
-    """Where an output pixel (x, y) is read: (a x + b y + c, d x + e y + f); identity for no warp.
+    """Coefficients (a, ..., f): output pixel (x, y) is read at (a x + b y + c, d x + e y + f).
 
-    `value`: the slope of a shear, pixels of a translation, degrees of a rotation (Pillow's sense,
+    The identity for no warp. `value`: the slope of a shear, pixels of a translation, degrees of a rotation (Pillow's sense,
     about the centre).
     """
     one, zero = jnp.float32(1), jnp.float32(0)

@@ -1,4 +1,4 @@
-"""Which images make which batch: identity samplers as pure functions of (seed, step).
+"""Identity samplers as pure functions of (seed, step): the images of each batch.
 
 A sampler's stream is a chain of passes; a pass is planned from `default_rng((*seed, pass))` alone, so
 batch t is the same whether or not the batches before it were ever drawn.
@@ -60,8 +60,8 @@ def make_sampler(
 ) -> Sampler:
     """The sampler `name` over a split; rows with a negative label are never drawn.
 
-    `identity`: what messages call the people (default: their labels). `platform`: whence each image
-    was taken; `balanced_platform` needs it.
+    `identity`: how people appear in messages (default: their labels). `platform`: platform of each
+    image; `balanced_platform` needs it.
 
     `random_identity` (reid-strong-baseline, TransReID, torchreid) and `naive_identity` (fast-reid,
     the same pass as an endless stream): each identity's images are shuffled and cut into groups
@@ -124,7 +124,7 @@ def index_table(sampler: Sampler, start: int, stop: int) -> Int[np.ndarray, "S B
 
 
 def declared_length(label: Int[np.ndarray, " N"], images: int) -> int:
-    """What the references call an epoch's length: an upper bound of the images a pass emits."""
+    """Length of an epoch as the references define it: an upper bound of the images a pass emits."""
     label = np.asarray(label)
     label = label[label >= 0]
     counts = np.maximum(np.unique(label, return_counts=True)[1], images)

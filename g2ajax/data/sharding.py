@@ -1,4 +1,4 @@
-"""Where the rows of a batch lie: dealt over all devices of the mesh `('data', 'fsdp')`."""
+"""Placement of the rows of a batch: split over all devices of the mesh `('data', 'fsdp')`."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -76,13 +76,13 @@ def sentence_ids(
 
 @dataclasses.dataclass(frozen=True)
 class MaskOptions:
-    """Which words are masked, and by what (BERT's shares)."""
+    """Options of word masking; the shares are BERT's."""
 
     probability: float = 0.15
     masked: float = 0.8
-    """Of the chosen words: this share becomes the mask word, ..."""
+    """Share of the chosen words that becomes the mask word."""
     random: float = 0.1
-    """... this share any word, and the rest stays as it is."""
+    """Share of the chosen words that becomes a random word; the rest stays unchanged."""
 
 
 def mask_words(

@@ -18,7 +18,7 @@ from jaxtyping import Int
 MERGES = pathlib.Path(__file__).with_name("clip_bpe.txt")
 VOCABULARY_SIZE = 49408
 MASK = 49405
-"""Of the retrieval vocabulary; the ordinary word "jekyll" in OpenAI's."""
+"""Mask word of the retrieval vocabulary; the ordinary word "jekyll" in OpenAI's."""
 START = 49406
 END = 49407
 """The largest id, so a caption's end is where its ids are largest."""

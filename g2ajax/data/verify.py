@@ -36,7 +36,7 @@ class Count:
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """What reading every image of a split gave."""
+    """Result of reading every image of a split."""
 
     split: str
     digest: str
@@ -57,7 +57,7 @@ class Verification:
 
     @property
     def errors(self) -> list[str]:
-        """What makes results on this copy meaningless."""
+        """Faults that make results on this copy meaningless."""
         found = [] if self._counts_warn else self._count_lines
         for content in self.contents:
             if content.recorded not in (None, content.digest):
@@ -72,7 +72,7 @@ class Verification:
 
     @property
     def warnings(self) -> list[str]:
-        """What should be known about this copy."""
+        """Remarks on this copy that do not invalidate results."""
         return self._count_lines if self._counts_warn else []
 
     @property

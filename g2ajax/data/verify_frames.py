@@ -22,9 +22,9 @@ class FrameVerification:
     """Split → frames, boxes, identities."""
     contents: tuple[Content, ...]
     errors: list[str]
-    """What makes results on this copy meaningless."""
+    """Faults that make results on this copy meaningless."""
     warnings: list[str]
-    """What should be known about this copy."""
+    """Remarks on this copy that do not invalidate results."""
 
 
 def verify_frames(dataset: FrameDataset) -> FrameVerification:
@@ -82,7 +82,7 @@ def _count_lines(
 
 
 def _content(split: FrameSplit, recorded: str | None) -> Content:
-    """What reading every frame gives; keys and order as the builder's."""
+    """Reads every frame; keys and order as the builder's."""
     keys = [
         f"{image_id}:{split.identity[split.people(row)][0]}" if split.name == "query" else image_id
         for row, image_id in enumerate(split.image_id.tolist())
