@@ -22,9 +22,9 @@ class Ranker(NamedTuple):
 
     protocol: str
     rank: Callable[..., RetrievalResult]
-    """As `retrieval.evaluate`, the features (or distances) already given."""
+    """`retrieval.evaluate` with the features (or distances) already bound."""
     described: Mapping[str, Any]
-    """What `score_protocol` says of it: ranking, metric, feature_name and others."""
+    """Description for `score_protocol`: ranking, metric, feature_name and others."""
 
 
 def evaluate_crops(
@@ -119,14 +119,15 @@ def protocol_rows(
 def rank_protocol(
     rank: Callable[..., RetrievalResult], dataset: Dataset, protocol: str, *, top: int = 0
 ) -> RetrievalResult:
-    """What `rank` finds for a protocol's queries in its gallery, by its filter and CMC rule.
+    """Ranks a protocol's gallery for its queries, by its filter and CMC rule.
 
     The result's rows and entries are those of `protocol_rows`.
     """
     query_rows, gallery_rows = protocol_rows(dataset, protocol)
     described = dataset.protocol(protocol)[2]
     (_, query), (_, gallery) = dataset.sides(protocol)
-    # What must differ between a query and its matches: CARGO's pooled protocol drops by platform.
+    # Column that must differ between a query and its matches: CARGO's pooled protocol drops by
+    # platform.
     key = described.get("camera_key", "camera")
     return rank(
         query_identity=query.identity[query_rows],

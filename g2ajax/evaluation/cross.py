@@ -38,7 +38,7 @@ def matrix(results: Sequence[Result]) -> list[tuple[str, ...]]:
 
 
 def caption(results: Sequence[Result], trained_on: str) -> str:
-    """What was tested, in one line."""
+    """The model, training set, checkpoint, feature, metric and seed behind a table, in one line."""
     first = results[0]
     return (
         f"{first.name or 'model'}, trained on {dataset_label(trained_on)}, checkpoint "

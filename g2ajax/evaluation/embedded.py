@@ -90,7 +90,7 @@ def _with_junk(
 
 
 def parameters(ranking: str, rerank: RerankOptions, expansion: ExpansionOptions) -> str:
-    """What a ranking was made with, for the tables; "" where nothing can be set."""
+    """Parameters of a ranking, for the tables; "" if it has none."""
     parts = []
     if "query_expansion" in ranking:
         times = f", {expansion.times} times" if expansion.times > 1 else ""

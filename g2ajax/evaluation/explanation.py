@@ -1,4 +1,4 @@
-"""How far an explanation can be trusted, in numbers: attributes of pairs, and attention maps.
+"""Measures of how far an explanation can be trusted: attributes of pairs, and attention maps.
 
 Pairs: are the attributes with the largest shares of a distance those in which the two people truly
 differ (Chen et al., ICCV 2021, as its code runs)? Maps: do they lie on the part (pointing game:
@@ -306,7 +306,7 @@ class Measure:
     interval: tuple[float, float]
     """95%, bootstrap over identities."""
     images: int
-    """How many images it is the mean of: those on which the part is seen."""
+    """Number of images averaged: those on which the part is visible."""
 
 
 def summarise(

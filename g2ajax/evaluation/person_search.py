@@ -32,10 +32,10 @@ LISTED = "listed frames"
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a method says of a dataset's test frames, in pixels of the stored frames."""
+    """A method's detections and embeddings for a dataset's test frames, in pixels of stored frames."""
 
     gallery: Sequence[FrameDetections]
-    """Of each row of the split `gallery`, which every protocol and ranking shares."""
+    """Detections in each row of the split `gallery`, shared by every protocol and ranking."""
     query: Float[np.ndarray, "Q D"]
     """The embedding of each row of the split `query`."""
     context: Sequence[Float[np.ndarray, "_K D"]] | None = None
@@ -175,8 +175,10 @@ def evaluate_detector(
     step: int = 0,
     seed: int = 0,
 ) -> list[Result]:
-    """How well people are found, of a method that does not tell them apart: one result for each
-    platform in whose frames the protocols (all of the dataset's if none is named) look for someone.
+    """Scores the detections of a method that does not tell people apart.
+
+    Gives one result for each platform whose frames the protocols search (all protocols of the
+    dataset if none is named).
 
     Its scores are the measures `detection AP` and `recall`, in percent; nothing is ranked.
     """
@@ -240,7 +242,7 @@ def _frames_of(gallery: FrameSplit, platform: str) -> Int[np.ndarray, " N"]:
 def _detection(
     found: Sequence[FrameDetections], dataset: FrameDataset, platform: str
 ) -> dict[str, float]:
-    """How well the people in the gallery frames of a platform are detected."""
+    """Scores the detections of people in the gallery frames of a platform."""
     gallery = dataset.splits["gallery"]
     rows = _frames_of(gallery, platform)
     result = evaluate_detection(

@@ -1,4 +1,4 @@
-"""How a gallery can be ranked for a query, by name, and the distances of the explained rankings.
+"""The rankings of a gallery, by name, and the distances of the explained rankings.
 
 d is the distance of two images, d^k their distance under attribute k, s^k = d^k / Σ d^k its share
 (Chen et al., ICCV 2021; the variants are those of its evaluation code):

@@ -35,7 +35,7 @@ class Result:
     valid_queries: int
     """Queries with a match left in the gallery; only these count."""
     filter: str
-    """What is left out of a query's ranking."""
+    """Gallery entries left out of a query's ranking."""
     cmc_rule: str
     feature: str
     metric: str
@@ -57,12 +57,12 @@ class Result:
     ranking: str = "reid"
     """`reid`, the method's own, or another one of `evaluation.rankings`."""
     parameters: str = ""
-    """What the ranking was made with; "" where nothing can be set."""
+    """Parameters of the ranking; "" if it has none."""
     given: str = ""
-    """What the ranking is told besides the images; "" for nothing."""
+    """Inputs of the ranking besides the images; "" for none."""
     measures: tuple[tuple[str, float], ...] = ()
-    """What else was measured, (name, percent): how well a detector detects; mAP of the queries of
-    each altitude level."""
+    """Further measures, (name, percent): quality of a detector; mAP of the queries of each altitude
+    level."""
 
     @property
     def fingerprint(self) -> str:
@@ -114,7 +114,7 @@ class Result:
 
     @property
     def counts(self) -> str:
-        """How much was asked, and of how much."""
+        """The numbers of queries and of gallery entries, as text."""
         if not self.queries:
             return f"{self.gallery} frames"
         return f"{self.valid_queries} of {self.queries} queries, {self.gallery} gallery"
@@ -191,7 +191,8 @@ def data_of(dataset: Dataset | FrameDataset) -> dict[str, str]:
 
 
 def caption(results: Sequence[Result]) -> str:
-    """What a table's numbers are of; features, distances and seeds may differ among its rows."""
+    """The dataset, protocol and weights behind a table; features, distances and seeds may differ
+    among its rows."""
 
     def all_of(field: str) -> str:
         return "/".join(dict.fromkeys(str(getattr(result, field)) for result in results))
@@ -221,7 +222,7 @@ def as_table(results: Sequence[Result]) -> str:
 
 
 def explanations_table(measures: Sequence[Measure], dataset: str) -> str:
-    """What was measured of the explanations, as an aligned text table."""
+    """The measures of the explanations, as an aligned text table."""
     head, rows = as_rows(measures)
     return "\n".join([f"explanations on {dataset_label(dataset)}", *aligned([head, *rows])])
 
