@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions:
-    """Where the dataset lies and how it is read."""
+    """Options of the dataset and its reading."""
 
     dir: str = ""
     """Folder of built datasets; empty: `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
@@ -73,7 +73,7 @@ class PhaseOptions:
     """Dataset of this phase, on which it is also scored; empty: the run's. Where it changes, the
     model is built anew for its identities, and every tensor that does not depend on them is kept."""
     rankings: tuple[str, ...] = ("reid",)
-    """How the gallery is ranked when this phase is scored."""
+    """Rankings of the gallery when this phase is scored."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True)
 class RunInfo:
-    """What a task is told of the run."""
+    """Facts about the run that a task may use."""
 
     name: str
     dataset: str
@@ -136,7 +136,7 @@ class Task(abc.ABC):
     @property
     @abc.abstractmethod
     def facts(self) -> DataFacts:
-        """What the data decide about the model."""
+        """Facts of the data that decide the model."""
 
     @abc.abstractmethod
     def use(self, model: Method) -> None:
@@ -188,7 +188,7 @@ class Task(abc.ABC):
         """The names of training examples, for messages."""
 
     def rankings(self, phase: Phase) -> tuple[str, ...]:
-        """How the gallery is ranked when the run ends, or its checkpoint is scored, in a phase."""
+        """Rankings of the gallery when the run ends, or its checkpoint is scored, in a phase."""
         return tuple(dict.fromkeys((*phase.options.rankings, *self.options.evaluate.rankings)))
 
     @abc.abstractmethod
@@ -201,7 +201,7 @@ class Task(abc.ABC):
         """
 
     def measure(self, model: Method, rankings: Sequence[str], say: Say) -> list[Measure]:
-        """What is measured besides the scores, once, of the last checkpoint."""
+        """Further measures besides the scores, taken once, of the last checkpoint."""
         return []
 
     def page(self, model: Method, results: Sequence[Result], measured: Sequence[Measure]) -> str:

@@ -71,7 +71,7 @@ class Task(crops.Task):
         return make_embedder(model, self.dataset, self.options, self.info.mesh, text_length=length)
 
     def prepare(self, phase: Phase) -> Callable[[jax.Array, Batch, Any], Batch]:
-        """As for crops; then the captions' words are masked."""
+        """Prepares images as for crops, then masks words of the captions."""
         crop, text = super().prepare(phase), self.options.text
 
         def prepare(key: jax.Array, batch: Batch, store: Any) -> Batch:

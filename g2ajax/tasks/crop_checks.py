@@ -1,4 +1,4 @@
-"""What is checked of a dataset of crops, and of a model on it, before anything is computed."""
+"""Checks of a dataset of crops, and of a model on it, before anything is computed."""
 
 from collections.abc import Sequence
 

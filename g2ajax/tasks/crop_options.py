@@ -10,7 +10,7 @@ from g2ajax.tasks import base
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions(base.DataOptions):
-    """Where images come from and how they reach the device."""
+    """Options of the source of images and their path to the device."""
 
     image_size: tuple[int, int] = (256, 128)
     """Height and width in pixels."""
@@ -24,7 +24,7 @@ class DataOptions(base.DataOptions):
 
 @dataclasses.dataclass(frozen=True)
 class SamplerOptions:
-    """Which images make a batch: P identities with K images each, or a plain shuffle."""
+    """Options of batch sampling: P identities with K images each, or a plain shuffle."""
 
     name: str = "naive_identity"
     """`random_identity`, `naive_identity`, `balanced_identity`, `balanced_platform` or `shuffled`."""

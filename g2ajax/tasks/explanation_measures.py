@@ -1,4 +1,4 @@
-"""Whether a run's explanations are true: its attributes against annotations, its maps against parts."""
+"""Measures of a run's explanations: its attributes against annotations, its maps against parts."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 }
 """Attribute group → the drawn parts of the body on which it shows."""
 FRACTIONS = (0.0, 0.1, 0.25, 0.5, 1.0)
-"""Of the pixels, for deletion and insertion curves."""
+"""Fractions of the pixels, for deletion and insertion curves."""
 
 
 class Scene(NamedTuple):
@@ -46,7 +46,7 @@ class Scene(NamedTuple):
 
 
 def knows_parts(dataset: Dataset) -> bool:
-    """Whether it is known which pixels of the dataset's images are which part."""
+    """True if the dataset says which pixels of its images belong to which part."""
     return dataset.name.partition("/")[0] == "skyground"
 
 

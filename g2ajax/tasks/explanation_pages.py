@@ -1,4 +1,4 @@
-"""What a run shows of its explanations: single queries, and the page of the whole run."""
+"""Pages of a run's explanations: single queries, and the page of the whole run."""
 
 import dataclasses
 import pathlib
@@ -68,7 +68,7 @@ def from_queries(query: CropSplit, rows: Sequence[int]) -> Asked:
 
 
 def from_file(path: pathlib.Path, *, platform: str) -> Asked:
-    """An image of one's own; of nobody known. Raises ValueError for an image that cannot be read."""
+    """An image supplied by the user; its identity is unknown. Raises ValueError if unreadable."""
     kind = np.array([PLATFORMS.index(platform)])
     return Asked((decode(path.read_bytes(), str(path)),), (path.name,), np.zeros(1, int), kind)
 

@@ -46,9 +46,9 @@ def embed_training_images(
 def depends(
     embed: Embed, state: nnx.State, batch: dict[str, jax.Array], trained: Callable[..., bool]
 ) -> bool:
-    """Whether an embedding changes by a bit when the parameters that `trained` selects do.
+    """True if an embedding changes by a bit when the parameters selected by `trained` change.
 
-    Moved by one rather than made NaN: the maximum in a ReLU may swallow a NaN.
+    They are moved by one rather than made NaN: the maximum in a ReLU may swallow a NaN.
     """
     moved, rest = nnx.split_state(state, trained, ...)
     other = nnx.merge_state(jax.tree.map(lambda x: x + 1.0, moved), rest)

@@ -60,7 +60,7 @@ given no one is missed: that row bounds what a better detector could give."""
 
 @dataclasses.dataclass(frozen=True)
 class FrameOptions:
-    """How frames are resized, padded and put into batches."""
+    """Options of resizing, padding and batching frames."""
 
     batch_size: int = 5
     """Frames of a training step; they are shuffled."""
