@@ -94,7 +94,7 @@ class Checkpoints:
         )
 
     def meta(self, kind: str) -> dict[str, Any] | None:
-        """What was noted beside the newest checkpoint of `kind`, or None."""
+        """Metadata stored with the newest checkpoint of `kind`, or None."""
         step = self.managers[kind].latest_step() if kind in self.managers else None
         if step is None:
             return None

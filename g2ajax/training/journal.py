@@ -1,4 +1,4 @@
-"""What a run writes while it works: the progress line, `metrics.jsonl` and TensorBoard."""
+"""Output of a run while it works: the progress line, `metrics.jsonl` and TensorBoard."""
 
 import json
 import pathlib

@@ -164,7 +164,7 @@ def _finish(
     is measured, and the report page."""
     task, last = run.task, run.phase(len(run.options.phases) - 1)
     rankings = task.rankings(last)
-    # Those of the last phase are scored already, unless the run had ended before.
+    # The last phase has its scores already, unless the run had ended before.
     extra = rankings[len(last.options.rankings) :] if results else rankings
     if extra:
         _restore(run, store, "latest", averaged=True)

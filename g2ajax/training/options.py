@@ -19,7 +19,7 @@ from g2ajax.training.schedules import ScheduleOptions
 
 @dataclasses.dataclass(frozen=True)
 class MeshOptions:
-    """How devices are arranged; `data=-1`: all that `fsdp` leaves."""
+    """Arrangement of the devices; `data=-1`: all that `fsdp` leaves."""
 
     data: int = -1
     """Devices that share the batch; -1: all that `fsdp` leaves."""
@@ -64,7 +64,7 @@ class CheckpointOptions:
 
 @dataclasses.dataclass(frozen=True)
 class LogOptions:
-    """What is written while it works."""
+    """Options of the output written while the run works."""
 
     every_steps: int = 50
     """Steps between lines of the log."""

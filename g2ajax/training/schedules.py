@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleOptions:
-    """How the learning rate moves over a phase."""
+    """Options of the learning rate over a phase."""
 
     type: Literal[
         "constant", "cosine", "fastreid_multistep", "fastreid_cosine", "epoch_multistep",

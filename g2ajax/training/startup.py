@@ -1,4 +1,4 @@
-"""What a run settles and says once before it computes: its cache of programs, its attention."""
+"""Settles and reports, once before a run computes, its cache of programs and its attention."""
 
 import os
 import pathlib

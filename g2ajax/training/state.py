@@ -19,7 +19,7 @@ Leaves = list[jax.Array]
 
 
 def under(path: tuple, prefixes: tuple[str, ...]) -> bool:
-    """Whether a module path lies at or below one of the dotted `prefixes`; `*` holds every path."""
+    """True if a module path lies at or below one of the dotted `prefixes`; `*` matches every path."""
     names = tuple(map(str, path))
     for prefix in prefixes:
         parts = tuple(prefix.split("."))
@@ -118,7 +118,7 @@ def _holds_trainable(path: tuple, phase: PhaseOptions) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What is static about a phase: the model's structure and the tree of its state."""
+    """Static part of a phase: the model's structure and the tree of its state."""
 
     graphdef: nnx.GraphDef
     treedef: Any
