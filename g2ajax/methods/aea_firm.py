@@ -33,7 +33,7 @@ Term = Literal["aea", "contrastive", "sdm", "bisdm", "itc", "biitc", "id", "matc
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a configuration may set; the defaults are those of the published command."""
+    """Options of the method; the defaults are those of the published command."""
 
     backbone: Mapping[str, Any]
     """`name` of a CLIP (`clip_vit_b16`) and its own options."""
@@ -75,7 +75,7 @@ class FeatureQueue(nnx.Module):
         self.identity = Memory(start.identity)
 
     def read(self) -> Queue:
-        """What it holds."""
+        """The queue's contents."""
         return Queue(self.text[...], self.aerial[...], self.ground[...], self.identity[...])
 
     def push(

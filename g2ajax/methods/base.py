@@ -23,7 +23,7 @@ MULTIPLE = 32
 
 @dataclasses.dataclass(frozen=True)
 class DataFacts:
-    """What the data decide about a model; enough to build it again without its dataset."""
+    """Facts of the data that decide a model; enough to rebuild it without its dataset."""
 
     num_classes: int
     """Identities among the training images."""
@@ -69,7 +69,7 @@ def _tuples(value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How pixels 0..255 become the network's input: `(x - mean) / std`, once."""
+    """Normalisation of pixels 0..255 to the network's input: `(x - mean) / std`, once."""
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
     """Mean of each channel, subtracted from pixels 0..255."""
@@ -112,22 +112,22 @@ class Method(nnx.Module):
     metric: str = "cosine"
     """Distance between embeddings: `cosine` or `squared_euclidean`."""
     feature_name: str = "embedding"
-    """What the test embedding is, for the results."""
+    """Name of the test embedding, for the results."""
     in_batch_terms: tuple[str, ...] = ()
     """Terms of the loss that compare the images of a batch, so that micro-batches would change it;
     `triplet` among them needs two images of each identity."""
     needs_camera: bool = False
-    """Whether an embedding depends on the camera's number, and not on the pixels alone."""
+    """True if an embedding depends on the camera's number, not on the pixels alone."""
     platforms: int = 0
     """Platforms that an embedding may depend on, numbered from 0; 0: on none."""
     learns_from_attributes: bool = False
-    """Whether every training identity needs an annotated attribute."""
+    """True if every training identity needs an annotated attribute."""
     teacher: nnx.Module | None = None
     """Part that `init.teacher` fills; None: the method has no teacher."""
 
     @property
     def needs_platform(self) -> bool:
-        """Whether an embedding depends on the platform."""
+        """True if an embedding depends on the platform."""
         return self.platforms > 0
 
     @property
@@ -172,9 +172,9 @@ class EmbedsCaptions(EmbedsCrops):
     caption_length: int = 0
     """Most tokens of a caption, start and end included."""
     uses_pairs: bool = False
-    """Whether a caption comes with two images, from two views (`paired_image`)."""
+    """True if a caption comes with two images, from two views (`paired_image`)."""
     guesses_words: bool = False
-    """Whether a loss needs masked words (`masked_word`)."""
+    """True if a loss needs masked words (`masked_word`)."""
 
     def embed_text(self, caption: Int[Array, "B L"]) -> Float[Array, "B D"]:
         """Features of captions (CLIP's ids), float32, not normalised."""

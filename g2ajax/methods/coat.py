@@ -48,7 +48,7 @@ Draw = Callable[[str, Key[Array, ""], Bool[Array, " N"]], Exchanges]
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Of the losses."""
+    """Weights of the losses."""
 
     rpn_cls: float = 1.0
     """Weight of the proposal network's classification loss."""
@@ -79,7 +79,7 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class Options(DetectorOptions):
-    """What a configuration may set; the defaults are those published for PRW."""
+    """Options of the method; the defaults are those published for PRW."""
 
     regions: RegionOptions = RegionOptions(positive_fraction=0.25)
     iou: tuple[float, float, float] = (0.5, 0.6, 0.7)

@@ -49,13 +49,13 @@ PREDICTOR_WEIGHT = 100.0  # of the attribute predictor's loss in AMD's code
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a configuration may set; the defaults are AMD's."""
+    """Options of the method; the defaults are AMD's."""
 
     stream1: Mapping[str, Any]
     """`name` of the re-identification method, which has `backbone` and `heads`, and its options."""
     split: int = -1
-    """Where stream 2 leaves stream 1: blocks of a ViT, or the stage (3: stem and stages 1 and 2 are
-    shared); −1: half of the blocks, or 3."""
+    """Place where stream 2 leaves stream 1: blocks of a ViT, or the stage (3: stem and stages 1 and
+    2 are shared); −1: half of the blocks, or 3."""
     hidden: int = 0
     """Channels inside the attribute decomposition head; 0: an eighth of the map's."""
     k: float = 1.0
@@ -154,7 +154,7 @@ class Explainable(Method, Explains):
 
     @property
     def pretrained(self) -> nnx.Module:
-        """What a file of weights fills: stream 1."""
+        """The part that a file of weights fills: stream 1."""
         return self.stream1
 
     def reid_loss(
@@ -277,14 +277,14 @@ class Explainable(Method, Explains):
     def _lower(
         self, images: Float[Array, "B H W 3"], camera: Int[Array, " B"] | None
     ) -> Float[Array, "B ..."]:
-        """What the streams share."""
+        """Output of the blocks or stages that the streams share."""
         camera = camera if self.needs_camera else None
         return cut.lower(self.stream1.backbone, self.preprocessing(images), self.split, camera)
 
     def _stream1(
         self, images: Float[Array, "B H W 3"], camera: Int[Array, " B"] | None
     ) -> tuple[Float[Array, "B ..."], Float[Array, "B h w C"], Float[Array, "B D"]]:
-        """What the streams share, stream 1's map F and its feature f after the neck."""
+        """The streams' shared output, stream 1's map F and its feature f after the neck."""
         low = self._lower(images, camera)
         features = cut.upper(self.stream1.backbone, low, self.split)
         return low, features, self.stream1.heads.embed(features)
@@ -321,7 +321,7 @@ class Explainable(Method, Explains):
     def _progress(
         self, found: Explained, attributes: Num[Array, "B M"], batch: Mapping[str, jax.Array]
     ) -> dict[str, Float[Array, ""]]:
-        """What tells whether the explanations come true; over pairs of different images."""
+        """Measures of how true the explanations are, over pairs of different images."""
         distance = attribute_distances(found.embedding[:, None])[..., 0]
         attribute_distance = attribute_distances(found.attribute_embedding)
         same = batch["index"][:, None] == batch["index"][None, :]

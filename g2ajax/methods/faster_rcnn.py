@@ -56,7 +56,7 @@ Terms = dict[str, Float[Array, ""]]
 
 @dataclasses.dataclass(frozen=True)
 class TrunkOptions:
-    """What a configuration may set of every network with a C4 trunk."""
+    """Options of every network with a C4 trunk."""
 
     backbone: Mapping[str, Any]
     """`name` of a ResNet and its own options."""
@@ -70,7 +70,7 @@ class TrunkOptions:
 
 @dataclasses.dataclass(frozen=True)
 class DetectorOptions(TrunkOptions):
-    """What a configuration may set of every detector."""
+    """Options of every detector."""
 
     rpn: ProposalOptions = ProposalOptions()
     regions: RegionOptions = RegionOptions()
@@ -82,7 +82,7 @@ class DetectorOptions(TrunkOptions):
 
 @dataclasses.dataclass(frozen=True)
 class Options(DetectorOptions):
-    """Of the plain detector."""
+    """Options of the plain detector."""
 
     proposal_box_weight: float = 1.0
     """Weight of the head's box loss; 10 in SeqNet's first head."""

@@ -56,7 +56,7 @@ class Distillation:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a configuration may set."""
+    """Options of the method."""
 
     student: Mapping[str, Any]
     """`name`, "seqnet" or "coat", and the options of that method."""

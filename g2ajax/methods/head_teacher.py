@@ -26,7 +26,7 @@ from g2ajax.nn.regions import Parts
 
 @dataclasses.dataclass(frozen=True)
 class Options(TrunkOptions):
-    """What a configuration may set."""
+    """Options of the method."""
 
     head: Literal["seqnet", "coat"] = "seqnet"
     """Method whose head is taught."""

@@ -27,7 +27,7 @@ CLIP_PIXELS = Preprocessing(clip.MEAN, clip.STD)
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a configuration may set; the defaults are the paper's."""
+    """Options of the method; the defaults are the paper's."""
 
     backbone: Mapping[str, Any]
     """`name` of a CLIP (`clip_vit_b16`) and its own options."""
@@ -96,7 +96,7 @@ class WordHead(nnx.Module):
         self.fc = clip.linear(dim, words, std.residual, dtype=dtype, rngs=rngs)
 
     def hidden(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        """What the word classifier sees."""
+        """Input of the word classifier."""
         return self.ln(quick_gelu(self.dense(x)))
 
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... V"]:

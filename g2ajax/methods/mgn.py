@@ -29,7 +29,7 @@ from g2ajax.nn.pooling import max_pool
 STRIPES = {"b2": 2, "b3": 3}
 # The heads in the order of the test feature.
 HEADS = ("b1", "b2", "b3", "b21", "b22", "b31", "b32", "b33")
-# What each triplet loss sees, joined.
+# Heads whose features each triplet loss takes, joined.
 RANKED = (("b1",), ("b2",), ("b3",), ("b21", "b22"), ("b31", "b32", "b33"))
 
 
@@ -47,7 +47,7 @@ class HeadOptions(strong_baseline.HeadOptions):
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a configuration may set; the defaults are fast-reid's MGN."""
+    """Options of the method; the defaults are fast-reid's MGN."""
 
     backbone: Mapping[str, Any]
     """`name` of a ResNet and its own options."""
@@ -145,7 +145,7 @@ class MGN(Method, EmbedsCrops):
         return getattr(self, f"{name}_head")
 
     def maps(self, images: Float[Array, "B H W 3"]) -> dict[str, Float[Array, "B h w C"]]:
-        """What each head pools, from pixels 0..255: the map of a branch or one stripe of it."""
+        """The map that each head pools, from pixels 0..255: that of a branch or one stripe of it."""
         trunk = self.backbone
         x = trunk.stem(self.preprocessing(images))
         x = _run(trunk, trunk.layer3[:1], trunk.stage(2, trunk.stage(1, x)))
@@ -159,7 +159,7 @@ class MGN(Method, EmbedsCrops):
     def outputs(
         self, images: Float[Array, "B H W 3"], label: Int[Array, " B"]
     ) -> dict[str, dict[str, Array]]:
-        """What each head gives in training (see `EmbeddingHead`)."""
+        """Outputs of each head in training (see `EmbeddingHead`)."""
         maps = self.maps(images)
         return {name: self.head(name)(maps[name], label) for name in HEADS}
 
@@ -219,7 +219,7 @@ def _check_backbone(backbone: nnx.Module, name: str) -> None:
 
 
 def _above_trunk(network: ResNet) -> ResNet:
-    """What is left of a ResNet above the trunk, under its own names."""
+    """The layers of a ResNet above the trunk, under their ResNet names."""
     keep_upper(network, 3)
     network.layer3[0] = None
     return network

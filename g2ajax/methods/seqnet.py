@@ -56,7 +56,7 @@ class MatchingOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Of the losses."""
+    """Weights of the losses."""
 
     rpn_cls: float = 1.0
     """Weight of the proposal network's classification loss."""
@@ -76,7 +76,7 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class Options(DetectorOptions):
-    """What a configuration may set; the defaults are the published ones."""
+    """Options of the method; the defaults are the published ones."""
 
     embedding_dim: int = 256
     """Width of the embedding."""
@@ -107,7 +107,7 @@ class InstanceMatching(nnx.Module):
         self.unlabelled = unlabelled
 
     def tables(self) -> OimTables:
-        """What it holds."""
+        """The tables' contents."""
         return OimTables(self.lut[...], self.cq[...], self.header[...])
 
     def __call__(
@@ -137,7 +137,7 @@ class InstanceMatching(nnx.Module):
 def identity_parts(
     owner: Trunk, chosen: MatchingOptions, dim: int, classes: int, rngs: nnx.Rngs
 ) -> dict[str, nnx.Module]:
-    """What embeds regions and learns identities: `reid_head`, `embedding_head`, `reid_loss`."""
+    """Modules that embed regions and learn identities: `reid_head`, `embedding_head`, `reid_loss`."""
     features = {"feat_res4": owner.channels, "feat_res5": 2 * owner.channels}
     return {
         "reid_head": RegionHead(owner, rngs=rngs),
@@ -157,8 +157,8 @@ class Regions(NamedTuple):
 
 
 class PersonSearch(Detector, SearchesPersons):
-    """What the methods share that detect persons and embed them: `terms`, `detect_stages` and
-    `embed_boxes` are each method's own."""
+    """Base of the methods that detect persons and embed them. Each method defines `terms`,
+    `detect_stages` and `embed_boxes`."""
 
     def loss(self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs) -> tuple[Array, Terms]:
         """The weighted sum of all losses of a batch of frames; the tables then move on."""

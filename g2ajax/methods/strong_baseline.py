@@ -44,7 +44,7 @@ class HeadOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a configuration may set; the defaults are fast-reid's BoT on ResNet-50."""
+    """Options of the method; the defaults are fast-reid's BoT on ResNet-50."""
 
     backbone: Mapping[str, Any]
     """`name` of a backbone and its own options."""
@@ -116,7 +116,7 @@ class StrongBaseline(Method, EmbedsCrops):
         camera: Int[Array, " B"] | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "B ..."]:
-        """What the head pools, from pixels 0..255: a map [B,h,w,D], or [B,D], the class token of a
+        """The input of the head, from pixels 0..255: a map [B,h,w,D], or [B,D], the class token of a
         ViT whose head has the pooling `Identity` (with any other it pools the patch tokens).
         """
         images = self.preprocessing(images)

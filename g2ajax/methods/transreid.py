@@ -29,7 +29,7 @@ HALF = (127.5, 127.5, 127.5)
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a configuration may set; the defaults are the paper's."""
+    """Options of the method; the defaults are the paper's."""
 
     backbone: Mapping[str, Any]
     """`name` of a ViT and its own options (`stride` 12: the paper's overlapping patches)."""
@@ -180,7 +180,7 @@ class TransReID(Method, EmbedsCrops):
         chosen = self.options
         batch, _, width = tokens.shape
         patches = tokens[:, 1:]
-        # Of the grid's patches, not of those with one repeated; a remainder is left out.
+        # Counts the grid's patches, not the longer row with one repeated; a remainder is left out.
         length = patches.shape[1] // chosen.stripes
         if chosen.rearrange:
             patches = shuffle_patches(patches, chosen.shift, chosen.shuffle_groups)

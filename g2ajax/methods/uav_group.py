@@ -30,7 +30,7 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a configuration may set; the defaults are the paper's."""
+    """Options of the method; the defaults are the paper's."""
 
     backbone: Mapping[str, Any]
     """`name` of a backbone that gives a map, and its own options."""
