@@ -1,1 +1,1 @@
-"""What is done with a trained model: searching, ranking, explaining, scoring elsewhere, exporting."""
+"""Uses of a trained model: searching, ranking, explaining, scoring on other datasets, exporting."""

@@ -41,11 +41,11 @@ BATCH_SIZES = (1, 3, 8)
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """The files written, and how exact the program is."""
 
     program: pathlib.Path
     description: pathlib.Path
-    """JSON: what goes in and comes out."""
+    """JSON: inputs and outputs of the program."""
     differences: dict[int, float]
     """By batch size, the largest difference of an element to the method's own embeddings."""
 
@@ -191,7 +191,7 @@ def _image(run: Run) -> tuple[Callable, Program, dict[int, np.ndarray]]:
 
 
 def _text(run: Run) -> tuple[Callable, Program, dict[int, np.ndarray]]:
-    """As `_image`, of captions."""
+    """The same as `_image`, for captions."""
     model, length = run.model, run.task.embedder.text_length
     make = _frozen(model)
 
@@ -229,7 +229,7 @@ def _frozen(model: Method) -> Callable[[], Method]:
 
 
 def _as_compared(features: Float[Array, "B D"], metric: str) -> Float[Array, "B D"]:
-    """Of norm 1 where the cosine compares them."""
+    """Scales features to norm 1 if the cosine compares them."""
     return unit(features) if metric == "cosine" else features.astype(jnp.float32)
 
 

@@ -213,7 +213,7 @@ def check_alone(model: Method) -> None:
 def figure(
     gallery: Gallery, found: tuple[Found, ...], *, image: pathlib.Path | None = None, text: str = ""
 ) -> Explanation:
-    """What was found, for `report.draw` and `report.page`, with the image or sentence asked by."""
+    """The search results for `report.draw` and `report.page`, with the image or sentence of the query."""
     query = Query(_pixels(image), image.name) if image else Query(card(text), text)
     ranked = tuple(
         RankedImage(_pixels(item.path), item.path.name, None, item.distance) for item in found

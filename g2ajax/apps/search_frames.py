@@ -1,4 +1,4 @@
-"""Finding a person in whole frames of one's own, with a trained run of person search.
+"""Search for a person in the user's own whole frames, with a trained run of person search.
 
 from g2ajax.apps.search_frames import open_run, search_frames
 run = open_run("runs/seqnet")
@@ -41,11 +41,11 @@ class Sighting:
     name: str
     image: UInt8[np.ndarray, "H W 3"]
     boxes: Float[np.ndarray, "N 4"]
-    """Of the people found, the most similar first."""
+    """Boxes of the detected people, the most similar first."""
     scores: Float[np.ndarray, " N"]
-    """The detector's."""
+    """The detector's scores."""
     similarity: Float[np.ndarray, " N"]
-    """To the query: the inner product with embeddings that carry the score."""
+    """Similarity to the query: the inner product with embeddings that carry the score."""
 
 
 def open_run(workdir: str | os.PathLike, *, checkpoint: str = "best") -> Run:
@@ -105,7 +105,7 @@ def search_frames(
         similarity = found.features @ feature
         order = np.argsort(-similarity, kind="stable")
         sighting = Sighting(name, image, found.boxes[order], found.scores[order], similarity[order])
-        # Of equal frames the earlier one.
+        # The earlier of equal frames.
         heapq.heappush(best, (float(similarity[order[0]]), -number, sighting))
         if len(best) > top:
             heapq.heappop(best)
