@@ -105,7 +105,7 @@ def _value(hint: Any, value: Any, where: str, root: tuple[type, str]) -> Any:
 
 
 def unset(value: Any) -> bool:
-    """Whether nothing of an optional block is set."""
+    """True if no field of an optional block is set."""
     return all(map(unset, value.values())) if isinstance(value, Mapping) else value is None
 
 
