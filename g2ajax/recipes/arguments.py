@@ -1,4 +1,4 @@
-"""What stands after a configuration file's name: `configs/seqnet.py:dataset=prw,hkd,tiny`."""
+"""Arguments after a configuration file's name: `configs/seqnet.py:dataset=prw,hkd,tiny`."""
 
 from types import SimpleNamespace
 

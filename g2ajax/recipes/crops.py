@@ -168,8 +168,8 @@ def sbs_vit(dataset: str) -> ConfigDict:
 def mgn(dataset: str) -> ConfigDict:
     """fast-reid's MGN (Base-MGN.yml). Cost unknown.
 
-    The reference freezes the heads as well for 1000 steps, so nothing trains meanwhile; here the
-    heads train in the phase `head`, as intended. The three branches start alike: `copy`.
+    The reference freezes the heads as well for 1000 steps, so nothing trains; here the phase `head`
+    trains the heads, as intended. The three branches start alike: `copy`.
     """
     config = sbs_resnet50(dataset)
     config.name = "MGN (ResNet-50)"

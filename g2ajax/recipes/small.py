@@ -1,5 +1,5 @@
-"""What the small variants of all recipes set: `:skyground` trains on the embedded world within minutes
-on a laptop, `:tiny` within seconds, for tests."""
+"""Settings of the small variants of all recipes: `:skyground` trains on the embedded world within
+minutes on a laptop, `:tiny` within seconds, for tests."""
 
 from ml_collections import ConfigDict
 
