@@ -23,7 +23,7 @@ from g2ajax.nn.patches import grid_size, project_patches
 
 MEAN = tuple(255.0 * x for x in (0.48145466, 0.4578275, 0.40821073))
 STD = tuple(255.0 * x for x in (0.26862954, 0.26130258, 0.27577711))
-"""Of the pixels 0..255 that the image towers were trained on."""
+"""Deviations of the pixels 0..255 that the image towers were trained on."""
 HEAD_DIM = 64
 
 
@@ -32,7 +32,7 @@ class Variant:
     """The shape of both towers. Heads are `HEAD_DIM` wide; the MLPs 4 times their tower."""
 
     embed_dim: int = 512
-    """Of the common space."""
+    """Width of the space shared by images and texts."""
     patch_size: int = 16
     vision_width: int = 768
     vision_layers: int = 12
@@ -66,7 +66,7 @@ class Deviations:
 
     attention: float
     residual: float
-    """Of the two projections that end a branch."""
+    """Deviation of the two projections that end a branch."""
     hidden: float
 
     @classmethod
@@ -327,7 +327,7 @@ class CLIP(nnx.Module):
         return self.encode_embedded(jnp.take(self.token_embedding.embedding[...], ids, axis=0))
 
     def encode_embedded(self, words: Float[Array, "B L D"]) -> Float[Array, "B L E"]:
-        """As `encode_text`, from the words' embeddings (learned prompts)."""
+        """The same as `encode_text`, from the words' embeddings (learned prompts)."""
         length, places = words.shape[1], self.variant.context_length
         if length > places:
             raise ValueError(f"captions of {length} tokens; this text tower has {places} places")

@@ -319,7 +319,7 @@ class ResNet(nnx.Module):
         x = self.conv1(_inside(x.astype(self.dtype), mask))
         half = _cells(mask, 2)
         x = self.bn1(x) if mask is None else self.bn1(x, half)
-        # What lies outside must not win a maximum.
+        # The padding must not win a maximum.
         x = x if mask is None else jnp.where(half[..., None], x, jnp.finfo(x.dtype).min)
         # The maximum of the ReLUs is the ReLU of the maximum, of a quarter as many values.
         x = max_pool(x, self.pool)

@@ -42,7 +42,7 @@ VARIANTS = {
     "vit_small": Variant(embed_dim=384, num_heads=6),
     "vit_base": Variant(),
     "deit_small": Variant(embed_dim=384, num_heads=6),
-    # What TransReID calls "vit_small" is timm's old one: base width, and the scale of the FULL
+    # TransReID's "vit_small" is timm's old one: base width, and the scale of the FULL
     # width in the softmax.
     "vit_small_transreid": Variant(
         depth=8, num_heads=8, mlp_ratio=3.0, qkv_bias=False, attention_scale=768**-0.5
