@@ -32,11 +32,11 @@ class Account:
     chips: int
     fsdp: int
     examples: int
-    """On all chips."""
+    """Examples on all chips."""
     share: int
-    """On each of them."""
+    """Examples on each chip."""
     state_bytes: int
-    """Of a training step: parameters, statistics and optimizer, whole."""
+    """State of a training step: parameters, statistics and optimizer, whole."""
     peak_bytes: int
     argument_bytes: int
     temporary_bytes: int
@@ -174,7 +174,7 @@ def cost_analysis(result: Any) -> dict[str, float]:
 
 
 def too_large(of: Experiment, program: Program, size: float, target: Target, fsdp: int) -> str:
-    """What a program needs, what there is, and what to change."""
+    """Message with the memory that a program needs, the memory available, and the remedies."""
     chip, batch = target.chip, program.examples // target.devices
     needs = f"needs {size / GIB:.1f} GiB" if size else "needs more memory than there is"
     text = (

@@ -1,4 +1,4 @@
-"""How much of an explanation is about the image: a run's attention beside its average over images.
+"""A run's attention beside its average over images: how much an explanation depends on the image.
 
     python benchmarks/average_attention.py --workdir=runs/agreid_vit_skyground
 

@@ -1,4 +1,4 @@
-"""What a score on a dataset is worth: the same split scored without learning.
+"""Baselines of a dataset: the same split scored without learning.
 
     python benchmarks/baselines.py --dataset=skyground/crops_small
     python benchmarks/baselines.py --painted_out --epochs=25

@@ -14,8 +14,8 @@ from typing import Any
 from g2ajax.config import nearest
 
 TARGETS = pathlib.Path(__file__).parent / "targets"
-# What XLA needs to know of an absent NVIDIA GPU cannot be measured: no autotuning, and no Triton
-# products, whose tile sizes are found by it. cuBLAS computes them instead.
+# XLA cannot measure an absent NVIDIA GPU: no autotuning, and no Triton products, whose tile sizes
+# come from it. cuBLAS computes them instead.
 GPU_FLAGS = {"--xla_gpu_enable_triton_gemm": "false", "--xla_gpu_autotune_level": "0"}
 TPU_VARIABLES = {
     "TPU_SKIP_MDS_QUERY": "1",
@@ -54,7 +54,7 @@ class Target:
     chip: Chip
     devices: int
     topology: str
-    """As `jax.experimental.topologies` names it."""
+    """Name in `jax.experimental.topologies`."""
     accelerator: str = ""
     """`TPU_ACCELERATOR_TYPE`."""
 

@@ -31,7 +31,7 @@ from g2ajax.training.state import begin, make_step
 
 CLASSES = 1000
 WORDS = 24
-"""Of a caption; the rest of its places is padding."""
+"""Words of a caption; the rest of its places is padding."""
 
 
 def make_batch(rows: int, size: tuple[int, int], length: int) -> dict[str, jax.Array]:

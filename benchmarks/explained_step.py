@@ -1,4 +1,4 @@
-"""What the explainable stream costs: a step of phase `explain` beside one of phase `reid`.
+"""Cost of the explainable stream: a step of phase `explain` beside one of phase `reid`.
 
     python benchmarks/explained_step.py --model=vit_tiny --size=128x64 --batch=48 --attributes=88
 

@@ -32,7 +32,7 @@ class Instruction:
 
     name: str
     opcode: str
-    """Of a custom call with its target: `custom-call:__cublas$gemm`."""
+    """Name of the operation, with the target of a custom call: `custom-call:__cublas$gemm`."""
     arrays: tuple[int, ...]
     """Bytes of each array of the result, 0 for those in a memory on the chip."""
     whole: tuple[int, ...]
@@ -89,8 +89,8 @@ class Instruction:
         return [name for group in found for name in re.split(r",\s*", group.replace("%", ""))]
 
     def trips(self, bodies: "Computations") -> int:
-        """How often a loop runs: as the compiler has written it down, else up to the one constant that
-        its condition compares with; 1 where that is unknown."""
+        """Number of iterations of a loop: as the compiler recorded it, else the one constant in its
+        condition; 1 if unknown."""
         known = self._found(r'"known_trip_count":\{"n":"(\d+)"\}')
         if known:
             return int(known)
@@ -107,7 +107,7 @@ class Instruction:
 
     @property
     def number(self) -> int:
-        """Of a parameter."""
+        """Number of a parameter."""
         return int(self._found(r"parameter\((\d+)\)"))
 
     def source(self, frames: Mapping[str, str]) -> str:

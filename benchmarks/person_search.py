@@ -182,7 +182,7 @@ def stages(
     chosen = model.options
 
     def timed(function: Callable, x: jax.Array) -> float:
-        """Of `function(model, x)`; in training with the gradient of the sum of what it gives."""
+        """Seconds of `function(model, x)`; in training with the gradient of the sum of its output."""
 
         def forward(params: nnx.State, x: jax.Array) -> Any:
             return function(nnx.merge(graph, params, rest, copy=True), x)

@@ -49,9 +49,9 @@ class Program:
     examples: int
     """Images, frames, captions or queries of a call, over all devices."""
     state_bytes: int = 0
-    """Of a training step: parameters, statistics and optimizer, whole."""
+    """State of a training step: parameters, statistics and optimizer, whole."""
     dealt: bool = True
-    """Whether the examples are dealt out; else every device works on all of them."""
+    """True if the examples are split over the devices; else every device works on all of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +135,7 @@ def experiment(name: str, changes: Sequence[str] = ()) -> Experiment:
 
 
 def facts(of: Experiment) -> DataFacts:
-    """What the data decide about the model."""
+    """Facts of the data that decide the model."""
     blocks, sizes = of.blocks, of.sizes
     sentences, counts = (), ()
     if sizes.captions and sizes.attributes == published.TBAGPR_CLASSES:
@@ -235,8 +235,8 @@ def training_batch(
 
 
 def embedding(of: Experiment, mesh: Mesh) -> Iterator[Program]:
-    """What is computed of the test data: of crops `embed` (and `explain`, `embed_text` where the
-    method has them), of frames `detect` and `embed_queries`."""
+    """Programs that run on the test data: `embed` for crops (and `explain`, `embed_text` if the method
+    has them), `detect` and `embed_queries` for frames."""
     model = of.model
     # Evaluation batches are global; more devices than images get one each.
     rows = -(-of.blocks.evaluate.batch_size // mesh.size) * mesh.size

@@ -21,7 +21,7 @@ class Sizes:
     images: int
     """Training images, or frames."""
     identities: int
-    """Of the training split."""
+    """Identities of the training split."""
     cameras: int
     query: int
     """Images (or sentences, or people) that ask, over all protocols."""
@@ -29,7 +29,7 @@ class Sizes:
     """Images or frames, over all protocols."""
     gallery_identities: int
     captions: int = 0
-    """Of the training split."""
+    """Captions of the training split."""
     attributes: tuple[int, ...] = ()
     """Number of classes of each attribute."""
     pairs: int = 0

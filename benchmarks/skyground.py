@@ -1,4 +1,4 @@
-"""How many SkyGround crops a second one core draws and encodes.
+"""SkyGround crops that one core draws and encodes in a second.
 
 python benchmarks/skyground.py --size=small --count=200
 """

@@ -37,7 +37,7 @@ class Moved:
     bytes: int
     calls: int
     name: str
-    """Of a collective its kind."""
+    """Name; for a collective, its kind."""
     source: str
     """File and line of this package behind the instruction, where known."""
     operation: str
@@ -110,7 +110,7 @@ class _Walk:
 
 
 def _sent(kind: str, given: int, result: int, devices: int) -> int:
-    """What one device of a ring sends."""
+    """Bytes that one device of a ring sends."""
     if kind == "collective-permute":
         return given
     share = {"all-reduce": 2 * given, "all-gather": result}.get(kind, given)

@@ -1,4 +1,4 @@
-"""What the embeddings of a person search have learned: its search beside that of an untrained head.
+"""Value of the learned embeddings of a person search: its search beside that of an untrained head.
 
     python benchmarks/untrained_head.py --workdir=runs/seqnet_skyground
 

@@ -1,4 +1,4 @@
-"""What a whole run needs at the bound: its steps, evaluations and checkpoints, and the host's part."""
+"""Time of a whole run at the bound: its steps, evaluations and checkpoints, and the host's part."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Part:
     seconds: float
     """All times together."""
     bytes: float
-    """That move, in the memory of a device or through the host's link or disk."""
+    """Bytes that move, in the memory of a device or through the host's link or disk."""
 
 
 def resident(name: str, changes: Sequence[str] = ()) -> Experiment:
@@ -40,7 +40,7 @@ def resident(name: str, changes: Sequence[str] = ()) -> Experiment:
 
 
 def evaluations(of: Experiment, phase: str) -> int:
-    """How often a phase is scored: every `every_epochs`, and at its end."""
+    """Number of evaluations of a phase: every `every_epochs`, and at its end."""
     every, epochs = of.blocks.evaluate.every_epochs, of.options.phase[phase].epochs
     return (epochs - 1) // every + 1 if every else 1
 
@@ -80,7 +80,7 @@ def _times(name: str, count: int, one: Account) -> Part:
 
 
 def host_parts(of: Experiment, accounts: Sequence[Account]) -> list[Part]:
-    """What the host adds, at the assumed rates."""
+    """Parts that the host adds, at the assumed rates."""
     options, sizes = of.options, of.sizes
     height, width = of.blocks.data.image_size
     pixels = 3 * height * width
