@@ -35,8 +35,7 @@ class EraseOptions:
     """Draws of a rectangle until one fits; if none does, the image stays."""
     fill: Literal["imagenet_mean", "normalised_mean", "noise"] = "imagenet_mean"
     """`imagenet_mean`: that colour, whatever the network's own mean. `normalised_mean`: ImageNet's
-    mean on the 0..1 scale written into the NORMALISED image, so a colour beside grey, as that code
-    does. `noise`: normal per pixel and channel in the normalised image."""
+    mean on the 0..1 scale written into the NORMALISED image, so the colour is not grey, as in that code. `noise`: normal per pixel and channel in the normalised image."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +68,7 @@ def augment(
     how rows lie on devices nor on the rows after it. Flip and crop
     commute in distribution: the codebases' different orders are one here.
 
-    `shards`: into how many equal stretches the rows are dealt to devices; it changes no value.
+    `shards`: number of equal stretches of rows, one for each device; it changes no value.
     """
     keys = jax.random.split(key, images.shape[0])
     if options.auto_augment:
@@ -97,10 +96,10 @@ def change_some(
     chosen: Bool[Array, " B"],
     shards: int = 1,
 ) -> UInt8[Array, "B H W 3"]:
-    """The images, the chosen ones as `change(key, image)` makes them: its cost grows with their number.
+    """Replaces the chosen images by `change(key, image)`; the cost grows with their number.
 
     A round changes one image of each of the `shards` stretches; there are as many rounds as the
-    stretch with the most chosen images has. Where B is no multiple of `shards`, one stretch.
+    stretch with the most chosen images has. If B is no multiple of `shards`, there is one stretch.
     """
     batch = images.shape[0]
     shards = shards if batch % shards == 0 else 1

@@ -59,11 +59,11 @@ def auto_augment(key: PRNGKeyArray, image: UInt8[Array, "H W 3"]) -> UInt8[Array
 
     Cubuk et al., "AutoAugment", CVPR 2019, table 9, as in fast-reid: each of the two operations
     happens with its own probability, warps have a random sign and taps (bilinear or bicubic), and
-    grey comes in from outside. fast-reid applies it before the resize; here the image has been
+    pixels from outside are grey. fast-reid applies it before the resize; here the image has been
     resized.
 
-    Whatever is drawn costs the same: two colour operations (a histogram, a table look-up, a
-    smoothing and a blend each) and one warp between them, for no sub-policy has two.
+    Every sub-policy costs the same: two colour operations (a histogram, a table look-up, a
+    smoothing and a blend each) and one warp between them, as no sub-policy has two warps.
     """
     drawn = jax.random.uniform(key, (5,))  # sub-policy, two operations, sign, taps
     names = [[op[0] for op in pair] for pair in IMAGENET_POLICY]
@@ -108,7 +108,7 @@ def jitter(
 ) -> UInt8[Array, "H W 3"]:
     """The image after changes of brightness, contrast, saturation and hue.
 
-    Their order is random, as in torchvision. Whether it happens (`probability`) is the caller's.
+    Their order is random, as in torchvision. The caller decides whether to apply it (`probability`).
     """
     drawn = jax.random.uniform(key, (8,), minval=-1.0, maxval=1.0)
     order = jnp.argsort(drawn[:4])

@@ -1,4 +1,4 @@
-"""TFDS builders of `tfds_builders`: finding one by name, building what is not there, its records."""
+"""TFDS builders of `tfds_builders`: finds one by name, builds it if missing, opens its records."""
 
 import functools
 import importlib
@@ -10,11 +10,11 @@ from typing import Any
 from g2ajax.config import nearest
 
 PLATFORMS = ("aerial", "ground", "wearable")
-"""By the codes of the records."""
+"""Platforms by their codes in the records."""
 
 
 def protocol_column(dataset: str, protocols: Sequence[Mapping[str, Any]], name: str) -> int:
-    """The place of a protocol among a dataset's. Raises ValueError for one that it does not have."""
+    """The index of a protocol of a dataset. Raises ValueError for an unknown protocol."""
     names = [row["name"] for row in protocols]
     if name not in names:
         raise ValueError(f"{dataset} has no protocol {name!r}; {nearest(name, names)}")
@@ -24,7 +24,7 @@ def protocol_column(dataset: str, protocols: Sequence[Mapping[str, Any]], name: 
 def ensure_built(
     builder: Any, name: str, root: pathlib.Path, *, manual_dir: str | None, build: bool
 ) -> None:
-    """Builds what is not there, with the errors of `source.open_dataset`."""
+    """Builds a dataset if it is missing; raises as `source.open_dataset`."""
     if not (pathlib.Path(builder.data_dir) / "dataset_info.json").exists():
         if not build:
             raise FileNotFoundError(f"{name} is not built in {root}")
@@ -93,7 +93,7 @@ def _build(builder: Any, manual_dir: pathlib.Path) -> None:
 @functools.lru_cache(maxsize=32)
 def records(folder: str, split: str) -> Any:
     """The split's data source with undecoded images; opened once a process, never pickled."""
-    # Here: what names the columns alone, as training's options do, works without TFDS.
+    # Imported here: code that only names columns, as training's options do, works without TFDS.
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(folder)

@@ -18,16 +18,16 @@ class TextOptions:
     """Options of captions in training."""
 
     length: int = CONTEXT_LENGTH
-    """Tokens of a caption; longer ones are cut. In a causal text tower padding changes no caption's
-    feature, but IRRA's cross-modal transformer looks at it, so its recipe has CLIP's 77."""
+    """Tokens of a caption; longer captions are cut. Padding changes no feature of a causal text
+    tower, but IRRA's cross-modal transformer attends to it, so its recipe keeps CLIP's 77."""
     mask: float = 0.0
     """Probability that a word is masked; 0.15 in the recipes of IRRA and AEA-FIRM."""
     clean_copy: bool = False
-    """True: the losses see the caption and, in IRRA, the masked words' loss a masked copy (the
-    paper). False: all see the masked one (the published code)."""
+    """True: the losses take the original caption, and IRRA's masked-word loss a masked copy (the
+    paper). False: all losses take the masked caption (the published code)."""
     views: Views = "image"
-    """Image used in a pair where captions come with a second one: the first, the second, or `both`
-    as two pairs. Methods that take both images at once need `image`."""
+    """Image of a pair when captions come with two images: the first, the second, or `both` as two
+    pairs. Methods that take both images at once need `image`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class CaptionedImages:
     images: CropSplit
     image_row: Int[np.ndarray, " C"]
     pair_row: Int[np.ndarray, " C"]
-    """-1: none."""
+    """Row of the paired image; -1: none."""
     ids: Int[np.ndarray, "C L"]
     """Token ids of each caption."""
     paired: bool
@@ -111,7 +111,7 @@ def captioned_images(
 
 @functools.lru_cache(maxsize=8)
 def tokens(texts: tuple[str, ...], length: int = CONTEXT_LENGTH) -> Int[np.ndarray, "C L"]:
-    """The ids of captions, each different text encoded once; kept for the next evaluation."""
+    """The ids of captions; each distinct text is encoded once and cached for the next evaluation."""
     known = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     table = _tokenizer()(list(known), context_length=length)
     return table[[known[text] for text in texts]]

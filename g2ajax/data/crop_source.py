@@ -61,7 +61,7 @@ class CropSplit:
         return len(self.image_id)
 
     def take(self, rows: Int[np.ndarray, " n"]) -> "CropSplit":
-        """The same split with these rows only, in this order; sentences are left behind."""
+        """The same split with these rows only, in this order, without sentences."""
         taken = {name: getattr(self, name)[rows] for name in self.ROWS}
         return dataclasses.replace(self, captions=None, **taken)
 
@@ -77,7 +77,7 @@ class Dataset:
     name: str
     version: str
     fingerprint: str
-    """Short hash of what every record is (not of its pixels); part of every result."""
+    """Short hash of all records except their pixels; part of every result."""
     metadata: Mapping[str, Any]
     protocols: tuple[Mapping[str, Any], ...]
     attribute_groups: tuple[tuple[str, tuple[str, ...]], ...]

@@ -1,4 +1,4 @@
-"""From a split of frames to batches of device arrays: resized, padded to one of a few canvases.
+"""Turns a split of frames into batches of device arrays: resized, padded to one of a few canvases.
 
 All frames of a batch have one canvas, so that a run compiles one program a canvas. Which frames make
 which batch, and which are mirrored, depends on (seed, step) alone: a run that starts at step t reads
@@ -54,7 +54,7 @@ def fit_frames(
     canvases: Sequence[Size],
     max_boxes: int,
 ) -> FittedFrames:
-    """Sizes and canvases of all frames; such as `resized_size` and `bucket_of` of
+    """Sizes and canvases of all frames, by `resized_size` and `bucket_of` of
     `g2ajax.detection.transform`.
 
     Raises ValueError naming the frame that has more than `max_boxes` people, and one that fits no
@@ -88,7 +88,7 @@ def fit_frames(
 
 @dataclasses.dataclass(frozen=True)
 class _Shuffled:
-    """A pass over the frames in batches of one canvas; what is left of a canvas is left out.
+    """A pass over the frames in batches of one canvas; an incomplete batch is left out.
 
     The frames of a canvas that has fewer than a batch are repeated to make one.
     """
@@ -128,7 +128,7 @@ def eval_frame_table(fitted: FittedFrames, batch_size: int) -> Int32[np.ndarray,
 
 def resize_bilinear(image: UInt8[np.ndarray, "H W 3"], size: Size) -> Float32[np.ndarray, "h w 3"]:
     """The image at `size`, bilinear with half-pixel centres and WITHOUT antialiasing, also when it
-    shrinks: what the detectors' references do, and what their checkpoints expect."""
+    shrinks, as the detectors' references do and their checkpoints expect."""
     for axis in (0, 1):
         old, new = image.shape[axis], size[axis]
         if old == new:
@@ -148,8 +148,8 @@ def load_frame(
 ) -> np.ndarray:
     """One frame at the upper left of its canvas, [H, W, 3]; the rest is 0.
 
-    uint8: what is between two levels is rounded, at most 0.5 of 255 away from the reference, which
-    resizes floating-point pixels; `exact` gives those, float32 in 0..255.
+    Pixels are rounded to uint8, at most 0.5 of 255 away from the reference, which resizes
+    floating-point pixels; `exact` keeps those, float32 in 0..255.
 
     Raises ValueError naming a corrupt frame and one whose size is not the recorded one.
     """
@@ -300,7 +300,7 @@ def host_frame_batches(
     num_workers: int = 0,
     num_threads: int = 4,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The batches of the table as NumPy arrays: `image` [B,H,W,3] and what `frame_columns` says.
+    """The batches of the table as NumPy arrays: `image` [B,H,W,3] and `frame_columns`.
 
     A frame that cannot be read is an error that names it; given a list `skipped`, its name goes
     there and the frame takes no part in its batch (`mask` False, `size` (0, 0), no boxes).

@@ -46,8 +46,8 @@ def cut_out(dataset: FrameDataset) -> Dataset:
 
     Training takes the people with an identity. A gallery has everyone; those without identity are
     distractors. Each pair of platforms that the protocols of the frames ask for becomes a protocol,
-    without the galleries that they list; left out is what shows the query's person in the query's
-    own frame.
+    without the galleries that they list. Crops of the query's person from the query's own frame are
+    left out.
     """
     numbers: dict[str, int] = {}
     for split in dataset.splits.values():

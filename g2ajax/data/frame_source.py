@@ -50,7 +50,7 @@ class FrameSplit:
         return len(self.image_id)
 
     def people(self, row: int) -> slice:
-        """The entries of `boxes`, `identity` and `label` that are of a row."""
+        """The entries of `boxes`, `identity` and `label` of a row."""
         return slice(int(self.offsets[row]), int(self.offsets[row + 1]))
 
     def gallery(self, row: int, column: str) -> Int32[np.ndarray, " G"]:
@@ -95,7 +95,7 @@ class FrameDataset:
     name: str
     version: str
     fingerprint: str
-    """Short hash of what every record is (not of its pixels); part of every result."""
+    """Short hash of all records except their pixels; part of every result."""
     metadata: Mapping[str, Any]
     protocols: tuple[Mapping[str, Any], ...]
     splits: Mapping[str, FrameSplit]
@@ -114,11 +114,11 @@ class FrameDataset:
         return np.flatnonzero(self.splits["query"].protocols[:, column]), self.protocols[column]
 
     def gallery(self, query: int, protocol: str) -> Int32[np.ndarray, " G"]:
-        """Rows of the split `gallery` in which a query is looked for; a listed frame may occur
+        """Rows of the split `gallery` that are searched for a query; a listed frame may occur
         twice, as in the dataset's own lists.
 
-        Without a list: all frames of the protocol's platform but the query's own, and without
-        those of its camera where the protocol says so.
+        Without a list: all frames of the protocol's platform except the query's own, and except
+        those of its camera if the protocol excludes them.
 
         Raises ValueError for a gallery without frames.
         """

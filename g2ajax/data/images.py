@@ -17,7 +17,7 @@ FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BIL
 
 
 def decode(data: bytes, name: str = "image") -> UInt8[np.ndarray, "H W 3"]:
-    """The RGB pixels of an encoded image, turned upright where its EXIF data say so.
+    """The RGB pixels of an encoded image, turned upright if its EXIF data say so.
 
     Raises ValueError naming the image if it is empty, corrupt or far too large for a crop.
     """

@@ -1,4 +1,4 @@
-"""From a split to batches of device arrays: sampler → read, decode, resize → batch → shards.
+"""Turns a split into batches of device arrays: sampler → read, decode, resize → batch → shards.
 
 The index table of the whole run is known beforehand, so a run that starts at step t reads exactly what
 an uninterrupted one would, with any number of threads, worker processes and hosts.

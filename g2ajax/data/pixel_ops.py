@@ -1,7 +1,7 @@
 """Pillow's colour and geometry operations on the device: one image, one operation chosen at run time.
 
-Under `vmap` each image of a batch has its own operation, so a branch an operation would run all of
-them for all images. Instead all are special cases of two functions of fixed cost. `recolour`: a
+Under `vmap` each image of a batch has its own operation, so one branch for each operation would
+run all of them for all images. Instead all are special cases of two functions of fixed cost. `recolour`: a
 table of grey values per channel, then a blend with a degenerate image. `warp`: an affine map with
 bilinear or bicubic taps.
 """
@@ -17,8 +17,8 @@ BLENDS = ("brightness", "color", "contrast", "sharpness")
 WARPS = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
 OPS = ("identity", *TABLES, *BLENDS, *WARPS)
 GREY = 128
-# Pillow computes in double precision and cuts off: what is a whole number there must not fall below
-# it here.
+# Pillow computes in double precision and truncates: a whole number there must not fall below it
+# here.
 NUDGE = 1e-3
 
 
@@ -37,8 +37,8 @@ def recolour(
     `value`: bits kept (posterize), first inverted grey level (solarize), factor of Pillow's
     `ImageEnhance` (the blends; 1 changes nothing); invert, autocontrast and equalize take none.
 
-    Equal to Pillow, but for autocontrast and the blends, where a value that is whole but for
-    double precision's rounding may be one grey level off.
+    Equal to Pillow, except for autocontrast and the blends: a value that is whole up to the
+    rounding of double precision may be one grey level off.
     """
     chosen = jnp.select(
         [op == op_index(name) for name in TABLES],
@@ -131,7 +131,7 @@ def _smooth(image: jax.Array) -> jax.Array:
 def blend(
     degenerate: Int[Array, "H W 3"], level: Int[Array, "H W 3"], factor: Float[Array, ""]
 ) -> UInt8[Array, "H W 3"]:
-    """Pillow's blend: degenerate + factor (level − degenerate), cut off towards 0, in 0..255."""
+    """Pillow's blend: degenerate + factor (level − degenerate), truncated towards 0, in 0..255."""
     start = degenerate.astype(jnp.float32)
     mixed = start + factor * (level.astype(jnp.float32) - start)
     return jnp.clip(mixed, 0.0, 255.0).astype(jnp.uint8)
@@ -180,8 +180,8 @@ def affine(
 ) -> Float[Array, "6"]:
     """Coefficients (a, ..., f): output pixel (x, y) is read at (a x + b y + c, d x + e y + f).
 
-    The identity for no warp. `value`: the slope of a shear, pixels of a translation, degrees of a rotation (Pillow's sense,
-    about the centre).
+    The identity for no warp. `value`: the slope of a shear, pixels of a translation, degrees of a
+    rotation (in Pillow's direction, about the centre).
     """
     one, zero = jnp.float32(1), jnp.float32(0)
     angle = -jnp.deg2rad(value)

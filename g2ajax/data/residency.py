@@ -24,9 +24,8 @@ def load_resident(
 ) -> UInt8[Array, "N H W 3"]:
     """All images of a split, decoded and resized once, on the device.
 
-    The rows are dealt out by `sharding` to `parts` devices, for which zero images fill the end up;
-    each process decodes all and keeps its own part. `progress(done, total)` is told of each
-    thousand. Raises ValueError naming a corrupt image.
+    `sharding` splits the rows over `parts` devices, and zero images pad the end; each process
+    decodes all and keeps its own part. `progress(done, total)` is called after each thousand. Raises ValueError naming a corrupt image.
     """
     total = len(split)
     images = np.zeros((-(-total // parts) * parts, *image_size, 3), np.uint8)

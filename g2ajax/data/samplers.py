@@ -1,7 +1,7 @@
 """Identity samplers as pure functions of (seed, step): the images of each batch.
 
 A sampler's stream is a chain of passes; a pass is planned from `default_rng((*seed, pass))` alone, so
-batch t is the same whether or not the batches before it were ever drawn.
+batch t does not depend on whether the batches before it were drawn.
 """
 
 import dataclasses
@@ -69,7 +69,8 @@ def make_sampler(
     `balanced_identity` (fast-reid): each pass takes every identity once, with one image and K − 1
     of its images from other cameras. `shuffled`: plain shuffled passes, batches of P·K.
     `balanced_platform`: `naive_identity` whose groups have as many aerial as ground images, as far
-    as the identity has both; a pass draws no image twice and leaves out what has no counterpart.
+    as the identity has both; a pass draws no image twice and leaves out images without a
+    counterpart.
 
     Raises ValueError for an unknown name, an empty split, P above the number of identities, P or K
     below 1, identities with one image (unless `allow_single_image`, or K is 1), and for
@@ -177,7 +178,7 @@ class _Platforms(_Groups):
         if len(platforms) == 1:
             return super()._groups(rows, rng)
         of_platform = [rows[self.origin[rows] == one] for one in platforms]
-        # Where K is no multiple, it falls to the permutation which platforms give one more.
+        # If K is no multiple, the permutation decides which platforms give one more.
         share = [k // len(platforms) + (i < k % len(platforms)) for i in range(len(platforms))]
         given = list(zip(of_platform, share, strict=True))
         number = min(len(those) // each for those, each in given if each)
@@ -185,7 +186,7 @@ class _Platforms(_Groups):
             return np.concatenate(
                 [those[: number * each].reshape(number, each) for those, each in given], axis=1
             )
-        # One group: what there is of each, then further images of the others, then repetitions.
+        # One group: the images of each platform, then further images of the others, then repetitions.
         first = np.concatenate([those[:each] for those, each in given])
         spare = np.concatenate([those[each:] for those, each in given])
         group = np.concatenate([first, spare])[:k]

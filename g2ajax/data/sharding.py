@@ -11,7 +11,7 @@ BATCH_AXES = ("data", "fsdp")
 
 
 def check_batch(batch_size: int, mesh: Mesh, name: str = "batch") -> None:
-    """Raises ValueError unless `batch_size` can be dealt evenly to the devices."""
+    """Raises ValueError unless `batch_size` can be split evenly over the devices."""
     if batch_size % mesh.size:
         near = max(mesh.size, round(batch_size / mesh.size) * mesh.size)
         raise ValueError(
@@ -30,7 +30,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def put_whole(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """A batch that every process has whole, its rows dealt to all devices."""
+    """Splits the rows of a batch that every process has whole over all devices."""
     sharding = batch_sharding(mesh)
     return {
         name: jax.make_array_from_callback(value.shape, sharding, lambda i, v=value: v[i])

@@ -1,4 +1,4 @@
-"""Opening a dataset of crops by name, whatever its records are."""
+"""Opens a dataset of crops by name, from records of crops or of frames."""
 
 from g2ajax.data.builders import data_root, ensure_built, make_builder, schema_of
 from g2ajax.data.crop_source import Dataset, open_crops
@@ -9,12 +9,12 @@ from g2ajax.data.frame_source import open_frames
 def open_dataset(
     name: str, *, data_dir: str | None = None, manual_dir: str | None = None, build: bool = True
 ) -> Dataset:
-    """Opens the dataset `name` ("agreid", "skyground/crops_small"); builds it once if it is not there.
+    """Opens the dataset `name` ("agreid", "skyground/crops_small"); builds it once if it is missing.
 
-    Of a dataset of whole frames ("g2aps") it gives the people, cut out (`frame_crops.cut_out`).
+    A dataset of whole frames ("g2aps") gives its people, cut out (`frame_crops.cut_out`).
 
     `data_dir` holds built datasets (default: `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`),
-    `manual_dir` what the user has downloaded (default: `<data_dir>/downloads/manual`).
+    `manual_dir` the user's downloads (default: `<data_dir>/downloads/manual`).
 
     Raises ValueError for an unknown name and FileNotFoundError, saying where to get the files and
     where to put them, when it cannot be built.

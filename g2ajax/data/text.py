@@ -1,4 +1,4 @@
-"""Masked words as augmentation and as a task, and attributes said as sentences."""
+"""Masked words as augmentation and as a task, and attributes as sentences."""
 
 import dataclasses
 
@@ -91,7 +91,7 @@ def mask_words(
     """Captions with words masked, and the words that were there (0 elsewhere).
 
     IRRA (Jiang and Ye, CVPR 2023) masks a copy for its masked-word loss; its code masks the caption
-    itself, and all losses see the masked one. Which of the two is meant is the caller's choice.
+    itself, and all losses take the masked one. The caller chooses between the two.
     """
     of_choice, of_word = jax.random.split(key)
     uniform = jax.random.uniform(of_choice, ids.shape)
@@ -104,9 +104,9 @@ def masked_by(
     ids: Int[Array, "B L"],
     options: MaskOptions = MaskOptions(),
 ) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
-    """`mask_words` with given draws: one in 0..1 a position, and the word to put there if asked.
+    """`mask_words` with given draws: one in 0..1 for each position, and the word to put there if it is chosen.
 
-    Start, end, padding and mask are never chosen. Where no word is, the one after the start is
+    Start, end, padding and mask are never chosen. If no word is chosen, the one after the start is
     masked; in an empty caption that is its end.
     """
     chosen = (ids > 0) & (ids < MASK) & (uniform < options.probability)

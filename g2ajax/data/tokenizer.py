@@ -79,8 +79,8 @@ class Tokenizer:
     ) -> Int[np.ndarray, "N T"]:
         """The ids of one text or of many as int32 [N, context_length], padded with 0.
 
-        A longer text keeps its first ids, the last place becomes the end; said once in the log. An
-        empty text is start and end.
+        A longer text keeps its first ids, and its last place becomes the end; the log says so once.
+        An empty text is start and end.
 
         Raises:
           ValueError: for a context below 2, and, with the row's number, for bytes that are not
@@ -180,7 +180,7 @@ def clean(text: str | bytes) -> str:
                 f"{text[:40]!r} is not UTF-8 (byte {error.start}); convert it, for instance by "
                 ".decode('latin-1')"
             ) from None
-    # Needed here alone: a training step that knows captions as ids does without it.
+    # Imported here: a training step that takes captions as ids does not need it.
     import ftfy
 
     text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()

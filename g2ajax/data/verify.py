@@ -42,7 +42,7 @@ class Content:
     digest: str
     """SHA-256 of all image_ids and encoded images."""
     recorded: str | None
-    """The same as it was while building; None where the builder did not record it."""
+    """The same digest when the dataset was built; None if the builder did not record it."""
     unreadable: tuple[tuple[str, str], ...]
     """image_id and reason of each image that is empty or does not decode."""
 
@@ -105,7 +105,7 @@ def verify(dataset: Dataset) -> Verification:
 
 
 def _counts(dataset: Dataset) -> list[Count]:
-    """A line for each split, and for each folder and side of a protocol whose count is published."""
+    """One line for each split, and for each folder and side of a protocol with a published count."""
     expected = json.loads(dataset.metadata.get("expected", "{}"))
     names = [name for name in ("train", "query", "gallery") if name in dataset.splits]
     names += [name for name in dataset.splits if name not in names]
@@ -119,7 +119,7 @@ def _counts(dataset: Dataset) -> list[Count]:
 
 
 def _parts(dataset: Dataset, name: str) -> list[tuple[CropSplit, slice | np.ndarray]]:
-    """Splits, and their rows, of a split, of a side of a protocol ("A2C query") or of a folder."""
+    """The splits and rows that make up a split, a side of a protocol ("A2C query") or a folder."""
     if name in dataset.splits:
         return [(dataset.splits[name], slice(None))]
     protocol, _, side = name.rpartition(" ")
@@ -133,7 +133,7 @@ def _parts(dataset: Dataset, name: str) -> list[tuple[CropSplit, slice | np.ndar
 
 
 def _numbers(parts: Sequence[tuple[CropSplit, slice | np.ndarray]]) -> tuple[int, int]:
-    """Images of the parts, and the identities among those of persons."""
+    """Number of images in the parts, and of identities among the images of persons."""
     images = sum(len(split.identity[rows]) for split, rows in parts)
     persons = [split.identity[rows][split.kind[rows] == PERSON] for split, rows in parts]
     return images, len(np.unique(np.concatenate(persons)))
@@ -151,7 +151,7 @@ def _content(split: CropSplit, recorded: str | None) -> Content:
 
 
 def defect(data: bytes) -> str:
-    """Why an encoded image cannot be used; empty if it can."""
+    """The reason an encoded image cannot be used; empty if it can."""
     if not data:
         return "empty file"
     try:
@@ -165,7 +165,7 @@ def defect(data: bytes) -> str:
 
 
 def table(counts: Sequence[Count]) -> str:
-    """Counts in aligned columns; the last one says whether they are the published ones."""
+    """Counts in aligned columns; the last column compares them with the published ones."""
     rows = [("", "images", "expected", "identities", "expected", "")]
     for c in counts:
         known = (c.expected_images, c.expected_identities) != (None, None)

@@ -70,7 +70,7 @@ def _numbers(split: FrameSplit) -> tuple[int, int, int]:
 def _count_lines(
     dataset: FrameDataset, counts: dict[str, tuple[int, int, int]]
 ) -> tuple[list[str], list[str]]:
-    """Differences from the published counts: those that are certain, and the others."""
+    """Differences from the published counts: the certain ones, and the others."""
     sure = set(json.loads(dataset.metadata.get("sure", "[]")))
     lines: dict[bool, list[str]] = {True: [], False: []}
     for split, expected in json.loads(dataset.metadata.get("expected_frames", "{}")).items():
