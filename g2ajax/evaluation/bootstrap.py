@@ -1,4 +1,4 @@
-"""Intervals: what a score would be for other people of the same kind."""
+"""Bootstrap intervals of a score over the people of a test set."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,8 +14,8 @@ def interval(
 ) -> tuple[float, float]:
     """The bootstrap interval of the mean of per-query scores, resampling IDENTITIES.
 
-    The queries of one person are alike, so drawing queries would feign precision. The mean of a
-    draw weighs its queries equally, as the score itself does. One identity: the interval is the
+    The queries of one person are alike, so resampling queries would overstate precision. The mean
+    of a draw weighs its queries equally, as the score itself does. One identity: the interval is the
     score itself. Raises ValueError without scores or samples.
     """
     if not len(scores):

@@ -43,9 +43,9 @@ def evaluate_crops(
 
     `features` holds the embeddings of the `query` and `gallery` splits (of captioned images: of
     `text` and `image`, see `Dataset.sides`), row for row. `rankings` are
-    of `embedded.EMBEDDED`. `described` is what `score_protocol` takes besides. Raises ValueError for
-    features of another number of rows, an unknown protocol, one without queries or gallery, and what
-    `evaluate` refuses.
+    names in `embedded.EMBEDDED`; `described` has the further arguments of `score_protocol`. Raises
+    ValueError for features with another number of rows, an unknown protocol, one without queries or
+    gallery, and whatever `evaluate` refuses.
     """
     rankers = crop_rankers(
         features,
@@ -159,9 +159,9 @@ def score_protocol(
     bootstrap_samples: int = 1000,
 ) -> Result:
     """The result of one protocol, from `rank`: `retrieval.evaluate` (or `evaluate_distances`) with the
-    features (or distances) of its rows already given.
+    features (or distances) of its rows already bound.
 
-    `given`: what a ranking is told besides the images; it makes a protocol of its own.
+    `given`: inputs of a ranking besides the images; they make a protocol of its own.
     """
     query_rows, gallery_rows = protocol_rows(dataset, protocol)
     described = dataset.protocol(protocol)[2]

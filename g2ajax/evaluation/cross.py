@@ -20,7 +20,7 @@ HEAD = (
 
 
 def matrix(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """The rows below `HEAD`. Rows are of different protocols: read along them, not down."""
+    """The rows below `HEAD`. Each row is another protocol: compare within a row, not down a column."""
     return [
         (
             f"{result.label} ({result.direction})",
@@ -52,7 +52,7 @@ def as_text(results: Sequence[Result], trained_on: str) -> str:
 
 
 def as_markdown(results: Sequence[Result], trained_on: str) -> str:
-    """The same for a paper's draft."""
+    """The same table in Markdown."""
     rows = [HEAD, ("---",) * len(HEAD), *matrix(results)]
     # A bar inside a name would open another column.
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]

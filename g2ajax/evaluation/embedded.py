@@ -1,7 +1,7 @@
 """Rankings that need the embeddings of a protocol's images and nothing else of a method.
 
-They look at all queries and the whole gallery at once, so a query's ranking depends on what else is
-asked: that is how the field reports them, and why they stand in rows of their own.
+They use all queries and the whole gallery at once, so a query's ranking depends on the other
+queries. The field reports them so; they stand in rows of their own.
 """
 
 import dataclasses
@@ -57,9 +57,9 @@ def ranker(
     rerank: RerankOptions = RERANK,
     expansion: ExpansionOptions = EXPANSION,
 ) -> Callable[..., RetrievalResult]:
-    """`retrieval.evaluate` with everything given but the identities, cameras and filter.
+    """`retrieval.evaluate` with all arguments bound except the identities, cameras and filter.
 
-    Junk is no neighbour of anybody, as where it is dropped before (fast-reid, torchreid).
+    Junk is never a neighbour, as in fast-reid and torchreid, which drop it beforehand.
     """
     expands, reranks = "query_expansion" in ranking, "rerank" in ranking
 

@@ -2,11 +2,11 @@
 
 Pairs: are the attributes with the largest shares of a distance those in which the two people truly
 differ (Chen et al., ICCV 2021, as its code runs)? Maps: do they lie on the part (pointing game:
-Zhang et al., ECCV 2016; energy: Wang et al., CVPRW 2020), and does the distance hang on what they
+Zhang et al., ECCV 2016; energy: Wang et al., CVPRW 2020), and does the distance depend on what they
 mark (deletion and insertion: Petsiuk et al., BMVC 2018)? Each belongs beside a random map, a
 uniform map and Grad-CAM (Selvaraju et al., ICCV 2017).
 
-Arrays in, numbers out. Maps are finite; a map that is not scores 0 on every part.
+Arrays in, numbers out. Maps are finite; a map with other values scores 0 on every part.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ HIGHEST = jax.lax.Precision.HIGHEST
 TINY = float(jnp.finfo(jnp.float32).tiny)
 SOURCES = ("attention", "random", "uniform", "grad-cam")
 MODES = ("deletion", "insertion")
-# Each metric of the pairs, and the count of pairs it is the mean over.
+# Each metric of the pairs, and the count of pairs that it averages.
 PAIR_METRICS = {
     "precision_exclusive": "pairs_exclusive",
     "precision_exclusive_chance": "pairs_exclusive",
@@ -47,14 +47,14 @@ def pair_sums(
     overflow: float = 2.0,
     by_query: bool = False,
 ) -> Sums:
-    """Sums over the pairs of a block; `pair_metrics` makes means of the sums of all blocks.
+    """Sums over the pairs of a block; `pair_metrics` turns the sums of all blocks into means.
 
     Attributes (+1 / −1) are ranked by their share of the distance. Exclusive: largest first, the
     attributes in which the two differ should lead. Common: smallest first, the others should. In a
     pair without any difference a share above `overflow` / M is an error and stands at the head of
-    the ranking. Precision is taken at the number of attributes sought, `map` is the mean of average
-    precisions. `precision_exclusive_chance` is the precision a random order can expect: the
-    exclusive part of the pair's attributes.
+    the ranking. Precision is taken at the number of relevant attributes; `map` is the mean of average
+    precisions. `precision_exclusive_chance` is the expected precision of a random order: the
+    exclusive share of the pair's attributes.
 
     Attributes that one of the two lacks an annotation for (0) are left out of the pair's ranking.
     Equal shares rank in the order of attributes. `mask` False takes a pair out. `by_query`: sums
@@ -119,7 +119,7 @@ def _ranked(
 def pair_metrics(*sums: AnySums) -> dict[str, float]:
     """The metrics in 0..1 of the sums of all blocks together, added in float64.
 
-    0 where no pair counted; the sums' `pairs_exclusive` and `pairs_common` tell.
+    0 if no pair counted; the sums `pairs_exclusive` and `pairs_common` count the pairs.
     """
     return {
         name: _total(sums, name) / max(_total(sums, pairs), 1.0)
@@ -274,7 +274,7 @@ def random_maps(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."
 
 
 def uniform_maps(shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Constant maps: what the size of a part alone gives."""
+    """Constant maps, which score by the size of a part alone."""
     return jnp.ones(shape, jnp.float32)
 
 
@@ -300,7 +300,7 @@ class Measure:
     measure: str
     """"pointing game", "energy inside part", "deletion", "insertion", …"""
     source: str
-    """"attention", or what it is compared with: "random", "uniform", "grad-cam"."""
+    """"attention", or a baseline: "random", "uniform", "grad-cam"."""
     value: float
     """The mean over images, not in percent."""
     interval: tuple[float, float]
@@ -337,7 +337,7 @@ def summarise(
 
 
 def as_rows(measures: Sequence[Measure]) -> tuple[list[str], list[list[str]]]:
-    """A table's head and its rows: one (part, measure) a row, the sources side by side.
+    """The head and the rows of a table: one row for each (part, measure), the sources side by side.
 
     Sources stand in the order of `SOURCES`, others after them; one that was not measured is "–".
     The last cell counts the images, as "3–5" if the sources do not agree. Raises ValueError if a

@@ -68,9 +68,9 @@ def evaluate_frames(
 ) -> list[Result]:
     """One result for each protocol (all of the dataset's if none is named) by each of the rankings.
 
-    Besides the scores of search a result says, in percent: `detection AP` and `recall` over the
-    gallery frames of the protocol's platform; `missed` and `confused`, which part of 100 − mAP is
-    the detector's and which the embedding's.
+    Besides the scores of search a result has, in percent: `detection AP` and `recall` over the
+    gallery frames of the protocol's platform; `missed` and `confused`, the parts of 100 − mAP due to
+    the detector and to the embedding.
 
     Raises ValueError for an unknown protocol or ranking, one without queries, and what `search`
     refuses.
@@ -131,7 +131,7 @@ def evaluate_frames(
 def _described(
     dataset: FrameDataset, protocol: str, queries: Sequence[SearchQuery]
 ) -> dict[str, Any]:
-    """The fields of a result that say what was asked of what."""
+    """The fields of a result that describe its protocol."""
     _, described = dataset.protocol(protocol)
     return {
         **data_of(dataset),
@@ -152,8 +152,8 @@ def _scored(scored: SearchResult) -> dict[str, float | None]:
 
 
 def gallery_sizes(results: Sequence[Result]) -> dict[str, list[Result]]:
-    """One checkpoint's results on galleries of different sizes, by direction and ranking; what was
-    scored at one size only is left out."""
+    """One checkpoint's results on galleries of different sizes, by direction and ranking. Groups
+    scored at one size only are left out."""
     groups: dict[str, list[Result]] = {}
     for result in results:
         if result.filter == LISTED:
@@ -180,7 +180,7 @@ def evaluate_detector(
     Gives one result for each platform whose frames the protocols search (all protocols of the
     dataset if none is named).
 
-    Its scores are the measures `detection AP` and `recall`, in percent; nothing is ranked.
+    The scores are the measures `detection AP` and `recall`, in percent; nothing is ranked.
     """
     names = protocols or [row["name"] for row in dataset.protocols]
     described = [dataset.protocol(protocol)[1] for protocol in names]

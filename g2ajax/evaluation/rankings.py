@@ -6,11 +6,11 @@ d is the distance of two images, d^k their distance under attribute k, s^k = d^k
 - `reid`: the method's own distance;
 - `query_expansion`, `rerank`, `query_expansion_rerank`: average query expansion, k-reciprocal
   re-ranking, and one after the other, of the method's own embeddings (`evaluation.embedded`);
-- `distance`: d, Euclidean, of features that are not normalised: what the d^k explain;
+- `distance`: d, Euclidean, of features that are not normalised; the d^k explain it;
 - `decomposed`: Σ_k d^k, "+ Explainable" in AG-ReID's Table III;
 - `reweighted_max`: d (1 + w max_k s^k);
 - `reweighted_exclusive`: d (1 + w Σ_k s^k u^k), u^k the disagreement of the query's ANNOTATED with
-  the gallery's predicted attributes. It is told more than the images, so its results form a
+  the gallery's predicted attributes. It uses more than the images, so its results form a
   protocol of their own. The reference chooses w by rank-1 on the test set; here it is a constant of
   the configuration.
 """
@@ -59,7 +59,7 @@ def described(ranking: str, weight: float) -> str:
 
 
 class Side(NamedTuple):
-    """One side of a comparison: what is known of its images, row for row."""
+    """One side of a comparison: embeddings and attributes of its images, row for row."""
 
     embedding: Float[Array | np.ndarray, "N D"]
     attribute_embedding: Float[Array | np.ndarray, "N M D"]
@@ -73,7 +73,7 @@ class Compared(NamedTuple):
     """Queries against the whole gallery."""
 
     distances: Mapping[str, Float[np.ndarray, "Q G"]]
-    """By ranking."""
+    """Distances by ranking."""
     pairs: Mapping[str, Float[np.ndarray, " Q"]]
     """Each query's sums over the gallery, as of `explanation.pair_sums`; empty if not measured."""
     gap: Mapping[str, Float[np.ndarray, " Q"]]
@@ -95,8 +95,8 @@ def make_compare(
     rankings: Iterable[str], weight: float, *, measure: bool
 ) -> Callable[[Side, Side, Bool[Array, " G"]], tuple[dict[str, Array], ...]]:
     """The jitted comparison of queries with a block of the gallery, `(query, gallery, mask) ->
-    (distances, pairs, gap)`. `measure`: whether the sums of the explanation metrics are made too
-    (they cost two sorts of [Q, G, M]).
+    (distances, pairs, gap)`. `measure` adds the sums of the explanation metrics (they cost two
+    sorts of [Q, G, M]).
     """
     rankings = tuple(rankings)
 

@@ -22,15 +22,15 @@ class Result:
     """The scores (in percent) of one model on one protocol of one dataset."""
 
     name: str
-    """The experiment's."""
+    """Name of the experiment."""
     dataset: str
     version: str
     dataset_fingerprint: str
     protocol: str
     direction: str
-    """For people: "aerial -> ground"."""
+    """Direction for a reader: "aerial -> ground"."""
     queries: int
-    """0 for people found without being told apart; then nothing is ranked."""
+    """Number of queries; 0 for a plain detector, which ranks nothing."""
     gallery: int
     valid_queries: int
     """Queries with a match left in the gallery; only these count."""
@@ -41,11 +41,11 @@ class Result:
     metric: str
     seed: int
     checkpoint: str
-    """`last`, or `best`, with what it was chosen by."""
+    """`last`, or `best` with the score that chose it."""
     step: int
     mAP: float | None
     mINP: float | None
-    """None where a person can be missed in an image, so that no last match need exist."""
+    """None if a person can be missed in an image, as there may be no last match."""
     rank1: float | None
     rank5: float | None
     rank10: float | None
@@ -66,10 +66,10 @@ class Result:
 
     @property
     def fingerprint(self) -> str:
-        """Eight hex digits of what was asked, of what data; equal ones may share a column.
+        """Eight hex digits of the protocol and its data; results with equal digits may share a column.
 
-        Feature, distance and ranking are the method's own and not part of it, unless the ranking
-        is told more than the images.
+        Feature, distance and ranking belong to the method and are not part of it, unless the ranking
+        uses more than the images.
         """
         asked = (
             self.dataset.partition("/")[0],  # "agreid" and "agreid/strict" are one
@@ -98,11 +98,11 @@ class Result:
 
     @property
     def ranked_by(self) -> str:
-        """The ranking with what it was made with."""
+        """The ranking with its parameters."""
         return f"{self.ranking} ({self.parameters})" if self.parameters else self.ranking
 
     def line(self) -> str:
-        """One line for the progress of a run."""
+        """The result in one line, for the progress of a run."""
         shown = " ".join(filter(None, (self.label, _shown(self))))
         said = []
         if self.mAP is not None:
@@ -121,7 +121,7 @@ class Result:
 
 
 def dataset_label(dataset: str) -> str:
-    """A dataset's name for people; the embedded world is always named as such."""
+    """A dataset's name for a reader; the embedded world is always named as such."""
     name, _, configuration = dataset.partition("/")
     name = "SkyGround (synthetic)" if name == "skyground" else name
     return " ".join(filter(None, (name, configuration)))
@@ -162,8 +162,8 @@ def cells(result: Result) -> tuple[str, ...]:
 
 
 def rows_of(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """A table of results of one protocol: its head, then its rows. Columns that nothing fills are
-    left out; what was measured besides the scores comes last."""
+    """A table of results of one protocol: its head, then its rows. Empty columns are left out;
+    further measures come last."""
     names = tuple(dict.fromkeys(name for result in results for name, _ in result.measures))
     rows = [(*HEAD, *names)]
     for result in results:
@@ -182,7 +182,7 @@ def by_protocol(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 
 def data_of(dataset: Dataset | FrameDataset) -> dict[str, str]:
-    """The fields of a result that say of what data it is."""
+    """The fields of a result that identify its data."""
     return {
         "dataset": dataset.name,
         "version": dataset.version,
@@ -237,7 +237,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def as_markdown(results: Sequence[Result]) -> str:
-    """The same for a paper's draft."""
+    """The same tables in Markdown."""
     blocks = []
     for text, (head, *scores) in tables(results):
         rows = [head, ("---",) * len(head), *scores]
@@ -267,8 +267,8 @@ def as_csv(results: Sequence[Result]) -> str:
 def compare(results: Sequence[Result], score: str) -> dict[str, float]:
     """One column: `score` by experiment, ranking and checkpoint.
 
-    Raises ValueError if the results are of different protocols, and names them, for two results of
-    one name, and for an unknown score.
+    Raises ValueError for results of different protocols (naming them), for two results of one
+    name, and for an unknown score.
     """
     if score not in SCORES:
         raise ValueError(f"no score {score!r}; {nearest(score, SCORES)}")
@@ -288,7 +288,7 @@ def _shown(result: Result) -> str:
 
 
 def as_dict(result: Result) -> dict[str, Any]:
-    """All fields, the protocol fingerprint included; without `measures` where there are none."""
+    """All fields, the protocol fingerprint included; without `measures` if there are none."""
     row = {**dataclasses.asdict(result), "fingerprint": result.fingerprint}
     if not result.measures:
         del row["measures"]
@@ -301,7 +301,7 @@ def write_results(
     stem: str = "results",
     explanations: Sequence[Measure] = (),
 ) -> None:
-    """Writes `<stem>.json` (with what was measured of the explanations), `<stem>.md`, `<stem>.csv`."""
+    """Writes `<stem>.json` (with the measures of the explanations), `<stem>.md`, `<stem>.csv`."""
     content = {
         "results": [as_dict(result) for result in results],
         "explanations": [dataclasses.asdict(measure) for measure in explanations],
