@@ -17,9 +17,9 @@ KINDS = ("crops", "captions", "frames")
 
 
 def task_name(config: Mapping[str, Any]) -> str:
-    """The task of a configuration: its `task`, or, where that is not said, what its blocks imply.
+    """The task of a configuration: its `task`, or the one its blocks imply if `task` is missing.
 
-    Configurations written before there was a `task` have `frames` for whole frames, and a method
+    Configurations older than the field `task` have `frames` for whole frames, and a method
     that embeds captions for images with sentences.
     """
     if config.get("task"):

@@ -19,7 +19,7 @@ from g2ajax.methods import DataFacts, Method
 
 Batch = dict[str, jax.Array]
 Say = Callable[[str], None]
-"""Prints a line for the person who watches."""
+"""Prints a line for the user."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +51,8 @@ class EvaluateOptions:
     best: str = "mAP"
     """Score that chooses the best checkpoint of a phase, averaged over protocols and rankings."""
     rankings: tuple[str, ...] = ()
-    """Rankings made besides the phase's own when the run ends. The best checkpoint is not chosen by
-    them."""
+    """Further rankings besides the phase's own when the run ends. They do not choose the best
+    checkpoint."""
     reported_queries: int = 4
     """Queries shown on the run's report page; 0: no page."""
 
@@ -70,8 +70,8 @@ class PhaseOptions:
     """Options of a phase (`phase.NAME`) that belong to the task."""
 
     dataset: str = ""
-    """Dataset of this phase, on which it is also scored; empty: the run's. Where it changes, the
-    model is built anew for its identities, and every tensor that does not depend on them is kept."""
+    """Dataset of this phase, on which it is also scored; empty: the run's. When the dataset changes,
+    the model is rebuilt for its identities, and every tensor independent of them is kept."""
     rankings: tuple[str, ...] = ("reid",)
     """Rankings of the gallery when this phase is scored."""
 
@@ -81,7 +81,7 @@ class Phase:
     """One phase of a run, as its task sees it."""
 
     index: int
-    """Its place in the run; with the run's seed it makes the randomness of its batches."""
+    """Place in the run; with the run's seed it determines the randomness of the batches."""
     name: str
     options: PhaseOptions
 
@@ -98,15 +98,15 @@ class RunInfo:
     mesh: Mesh
     options: Options
     phases: tuple[Phase, ...]
-    """Those on this dataset."""
+    """Phases on this dataset."""
 
 
 class Task(abc.ABC):
     """One kind of data on one dataset: its batches for training, its scores for a model.
 
-    Made with the run's options, which opens and checks the data; then `facts` tell how to build the
-    model, and `use` takes the model. A batch is a dict of arrays with the names that all methods know
-    (`image`, `label`, ...).
+    The constructor takes the run's options, opens the data and checks it; then `facts` describe the
+    model to build, and `use` takes that model. A batch is a dict of arrays under the names that all
+    methods use (`image`, `label`, ...).
     """
 
     noun: ClassVar[str]
@@ -114,7 +114,7 @@ class Task(abc.ABC):
     Options: ClassVar[type[Options]] = Options
     PhaseOptions: ClassVar[type[PhaseOptions]] = PhaseOptions
     no_micro_batches: ClassVar[str] = ""
-    """Why a phase may not accumulate gradients over parts of a batch; "" where it may."""
+    """Reason why a phase may not accumulate gradients over parts of a batch; "" if it may."""
     dataset: Any
     """The opened dataset; has `name` and `protocols`."""
 
@@ -140,7 +140,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def use(self, model: Method) -> None:
-        """Takes the model that all later calls are about, and makes its jitted functions.
+        """Takes the model that all later calls use, and makes its jitted functions.
 
         Raises ValueError for a model that does not fit the data, before anything is computed.
         """
@@ -172,15 +172,15 @@ class Task(abc.ABC):
         trained: Callable[..., bool],
         say: Say,
     ) -> tuple[Iterator[Batch], Any]:
-        """The batches of the sampler's rows, from step `start` on, and what lies on the device.
+        """The batches of the sampler's rows, from step `start` on, and the store on the device.
 
-        `model` has the values with which the phase goes on; `trained` is the NNX filter of what it
-        moves.
+        `model` has the values from which the phase continues; `trained` is the NNX filter of the
+        parameters that it trains.
         """
 
     def prepare(self, phase: Phase) -> Callable[[jax.Array, Batch, Any], Batch]:
         """The function `(key, batch, store) -> batch` that a step calls first, inside jit: it gathers,
-        augments and masks. By default a batch is ready as it is."""
+        augments and masks. By default the batch is returned unchanged."""
         return lambda key, batch, store: batch
 
     @abc.abstractmethod
@@ -197,7 +197,7 @@ class Task(abc.ABC):
     ) -> list[Result]:
         """The results of a model on the run's protocols, by each of the rankings.
 
-        `checkpoint` and `step` say in the results which model it is.
+        `checkpoint` and `step` identify the model in the results.
         """
 
     def measure(self, model: Method, rankings: Sequence[str], say: Say) -> list[Measure]:

@@ -1,4 +1,4 @@
-"""Captions: crops of people with sentences about them, ranked by sentences and the reverse."""
+"""Captions: crops of people with sentences about them; sentences rank crops and the reverse."""
 
 import dataclasses
 import functools
@@ -87,8 +87,8 @@ class Task(crops.Task):
 
 
 def check_text(model: EmbedsCaptions, text: TextOptions) -> None:
-    """Raises ValueError for captions longer than the text tower, and where masked words are to be
-    guessed but none is masked."""
+    """Raises ValueError for captions longer than the text tower, and for a loss of masked words
+    without masked words."""
     if text.length > model.caption_length:
         raise ValueError(
             f"text.length = {text.length}, but the text tower has {model.caption_length} places"
@@ -103,8 +103,8 @@ def check_text(model: EmbedsCaptions, text: TextOptions) -> None:
 def attribute_sentences(
     dataset: Dataset,
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
-    """The ids and numbers of the sentences that say the dataset's attributes; none unless its
-    groups and classes are those that have sentences (TBAGPR's)."""
+    """The ids and numbers of the sentences that describe the dataset's attributes; none unless its
+    groups and classes are TBAGPR's, the only ones with sentences."""
     sizes = {group: len(names) for group, names in dataset.attribute_groups}
     if sizes != {group: len(classes) for group, classes in ATTRIBUTE_SENTENCES.items()}:
         return (), ()

@@ -65,7 +65,7 @@ def check_rankings(model: Method, where: str, names: Sequence[str]) -> None:
 
 
 def check_cameras(model: Method, own: Dataset, dataset: Dataset) -> None:
-    """Raises ValueError when a model that embeds cameras would meet one it was not trained on."""
+    """Raises ValueError when a model that embeds cameras would see one outside its training set."""
     if not model.needs_camera:
         return
     trained = set(own.splits["train"].camera.tolist())
@@ -80,7 +80,7 @@ def check_cameras(model: Method, own: Dataset, dataset: Dataset) -> None:
 
 
 def check_sides(model: Method, dataset: Dataset, protocols: Sequence[str]) -> None:
-    """Raises ValueError where a protocol compares sentences and the method embeds none, or the
+    """Raises ValueError if a protocol compares sentences and the method embeds none, or the
     reverse."""
     embeds = isinstance(model, EmbedsCaptions)
     rows = {row["name"]: row for row in dataset.protocols}

@@ -47,7 +47,7 @@ class EvaluateOptions(base.EvaluateOptions):
     best: Literal["mAP", "rank1"] = "mAP"
     """Score that chooses the best checkpoint of a phase, averaged over protocols and rankings."""
     explained_images: int = 200
-    """Test images whose attention maps are measured where parts are known (SkyGround); 0: none."""
+    """Test images whose attention maps are measured if parts are known (SkyGround); 0: none."""
     reweight: float = 1.0
     """Weight w of the re-weighted rankings; never choose it on the test split."""
     flip: bool = False
@@ -83,6 +83,6 @@ class PhaseOptions(base.PhaseOptions):
     """Augmentation of this phase; None: the run's."""
     source: Literal["images", "features"] = "images"
     """`features`: every training image is embedded once, before the first step, and a batch has
-    `feature` [B,D] in the place of `image`. What the phase trains must not change the features."""
+    `feature` [B,D] instead of `image`. The parameters trained must not change the features."""
     feature: str = "embed"
-    """The method's function that gives the features, of the form of `EmbedsCrops.embed`."""
+    """Method's function that computes the features, with the signature of `EmbedsCrops.embed`."""

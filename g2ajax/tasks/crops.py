@@ -142,8 +142,8 @@ class Task(base.Task):
         return train_batches(train, table, sharding=sharding, **threads, **images), None
 
     def prepare(self, phase: Phase) -> Callable[[jax.Array, Batch, Any], Batch]:
-        """Images come from the device's store, or with the batch, and are augmented; paired images
-        on their own."""
+        """Takes images from the device's store or the batch and augments them; paired images get
+        draws of their own."""
         if phase.options.source == "features":
             return super().prepare(phase)
         options = phase.options.augment or self.options.augment
@@ -182,14 +182,14 @@ class Task(base.Task):
         )
 
     def measure(self, model: Method, rankings: Sequence[str], say: Say) -> list[Measure]:
-        """The measures of the explanations, where the model has been trained to explain."""
+        """The measures of the explanations, if the model was trained to explain."""
         if "decomposed" not in rankings:
             return []
         say("measuring the explanations")
         return explanation_measures.measure(model, self.embedder)
 
     def page(self, model: Method, results: Sequence[Result], measured: Sequence[Measure]) -> str:
-        """Scores, measures and explained queries, where the model has been trained to explain."""
+        """Scores, measures and explained queries, if the model was trained to explain."""
         explained = "decomposed" in {result.ranking for result in results}
         if not explained or not self.options.evaluate.reported_queries:
             return ""

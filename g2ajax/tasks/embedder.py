@@ -39,9 +39,9 @@ INPUTS = ("image", "camera", "platform")
 
 @dataclasses.dataclass(frozen=True)
 class Embedder:
-    """The jitted functions of a model, with the dataset and the options by which they are called.
+    """The jitted functions of a model, with the dataset and options of their calls.
 
-    Each is `(state, batch) -> ...` and compiled once; None: the method has not the capability.
+    Each is `(state, batch) -> ...` and compiled once; None: the method lacks the capability.
     """
 
     dataset: Dataset
@@ -60,7 +60,7 @@ class Embedder:
         return tuple(named or (row["name"] for row in self.dataset.protocols))
 
     def on(self, dataset: Dataset | None = None, *, protocols: tuple[str, ...] = ()) -> "Embedder":
-        """The same on another dataset, or on some of the protocols (by default all)."""
+        """The same functions on another dataset, or on some of the protocols (by default all)."""
         evaluate = dataclasses.replace(self.options.evaluate, protocols=protocols)
         options = dataclasses.replace(self.options, evaluate=evaluate)
         return dataclasses.replace(self, dataset=dataset or self.dataset, options=options)
@@ -169,9 +169,9 @@ def embed_split(
 
 
 def embed_sides(model: Method, embedder: Embedder) -> dict[str, Float[np.ndarray, "N D"]]:
-    """The embeddings of all that the protocols compare, by the keys of `Dataset.sides`.
+    """The embeddings of both sides of all protocols, by the keys of `Dataset.sides`.
 
-    Raises ValueError for protocols of sentences from different splits: one run, one split.
+    Raises ValueError for protocols of sentences from different splits: a run uses one split.
     """
     options, dataset, state = embedder.options, embedder.dataset, nnx.state(model)
     batch = options.evaluate.batch_size

@@ -42,7 +42,7 @@ class Scene(NamedTuple):
     attention: Float[np.ndarray, "N h w M"]
     gradcam: Float[np.ndarray, "N h w"]
     parts: Int[np.ndarray, "N H W"]
-    """The part drawn at each pixel, of `PART_NAMES`."""
+    """The part drawn at each pixel, an index into `PART_NAMES`."""
 
 
 def knows_parts(dataset: Dataset) -> bool:
@@ -62,7 +62,7 @@ def measure_pairs(model: Method, embedder: Embedder) -> list[Measure]:
     """Per protocol, over all pairs of query and gallery: the metrics of the contributions.
 
     Precision at M_E is the share of truly exclusive attributes among the M_E that contribute most
-    ("random": what a random order reaches). The relative gap is |d − mean_k d^k| / d. Values are means
+    ("random": the value of a random order). The relative gap is |d − mean_k d^k| / d. Values are means
     over queries of each query's mean over the gallery, intervals are over query identities.
     """
     found = []
@@ -95,8 +95,8 @@ def measure_pairs(model: Method, embedder: Embedder) -> list[Measure]:
 def measure_maps(model: Method, embedder: Embedder) -> list[Measure]:
     """Per part: pointing game, energy inside, deletion and insertion of the distance.
 
-    The map of a part is that of the image's own annotated class ("backpack" for who carries one).
-    Its rivals: a random map, a uniform map, and Grad-CAM of stream 1 for the distance to the partner.
+    The map of a part is that of the image's annotated class ("backpack" for a person with one).
+    Its baselines: a random map, a uniform map, and Grad-CAM of stream 1 for the distance to the partner.
     """
     scene = _scene(model, embedder)
     names = [group for group, _ in embedder.dataset.attribute_groups]
@@ -157,7 +157,7 @@ def _occlusion(
     """Areas under the curves of the distance to the partner, as a multiple of the whole image's.
 
     Deletion fills the highest pixels of the map with the mean colour, insertion all others. If the
-    map marks what sets the two apart, deleting it lowers the distance soon.
+    map marks the differences between the two, deleting it lowers the distance early.
     """
     ranks = measures.pixel_ranks(maps, key)
     images = jnp.asarray(scene.batch["image"][rows], jnp.float32)
@@ -262,7 +262,7 @@ def _jitted_saliency(model: Method) -> Callable:
 
 
 def _parts(embedder: Embedder, chosen: CropSplit) -> Int[np.ndarray, "N H W"]:
-    """The part maps of SkyGround images, made again and brought to the network's size."""
+    """The part maps of SkyGround images, rendered again and resized to the network's input."""
     metadata = embedder.dataset.metadata
     scenery = world.World(metadata["world_size"], int(metadata["world_seed"]))
     height, width = embedder.options.data.image_size

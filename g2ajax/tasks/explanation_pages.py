@@ -42,7 +42,7 @@ where the attention of an attribute lies; each is scaled by itself, so compare p
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Asked:
-    """Images to find people by."""
+    """Query images."""
 
     images: tuple[UInt8[np.ndarray, "_ _ 3"], ...]
     titles: tuple[str, ...]
@@ -78,7 +78,7 @@ def explain(
 ) -> list[Explanation]:
     """The explanations of images against a protocol's gallery.
 
-    Gallery images of the query's own identity and camera are left out where the protocol says so.
+    Gallery images of the query's own identity and camera are left out if the protocol says so.
     """
     gallery = embedder.dataset.splits["gallery"].take(protocol_rows(embedder.dataset, protocol)[1])
     explained, plain, query = _distances(model, embedder, gallery, asked)
@@ -137,7 +137,7 @@ def explain(
 def _distances(
     model: Method, embedder: Embedder, gallery: CropSplit, asked: Asked
 ) -> tuple[Float[np.ndarray, "N G"], Float[np.ndarray, "N G"], dict[str, np.ndarray]]:
-    """The explained and the plain distance of each image to the gallery, and what explains it."""
+    """The explained and the plain distance of each image to the gallery, and the explanations."""
     options, state = embedder.options, nnx.state(model)
     size, interpolation = options.data.image_size, options.data.test_interpolation
     batch = options.evaluate.batch_size

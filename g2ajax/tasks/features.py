@@ -27,8 +27,8 @@ def embed_training_images(
     """The feature of every image of the training split, by a function of the method in evaluation
     mode; images are resized as in training and not augmented.
 
-    Raises ValueError if what the phase trains (the NNX filter `trained`) changes the features: a
-    resumed run, which makes them again, would go on with others.
+    Raises ValueError if the parameters trained in the phase (the NNX filter `trained`) change the
+    features: a resumed run computes them again and would continue with other features.
     """
     options, split = embedder.options, embedder.dataset.splits["train"]
     size, resize = options.evaluate.batch_size, options.data.interpolation

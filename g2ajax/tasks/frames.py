@@ -1,4 +1,4 @@
-"""Whole frames: images with any number of people, who are found and told apart."""
+"""Whole frames: images with any number of people to detect and identify."""
 
 import contextlib
 import dataclasses
@@ -117,11 +117,12 @@ class Task(base.Task):
     dataset: FrameDataset
     model: Method
     detect: Callable[..., Any]
-    """`(state, batch) -> Detected`, of gallery frames; jitted, as the two below."""
+    """Jitted `(state, batch) -> Detected` for gallery frames."""
     embed: Callable[..., Any] | None
-    """`(state, batch) -> [B, N, D]`, of given boxes; None: the method does not tell people apart."""
+    """Jitted `(state, batch) -> [B, N, D]` for given boxes; None: the method does not tell people
+    apart."""
     context: Callable[..., Any] | None
-    """`(state, batch) -> Detected` of query frames, the query first."""
+    """Jitted `(state, batch) -> Detected` for query frames, the query first."""
 
     def __init__(self, info: RunInfo) -> None:
         super().__init__(info)
@@ -187,8 +188,8 @@ class Task(base.Task):
     def score(
         self, model: Method, *, checkpoint: str, step: int, rankings: Sequence[str]
     ) -> list[Result]:
-        """Each gallery frame is detected once, for all protocols, queries and rankings; a plain
-        detector has no rankings."""
+        """Scores a model; each gallery frame is detected once, for all protocols, queries and
+        rankings. A plain detector has no rankings."""
         state = nnx.state(model)
         if self.embed is not None:
             found = self.search(state, rankings)
@@ -206,7 +207,8 @@ class Task(base.Task):
     def results_of(
         self, found: Found, *, checkpoint: str, step: int, rankings: Sequence[str], name: str = ""
     ) -> list[Result]:
-        """The results of what a model has found; `name` of the model, by default the run's."""
+        """The results of a model's detections and embeddings; `name`: the model's, by default the
+        run's."""
         return evaluate_frames(
             found,
             self.dataset,
@@ -223,14 +225,14 @@ class Task(base.Task):
         )
 
     def search(self, state: nnx.State, rankings: Sequence[str]) -> Found:
-        """The people that the model finds in the test frames, as far as the rankings need them."""
+        """The people that the model detects in the test frames, as far as the rankings need them."""
         query = [embeddings[0] for embeddings in self.each_frame(self.embed, state, self.query)]
         context, true_boxes = None, None
         if "cbgm" in rankings:
             detected = self.each_frame(self.context, state, self.query)
             most = self.options.evaluate.context.k2
             context = [one.embeddings[one.valid][:most] for one in detected]
-            # Nobody is in a query frame that cannot be read.
+            # An unreadable query frame shows nobody.
             context = [x if len(x) else own[None] for x, own in zip(context, query, strict=True)]
         if "true_boxes" in rankings:
             true_boxes = [
@@ -263,7 +265,7 @@ class Task(base.Task):
         return results
 
     def page_of_results(self, results: Sequence[Result]) -> str:
-        """The scores, and how they fall with the size of the gallery."""
+        """The scores, and their fall with the size of the gallery."""
         if not self.options.evaluate.reported_queries:
             return ""
         shown = [Table(text, head, rows) for text, (head, *rows) in tables(results)]
@@ -298,8 +300,8 @@ def check(info: RunInfo, dataset: FrameDataset) -> None:
 
 
 def check_model(model: Method, evaluate: EvaluateOptions) -> None:
-    """Raises ValueError for a method that finds no persons, and for options that ask a plain detector
-    whom it has found."""
+    """Raises ValueError for a method that detects no persons, and for options that need identities
+    from a plain detector."""
     require(model, Detects, "a dataset of whole frames")
     ranks = evaluate.rankings or evaluate.best != "detection AP"
     if not isinstance(model, SearchesPersons) and ranks:
@@ -335,7 +337,7 @@ def read(
     mesh: Mesh,
     flip: np.ndarray | None = None,
 ) -> Iterator[Batch]:
-    """Batches of the table; frames that cannot be read are named, if the run may go on."""
+    """Batches of the table; names unreadable frames if the run may continue without them."""
     skipped: list[str] = []
     batches = frame_batches(
         fitted,
