@@ -11,8 +11,8 @@ from tensorboardX import SummaryWriter
 class Journal:
     """Writes scalars of a run, on the first process only.
 
-    Entries later than `resume_step` are of a run that was cut off and will be made again: they are
-    dropped from `metrics.jsonl`.
+    Entries later than `resume_step` come from an interrupted run and will be written again: they
+    are dropped from `metrics.jsonl`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Journal:
                     self.writer.add_scalar(f"{kind}/{name}", value, step)
 
     def say(self, text: str) -> None:
-        """Prints a line for the person who watches."""
+        """Prints a line for the user."""
         if self.active:
             print(text, flush=True)
 
@@ -62,7 +62,7 @@ class Journal:
 
 
 class Progress:
-    """Rate and time left, from the steps of this process's own life (a resume starts anew)."""
+    """Rate and time left, from the steps of this process alone (a resume starts anew)."""
 
     def __init__(self, step: int, total: int, batch_size: int) -> None:
         self.total, self.batch_size = total, batch_size

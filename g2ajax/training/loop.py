@@ -1,4 +1,4 @@
-"""A run: its phases in order, taken up where a stopped or killed run left off, and its results."""
+"""A run: its phases in order, resumed where a stopped or killed run left off, and its results."""
 
 import pathlib
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ CHOSEN_ON_TEST = "best, chosen on the test split"
 
 
 def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
-    """Trains and evaluates what `config` describes in `workdir`, or takes up the run found there.
+    """Trains and evaluates the run that `config` describes in `workdir`, or resumes the one there.
 
     Returns the results of the last and of the best checkpoint. Raises ValueError or
     FileNotFoundError for anything wrong with configuration, data, weights or folder, before compute
@@ -46,7 +46,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
                 print("\n".join(filter(None, lines)), flush=True)
             leaves = (jax.tree.leaves(nnx.state(run.model)) for run in runs)
             size = max(sum(leaf.nbytes for leaf in of_run) for of_run in leaves)
-            # Latest with two moments, its successor while it is written, and best.
+            # Space for the latest with two moments, its successor during the write, and the best.
             folder.check_space(workdir, 8 * size)
             results, measured = _train(runs, workdir, store)
         finally:
@@ -81,9 +81,9 @@ def reopen(
     *,
     of: type[Task] | None = None,
 ) -> tuple[Run, dict[str, Any]]:
-    """A finished (or stopped) run with the parameters of a checkpoint, and what that is of.
+    """A finished (or stopped) run with the parameters of a checkpoint, and the checkpoint's description.
 
-    `of`: the task that the caller is for. Raises ValueError for a run of another task, without such a
+    `of`: the task that the caller supports. Raises ValueError for a run of another task, without such a
     checkpoint, and when it does not fit the configuration and data.
     """
     if of:
@@ -160,8 +160,8 @@ def _finish(
     store: checkpoints.Checkpoints,
     journal: Journal,
 ) -> tuple[list[Result], list[Measure]]:
-    """The results of the last state, to which `results` belong already, and of the best one, what else
-    is measured, and the report page."""
+    """Scores the last state (its own results are `results`) and the best one, takes the further
+    measures, and writes the report page."""
     task, last = run.task, run.phase(len(run.options.phases) - 1)
     rankings = task.rankings(last)
     # The last phase has its scores already, unless the run had ended before.
@@ -185,7 +185,7 @@ def _write_page(workdir: pathlib.Path, text: str, journal: Journal) -> None:
 
 
 def describe(kind: str) -> str:
-    """A checkpoint for the results."""
+    """Description of a checkpoint for the results."""
     return CHOSEN_ON_TEST if kind == "best" else "last"
 
 
@@ -194,8 +194,8 @@ def _restore(
 ) -> None:
     """Reads parameters and statistics of a checkpoint into the run's model.
 
-    `averaged`: with the averaged parameters where the checkpoint's phase keeps any (the best
-    checkpoint's parameters are what was scored already).
+    `averaged`: with the averaged parameters if the checkpoint's phase keeps any (the best
+    checkpoint's parameters are already the scored ones).
     """
     params, rest = nnx.state(run.model, nnx.Param), nnx.state(run.model, nnx.Not(nnx.Param))
 

@@ -1,4 +1,4 @@
-"""Devices: several processes, the mesh, and where parameters lie on it."""
+"""Devices: several processes, the mesh, and the placement of parameters on it."""
 
 import os
 
@@ -13,7 +13,7 @@ FSDP_MIN_ELEMENTS = 2**16
 
 
 def initialise_processes() -> None:
-    """Joins the other processes of a run, where the environment names any.
+    """Joins the other processes of a run, if the environment names any.
 
     `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` start a run by hand; a SLURM
     job and a TPU pod are found by JAX itself. Must run before the first computation.

@@ -1,4 +1,4 @@
-"""Optimizers that count as PyTorch's do, over groups of parameters with rates and decays of their own.
+"""Optimizers that compute as PyTorch's do, over groups of parameters with their own rates and decays.
 
 Weight decay is coupled (added to the gradient) for sgd, adam and amsgrad, as in the references; adamw
 alone decouples it.
@@ -44,9 +44,9 @@ class OptimizerOptions:
     factors: tuple[tuple[str, float], ...] = ()
     """(module path, factor) pairs that multiply the rate below the path; the last match counts."""
     rules: tuple[tuple[str, float], ...] = ()
-    """(part of a parameter's name, factor) pairs, IRRA's way: the last that occurs gives the factor
-    (1 without one), in the place of `bias_factor` and `factors`; `weight_decay_bias` is then the
-    decay of every parameter whose name has "bias", in normalisation layers too."""
+    """(part of a parameter's name, factor) pairs, as in IRRA: the last match gives the factor (1
+    without one), instead of `bias_factor` and `factors`; `weight_decay_bias` is then the decay
+    of every parameter whose name has "bias", in normalisation layers too."""
     clip_norm: float = 0.0
     """Largest gradient norm; 0: no clipping."""
     clip_by: Literal["global", "group"] = "global"

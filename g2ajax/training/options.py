@@ -29,12 +29,12 @@ class MeshOptions:
 
 @dataclasses.dataclass(frozen=True)
 class PhaseOptions:
-    """One stretch of training: what is trained, on which loss, how, how long."""
+    """One stretch of training: the parameters trained, their loss, optimizer, schedule and length."""
 
     epochs: int = 120
-    """Length; an epoch is `examples // batch` steps, whatever the sampler's own pass is."""
+    """Length in epochs of `examples // batch` steps each, whatever the sampler's own pass is."""
     steps_per_epoch: int = 0
-    """0: `examples // batch`."""
+    """Steps of an epoch; 0: `examples // batch`."""
     trainable: tuple[str, ...] = ("*",)
     """Module paths that are trained with all below them; `*` matches everything."""
     frozen: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class PhaseOptions:
     """Module paths whose parameters and statistics are copied at the start of the phase, as target:
     source, for example `{"stream2": "stream1.backbone"}`."""
     task_options: base.PhaseOptions = base.PhaseOptions()
-    """The task's own fields of the phase; in a configuration they stand beside the others."""
+    """Fields of the phase that belong to the task; in a configuration they stand beside the others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ class RunOptions:
     dataset: str
     """Name of a builder in `tfds_builders`, with its configuration after a slash."""
     method: Mapping[str, Any]
-    """`name` of a module of `g2ajax.methods`, and its own options."""
+    """`name` of a module of `g2ajax.methods`, and its options."""
     phase: Mapping[str, PhaseOptions]
     """Blocks of the phases, by name."""
     phases: tuple[str, ...]
@@ -87,8 +87,8 @@ class RunOptions:
     name: str = ""
     """Name shown in tables of results."""
     task: str = "crops"
-    """Kind of data: a module of `g2ajax.tasks`, or one of your own (dotted); absent: what the method
-    and the blocks of the configuration imply."""
+    """Kind of data: a module of `g2ajax.tasks`, or a dotted name outside the package; missing: the
+    one that the method and the blocks of the configuration imply."""
     seed: int = 0
     """Seed of parameters, batches and augmentation."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -98,7 +98,7 @@ class RunOptions:
     checkpoint: CheckpointOptions = CheckpointOptions()
     cache: str = "auto"
     """Folder of compiled programs, which the next start reads instead of compiling again. `auto`:
-    that of JAX_COMPILATION_CACHE_DIR, else ~/.cache/g2ajax/jax. Empty: none."""
+    JAX_COMPILATION_CACHE_DIR, else ~/.cache/g2ajax/jax. Empty: none."""
     log: LogOptions = LogOptions()
     task_options: base.Options = base.Options()
     """The task's own blocks (`data`, `evaluate`, ...); in a configuration they stand beside the others."""
@@ -111,8 +111,8 @@ class RunOptions:
 def run_options(config: Mapping[str, Any]) -> RunOptions:
     """The options of a configuration.
 
-    Raises ValueError for any field that does not exist, naming the nearest or the block that has it,
-    and for values that cannot work together.
+    Raises ValueError for an unknown field, naming the nearest or the block that has it, and for
+    values that cannot work together.
     """
     task = tasks.task_name(config)
     kind = tasks.task_class(task)
@@ -147,7 +147,7 @@ def _split(values: Mapping[str, Any], core: type, own: type, where: str) -> Any:
 
 def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with every default filled in, as nested dictionaries: two that mean the same
-    are equal, whichever fields they state. What needs no resolving is the method's own block."""
+    are equal, whichever fields they state. The method's block is left as it is."""
     run = dataclasses.asdict(run_options(config))
     run |= run.pop("task_options")
     for phase in run["phase"].values():
@@ -156,8 +156,8 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_names(config: Mapping[str, Any], kind: type[base.Task], task: str) -> None:
-    """Raises ValueError for a field that does not exist at its place: says which block has it, that
-    another task has it, or which name is nearest."""
+    """Raises ValueError for a field that its block does not have, naming the block or the task that
+    has it, or the nearest name."""
     top, phase = _fields(RunOptions, kind.Options), _fields(PhaseOptions, kind.PhaseOptions)
     places: dict[str, list[str]] = {}
     for path in (*_paths(top), *(f"phase.NAME.{path}" for path in _paths(phase))):
@@ -178,7 +178,7 @@ def check_names(config: Mapping[str, Any], kind: type[base.Task], task: str) -> 
 
 
 def _elsewhere(key: str, where: str, places: Mapping[str, list[str]], task: str) -> str:
-    """A sentence about where an option belongs that stands at the wrong place; "" if nowhere."""
+    """A sentence naming the block of a misplaced option; "" if there is none."""
     if key in places:
         blocks = [f"`{block}`" if block else "the top level" for block in places[key]]
         return f"`{key}` is an option of {' and of '.join(blocks)}"
@@ -195,7 +195,7 @@ def _elsewhere(key: str, where: str, places: Mapping[str, list[str]], task: str)
 
 
 def _fields(*classes: type) -> dict[str, dict[str, Any]]:
-    """The fields of dataclasses: of a block its own fields, of a value nothing."""
+    """The fields of dataclasses; none for a type that is no dataclass."""
     fields: dict[str, dict[str, Any]] = {}
     for cls in classes:
         hints = typing.get_type_hints(cls)

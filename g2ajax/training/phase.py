@@ -1,4 +1,4 @@
-"""One phase of a run: the loop over steps, with its evaluations, checkpoints and ways to stop."""
+"""One phase of a run: the loop over steps, with its evaluations, checkpoints and stops."""
 
 import contextlib
 import dataclasses
@@ -37,9 +37,9 @@ class Stopped(SystemExit):
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Callable[[int], bool]]:
-    """Within it SIGTERM does not kill: `stop(step)` says whether it has come.
+    """Catches SIGTERM inside the context: `stop(step)` is True once it has come.
 
-    With several processes they agree on the step at which they stop.
+    Several processes agree on the step at which they stop.
     """
     if jax.process_count() > 1:
         yield multihost_utils.reached_preemption_sync_point
@@ -67,12 +67,12 @@ class Best:
 
 @dataclasses.dataclass
 class _Training:
-    """A phase on its way: the state that moves, and where it is saved, scored and told of."""
+    """A running phase: its state, and the objects that save, score and log it."""
 
     run: Run
     index: int
     before: int
-    """Steps of earlier phases."""
+    """Number of steps of earlier phases."""
     program: Program
     leaves: Leaves
     best: Best
@@ -131,10 +131,10 @@ def train_phase(
     stop: Callable[[int], bool],
 ) -> list[Result]:
     """Trains phase number `index` from step `start` to its end; `run.model` then holds the trained
-    parameters (not the averaged ones: the next phase goes on from what was trained).
+    parameters (not the averaged ones: the next phase continues from the trained ones).
 
     `before` counts the steps of earlier phases. Returns the results of the last evaluation. Raises
-    NonFiniteLoss, and Stopped when `stop` says so (after saving).
+    NonFiniteLoss, and Stopped once `stop` is True (after saving).
     """
     options, task, total = run.options, run.task, run.phase_steps(index)
     seen = run.phase(index)

@@ -1,4 +1,4 @@
-"""Learning rates as the field's codebases count them, as a table with one entry a step."""
+"""Learning rates as the field's codebases count them, in a table with one entry for each step."""
 
 import dataclasses
 import math
@@ -20,9 +20,9 @@ class ScheduleOptions:
     """`constant` and `cosine` (to `floor`) move every step after the warm-up. `fastreid_*`: warm-up
     every step, then one move an epoch. `epoch_multistep` (reid-strong-baseline) and `epoch_cosine`
     (TransReID, torchreid): one rate an epoch, warm-up included. `detection_multistep` (torchvision's
-    detectors, person search): warm-up every step, drops by the epoch's number from 0. `irra_*` (IRRA, AEA-FIRM): one rate an
-    epoch; after the warm-up, at the share r of the epochs left, (1 + cos πr) / 2, 1 − r,
-    power^(1−r) or power^r; `irra_step`: drops."""
+    detectors, person search): warm-up every step, drops by the epoch's number from 0. `irra_*`
+    (IRRA, AEA-FIRM): one rate an epoch; after the warm-up, at the share r of the epochs left,
+    (1 + cos πr) / 2, 1 − r, power^(1−r) or power^r; `irra_step`: drops."""
     warmup_steps: int = 0
     """Length of the warm-up, for the kinds that count it in steps."""
     warmup_epochs: int = 0
@@ -42,10 +42,10 @@ class ScheduleOptions:
     floor: float = 0.0
     """Lowest rate of a cosine and of `irra_poly`, absolute."""
     power: float = 0.9
-    """Power of `irra_poly` (which RISES from power to 1, as that code has it) and `irra_exp`."""
+    """Power of `irra_poly` (which RISES from power to 1, as in that code) and of `irra_exp`."""
     unfinished_warmup: bool = False
-    """`detection_multistep`: a warm-up longer than the first epoch stays where that epoch leaves it
-    to the end of the run, as in the code of head distillation."""
+    """`detection_multistep`: a warm-up longer than the first epoch stops at the end of that epoch and
+    keeps its factor to the end of the run, as in the code of head distillation."""
     delay_epochs: int = 0
     """Epochs before the first move of `fastreid_*`."""
     first_epoch: Literal[0, 1] = 1

@@ -1,4 +1,4 @@
-"""Everything a run needs, made and checked before the first step."""
+"""Makes and checks everything a run needs before the first step."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ class Run:
         return Phase(index, name, self.options.phase[name].task_options)
 
     def steps_per_epoch(self, index: int) -> int:
-        """Batches of a phase in as many examples as there are, rounded down."""
+        """Batches of a phase in its examples, rounded down."""
         phase = self.phase(index)
         given = self.options.phase[phase.name].steps_per_epoch
         return given or max(1, self.task.num_examples(phase) // self.task.batch_size(phase))
@@ -47,10 +47,10 @@ def prepare(
 ) -> Run:
     """Opens the data, builds the model, and checks that they fit each other and the devices.
 
-    `phase`: the phase whose dataset it is, by default the last. A model that is not `fresh` will be
-    filled from a checkpoint: the file of `init` is not read.
+    `phase`: the phase whose dataset is opened, by default the last. A model that is not `fresh`
+    will be filled from a checkpoint: the file of `init` is not read.
 
-    Raises ValueError or FileNotFoundError, whose text says what to do, for whatever does not fit.
+    Raises ValueError or FileNotFoundError, whose text says what to do, if anything does not fit.
     """
     dataset = options.phase_dataset(phase or options.phases[-1])
     mesh = make_mesh(options.mesh.data, options.mesh.fsdp)
@@ -84,8 +84,8 @@ def prepare(
 
 
 def prepare_phases(options: RunOptions, *, fresh: bool = True) -> tuple[Run, ...]:
-    """The run of each phase, as `prepare`; phases on one dataset share one. The file of `init` fills
-    the first; where the dataset changes, `carry_over` fills the next."""
+    """The run of each phase, by `prepare`; phases on one dataset share one. The file of `init` fills
+    the first; when the dataset changes, `carry_over` fills the next."""
     runs: dict[str, Run] = {}
     for name in options.phases:
         dataset = options.phase_dataset(name)
@@ -95,7 +95,7 @@ def prepare_phases(options: RunOptions, *, fresh: bool = True) -> tuple[Run, ...
 
 
 def carry_over(options: RunOptions, source: Run, target: Run) -> None:
-    """Gives the model of the next dataset what was trained on the one before, in place.
+    """Copies the tensors trained on the previous dataset into the model of the next, in place.
 
     Tensors whose shape depends on the number of identities or cameras keep the values drawn from the
     seed: their rows mean other people here. So do memories, such as queues of features.
@@ -139,7 +139,7 @@ def _initialise(options: RunOptions, model: Method) -> None:
 
 
 def _check_phase(run: Run, index: int) -> None:
-    """Raises ValueError where a phase does not fit the model, the data or the devices."""
+    """Raises ValueError if a phase does not fit the model, the data or the devices."""
     options, model, task = run.options, run.model, run.task
     seen = run.phase(index)
     name, phase = seen.name, options.phase[seen.name]

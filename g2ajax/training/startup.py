@@ -20,9 +20,9 @@ KERNEL_NAMES = {"cudnn": "cuDNN", "xla": "XLA"}
 def keep_programs(choice: str) -> str:
     """Sets the folder in which JAX keeps compiled programs; returns a line that says where.
 
-    `choice` "auto" takes what JAX was given (`JAX_COMPILATION_CACHE_DIR`), else a folder in the
-    user's home; "" keeps none. JAX writes from the first process of a run only, and passes over what
-    it cannot read. A folder that cannot be written costs time, not the run: none is kept then.
+    `choice` "auto" takes JAX's setting (`JAX_COMPILATION_CACHE_DIR`), else a folder in the
+    user's home; "" keeps none. JAX writes from the first process of a run only, and ignores
+    unreadable entries. An unwritable folder does not end the run: no programs are kept then.
     """
     given = jax.config.jax_compilation_cache_dir
     if choice == "auto" and given:
@@ -48,7 +48,7 @@ def _default() -> str:
 def _use(folder: str | None, line: str) -> str:
     if folder != jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", folder)
-        # JAX holds on to the folder of the first program that it compiled.
+        # JAX keeps the folder of the first program that it compiled.
         compilation_cache.reset_cache()
     return line
 

@@ -1,4 +1,4 @@
-"""The state of a phase as one flat list of arrays, and the jitted step that moves it."""
+"""The state of a phase as one flat list of arrays, and the jitted step that updates it."""
 
 import dataclasses
 import functools
@@ -60,18 +60,18 @@ def check_prefix(model: nnx.Module, prefix: str, where: str) -> None:
 
 
 def check_copies(model: nnx.Module, name: str, phase: PhaseOptions) -> None:
-    """Raises ValueError unless all that a phase copies has a source of the same name and shape."""
+    """Raises ValueError unless every tensor that a phase copies has a source of equal name and shape."""
     _copied(model, name, phase.copy)
 
 
 def copy_parts(model: nnx.Module, name: str, phase: PhaseOptions) -> None:
-    """Does what `copy` of a phase asks, in place."""
+    """Copies the parts that a phase lists under `copy`, in place."""
     for path, value in _copied(model, name, phase.copy).items():
         nnx.update(model, nnx.State.from_flat_path({path: value}))
 
 
 def _copied(model: nnx.Module, name: str, copies: Mapping[str, str]) -> dict[tuple, Any]:
-    """Path of a variable → the variable whose value it takes."""
+    """Maps the path of each variable to the variable whose value it takes."""
     flat = dict(nnx.to_flat_state(nnx.state(model)))
     found = {}
     for target, source in copies.items():
@@ -100,7 +100,7 @@ def _twin(path: tuple, target: tuple, source: tuple, flat: Mapping[tuple, Any]) 
 
 
 def set_modes(model: nnx.Module, phase: PhaseOptions) -> None:
-    """Training mode for what is trained; evaluation mode (statistics too) for frozen modules."""
+    """Sets training mode for trained modules; evaluation mode (statistics too) for frozen ones."""
     model.train()
     for path, module in nnx.iter_modules(model):
         inside = under(path, phase.trainable) and not under(path, phase.frozen)
@@ -167,7 +167,7 @@ def begin(
 
 
 def _parts(model: nnx.Module, phase: PhaseOptions) -> tuple[nnx.GraphDef, *tuple[nnx.State, ...]]:
-    """The model in the modes of a phase: its structure, what is trained, what is frozen, the rest."""
+    """The model in the modes of a phase: its structure, trained and frozen parameters, the rest."""
     set_modes(model, phase)
     return nnx.split(model, trainable_filter(phase), nnx.Param, ...)
 

@@ -1,4 +1,4 @@
-"""The folder of a run: held by one run at a time, tied to one configuration."""
+"""The folder of a run: locked by one run at a time, tied to one configuration."""
 
 import fcntl
 import json
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-# Fields that say where and how fast a run works, or what is scored besides when it ends; they may
-# change between start and resume.
+# Fields for the place and speed of a run, or for further scores at its end; they may change between
+# start and resume.
 FREE_FIELDS = (
     "data.dir",
     "data.manual_dir",
@@ -86,7 +86,7 @@ def _as_lists(value: Any) -> Any:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line for each field that differs and is not free to."""
+    """One line for each field that differs and may not."""
     old, new = flatten(old), flatten(new)
     lines = []
     for name in sorted(old.keys() | new.keys()):
@@ -106,8 +106,8 @@ def settle_config(
 ) -> None:
     """Stores the configuration of a new run, or compares that of a resumed one.
 
-    Compared is what `resolve` makes of both: a field that is not stated has its default, so that a
-    configuration of an earlier version, which states fewer, is the same.
+    Both are compared after `resolve`: a missing field has its default, so that a configuration of an
+    earlier version, which states fewer, is equal.
 
     Raises ValueError with the difference when the folder's run was started with other settings, and
     with the reason for a stored configuration that this version does not understand.
@@ -134,7 +134,7 @@ def settle_config(
 
 
 def stored_config(workdir: pathlib.Path) -> dict[str, Any]:
-    """The configuration of the run in `workdir`. Raises FileNotFoundError if it holds none."""
+    """The configuration of the run in `workdir`. Raises FileNotFoundError without one."""
     path = workdir / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{workdir} holds no run ({path} is missing)")
