@@ -160,7 +160,7 @@ def _finish(
     store: checkpoints.Checkpoints,
     journal: Journal,
 ) -> tuple[list[Result], list[Measure]]:
-    """Scores the last state (its own results are `results`) and the best one, takes the further
+    """Scores the last state (scored in part already: `results`) and the best one, takes the further
     measures, and writes the report page."""
     task, last = run.task, run.phase(len(run.options.phases) - 1)
     rankings = task.rankings(last)

@@ -195,7 +195,7 @@ def _elsewhere(key: str, where: str, places: Mapping[str, list[str]], task: str)
 
 
 def _fields(*classes: type) -> dict[str, dict[str, Any]]:
-    """The fields of dataclasses; none for a type that is no dataclass."""
+    """The nested fields of dataclasses; a field of another type has an empty dictionary."""
     fields: dict[str, dict[str, Any]] = {}
     for cls in classes:
         hints = typing.get_type_hints(cls)
