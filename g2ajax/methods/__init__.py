@@ -80,7 +80,7 @@ def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> Met
 def drawn(config: Mapping[str, Any], facts: DataFacts, *, seed: int = 0) -> Method:
     """`build` with parameters drawn from `seed`, on the device.
 
-    Under one jit: drawn eagerly, every shape would compile by itself.
+    All under one jit: eager draws would compile once for every shape.
     """
 
     def make() -> Method:
@@ -121,7 +121,7 @@ def module(name: str) -> Any:
 
 
 def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A method's block with every default filled in, where its module says them (`Options`); a method
+    """A method's block with every default filled in, if its module states them (`Options`); a method
     inside another one, too. Two blocks that mean the same are then equal."""
     rest = dict(config)
     name = rest.pop("name")
@@ -146,7 +146,7 @@ def capabilities(name: str) -> frozenset[type]:
 def require(model: Method, capability: type, why: str) -> None:
     """Raises ValueError, naming the methods that have it, unless the model has a capability.
 
-    `why`: what asks for it, the beginning of the sentence.
+    `why`: the beginning of the sentence, which names what needs the capability.
     """
     if isinstance(model, capability):
         return

@@ -1,8 +1,8 @@
 """AEA-FIRM: finding a person from the air by a sentence (Wang et al., TCSVT 2025).
 
 CLIP's two towers; a caption is aligned with an aerial AND a ground image of its person, with a
-queue of earlier ones (AEA), and images are matched with sentences that say their attributes (FIRM).
-Nothing but the towers is needed after training. The public code calls the terms by other names:
+queue of earlier ones (AEA), and images are matched with sentences that describe their attributes (FIRM).
+Only the towers are needed after training. The public code has other names for the terms:
 "supkl" is `aea`, "supitc" `contrastive`, "queue" `queue_length`, "match2" `match`, "dot" and "cat"
 the products and concatenations of `joint`. Modules have its names: `base_model`,
 `atr_matching_head`, `classifier`.
@@ -39,14 +39,13 @@ class Options:
     """`name` of a CLIP (`clip_vit_b16`) and its own options."""
     losses: tuple[Term, ...] = ("aea", "match")
     """Losses whose sum is trained. `sdm` and `itc` are means over the three pairs of kinds, `bisdm`
-    and `biitc` over those with the text."""
+    and `biitc` over the pairs with the text."""
     temperature: float = 0.02
     """Temperature of the alignment losses; fixed."""
     queue_length: int = 192
     """Pairs remembered by `aea` and `contrastive`, three batches in the published code; 0: none."""
     mask_empty: bool = False
-    """Leave out the queue's places until they are filled; the published code takes them for
-    positives of identity 0."""
+    """Ignore the queue's empty places; the published code counts them as positives of identity 0."""
     pair_bonus: float = 0.15
     """Extra weight in `aea` of positives of the paired kind: a caption's aerial images, an aerial
     image's captions."""
@@ -85,14 +84,14 @@ class FeatureQueue(nnx.Module):
         ground: Float[Array, "B D"],
         identity: Int[Array, " B"],
     ) -> None:
-        """A batch in front; the oldest fall out."""
+        """Puts a batch at the front; the oldest entries fall out."""
         new = push(self.read(), text, aerial, ground, identity)
         self.text[...], self.aerial[...], self.ground[...] = new.text, new.aerial, new.ground
         self.identity[...] = new.identity
 
 
 class AEAFIRM(ImageTextModel):
-    """Two towers, the queue, and what the chosen losses need."""
+    """Two towers, the queue, and the modules of the chosen losses."""
 
     uses_pairs = True
 
@@ -125,12 +124,11 @@ class AEAFIRM(ImageTextModel):
         self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The sum of the chosen losses of a batch of (aerial image, ground image, caption); the
-        queue is then moved on.
+        queue then takes the batch.
 
         `image` is the aerial one, `paired_image` the ground one; `attributes` and
-        `paired_attributes` are their classes (-1: unknown, left out). Everything sees the caption
-        as it comes, so where words are masked (`text_mask_prob` of the published recipe) that is
-        an augmentation.
+        `paired_attributes` are their classes (-1: unknown, left out). All terms use the caption
+        as given, so masked words (`text_mask_prob` of the published recipe) are an augmentation.
         """
         pick = None
         if "match" in self.options.losses:
@@ -146,7 +144,7 @@ class AEAFIRM(ImageTextModel):
     def terms(
         self, batch: Mapping[str, jax.Array], pick: Int[Array, "M B 2 2"] | None
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """`loss` with the sentences that were picked."""
+        """`loss` with the given sentences."""
         chosen, label, caption = self.options, batch["label"], batch["caption"]
         text = self.embed_text(caption)
         aerial, ground = self.embed(batch["image"]), self.embed(batch["paired_image"])

@@ -1,7 +1,7 @@
-"""The contract of a method: what callers may read, and what a method may be able to do.
+"""The contract of a method: the attributes that callers may read, and the capabilities it may have.
 
-A method is a `Method` with the loss functions that the phases of a run name. What it offers besides
-is declared by inheriting from capabilities (`EmbedsCrops`, `Detects`, ...): a caller asks with
+A method is a `Method` with the loss functions that the phases of a run name. It declares further
+abilities by inheriting from capabilities (`EmbedsCrops`, `Detects`, ...): a caller asks with
 `isinstance(model, EmbedsCaptions)`, or with `require`, and never looks into a method.
 """
 
@@ -36,7 +36,7 @@ class DataFacts:
     attribute_rates: tuple[float, ...] = ()
     """For each class of each group, the share of the training identities that have it."""
     sentences: tuple[tuple[int, ...], ...] = ()
-    """CLIP's ids of sentences that say attributes, class by class; for methods that match them."""
+    """CLIP's ids of sentences that describe attributes, class by class; for methods that match them."""
     sentence_counts: tuple[tuple[int, ...], ...] = ()
     """Number of sentences of each class of each attribute, in the same order."""
     dtype: DTypeLike = jnp.float32
@@ -47,12 +47,12 @@ class DataFacts:
     """Tokens of a caption; 0: images come without captions."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the record as JSON can hold it; `from_dict` reads it back."""
+        """Returns the record in JSON's types; `from_dict` reads it back."""
         return {**dataclasses.asdict(self), "dtype": jnp.dtype(self.dtype).name}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DataFacts":
-        """Reads what `as_dict` gave, also after JSON has made lists of its tuples.
+        """Builds the record from `as_dict`, also after JSON turned its tuples into lists.
 
         Raises ValueError for fields that the record does not have.
         """
@@ -77,7 +77,7 @@ class Preprocessing:
     """Standard deviation of each channel, by which pixels are divided."""
 
     def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
-        """Images with pixels 0..255 as the network wants them."""
+        """Normalises images with pixels 0..255 for the network."""
         mean, std = (jnp.asarray(x, jnp.float32)[None, None, None] for x in (self.mean, self.std))
         return (images - mean) / std
 
@@ -95,17 +95,17 @@ class Detected(NamedTuple):
 
 
 class Explained(NamedTuple):
-    """Embeddings of a batch of images with what explains their distances."""
+    """Embeddings of a batch of images with the explanation of their distances."""
 
     embedding: Float[Array, "B D"]
     """f, the feature after the neck."""
     attribute_embedding: Float[Array, "B M D"]
-    """f^k, the same of the map under each attribute's attention."""
+    """f^k, the same feature of the map under each attribute's attention."""
     attention: Float[Array, "B h w M"]
 
 
 class Method(nnx.Module):
-    """The base of every method. An attribute that does not hold is set in `__init__`."""
+    """The base of every method. A method sets the attributes that differ in `__init__`."""
 
     preprocessing: Preprocessing = Preprocessing()
     """Normalisation that the method applies to its images; augmentation fills with its mean."""
@@ -206,7 +206,7 @@ class Detects:
     ) -> Detected:
         """The persons in a batch of frames.
 
-        `query_boxes`, for methods that search persons: one box a frame, which comes out first.
+        `query_boxes`, for methods that search persons: one box for each frame, returned first.
         """
         raise NotImplementedError
 
@@ -239,7 +239,7 @@ class Explains(EmbedsCrops):
         *,
         camera: Int[Array, " B"] | None = None,
     ) -> tuple[Float[Array, "B h w C"], Float[Array, "B h w C"]]:
-        """The feature map of each image, and at it the gradient of the distance to `other`."""
+        """The feature map of each image, and the gradient there of the distance to `other`."""
         raise NotImplementedError
 
 
@@ -253,7 +253,7 @@ class PredictsAttributes:
         camera: Int[Array, " B"] | None = None,
         platform: Int[Array, " B"] | None = None,
     ) -> Float[Array, "B M"]:
-        """1 where the attribute's class is seen, else 0."""
+        """1 if the image shows the attribute's class, else 0."""
         raise NotImplementedError
 
 
@@ -269,7 +269,7 @@ CAPABILITIES: dict[type, str] = {
 
 
 def method_name(model: nnx.Module | type) -> str:
-    """The name by which a configuration calls a method: its module, dotted outside the package."""
+    """The name of a method in a configuration: its module, dotted outside the package."""
     module = (model if isinstance(model, type) else type(model)).__module__
     own = __package__ + "."
     return module.removeprefix(own)

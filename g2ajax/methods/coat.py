@@ -3,8 +3,8 @@ Search", CVPR 2022). The first detects, the second and third refine and embed.
 
 In training regions exchange a stripe of tokens, which imitates occlusion (`nn/occluded.py`). See
 `faster_rcnn.py` for the batch of frames. `roi_heads.softmax_2nd` and `softmax_3rd` classify the
-identities; the published code keeps them outside its model, unclipped and in no checkpoint, here
-they are a part like any other.
+identities. The published code keeps them outside its model, unclipped and in no checkpoint; here
+they are ordinary parts of it.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ from g2ajax.nn.occluded import Exchanges, TransformerHead, draw_exchanges
 from g2ajax.nn.regions import BoxPredictor, BoxRegressor, Parts
 
 Draw = Callable[[str, Key[Array, ""], Bool[Array, " N"]], Exchanges]
-"""From a head's name, a key and the rows that count to what the head exchanges."""
+"""Function of a head's name, a key and the valid rows that returns the exchange of the head."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Options(DetectorOptions):
     """Attention heads at each scale."""
     weights: Weights = Weights()
     feature: Literal["concat", "stage2", "stage3"] = "concat"
-    """Embedding used in tests: both heads', or one's; `stage2` leaves the third head out."""
+    """Embedding used in tests: both heads' or one head's; `stage2` leaves the third head out."""
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "COAT":
@@ -124,13 +124,13 @@ def softmax_loss(
 ) -> Float[Array, ""]:
     """Identity classification; persons without identity move the batch norm only."""
     logits = head(embedding, rows.person)
-    # Logits of rows that are no person may be anything.
+    # Logits of rows without a person may have any value.
     logits = jnp.where(rows.person[:, None], logits, 0.0)
     return cross_entropy(logits, rows.label, mask=rows.person & (rows.label < logits.shape[1]))
 
 
 def draw(name: str, key: Key[Array, ""], mask: Bool[Array, " N"]) -> Exchanges:
-    """Random exchanges, whatever the head."""
+    """Draws random exchanges, for any head."""
     return draw_exchanges(key, mask)
 
 
@@ -148,7 +148,7 @@ class COAT(PersonSearch):
             box_head_3rd=transformer_head(self, options, bypass=True, rngs=rngs),
             box_predictor_1st=BoxPredictor(features, rngs=rngs),
             box_predictor_2nd=regressor,
-            # The third head starts as the second one's copy, but for the transformer.
+            # The third head starts as a copy of the second one, except for the transformer.
             box_predictor_3rd=nnx.clone(regressor),
             embedding_head_2nd=embedding,
             embedding_head_3rd=nnx.clone(embedding),
@@ -218,7 +218,7 @@ class COAT(PersonSearch):
         *,
         draw: Draw,
     ) -> tuple[TrainingSamples, Float[Array, "M 2 4"], Terms, Regions]:
-        """The head "2nd" or "3rd" on what the head before it makes of its own regions."""
+        """The loss terms of the head "2nd" or "3rd" on the refined regions of the head before it."""
         of_rows, of_exchange = jax.random.split(key)
         boxes = self.refine(codes, before.boxes, maps.size)
         samples = self.select(of_rows, boxes, before.valid, truth, iou)
@@ -247,7 +247,7 @@ class COAT(PersonSearch):
         batch: Mapping[str, jax.Array],
         query_boxes: Float[Array, "B 4"] | None = None,
     ) -> tuple[Detected, Stages]:
-        """`detect`, and what comes before. The score is the first head's all along."""
+        """`detect` with the results of the earlier stages. The score is always the first head's."""
         maps, stages = self.first_stage(batch)
         chosen, (first,) = self.options.regions, stages.kept
 

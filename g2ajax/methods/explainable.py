@@ -1,12 +1,12 @@
 """The explainable two-stream system of AG-ReID (Nguyen et al., ICME 2023, arXiv 2303.08597).
 
 It is Attribute-guided Metric Distillation (AMD; Chen et al., ICCV 2021, arXiv 2103.01451) on other
-backbones. Stream 1 is a finished re-identification model and stays as it is. Stream 2 shares its
+backbones. Stream 1 is a finished re-identification model and stays unchanged. Stream 2 shares its
 lower stages, has upper stages of its own and an attribute decomposition head (ADH) that gives one
 attention map for each attribute. Pooling stream 1's map under each attention gives one feature per
 attribute, and their distances d^k are trained to add up to stream 1's distance d.
 
-AG-ReID released no code; AMD's is the authority for what its paper leaves open.
+AG-ReID released no code; AMD's code decides whatever AG-ReID's paper leaves open.
 """
 
 import dataclasses
@@ -87,8 +87,8 @@ class Explainable(Method, Explains):
     """Stream 1, stream 2's own upper stages, the attribute decomposition head.
 
     Two losses for two phases: `reid_loss` trains stream 1 (`trainable=("stream1",)`),
-    `explain_loss` the rest (`trainable=("stream2", "adh")`), with stream 1 frozen. Between them
-    `attribute_loss` may prepare the rest.
+    `explain_loss` trains the rest (`trainable=("stream2", "adh")`), with stream 1 frozen. Between
+    them `attribute_loss` may prepare the rest.
 
     Raises ValueError for data without attributes and for a stream 1 whose head does not pool a map
     by an average or a generalised mean.
@@ -168,9 +168,9 @@ class Explainable(Method, Explains):
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Teaches stream 2 and its head what the attributes look like, and where (`attribute_pieces`).
 
-        A phase of ours before `explain`, for a stream 2 that starts from nothing: the loss of
-        `explain` asks how high an attention is and hardly where, so that from scratch most maps end up
-        on the body's middle.
+        Our own phase before `explain`, for a stream 2 trained from scratch: the loss of `explain`
+        constrains the height of an attention far more than its place, so that from scratch most
+        maps settle on the middle of the body.
         """
         attributes = signed(batch["attributes"], self.sizes)
         pieces = draw_pieces(rngs.pieces(), len(attributes))
@@ -196,7 +196,7 @@ class Explainable(Method, Explains):
         """L_d + α L_p1 + β L_p2 over the pairs of the batch.
 
         Gradients reach the attention only, and through it the head of stream 2 and its upper stages.
-        AMD also adds stream 1's classification loss, which only touches what is frozen.
+        AMD also adds stream 1's classification loss, which affects frozen parameters only.
         """
         attributes = signed(batch["attributes"], self.sizes)
         terms, found = self.explained_terms(batch, attributes, rngs)
@@ -214,7 +214,7 @@ class Explainable(Method, Explains):
     def explained_terms(
         self, batch: Mapping[str, jax.Array], attributes: Num[Array, "B M"], rngs: nnx.Rngs
     ) -> tuple[Terms, Explained]:
-        """The terms of the loss, and what they are of. `attributes` are +1, −1, 0 (unknown)."""
+        """The terms of the loss, and the explained embeddings. `attributes` are +1, −1, 0 (unknown)."""
         chosen = self.options
         found = self.explain(batch["image"], camera=batch["camera"], rngs=rngs)
         terms = attribute_distillation(
@@ -237,7 +237,7 @@ class Explainable(Method, Explains):
         camera: Int[Array, " B"] | None = None,
         platform: Int[Array, " B"] | None = None,
     ) -> Float[Array, "B D"]:
-        """Stream 1's test feature of images with pixels 0..255: stream 2 changes nothing in it."""
+        """Stream 1's test feature of images with pixels 0..255, independent of stream 2."""
         return self.stream1.embed(images, camera=camera, platform=platform)
 
     def explain(
@@ -263,8 +263,8 @@ class Explainable(Method, Explains):
         *,
         camera: Int[Array, " B"] | None = None,
     ) -> tuple[Float[Array, "B h w C"], Float[Array, "B h w C"]]:
-        """Stream 1's map of each image, and the gradient at it of the distance to an `other` embedding:
-        what Grad-CAM needs.
+        """Stream 1's map of each image, and the gradient there of the distance to an `other` embedding,
+        as Grad-CAM needs them.
         """
         _, features, _ = self._stream1(images, camera)
 
@@ -292,7 +292,7 @@ class Explainable(Method, Explains):
     def attention_of(
         self, low: Float[Array, "B ..."], rngs: nnx.Rngs | None = None
     ) -> Float[Array, "B h w M"]:
-        """Stream 2's attention maps, from what the streams share."""
+        """Stream 2's attention maps, from the streams' shared output."""
         logits = self.adh(cut.upper(self.stream2, low, self.split, rngs))
         return activation(logits, self.options.k, self.options.t)
 
@@ -302,11 +302,11 @@ class Explainable(Method, Explains):
         """f^k: stream 1's map under each attention, through the head that gave f.
 
         AMD multiplies maps that are never negative, where 0 means "nothing seen". The tokens of a ViT
-        have a sign and a mean far larger than what tells people apart; any change of an attention's
+        have a sign and a mean far larger than the differences between people; any change of an attention's
         height moves f^k along that mean, so the only cheap attention is the same for everybody. For
-        them the neck's running mean μ takes the place of 0: f^k = neck(μ + pool((F − μ) A^k)).
-        Attention 1 still gives f, attention 0 gives the average person. (The papers say nothing of
-        how a ViT's tokens are pooled.)
+        tokens the neck's running mean μ replaces 0: f^k = neck(μ + pool((F − μ) A^k)).
+        Attention 1 still gives f, attention 0 gives the average person. (The papers do not say how a
+        ViT's tokens are pooled.)
         """
         heads = self.stream1.heads
         if not self.tokens:
@@ -366,7 +366,7 @@ class PredictingExplainable(Explainable, PredictsAttributes):
         camera: Int[Array, " B"] | None = None,
         platform: Int[Array, " B"] | None = None,
     ) -> Float[Array, "B M"]:
-        """1 where the predictor sees an attribute (logit above 0.5, as AMD's code), else 0."""
+        """1 if the predictor sees an attribute (logit above 0.5, as in AMD's code), else 0."""
         return (self._predict(self._lower(images, camera)) > 0.5).astype(jnp.float32)
 
 

@@ -1,5 +1,5 @@
-"""Faster R-CNN for persons on a C4 trunk (Ren et al., NeurIPS 2015), and what every two-stage
-method here shares: the trunk, the proposal network, drawing, pooling and coding of regions.
+"""Faster R-CNN for persons on a C4 trunk (Ren et al., NeurIPS 2015), and the parts that every
+two-stage method here shares: the trunk, the proposal network, drawing, pooling and coding of regions.
 
 A batch of frames is a dictionary of
 
@@ -10,7 +10,7 @@ A batch of frames is a dictionary of
 - `box_mask` bool [B,N]: False for padding;
 - `label` int32 [B,N]: the identity's class, −1 for a person without identity.
 
-All shapes are static: one canvas and one N, one compilation. Names are torchvision's and the
+All shapes are static: one compilation for each canvas and N. Names are torchvision's and the
 reference's (`backbone.*`, `rpn.head.*`, `roi_heads.*`), so that their checkpoints fit.
 """
 
@@ -63,7 +63,7 @@ class TrunkOptions:
     preprocessing: Preprocessing = Preprocessing()
     freeze_stem: bool = True
     """Keep the values of the first convolution and of the affine part of its norm, as the
-    references do; False where nothing pretrained is loaded. Its statistics move either way."""
+    references do; False if nothing pretrained is loaded. Its statistics are updated either way."""
     remat: bool = False
     """Recompute each block in the backward pass: less memory, more time."""
 
@@ -75,9 +75,9 @@ class DetectorOptions(TrunkOptions):
     rpn: ProposalOptions = ProposalOptions()
     regions: RegionOptions = RegionOptions()
     padding: Literal["masked", "counted"] = "masked"
-    """`masked`: a canvas changes nothing; each image is seen as on the smallest canvas of a multiple
-    of 32, which is what the references do in tests. `counted`: the whole canvas takes part, in the
-    batch norms' statistics and with its anchors, as the references train."""
+    """`masked`: the canvas has no effect; each image is computed as on the smallest canvas of a
+    multiple of 32, as in the references' tests. `counted`: the whole canvas takes part, in the
+    batch norms' statistics and with its anchors, as in the references' training."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "Fa
 
 
 class RegionHead(nnx.Module):
-    """`layer4` over regions: their maximum (`feat_res4`) and that of the result (`feat_res5`)."""
+    """`layer4` over regions: the maxima of its input (`feat_res4`) and its output (`feat_res5`)."""
 
     def __init__(self, owner: "Trunk", *, rngs: nnx.Rngs):
         self.layer4 = resnet.residual_stage(
@@ -118,11 +118,11 @@ class RegionHead(nnx.Module):
 
 
 class Trunk(Method):
-    """`backbone`: a ResNet without its layer4, which the heads have; a map at stride 16.
+    """`backbone`, a ResNet whose layer4 belongs to the heads; gives a map at stride 16.
 
     Raises:
       ValueError: for a network that is no ResNet, or has gates, non-local blocks or IBN, whose
-        statistics over a padded map nobody defines.
+        statistics over a padded map are undefined.
     """
 
     def __init__(self, options: TrunkOptions, facts: DataFacts, *, rngs: nnx.Rngs):
@@ -141,7 +141,7 @@ class Trunk(Method):
         self.head_depth = len(network.layer4)
         del network.layer4
         if options.freeze_stem:
-            # As buffers, without gradient and weight decay; the statistics still move.
+            # Buffers have neither gradient nor weight decay; the statistics are still updated.
             network.conv1.kernel = Buffer(network.conv1.kernel[...])
             network.bn1.scale = Buffer(network.bn1.scale[...])
             network.bn1.bias = Buffer(network.bn1.bias[...])
@@ -253,7 +253,7 @@ class Detector(Trunk, Detects):
         truth: Truth,
         iou: float = 0.5,
     ) -> TrainingSamples:
-        """The regions of each image that a head trains on, [B,S,...]: matched at `iou`, drawn."""
+        """The training regions of a head in each image, [B,S,...]: matched at `iou`, then sampled."""
         chosen = self.options.regions
         draw = functools.partial(
             select_training_samples,
@@ -284,7 +284,7 @@ class Detector(Trunk, Detects):
         boxes: Float[Array, "B R 4"],
         size: Int[Array, "B 2"],
     ) -> Float[Array, "B R 4"]:
-        """The boxes that the person's codes make of `boxes`, clipped to the image, constants."""
+        """`boxes` decoded with the person's codes and clipped to the image, as constants."""
         codes = jax.lax.stop_gradient(per_image(codes[:, 1], len(boxes)))
         return jax.vmap(clip_boxes)(decode_boxes(codes, boxes, ROI_WEIGHTS), size)
 
@@ -307,8 +307,8 @@ class Detector(Trunk, Detects):
         return jax.vmap(keep)(boxes, scores, mask)
 
     def first_stage(self, batch: Mapping[str, jax.Array]) -> tuple[Maps, Stages]:
-        """The features of a batch of frames, and the boxes that the first head (`classify`, each
-        method's own) keeps: scored, refined, suppressed."""
+        """The features of a batch of frames, and the boxes that the first head (each method's
+        `classify`) keeps: scored, refined, suppressed."""
         maps = self.maps(batch)
         found, _ = self.propose(maps)
         logits, codes = self.classify(maps, found.boxes, found.valid)
@@ -321,7 +321,7 @@ class Detector(Trunk, Detects):
 def region_losses(
     codes: Float[Array, "R 2 4"], samples: TrainingSamples
 ) -> tuple[Float[Array, ""], Bool[Array, " R"], Bool[Array, " R"]]:
-    """The box loss of a head's rows; which of them are persons; which count."""
+    """The box loss of a head's rows, the mask of persons, and the mask of valid rows."""
     label, valid = samples.label.reshape(-1), samples.valid.reshape(-1)
     positive = label > 0
     return (
@@ -370,7 +370,7 @@ class FasterRCNN(Detector):
         return sum(terms.values(), jnp.zeros(())), terms
 
     def detect(self, batch: Mapping[str, jax.Array]) -> Detected:
-        """The persons in a batch of frames; of its boxes nothing is needed."""
+        """The persons in a batch of frames; its boxes are not used."""
         (kept,) = self.first_stage(batch)[1].kept
         return Detected(kept.boxes, jnp.where(kept.valid, kept.scores, 0.0), None, kept.valid)
 

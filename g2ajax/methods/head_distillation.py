@@ -1,11 +1,11 @@
 """Head knowledge distillation (Zhang et al., "Ground-to-Aerial Person Search", ACM MM 2023).
 
-A teacher's head, first trained on crops (`head_teacher.py`), sees the regions of the student's last
-head beside it, and both are pulled together. As in the code the teacher goes on learning identities,
-and gradients of the distillation reach it, too; only the regions' features are constants to it. In
-tests it is not used. The student is SeqNet or COAT; the teacher's modules have the published names,
+A teacher's head, first trained on crops (`head_teacher.py`), takes the same regions as the student's
+last head, and losses pull the two together. As in the code, the teacher continues to learn
+identities, and gradients of the distillation reach it, too; only the regions' features are constants
+for it. Tests do not use it. The student is SeqNet or COAT; the teacher's modules have the published names,
 `roi_heads.teacher_head.roi_heads.*` and `roi_heads.teacher_head3.roi_heads.*`. COAT's teacher of
-its second head, which no published command switches on, does not exist here.
+its second head, which no published command enables, is left out.
 """
 
 import dataclasses
@@ -92,7 +92,7 @@ def distillation_terms(
     """The weighted terms between the embeddings and the table logits of both sides."""
     terms = {}
     if chosen.logit_weight:
-        # Of the lookup tables only: the queues hold different persons.
+        # Uses the lookup tables only: the queues hold different persons.
         terms["distil_logits"] = chosen.logit_weight * losses.logit_divergence(
             student_rows.logits[:, :classes],
             teacher_rows.logits[:, :classes],
@@ -122,7 +122,7 @@ def distillation_terms(
 
 
 class DistilledSeqNet(seqnet.SeqNet):
-    """SeqNet with a teacher of its second head. Labelled persons count in the distillation."""
+    """SeqNet with a teacher of its second head. The distillation uses labelled persons only."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class DistilledSeqNet(seqnet.SeqNet):
 
     @property
     def teacher(self) -> Parts:
-        """What a teacher's file fills."""
+        """The part that a teacher's file fills."""
         return self.roi_heads.teacher_head
 
     def distil(self, regions: Regions, key: Key[Array, ""]) -> Terms:
@@ -164,8 +164,8 @@ class DistilledSeqNet(seqnet.SeqNet):
 
 
 class DistilledCOAT(coat.COAT):
-    """COAT with a teacher of its third head. All persons count in the distillation, those without
-    identity, too."""
+    """COAT with a teacher of its third head. The distillation uses all persons, also those without
+    identity."""
 
     def __init__(
         self, options: coat.Options, distillation: Distillation, facts: DataFacts, *, rngs: nnx.Rngs
@@ -187,7 +187,7 @@ class DistilledCOAT(coat.COAT):
 
     @property
     def teacher(self) -> Parts:
-        """What a teacher's file fills."""
+        """The part that a teacher's file fills."""
         return self.roi_heads.teacher_head3
 
     def distil(self, regions: Regions, key: Key[Array, ""], draw: coat.Draw) -> Terms:
@@ -215,7 +215,7 @@ def _taught(
     embedding: Float[Array, "N D"],
     regions: Regions,
 ) -> tuple[Terms, Float[Array, "N D"], OimRows]:
-    """The teacher's identity loss, its embeddings (constants where it does not learn), its rows."""
+    """The teacher's identity loss, its embeddings (constants if it does not learn), and its rows."""
     learns = bool(chosen.matching_weight)
     if not learns:
         embedding = jax.lax.stop_gradient(embedding)

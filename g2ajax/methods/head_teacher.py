@@ -1,8 +1,8 @@
 """The teacher of head distillation, trained on crops (Zhang et al., ACM MM 2023).
 
 The trunk's map of a crop is averaged to 14 x 14 cells (which enlarges it), in place of a region of a
-frame, and goes through the re-identification head of SeqNet or COAT. Heads and tables have the names
-that they have in the student; a student takes them over as its teacher.
+frame, and goes through the re-identification head of SeqNet or COAT. Heads and tables have the same
+names as in the student, which loads them as its teacher.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ class Options(TrunkOptions):
     """Options of the method."""
 
     head: Literal["seqnet", "coat"] = "seqnet"
-    """Method whose head is taught."""
+    """Method whose head is trained."""
     embedding_dim: int = 256
     """Width of the embedding."""
     matching: MatchingOptions = MatchingOptions()
@@ -43,7 +43,7 @@ class Options(TrunkOptions):
     softmax_weight: float = 0.0
     """Weight of an identity classifier; 3, 3 and 0.5 with COAT; 0: none."""
     drop_first_identity: bool = False
-    """Never train identity 0: the slip of the published code."""
+    """Never train identity 0: a mistake of the published code."""
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "HeadTeacher":
@@ -83,7 +83,7 @@ class HeadTeacher(Trunk, EmbedsCrops):
         return heads.embedding_head_3rd(heads.box_head_3rd(pooled, exchanges))[0]
 
     def loss(self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs) -> tuple[Array, Terms]:
-        """The weighted identity losses of a batch of crops; the tables then move on."""
+        """The weighted identity losses of a batch of crops; the tables are then updated."""
         exchanges = None
         if self.options.head == "coat":
             everyone = jnp.ones(batch["label"].shape, bool)

@@ -1,8 +1,8 @@
 """IRRA: finding a person by a sentence (Jiang and Ye, CVPR 2023).
 
-CLIP's two towers, trained by SDM and an identity classifier, and by guessing masked words with the
-help of the image through a cross-modal transformer, which only training needs. Names of modules
-are the public checkpoints': `base_model` (CLIP), `cross_attn`, `cross_modal_transformer`, ...
+CLIP's two towers, trained by SDM, by an identity classifier, and by predicting masked words from
+caption and image through a cross-modal transformer, which only training needs. Modules have the
+names of the public checkpoints: `base_model` (CLIP), `cross_attn`, `cross_modal_transformer`, ...
 """
 
 import dataclasses
@@ -139,8 +139,8 @@ class IRRA(ImageTextModel):
     def cross(
         self, text: Float[Array, "B L D"], image: Float[Array, "B T D"]
     ) -> Float[Array, "B L D"]:
-        """Text tokens that have looked at the image's: one cross-attention (without a residual),
-        then the transformer. Padding takes part, as in the reference."""
+        """Text tokens after attention to the image's: one cross-attention (without a residual), then
+        the transformer. Padding takes part, as in the reference."""
         x = self.cross_attn(self.ln_pre_t(text), self.ln_pre_i(image))
         return self.ln_post(self.cross_modal_transformer(x))
 
@@ -152,8 +152,8 @@ class IRRA(ImageTextModel):
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Cross-entropy and accuracy of the words that were masked (`word`; 0: not masked).
 
-        The reference scores all positions and leaves most out of the loss; here the labelled ones
-        alone reach the classifier of 49,408 words. The result is the same.
+        The reference scores all positions and leaves most out of the loss; here only the labelled
+        ones reach the classifier of 49,408 words. The result is the same.
         """
         x, label = self.cross(text, image), word.reshape(-1)
         size = min(label.size, int(label.size * self.options.labelled_share) + 64)
@@ -169,9 +169,9 @@ class IRRA(ImageTextModel):
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The sum of the chosen losses of a batch of (image, caption) pairs.
 
-        `caption` are ids. For the masked words `masked_word` has the words that were masked (0
-        elsewhere) and `masked_caption` the caption with the mask; without it the caption itself is
-        the masked one, as IRRA's code has it for all losses.
+        `caption` are ids. `masked_word` has the words that were masked (0 elsewhere) and
+        `masked_caption` the caption with the mask; without it the caption itself is the masked
+        one, as in IRRA's code for all losses.
         """
         chosen, label, caption = self.options, batch["label"], batch["caption"]
         images = self.base_model.encode_image(self.preprocessing(batch["image"]))

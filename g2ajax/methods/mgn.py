@@ -2,8 +2,8 @@
 
 Wang et al., "Learning Discriminative Features with Multiple Granularities for Person
 Re-Identification", ACM MM 2018, as fast-reid builds it (its heads and losses are not the paper's):
-every one of eight heads has an identity loss, and the triplet losses see the whole maps and the
-stripes of a branch joined.
+each of eight heads has an identity loss, and the triplet losses take the whole maps, and the
+joined stripes of a branch.
 """
 
 import dataclasses
@@ -103,8 +103,8 @@ class MGN(Method, EmbedsCrops):
     """Trunk and branch 1 (`backbone`), the upper parts of branches 2 and 3, eight heads.
 
     The trunk ends after the first block of layer3. `backbone` is the whole ResNet, so that its
-    files fit; branches 2 and 3 (`b2`, `b3`) are what lies above the trunk, under the same names,
-    their layer4 always with stride 1. In fast-reid all three start from the same weights:
+    files fit; branches 2 and 3 (`b2`, `b3`) are the layers above the trunk, under the same names,
+    with stride 1 in layer4. In fast-reid all three start from the same weights:
     `copy = {"b2": "backbone", "b3": "backbone"}` of the first phase does that.
 
     Raises:
@@ -141,7 +141,7 @@ class MGN(Method, EmbedsCrops):
         self.in_batch_terms = ("triplet",) if options.triplet_weight else ()
 
     def head(self, name: str) -> EmbeddingHead:
-        """The head called `name`, one of `HEADS`."""
+        """The head `name`, one of `HEADS`."""
         return getattr(self, f"{name}_head")
 
     def maps(self, images: Float[Array, "B H W 3"]) -> dict[str, Float[Array, "B h w C"]]:

@@ -48,9 +48,9 @@ class MatchingOptions:
     scale: float = 30.0
     """Factor of the similarities before the softmax."""
     overflow: Overflow = "unlabelled"
-    """Treatment of a label beyond the classes; `queue_column` is the references' slip with PRW."""
+    """Treatment of a label beyond the classes; `queue_column` is the references' mistake with PRW."""
     header_without_target: bool = False
-    """Move the queue's header, not the queue, on a batch without any identity: the slip of
+    """Move the queue's header, not the queue, on a batch without any identity: a mistake of
     SeqNet-HKD."""
 
 
@@ -93,8 +93,8 @@ class InstanceMatching(nnx.Module):
     """The tables of online instance matching as state: `lut`, `cq`, and the queue's `header`.
 
     The tables are buffers: tensors of the state dict without gradient, which a training step
-    carries along like the batch norms' statistics. The header is in our own checkpoints only; the
-    references forget it.
+    carries along like the batch norms' statistics. The header is in our checkpoints only; the
+    references do not store it.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class InstanceMatching(nnx.Module):
         *,
         update: bool = True,
     ) -> tuple[Float[Array, ""], OimRows]:
-        """The loss with the tables as they are; they move afterwards."""
+        """The loss with the current tables, which are updated afterwards."""
         chosen, tables = self.options, self.tables()
         codes = {"unlabelled": self.unlabelled, "overflow": chosen.overflow}
         loss, rows = oim_loss(embedding, pid, tables, mask, scale=chosen.scale, **codes)
@@ -147,7 +147,7 @@ def identity_parts(
 
 
 class Regions(NamedTuple):
-    """The regions that the identities are learned on, all images' one after the other."""
+    """The regions that identities are learned from, one image after the other."""
 
     pooled: Float[Array, "N s s C"]
     embedding: Float[Array, "N D"]
@@ -161,7 +161,7 @@ class PersonSearch(Detector, SearchesPersons):
     `detect_stages` and `embed_boxes`."""
 
     def loss(self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs) -> tuple[Array, Terms]:
-        """The weighted sum of all losses of a batch of frames; the tables then move on."""
+        """The weighted sum of all losses of a batch of frames; the tables are then updated."""
         terms, _ = self.terms(batch, rngs.regions())
         return sum(terms.values(), jnp.zeros(())), terms
 
@@ -173,15 +173,16 @@ class PersonSearch(Detector, SearchesPersons):
         """The persons in a batch of gallery frames; an embedding is multiplied by its score.
 
         With `query_boxes`, one a frame, the frames are those of queries: the given box comes out
-        first with score 1 (unless it is empty), and embeddings carry no score: for context
-        matching.
+        first with score 1 (unless it is empty), and embeddings are not multiplied by scores, as
+        context matching needs.
         """
         return self.detect_stages(batch, query_boxes)[0]
 
     def embed_queries(self, batch: Mapping[str, jax.Array]) -> Float[Array, "B N D"]:
         """The embeddings of the batch's `boxes`, without a score; 0 where `box_mask` is False.
 
-        Of queries; of the true boxes of gallery frames, which bounds what a better detector gives.
+        Used for queries, and for the true boxes of gallery frames, which bound the gain of a better
+        detector.
         """
         return self.embed_boxes(self.maps(batch), batch["boxes"], batch["box_mask"])
 
@@ -277,7 +278,7 @@ class SeqNet(PersonSearch):
         batch: Mapping[str, jax.Array],
         query_boxes: Float[Array, "B 4"] | None = None,
     ) -> tuple[Detected, Stages]:
-        """`detect`, and what comes before. The score is the first head's all along."""
+        """`detect` with the results of the earlier stages. The score is always the first head's."""
         maps, stages = self.first_stage(batch)
         (kept,) = stages.kept
         mask = kept.valid.reshape(-1)

@@ -53,7 +53,7 @@ class Options:
     fc_dim: int = 0
     """Width of torchreid's head in place of fast-reid's: a linear map, batch norm, ReLU, and a
     classifier with a bias (its OSNets: 512); 0: the head of `head`. With it, `head` chooses the
-    pooling only, and both losses and the test see its feature."""
+    pooling only, and both losses and the test use its feature."""
     preprocessing: Preprocessing = Preprocessing()
     camera_embedding: bool = False
     """Side information of the camera, added to every token of a ViT (TransReID)."""
@@ -130,7 +130,7 @@ class StrongBaseline(Method, EmbedsCrops):
     def loss(
         self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Identity + triplet loss of a batch; the triplet sees the feature that the head chooses."""
+        """Identity + triplet loss of a batch; the triplet loss takes the feature that the head chooses."""
         chosen = self.options
         out = self.heads(self.features(batch["image"], batch["camera"], rngs), batch["label"])
         identity = cross_entropy(

@@ -1,6 +1,6 @@
 """TransReID: a ViT with side information of the camera and a jigsaw branch of shuffled patches.
 
-He et al., "TransReID: Transformer-based Object Re-Identification", ICCV 2021, as its code does it.
+He et al., "TransReID: Transformer-based Object Re-Identification", ICCV 2021, following its code.
 Side information (SIE) adds a learned vector of the camera to every token. The jigsaw branch (JPM)
 shifts and shuffles the patches before the last block, cuts them into stripes, and gives each with
 the class token to a second copy of that block.
@@ -76,7 +76,7 @@ def shuffle_patches(
 ) -> Float[Array, "B N2 D"]:
     """The patches rolled by shift − 1 places, cut into `groups` runs, and interleaved.
 
-    By shift − 1: TransReID's code counts the class token, its checkpoints need it. If the patches
+    Shift − 1, because TransReID's code counts the class token, and its checkpoints need that. If the patches
     cannot be divided by `groups`, the last but one of the rolled sequence is appended once.
 
     Raises ValueError when that does not suffice, or the shift exceeds the patches.
@@ -105,8 +105,8 @@ class TransReID(Method, EmbedsCrops):
     """ViT, neck and classifier of the global feature, and the jigsaw branch with its own.
 
     `backbone` is the whole ViT: its last block and final norm are the code's branch `b1`. `b2` is
-    the jigsaw branch's copy of the two, under the same names; `copy = {"b2": "backbone"}` of the
-    first phase lets both start alike, as in the code. `neck`, and `neck_1` ... of the stripes.
+    the jigsaw branch's copy of the two, under the same names; with `copy = {"b2": "backbone"}` in
+    the first phase both start alike, as in the code. `neck`, and `neck_1` ... of the stripes.
 
     Raises:
       ValueError: for another backbone than a ViT, a grid with fewer patches than stripes, a shuffle
@@ -230,8 +230,8 @@ class TransReID(Method, EmbedsCrops):
         camera: Int[Array, " B"] | None = None,
         platform: Int[Array, " B"] | None = None,
     ) -> Float[Array, "B D"]:
-        """The test feature of images with pixels 0..255: the global feature and the stripes', these
-        divided by their number, joined; float32, not normalised."""
+        """The test feature of images with pixels 0..255: the global feature joined with the stripes'
+        features, which are divided by their number; float32, not normalised."""
         parts = self.features(images, camera, platform)
         if self.options.test_feature == "after":
             parts = [neck.normalize(one) for neck, one in zip(self.necks, parts, strict=True)]

@@ -1,8 +1,8 @@
 """The UAV network: triplet loss on the whole feature, a Gaussian mixture on each group of channels.
 
 Grigorev et al., "Deep person re-identification in UAV images", EURASIP J. Adv. Signal Process.
-2019:54, with the loss of Wan et al., CVPR 2018. There is no public code. What the paper leaves
-open and is chosen here: 4 groups, dropout 0.5, alpha = lambda = 0.1, identity covariances, means
+2019:54, with the loss of Wan et al., CVPR 2018. There is no public code. Choices of ours
+where the paper is silent: 4 groups, dropout 0.5, alpha = lambda = 0.1, identity covariances, means
 drawn as Xavier's. Its print of the margin (an additive constant) is not the cited loss and is not
 followed. It transfers: train on a larger data set with `mixture_weight=0`, then start from that run
 (`init.file`) with the mixtures on.
@@ -160,7 +160,7 @@ class UAVGroup(Method, EmbedsCrops):
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Triplet loss + weight · the sum over groups of the mixture loss.
 
-        Logged beside them: `likelihood`, `accuracy` and `clamped`, means over the groups.
+        Also logged: `likelihood`, `accuracy` and `clamped`, means over the groups.
         """
         chosen, label = self.options, batch["label"]
         feature = self.embed(batch["image"])
