@@ -1,4 +1,4 @@
-"""A trained model on other datasets than its own."""
+"""Evaluation of a trained model on other datasets than its own."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -27,9 +27,9 @@ def evaluate_datasets(
 ) -> list[Result]:
     """Scores the checkpoint `kind` of a run on each of the datasets (its own if none is named).
 
-    On its own dataset the run's protocols count, on another all it has. `asked`: the rankings; if
-    none, those of the run, without the explained ones on other datasets. The run's own dataset must
-    be there too: it says how many classes the checkpoint has.
+    Its own dataset is scored on the run's protocols, another one on all of its own. `asked`: the
+    rankings; if none, those of the run, without the explained ones on other datasets. The run's own
+    dataset must be present too: it determines the number of classes of the checkpoint.
 
     Raises ValueError or FileNotFoundError before anything is embedded for a dataset that cannot be
     opened or that the model cannot embed, and for rankings that do not fit.
@@ -93,7 +93,7 @@ def check_trained(run: Run, phase: str, ranking: str) -> None:
 
 
 def check_transfer(model: Method, own: Dataset, other: Dataset) -> None:
-    """Raises ValueError when a model's side information means nothing on another dataset."""
+    """Raises ValueError if a model's side information has no meaning on another dataset."""
     names = {one.name.partition("/")[0] for one in (own, other)}
     if model.needs_camera and len(names) > 1:
         raise ValueError(

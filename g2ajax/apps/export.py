@@ -64,7 +64,7 @@ def export_run(
     with the method on random input of three batch sizes.
 
     Raises ValueError when a difference is above `TOLERANCE` (and writes nothing), for a method that
-    must be told camera or platform, for text of a method of images, and without the packages of the
+    needs camera or platform, for text with a method of images, and without the packages of the
     extra `export`; FileNotFoundError without a run.
     """
     workdir = pathlib.Path(workdir)
@@ -118,7 +118,7 @@ def onnx(function: Callable[[Array], Array], example: np.ndarray) -> bytes:
     """`function` of arrays like `example` with any number of rows, as an ONNX model."""
     from jax2onnx import to_onnx
 
-    # By name: jax2onnx makes a dimension of any number of it.
+    # A name: jax2onnx makes a dimension of any size of it.
     argument = jax.ShapeDtypeStruct(("rows", *example.shape[1:]), example.dtype)
     model = to_onnx(function, [argument], input_names=["input"], output_names=["embedding"])
     return model.SerializeToString()
@@ -148,7 +148,7 @@ def load(path: str | os.PathLike) -> Program:
 
 
 def difference(found: Array | np.ndarray, ours: Array | np.ndarray) -> float:
-    """The largest difference of an element; NaN where there is one."""
+    """The largest difference of an element; NaN if any element is NaN."""
     return float(np.max(np.abs(np.asarray(found) - np.asarray(ours))))
 
 

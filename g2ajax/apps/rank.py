@@ -1,4 +1,4 @@
-"""The ranked lists of a run's queries, from the very ranks its scores are of."""
+"""The ranked lists of a run's queries, from the ranks behind its scores."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -51,11 +51,11 @@ class Gallery:
 
     run: Run
     files: tuple[pathlib.Path, ...]
-    """In the order of the embeddings."""
+    """Files in the order of the embeddings."""
     skipped: tuple[tuple[pathlib.Path, str], ...]
     """Files that are no images, and why."""
     embedded: int
-    """Images that were embedded now; the others were known."""
+    """Number of images embedded by this call; the others were cached."""
     prepared: Prepared
 
     def by_image(self, path: str | os.PathLike, top: int = 10) -> tuple[Found, ...]:
@@ -68,10 +68,10 @@ class Gallery:
 
     def by_text(self, text: str, top: int = 10) -> tuple[Found, ...]:
         """The `top` images that fit a sentence best. Words beyond the text tower's places are cut,
-        which is said once in the log.
+        and the log says so once.
 
         Raises ValueError for an empty sentence, for text that is not UTF-8, and when the run's method
-        knows images only.
+        embeds images only.
         """
         check_text(self.run, text)
         embedder = self.run.task.embedder
@@ -102,7 +102,7 @@ def open_gallery(
     Files that are no images are left out and listed in `skipped`.
 
     Raises FileNotFoundError without the folder; ValueError without images in it, without the
-    checkpoint, and for a method that must be told camera or platform.
+    checkpoint, and for a method that needs camera or platform.
     """
     folder, workdir = pathlib.Path(folder), pathlib.Path(workdir)
     files = files_of(folder)
@@ -113,7 +113,7 @@ def open_gallery(
 def embedded_gallery(
     run: Run, folder: pathlib.Path, files: tuple[pathlib.Path, ...], cache: pathlib.Path
 ) -> Gallery:
-    """The gallery of some files of `folder`, for a run that is open."""
+    """The gallery of some files of `folder`, for an open run."""
     check_alone(run.model)
     store = cache / f"embeddings-{embedding_key(run)}.npz"
     known = _read(store)
@@ -122,7 +122,7 @@ def embedded_gallery(
     skipped = []
 
     def new_images() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        # Every file is read once: its content says whether it is known, and is decoded if not.
+        # Every file is read once: its content is looked up in the cache, and decoded if it is missing.
         for file, key, image in _read_files(run, files, known):
             if image is None and key not in known:
                 skipped.append((file, NOT_AN_IMAGE))
@@ -165,7 +165,7 @@ def files_of(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
 
 
 def check_text(run: Run, text: str) -> None:
-    """Raises ValueError for a sentence that says nothing, or that the method cannot embed."""
+    """Raises ValueError for an empty sentence, or one that the method cannot embed."""
     require(run.model, EmbedsCaptions, "a search by a sentence")
     # Bytes of a command line that are not UTF-8 are surrogates here.
     if not clean(text.encode("utf-8", "surrogateescape")):
@@ -173,7 +173,7 @@ def check_text(run: Run, text: str) -> None:
 
 
 def embedding_key(run: Run) -> str:
-    """Short hash of all that an image's embedding depends on but the image."""
+    """Short hash of everything but the image that its embedding depends on."""
     data, evaluate = run.task.options.data, run.task.options.evaluate
     about = {
         "model": fingerprint(run.model),
@@ -200,7 +200,7 @@ def fingerprint(model: nnx.Module) -> str:
 
 
 def check_alone(model: Method) -> None:
-    """Raises ValueError where pixels alone do not make the embedding."""
+    """Raises ValueError if the embedding needs more than the pixels."""
     told = ("camera", model.needs_camera), ("platform", model.needs_platform)
     needs = " and ".join(name for name, needed in told if needed)
     if needs:
@@ -236,8 +236,8 @@ def _resized(run: Run, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "
 def _read_files(
     run: Run, files: tuple[pathlib.Path, ...], known: Mapping[str, Any]
 ) -> Iterator[tuple[pathlib.Path, str, UInt8[np.ndarray, "h w 3"] | None]]:
-    """Each file, the SHA-256 of its content and its image at the run's size; None for an image that
-    is `known`, and for what is no image."""
+    """Each file, the SHA-256 of its content and its image at the run's size; None for an image in
+    `known`, and for a file that is no image."""
 
     def read(file: pathlib.Path) -> tuple[pathlib.Path, str, np.ndarray | None]:
         data = file.read_bytes()
@@ -258,7 +258,7 @@ def _read_files(
 def _embedded(
     run: Run, images: Iterator[UInt8[np.ndarray, "h w 3"]]
 ) -> Iterator[Float[np.ndarray, " D"]]:
-    """The embedding of each image, computed as those of the test images are."""
+    """The embedding of each image, computed as for the test images."""
     size, state = run.task.options.evaluate.batch_size, nnx.state(run.model)
     blank = {"camera": np.zeros(size, np.int32), "platform": np.full(size, -1, np.int32)}
     while rows := list(itertools.islice(images, size)):
@@ -268,7 +268,7 @@ def _embedded(
 
 
 def _read(store: pathlib.Path) -> dict[str, Any]:
-    """Embeddings by the SHA-256 of the image files; none where none are stored."""
+    """Stored embeddings by the SHA-256 of the image files; empty if none are stored."""
     if not store.is_file():
         return {}
     with np.load(store) as stored:

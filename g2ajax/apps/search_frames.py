@@ -51,7 +51,7 @@ class Sighting:
 def open_run(workdir: str | os.PathLike, *, checkpoint: str = "best") -> Run:
     """The run in `workdir` with a checkpoint's parameters.
 
-    Raises ValueError for a run on crops, and of a plain detector.
+    Raises ValueError for a run on crops, and for a run of a plain detector.
     """
     workdir = pathlib.Path(workdir)
     config = stored_config(workdir)
@@ -89,7 +89,7 @@ def search_frames(
     top: int = 10,
 ) -> tuple[list[Sighting], int]:
     """The `top` frames with the people most similar to the one in the `box` of the query image, and
-    how many frames were looked at. The query is embedded once, and each frame detected once; only
+    the number of frames searched. The query is embedded once, and each frame detected once; only
     the frames that are returned stay in memory.
 
     Raises ValueError for a box that is not inside the image, and for a frame that fits no canvas.
@@ -128,7 +128,7 @@ def embed_query(run: Run, image: UInt8[np.ndarray, "H W 3"], box: Box) -> Float[
 def detected(run: Run, frames: Iterable[Named]) -> Iterator[tuple[int, Named, FrameDetections]]:
     """The number of each frame, the frame, and the people found in it, in its own pixels.
 
-    Frames of one canvas are computed together, so that the order is not quite the given one.
+    Frames of one canvas are computed together, so the order may differ from the given one.
     """
     size = run.task.options.evaluate.batch_size
     waiting: dict[tuple[int, int], list[tuple[int, Named, Slot]]] = {}
@@ -163,7 +163,7 @@ def _placed(
 
 
 def _batch(slots: list[Slot], canvas: tuple[int, int], size: int) -> dict[str, np.ndarray]:
-    """A batch of `size` frames, filled up with frames that are none."""
+    """A batch of `size` frames, padded with empty frames."""
     batch = {
         "image": np.zeros((size, *canvas, 3), np.uint8),
         "size": np.zeros((size, 2), np.int32),
