@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
 
 
 def add_evaluation(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say how a trained model is scored; what is not given is the run's own."""
+    """Adds the arguments for scoring a trained model; a missing one has the run's own value."""
     parser.add_argument("--rankings", default="", help="such as reid,rerank,query_expansion")
     parser.add_argument("--flip", action="store_true", help="add each image's mirror")
     parser.add_argument("--k1", type=int, help="re-ranking: neighbours that count as near")

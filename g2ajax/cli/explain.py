@@ -4,7 +4,7 @@ python -m g2ajax explain --workdir=runs/agreid_vit --query=12
 python -m g2ajax explain --workdir=runs/agreid_vit --query=photo.jpg --platform=aerial
 
 Needs a run whose phase `explain` has been trained. A query is a number (its place among the queries
-of the protocol), the name of a query image, or a file of your own.
+of the protocol), the name of a query image, or an image file.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 python -m g2ajax rank --workdir=runs/agreid_vit --protocol=A2G --worst=20
 python -m g2ajax rank --workdir=runs/agreid_vit --queries=0,12,name.jpg --rankings=rerank
 
-The lists are the ones that the scores are of. A query is a number (its place among the queries of the
+The lists are the ones behind the scores. A query is a number (its place among the queries of the
 protocol) or the name of a query image.
 """
 

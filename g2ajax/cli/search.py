@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
 
 
 def _search(options: argparse.Namespace) -> int:
-    # Everything that can be wrong with the question is found before the folder is embedded.
+    # Everything that can be wrong with the query is checked before the folder is embedded.
     if not 1 <= options.top <= 20:
         raise ValueError(f"--top={options.top}; from 1 to 20 images fit a figure")
     if options.query and not options.query.is_file():

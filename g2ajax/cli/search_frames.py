@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
 
 
 def _search(options: argparse.Namespace) -> int:
-    # Everything that can be wrong with the question is found before a frame is read.
+    # Everything that can be wrong with the query is checked before a frame is read.
     if options.top < 1:
         raise ValueError(f"--top={options.top}; at least 1 frame can be shown")
     if not options.query.is_file():
