@@ -1,4 +1,4 @@
-"""Options: frozen dataclasses built from configuration blocks, with no unknown field let through."""
+"""Options: frozen dataclasses built from configuration blocks; unknown fields are refused."""
 
 import dataclasses
 import difflib
@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-# Arguments of a constructor that has its own default for each one left None.
+# Arguments of a constructor, which replaces each None by its own default.
 ARGUMENTS = ("backbone",)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the known word closest to `name`, and all known words."""
+    """A sentence with the known word closest to `name`, and all known words."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
@@ -23,8 +23,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def options(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
     """Builds the frozen dataclass `cls` from `mapping`.
 
-    A nested mapping becomes the dataclass of its field; one for an optional dataclass of which
-    nothing is set, None.
+    A nested mapping becomes the dataclass of its field, or None for an optional dataclass with no
+    field set.
 
     Raises:
       ValueError: for an unknown key (naming where it is an option, or the nearest), a missing
@@ -50,7 +50,7 @@ def _options(cls: type[T], mapping: Mapping[str, Any], where: str, root: tuple[t
 
 
 def default_of(field: dataclasses.Field) -> Any:
-    """The default of a field, `dataclasses.MISSING` where it has none."""
+    """The default of a field, `dataclasses.MISSING` without one."""
     made = field.default_factory
     return field.default if made is dataclasses.MISSING else made()
 
@@ -67,7 +67,7 @@ def _paths(cls: type, where: str) -> Iterator[str]:
 
 
 def elsewhere(name: str, paths: Iterable[str]) -> str:
-    """A sentence that says to which blocks of `paths` an option called `name` belongs; "" if none."""
+    """A sentence with the blocks of `paths` that have an option `name`; "" if none has."""
     split = (path.rpartition(".") for path in paths)
     owners = [block.removeprefix("config.") for block, _, leaf in split if leaf == name]
     if not owners:
@@ -110,7 +110,7 @@ def unset(value: Any) -> bool:
 
 
 def set_only(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping without what is not set."""
+    """The mapping without unset values."""
     return {
         key: set_only(value) if isinstance(value, Mapping) else value
         for key, value in mapping.items()
@@ -119,7 +119,7 @@ def set_only(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _arguments(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The mapping without the arguments that are left to a constructor."""
+    """The mapping without the arguments left to a constructor's defaults."""
     return {
         key: _arguments(value, key) if isinstance(value, Mapping) else value
         for key, value in mapping.items()
@@ -128,7 +128,7 @@ def _arguments(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _tuples(value: Any) -> Any:
-    """Lists, which JSON makes of tuples, as tuples again; those inside, too."""
+    """Turns lists, as JSON stores tuples, into tuples, nested ones too."""
     return tuple(map(_tuples, value)) if isinstance(value, tuple | list) else value
 
 
@@ -156,7 +156,7 @@ def _fits(hint: Any, value: Any) -> bool:
 
 
 def type_name(hint: Any) -> str:
-    """A type as a person writes it: `float or None`, `one of 'zhong', 'fastreid'`."""
+    """A type in words: `float or None`, `one of 'zhong', 'fastreid'`."""
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(map(repr, typing.get_args(hint)))
     if typing.get_origin(hint) is not None and len(arms(hint)) == 1:

@@ -22,14 +22,14 @@ class Option(NamedTuple):
     """One option of a block."""
 
     value: Any
-    """None: not set, and the default is None or somebody else's."""
+    """Value; None: not set, and the default is None or decided elsewhere."""
     type: Any
     default: Any = None
     sentence: str = ""
 
 
 class Block(NamedTuple):
-    """Options and blocks by name, under a sentence."""
+    """Options and nested blocks by name, with a sentence."""
 
     entries: dict[str, Any]
     sentence: str = ""
@@ -45,9 +45,9 @@ def block(
 ) -> Block:
     """Every option of the dataclass `cls` with the `values` of a configuration, else its default.
 
-    Nothing of an optional dataclass is set unless one of its options is. Keys that are no option
-    are kept: `options` refuses them. `default`: an instance with other defaults than the fields'.
-    `free(name, value)` may give the block of a mapping whose options `cls` does not know.
+    An optional dataclass stays unset unless one of its options is set. Unknown keys are kept:
+    `options` refuses them. `default`: an instance with other defaults than the fields'.
+    `free(name, value)` may return the block of a mapping whose options `cls` does not know.
     """
     texts, hints, entries = sentences(cls), typing.get_type_hints(cls), {}
     for field in dataclasses.fields(cls):
@@ -110,8 +110,8 @@ def plain(block: Block) -> dict[str, Any]:
 
 
 def config_dict(block: Block) -> Any:
-    """The block as a locked ConfigDict; an option that is not set has a type, so that a command line
-    can set it."""
+    """The block as a locked ConfigDict; an unset option has a type, so that a command line can set
+    it."""
     result = library.ConfigDict()
     for name, entry in block.entries.items():
         if isinstance(entry, Block):
@@ -126,7 +126,7 @@ def config_dict(block: Block) -> Any:
 
 
 def _flag_type(hint: Any) -> type:
-    """The type that a ConfigDict and the command line know the option by; object: any literal."""
+    """The type of the option in a ConfigDict and on the command line; object: any literal."""
     kinds = set()
     for arm in arms(hint):
         origin = typing.get_origin(arm)
