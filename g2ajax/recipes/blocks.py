@@ -18,7 +18,7 @@ from g2ajax.tasks.base import Task
 from g2ajax.training.options import PhaseOptions, RunOptions
 
 NETWORKS = {resnet: resnet.ResNet, osnet: osnet.OSNet, vit: vit.ViT, clip: clip.CLIP}
-# Arguments of a network that the method gives it, or that its name stands for.
+# Arguments of a network that the method sets, or that its name implies.
 GIVEN = {"image_size", "dtype", "rngs", "norm", "block", "cameras", "views"}
 
 
@@ -27,7 +27,7 @@ def experiment(
 ) -> ConfigDict:
     """The configuration of a run with every option at its default, but computing in bfloat16.
 
-    `task`: "crops", "captions" or "frames"; `method`: its `name`, and what is not at its default.
+    `task`: "crops", "captions" or "frames"; `method`: its `name` and its non-default options.
     """
     values = {
         "name": name,
@@ -42,12 +42,12 @@ def experiment(
 
 
 def method(values: Mapping[str, Any]) -> ConfigDict:
-    """The block of a method: its `name`, and what is not at its default."""
+    """The block of a method, from its `name` and its non-default options."""
     return config_dict(method_block(values))
 
 
 def set_network(method: ConfigDict, **values: Any) -> None:
-    """Puts another network into a method's block: its `name`, and what is not at its default."""
+    """Puts another network into a method's block, from its `name` and its non-default options."""
     method.backbone = config_dict(network_block(values, _options_of(method.name)))
 
 
@@ -57,7 +57,7 @@ def of(instance: Any) -> ConfigDict:
 
 
 def add_phase(config: ConfigDict, name: str) -> ConfigDict:
-    """Gives the configuration a further phase, and returns its block; `phases` says when it runs."""
+    """Gives the configuration a further phase, and returns its block; `phases` gives its place."""
     with config.unlocked():
         kind = tasks.task_class(config.task)
         config.phase[name] = config_dict(phase_block({}, kind))
@@ -90,7 +90,7 @@ def _options_of(method: str) -> set[str]:
 def network_block(values: Mapping[str, Any], taken: set[str]) -> Block:
     """The keyword arguments of the network `values["name"]`, but for those `taken` by the method.
 
-    None stands for the network's own default, which may be one of its variant or of the method.
+    None stands for the network's own default, which its variant or the method may decide.
     """
     name = values["name"]
     module = next((module for module in NETWORKS if name in module.VARIANTS), None)
@@ -126,7 +126,7 @@ def phase_block(values: Mapping[str, Any], kind: type[Task]) -> Block:
 
 
 def _without_parts(found: Block) -> Block:
-    """A block without the field that holds the task's part of it in the dataclass."""
+    """A block without the field that holds the task's part in the dataclass."""
     entries = {name: entry for name, entry in found.entries.items() if name != "task_options"}
     return found._replace(entries=entries)
 

@@ -1,7 +1,7 @@
 """Recipes of retrieval by a sentence: IRRA, AEA-FIRM, CLIP's contrastive loss.
 
-Published weights start all: --config.init.file=/path/to/ViT-B-16.pt (OpenAI's CLIP). What a full run
-costs is unknown to us.
+All start from published weights: --config.init.file=/path/to/ViT-B-16.pt (OpenAI's CLIP). The cost
+of a full run is unknown.
 """
 
 from collections.abc import Mapping
@@ -69,7 +69,7 @@ def contrastive(dataset: str) -> ConfigDict:
 
 
 def aea_firm(dataset: str) -> ConfigDict:
-    """AEA-FIRM (Wang et al., TCSVT 2025): alignment with both views and the queue, attributes said
+    """AEA-FIRM (Wang et al., TCSVT 2025): alignment with both views and the queue, attributes
     as sentences; masked words as augmentation."""
     method = {
         "name": "aea_firm",
@@ -96,8 +96,8 @@ def _small(config: ConfigDict, variant: str) -> None:
 
 
 def small_irra(config: ConfigDict, variant: str) -> None:
-    """The small variant of IRRA and of the contrastive loss; sentences are found in ground images
-    too. On one core: the contrastive loss 5 minutes, IRRA 24 on a shared one."""
+    """The small variant of IRRA and of the contrastive loss; sentences are also searched in ground
+    images. On one core: the contrastive loss 5 minutes, IRRA 24 on a shared one."""
     _small(config, variant)
     config.augment.pad = 2 if variant == "tiny" else 5
     config.text.views = "both"

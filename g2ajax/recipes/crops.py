@@ -1,7 +1,7 @@
 """Recipes of crop re-identification: fast-reid's, TransReID's, and that of the UAV network.
 
-Learning rates are the codebases' own; an experiment sets its paper's. What a full run costs is unknown
-to us: none has been run on the real data.
+Learning rates are the codebases' own; an experiment sets its paper's. The cost of a full run is unknown:
+none has been run on the real data.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ CIRCLE_HEAD = {
     "scale": 64.0,
     "margin": 0.35,
 }
-# The embedding heads of MGN, which start to train before the rest.
+# The embedding heads of MGN, which train before the rest.
 MGN_HEADS = tuple(f"{name}_head" for name in ("b1", "b2", "b3", "b21", "b22", "b31", "b32", "b33"))
 
 
@@ -111,7 +111,7 @@ def sbs_resnet50(dataset: str) -> ConfigDict:
     """fast-reid's SBS on ResNet-50 (Base-SBS.yml, sbs_R50.yml). Cost unknown.
 
     Its first 1000 steps train the head alone. Here that is a phase of its own, `head`, so Adam's
-    moments begin anew after it; the warm-up of 2000 steps goes on where it was.
+    moments start again after it; the warm-up of 2000 steps continues.
     """
     method = {
         "name": "strong_baseline",
@@ -268,7 +268,7 @@ def small_bot(
 
     With the small ViT, on two cores of an AMD EPYC: 7 minutes. The others: unknown.
 
-    `networks`: the backbones by variant; `method`: where the backbone stands, if not in the run's.
+    `networks`: the backbones by variant; `method`: the block with the backbone, if not the run's.
     """
     tiny, network = variant == "tiny", networks[variant]
     dataset = "skyground/crops_tiny" if tiny else "skyground/crops_small"

@@ -1,6 +1,6 @@
 """AG-ReID's explainable stream over a recipe of `crops`, and its small variants.
 
-What a full run costs is unknown to us. The small variant over a ResNet-10 takes about ten minutes on
+The cost of a full run is unknown. The small variant over a ResNet-10 takes about ten minutes on
 two cores: 8 epochs of `reid`, 10 of `attributes`, 2 of `explain`, scores and measures.
 """
 
@@ -17,8 +17,8 @@ def explain(config: ConfigDict) -> None:
     """Puts AG-ReID's explainable stream on the method: phase `explain` after the method's own.
 
     AMD's recipe (batches of 6 x 4, Adam 1e-4, a warm-up of 10 epochs, then constant); AG-ReID
-    publishes the optimizer and its rate only. Stream 2 starts where stream 1 does (ImageNet, with
-    `init.file`), not where stream 1 ends.
+    publishes the optimizer and its rate only. Stream 2 starts from the same weights as stream 1
+    (ImageNet, with `init.file`), not from the trained stream 1.
     """
     stream1 = config.method
     if stream1.head.pool == "Identity":
@@ -50,8 +50,8 @@ def explain(config: ConfigDict) -> None:
 def small_vit() -> dict[str, dict[str, Any]]:
     """The backbones that stand for a ViT under the explainable stream, by variant.
 
-    The one for minutes is a ResNet: a ViT from scratch learns too little of a world of this size to
-    point at anything.
+    The one of `:skyground` is a ResNet: a ViT trained from scratch on a world of this size learns too
+    little for its maps to point at anything.
     """
     resnet = crops.small_resnet()["skyground"] | {"name": "resnet10"}
     return crops.small_vit() | {"skyground": resnet}
@@ -66,8 +66,8 @@ def small_explain(
 ) -> None:
     """The small variant of the explainable stream, on many people with few images each.
 
-    `stream1`: the small variant of the recipe below. From nothing, stream 2 first learns what the
-    attributes look like: phase `attributes`, which is ours.
+    `stream1`: the small variant of the recipe below. From scratch, stream 2 first learns the
+    appearance of the attributes, in our own phase `attributes`.
     """
     stream1(config, variant, networks, method=config.method.stream1)
     tiny = variant == "tiny"

@@ -16,7 +16,7 @@ def load(text: str) -> ConfigDict:
 
     Raises:
       FileNotFoundError: naming the nearest file beside the missing one.
-      ValueError: for a file without `get_config`, and for arguments that it does not have.
+      ValueError: for a file without `get_config`, and for unknown arguments.
     """
     name, colon, arguments = text.partition(":")
     path = pathlib.Path(name)

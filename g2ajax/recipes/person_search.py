@@ -1,7 +1,7 @@
 """Recipes of person search in whole frames: SeqNet, COAT, Faster R-CNN, head knowledge distillation.
 
-ImageNet weights start all: --config.init.file=/path/to/resnet50-19c8e357.pth (torchvision's). What a
-full run costs is unknown to us.
+All start from ImageNet weights: --config.init.file=/path/to/resnet50-19c8e357.pth (torchvision's).
+The cost of a full run is unknown.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def _experiment(
     epochs: int,
     milestones: tuple[int, ...],
 ) -> ConfigDict:
-    """A run on frames by SGD: a warm-up over the first epoch, gradients of norm 10 at most, decay on
+    """A run on frames by SGD: a warm-up over the first epoch, gradient norms clipped to 10, decay on
     every parameter."""
     method = {"backbone": RESNET50, "remat": True, **method}
     config = blocks.experiment(
@@ -53,7 +53,7 @@ def _experiment(
 
 
 def _sgd(phase: ConfigDict, learning_rate: float, epochs: int, milestones: tuple[int, ...]) -> None:
-    """SGD as detectors and teachers have it."""
+    """SGD with the settings of detectors and teachers."""
     phase.epochs = epochs
     phase.optimizer.update(
         name="sgd", learning_rate=learning_rate, momentum=0.9, weight_decay=5e-4, clip_norm=10.0
@@ -91,8 +91,8 @@ def coat(dataset: str, *, softmax: float, **training: Any) -> ConfigDict:
 
 
 def faster_rcnn(dataset: str, **training: Any) -> ConfigDict:
-    """Faster R-CNN on the fourth stage of ResNet-50 (Ren et al., NeurIPS 2015): people are found, not
-    told apart. SeqNet's first stage alone, with its weight of the boxes.
+    """Faster R-CNN on the fourth stage of ResNet-50 (Ren et al., NeurIPS 2015): people are detected,
+    not identified. SeqNet's first stage alone, with its weight of the box loss.
 
     `training`: as for `seqnet`.
     """

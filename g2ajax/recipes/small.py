@@ -9,9 +9,9 @@ from g2ajax.training.schedules import ScheduleOptions
 
 
 def embedded(config: ConfigDict, variant: str, dataset: str, *, network: str = "") -> None:
-    """Puts a run on a data set of the embedded world, in float32 and from nothing.
+    """Puts a run on a data set of the embedded world, in float32 and from scratch.
 
-    `network`: what the run's name says beside the variant, where it is not the full experiment's.
+    `network`: network named in the run's name, if it is not the full experiment's.
     """
     tiny = variant == "tiny"
     config.name += f" ({', '.join(filter(None, (variant, network)))})"
