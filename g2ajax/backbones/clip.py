@@ -71,12 +71,12 @@ class Deviations:
 
     @classmethod
     def of(cls, width: int, layers: int) -> "Deviations":
-        """CLIP's, for its text tower; IRRA's for the cross-modal transformer."""
+        """The deviations of CLIP's text tower and of IRRA's cross-modal transformer."""
         return cls(width**-0.5, width**-0.5 * (2 * layers) ** -0.5, (2 * width) ** -0.5)
 
 
 def layer_norm(dim: int, *, dtype: Any, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """With statistics in float32 of the centred values: CLIP has channels of a large mean."""
+    """LayerNorm with float32 statistics of the centred values: CLIP has channels of a large mean."""
     return nnx.LayerNorm(dim, epsilon=1e-5, use_fast_variance=False, dtype=dtype, rngs=rngs)
 
 
@@ -262,7 +262,7 @@ class ImageTower(nnx.Module):
 
 
 class CLIP(nnx.Module):
-    """Both towers. The temperature is the loss's business: no `logit_scale` here.
+    """Both towers. The loss has the temperature: there is no `logit_scale` here.
 
     `image_size`, `stride`: of the image tower; `remat`, `attention`, `dtype` of both. Parameters
     are float32, LayerNorm statistics and softmax too.
@@ -312,11 +312,11 @@ class CLIP(nnx.Module):
         )
 
     def encode_image(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B T E"]:
-        """All projected tokens of normalised images; `image_feature` takes the image's own."""
+        """All projected tokens of normalised images; `image_feature` selects the image's feature."""
         return self.visual(images)
 
     def encode_text(self, ids: Int[Array, "B L"]) -> Float[Array, "B L E"]:
-        """All projected tokens of captions; `text_feature` takes the caption's own.
+        """All projected tokens of captions; `text_feature` selects the caption's feature.
 
         Attention is causal, so padding after a caption's end does not change its feature, and
         columns that are padding in every row may be cut off.
@@ -348,11 +348,10 @@ def text_feature(tokens: Float[Array, "B L E"], ids: Int[Array, "B L"]) -> Float
 
 
 def variant_of(shapes: Mapping[str, Sequence[int]], activation: str = "quick_gelu") -> Variant:
-    """The towers that tensors of these shapes (OpenAI's names) belong to; `activation` is in no
-    file.
+    """The towers of tensors with these shapes (OpenAI's names); no file states `activation`.
 
     Raises:
-      ValueError: when a tensor that tells is absent.
+      ValueError: when a tensor that decides the shape is missing.
     """
 
     def layers(prefix: str) -> int:

@@ -69,7 +69,7 @@ class SqueezeExcite(nnx.Module):
         up = nnx.Linear(
             inner, channels, use_bias=False, kernel_init=torch_uniform(inner), rngs=rngs
         )
-        # The activation holds place 1: checkpoints number the linear maps 0 and 2.
+        # The activation has index 1: checkpoints number the linear maps 0 and 2.
         self.fc = nnx.List([down, jax.nn.relu, up])
         self.dtype = dtype
 
@@ -81,21 +81,21 @@ class SqueezeExcite(nnx.Module):
 
 
 def _cells(mask: Bool[Array, "B *cells"] | None, stride: int) -> Bool[Array, "B *cells2"] | None:
-    """The mask of a map that a convolution with this stride gives; one of rows stays."""
+    """The mask of a map after a convolution with this stride; a mask of rows is unchanged."""
     return mask if mask is None or mask.ndim == 1 else mask[:, ::stride, ::stride]
 
 
 def _inside(x: Float[Array, "B h w C"], mask: Bool[Array, "B *cells"] | None) -> Array:
-    """Zeros outside, as a convolution sees beyond a map's edge. Rows do not see each other."""
+    """Zeroes the values outside the mask, as beyond a map's edge. A mask of rows changes nothing."""
     return x if mask is None or mask.ndim == 1 else jnp.where(mask[..., None], x, 0)
 
 
 class Block(nnx.Module):
     """A residual block, "basic" (3x3, 3x3) or "bottleneck" (1x1, 3x3 with the stride, 1x1).
 
-    With a `mask` of the rows [B] or cells [B,h,w] of its input the others stay out of the batch
-    statistics and, cells, out of their neighbours' convolutions. That needs a `norm` that takes one
-    (`MaskedBatchNorm`), and no gates and no IBN.
+    A `mask` of the rows [B] or cells [B,h,w] of its input keeps the others out of the batch
+    statistics and, for cells, out of their neighbours' convolutions. That needs a `norm` that takes
+    a mask (`MaskedBatchNorm`), and neither gates nor IBN.
     """
 
     def __init__(
@@ -234,11 +234,11 @@ def run_blocks(
 class ResNet(nnx.Module):
     """ResNet without its classifier: images [B,H,W,3], normalised, to a map [B,h,w,feature_dim].
 
-    `last_stride` 1 (the habit of re-identification) gives h = H/16. `pool`: the stem's max-pool,
+    `last_stride` 1 (usual in re-identification) gives h = H/16. `pool`: the stem's max-pool,
     a key of `MAX_POOLS` or a `MaxPool`; `stem_relu=False` leaves out the ReLU before it as
     reid-strong-baseline's and TransReID's plain ResNets do. `with_ibn`: IBN-a in layers 1-3.
-    `with_se`: channel gates. `non_local`: how many of the last blocks of each stage are followed
-    by a non-local block. `remat`: recompute each block in the backward pass. `norm`: the class of
+    `with_se`: channel gates. `non_local`: number of last blocks of each stage that a non-local
+    block follows. `remat`: recompute each block in the backward pass. `norm`: the class of
     the batch norms; with `MaskedBatchNorm` `stem` and `stage` take a mask of the images' cells.
 
     Raises:
@@ -321,7 +321,7 @@ class ResNet(nnx.Module):
         x = self.bn1(x) if mask is None else self.bn1(x, half)
         # The padding must not win a maximum.
         x = x if mask is None else jnp.where(half[..., None], x, jnp.finfo(x.dtype).min)
-        # The maximum of the ReLUs is the ReLU of the maximum, of a quarter as many values.
+        # The maximum of the ReLUs is the ReLU of the maximum, which has a quarter of the values.
         x = max_pool(x, self.pool)
         x = jax.nn.relu(x) if self.stem_relu else x
         return x if mask is None else _inside(x, _cells(half, 2))
@@ -364,7 +364,7 @@ def build(
     `with_nl` puts fast-reid's non-local blocks where its variant has them.
 
     Raises:
-      ValueError: for an unknown name, or `with_nl` where fast-reid defines no places.
+      ValueError: for an unknown name, or `with_nl` if fast-reid defines no places for it.
     """
     if name not in VARIANTS:
         raise ValueError(f"ResNet {name!r} is unknown; expected one of {', '.join(VARIANTS)}")

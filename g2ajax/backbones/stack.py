@@ -1,4 +1,4 @@
-"""A stack of equal blocks as one loop, so that a compiler sees one block and not twelve."""
+"""A stack of equal blocks as one loop, so that a compiler handles one block and not twelve."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,9 +23,9 @@ def check_scan(scan: str | bool) -> str | bool:
 
 
 def scans(scan: str | bool, count: int) -> bool:
-    """Tells whether `count` blocks run as a loop. "auto": on a TPU, whose compiler takes minutes for
-    a whole stack, and writes and reads what the backward pass needs inside its fusions. A GPU's
-    matrix products cannot: there each loop copies what they give."""
+    """True if `count` blocks run as a loop. "auto": on a TPU, whose compiler takes minutes for a whole
+    stack, and whose fusions write and read the values for the backward pass. A GPU's matrix
+    products cannot: there each loop copies their results."""
     return current_device().platform == "tpu" and count >= FEWEST if scan == "auto" else scan
 
 
@@ -38,12 +38,12 @@ def scan_blocks(
     dtype: Any,
     remat: bool = False,
 ) -> Float[Array, "B T D"]:
-    """x after `call(block, x, its part of each)` for one block after another.
+    """Applies `x = call(block, x, slice of each)` for one block after another.
 
     The blocks differ in their parameters alone and have no statistics. Their parameters are stacked
-    here, in every step, and are stored apart as ever; kernels are stacked in `dtype`, to which their
-    layers convert them anyway, so that stacking moves no more than the conversion does. `each`: arrays with
-    a leading axis of the blocks. `remat` computes each block again in the backward pass.
+    here, in every step, and are stored separately as before; kernels are stacked in `dtype`, to
+    which their layers convert them anyway, so that stacking moves no more bytes than the conversion.
+    `each`: arrays with a leading axis of the blocks. `remat` computes each block again in the backward pass.
     """
 
     def cast(path: tuple, leaf: Array) -> Array:

@@ -68,15 +68,15 @@ class Drop(NamedTuple):
 
     rate: Float[Array, "*blocks"]
     keys: Key[Array, "*blocks 2"]
-    """One for each branch."""
+    """One key for each branch."""
 
 
 class Block(nnx.Module):
     """Pre-norm block: x + attn(norm1(x)), then x + mlp(norm2(x)), each branch with drop path.
 
     LayerNorm has float32 statistics. `rngs` is needed in training when the drop path rate is not
-    zero. `length`: tokens from there on are padding, which no token attends to. `first`: the
-    result is wanted for that many first tokens, all of them when None. `drop` replaces the block's
+    zero. `length`: tokens from there on are padding, which no token attends to. `first`: only
+    that many first tokens are computed, all of them when None. `drop` replaces the block's
     own drop path.
     """
 
@@ -136,13 +136,13 @@ class ViT(nnx.Module):
     """Images [B,H,W,3], normalised, to tokens [B,1+h*w,D]; the class token is first.
 
     `image_size` (H, W) is fixed: another size raises. `stride` < 16 makes patches overlap
-    (256x128: 16 gives 16x8, 12 gives 21x10). Drop path grows linearly from 0 to `drop_path`. `scan`:
-    whether the blocks run as a loop (`stack.scans`).
+    (256x128: 16 gives 16x8, 12 gives 21x10). Drop path grows linearly from 0 to `drop_path`. `scan`
+    runs the blocks as a loop (`stack.scans`).
 
     Side information (SIE): `cameras` > 1 and/or `views` > 1 add `sie_coefficient` times a learned
     vector of the image's camera, view, or pair (camera * views + view) to ALL tokens. Ids count
-    from 0. In TransReID's code a count of one makes no table but still reads it; here it is
-    refused. Out-of-range ids raise where their values are known and give NaN under jit, never
+    from 0. TransReID's code makes no table for a count of one but still reads it; here
+    it is refused. Out-of-range ids raise where their values are known and give NaN under jit, never
     another camera's vector.
 
     Raises:
@@ -263,7 +263,7 @@ class ViT(nnx.Module):
         blocks = self.blocks[start:stop]
         x = pad_tokens(tokens, blocks[-1].attn) if blocks else tokens
         if scans(self.scan, len(blocks) - 1):
-            # Not the last, of which only what is read is computed.
+            # Without the last block, which computes only the tokens that are read.
             looped, blocks = blocks[:-1], blocks[-1:]
             x = scan_blocks(
                 looped,
@@ -285,7 +285,7 @@ class ViT(nnx.Module):
         return x[:, :length]
 
     def _drops(self, blocks: Sequence[Block], rngs: nnx.Rngs | None) -> Drop | None:
-        """The draws of the blocks' drop paths, from the keys that each would have drawn."""
+        """The draws of the blocks' drop paths, from the same keys as outside a loop."""
         layers = [block.drop_path for block in blocks]
         if all(layer.deterministic or not layer.rate for layer in layers):
             return None
