@@ -31,7 +31,7 @@ _TRACED_FOR: contextvars.ContextVar[Device | None] = contextvars.ContextVar("dev
 
 @contextlib.contextmanager
 def traced_for(device: Device) -> Iterator[None]:
-    """Traces programs for `device` within it, which need not be present."""
+    """Traces programs inside the context for `device`, which need not be present."""
     token = _TRACED_FOR.set(device)
     try:
         yield
@@ -40,7 +40,7 @@ def traced_for(device: Device) -> Iterator[None]:
 
 
 def current_device() -> Device:
-    """The device that programs are traced for: that of `traced_for`, else JAX's first one."""
+    """The device that programs are traced for: the one of `traced_for`, else JAX's first one."""
     device = _TRACED_FOR.get()
     if device is not None:
         return device
@@ -91,12 +91,12 @@ def attend(
 ) -> Float[Array, "B T N H"]:
     """softmax(scale q k^T) v for each head, the softmax in float32; `scale` defaults to H^-0.5.
 
-    `causal` hides the keys after a query, `mask` those where it is False, `length` those from there
-    on. `kernel` is a choice of `attention_kernel`.
+    `causal` hides the keys after a query, `mask` the keys where it is False, `length` the keys from
+    that index on. `kernel` is a choice of `attention_kernel`.
 
-    JAX offers cuDNN's kernels for even lengths only when gradients are taken. An odd number of rows gets one of
-    zeros, which is hidden as a key and cut off as a query; it is never left to the kernel what
-    it holds, as with `query_seq_lengths`.
+    Under gradients JAX offers cuDNN's kernels for even lengths only. An odd number of rows gets a row
+    of zeros, hidden as a key and cut off as a query; with `query_seq_lengths` instead, the kernel
+    would decide the contents of that row.
     """
     queries, keys = query.shape[1], key.shape[1]
     length = keys if length is None else length
@@ -129,8 +129,8 @@ def _even(x: Float[Array, "B T N H"]) -> Float[Array, "B T2 N H"]:
 def pad_tokens(
     tokens: Float[Array, "B T D"], attention: "Attention | MultiHeadAttention"
 ) -> Float[Array, "B T2 D"]:
-    """The tokens, with a row of zeros behind them where the kernel of `attention` wants an even
-    number. Padded once before a stack of blocks instead of in each: attention then takes the number
+    """The tokens, with a row of zeros behind them if the kernel of `attention` needs an even number.
+    Padded once before a stack of blocks instead of in each: attention then takes the number
     of real tokens as its `length`."""
     kernel = attention_kernel(attention.kernel, tokens.dtype, attention.head_dim)
     odd = tokens.shape[1] % 2 if kernel == "cudnn" else 0
@@ -172,8 +172,8 @@ class Attention(nnx.Module):
     def __call__(
         self, x: Float[Array, "B T D"], *, length: int | None = None, queries: int | None = None
     ) -> Float[Array, "B Q D"]:
-        """`length`: tokens from there on are padding, which no token attends to. `queries`: the
-        result is wanted for that many first tokens; None: for all."""
+        """`length`: tokens from that index on are padding, which no token attends to. `queries`:
+        only that many first tokens are computed; None: all."""
         batch, tokens, dim = x.shape
         packed = self.qkv(x.reshape(-1, dim))
         packed = packed.reshape(batch, tokens, 3, self.num_heads, self.head_dim)
@@ -224,7 +224,7 @@ class MultiHeadAttention(nnx.Module):
         causal: bool = False,
         length: int | None = None,
     ) -> Float[Array, "B T D"]:
-        """`length`: keys from there on are padding, which no token attends to."""
+        """`length`: keys from that index on are padding, which no token attends to."""
         dim = x.shape[-1]
         if memory is None:
             query, key, value = jnp.split(self._project(x, slice(None)), 3, axis=-1)

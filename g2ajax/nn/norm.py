@@ -43,11 +43,11 @@ def normalise(
     eps: float,
     relu: bool,
 ) -> tuple[Float[Array, "*batch C"], Float[Array, " C"], Float[Array, " C"]]:
-    """x normalised by its own moments, scaled and shifted, with a ReLU if asked; in x's dtype. Also
-    the moments, which take no gradient.
+    """x normalised by its own moments, scaled and shifted, with a ReLU if `relu`; in x's dtype. Also
+    returns the moments, which take no gradient.
 
-    The derivative is stated rather than traced: nothing is kept but x, and the backward pass reads
-    x and the gradient twice, where the traced one also writes and reads the masked gradient.
+    The derivative is written out rather than traced: only x is kept, and the backward pass reads x
+    and the gradient twice; the traced one would also write and read the masked gradient.
     """
     return _normalise(x, scale, bias, eps, relu)[0]
 
@@ -136,7 +136,7 @@ class BatchNorm(nnx.Module):
     def __call__(
         self, x: Float[Array, "*batch C"], *, relu: bool = False
     ) -> Float[Array, "*batch C"]:
-        """`relu`: followed by a ReLU."""
+        """Normalises x; `relu` adds a ReLU."""
         if self.use_running_average:
             factor = self.scale[...] * jax.lax.rsqrt(self.var[...] + self.eps)
             y = _affine(x, self.mean[...], factor, self.bias[...]).astype(self.dtype)
@@ -149,7 +149,7 @@ class BatchNorm(nnx.Module):
         return y
 
     def check_count(self, x: Float[Array, "*batch C"]) -> int:
-        """Values of a channel. Raises ValueError for a single one, which has no variance."""
+        """Number of values of a channel. Raises ValueError for a single one, which has no variance."""
         count = x.size // x.shape[-1]
         if count < 2:
             raise ValueError(
@@ -170,7 +170,7 @@ class BatchNorm(nnx.Module):
 class InstanceNorm(nnx.Module):
     """Instance normalisation of `[B,h,w,C]`: per sample and channel over h and w, affine.
 
-    Never any running statistics; float32 inside. eps 1e-5.
+    No running statistics; float32 inside. eps 1e-5.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ class IBN(nnx.Module):
     def __call__(
         self, x: Float[Array, "B h w C"], *, relu: bool = False
     ) -> Float[Array, "B h w C"]:
-        """`relu`: followed by a ReLU."""
+        """Normalises x; `relu` adds a ReLU."""
         first, rest = x[..., : self.half], x[..., self.half :]
         y = jnp.concatenate([self.IN(first), self.BN(rest)], axis=-1)
         return jax.nn.relu(y) if relu else y

@@ -11,7 +11,7 @@ and the backward pass, for the gradient g of the normalised y and T = xᵀg, nee
     dy = a g − k − c y    (one a, k and c a channel; it is never formed)
     dW = T a − s k − G W c,    dx = g (a W)ᵀ − k Wᵀ − x (W c Wᵀ)
 
-Neither y nor dy is read or kept; the products of matrices grow by half of the convolution's own.
+Neither y nor dy is read or kept; the matrix products grow by half of the convolution's own.
 """
 
 import functools
@@ -32,9 +32,9 @@ def pointwise_norm(
     *,
     relu: bool = False,
 ) -> Float[Array, "B h2 w2 C"]:
-    """relu(norm(conv(x)) + shortcut), the last two if asked, for a 1x1 convolution without bias.
+    """relu(norm(conv(x)) + shortcut) for a 1x1 convolution without bias; shortcut and ReLU are optional.
 
-    One after another in evaluation, with a stride, and for a norm that is not a plain `BatchNorm`.
+    Runs as separate steps in evaluation, with a stride, and for a norm other than `BatchNorm`.
     """
     whole = conv.strides in (1, (1, 1))
     if type(norm) is not BatchNorm or norm.use_running_average or not whole:

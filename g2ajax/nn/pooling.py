@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 @dataclasses.dataclass(frozen=True)
 class MaxPool:
-    """A max-pool window. `ceil_mode` keeps a last window that overhangs the map."""
+    """A max-pool window. `ceil_mode` keeps a last window that extends beyond the map."""
 
     kernel: int = 3
     stride: int = 2
@@ -65,8 +65,8 @@ def _max_pool(x: Array, window: MaxPool, sizes: tuple[int, int]) -> Array:
 
 
 def _largest(x: Array, window: MaxPool, sizes: tuple[int, int]) -> tuple[Array, tuple]:
-    """The maxima, and for each the number of its place in the window, as a byte: what
-    `reduce_window` keeps for its gradient are a float32 and two int32 maps."""
+    """The maxima, and the place of each in its window, as a byte; `reduce_window` would keep a float32
+    and two int32 maps for its gradient."""
     parts = [_tap(x, window, sizes, i) for i in range(window.kernel**2)]
     largest = functools.reduce(jnp.maximum, parts)
     place = jnp.full(largest.shape, len(parts) - 1, jnp.uint8)
@@ -234,10 +234,10 @@ def guided(
 ) -> Float[Array, "B M C"]:
     """The pooled features under each of M attention maps: pool(features * attention_k), float32.
 
-    No M masked maps are ever formed: an average, and a generalised mean of what is not negative,
-    of a product of two factors is ONE matrix product over the places,
-    (mean(max(F, eps)^p A^p))^(1/p). Below eps the exact form clamps each product where this one
-    clamps each factor; the difference is of the order of eps.
+    The M masked maps are never formed: an average, or a generalised mean of non-negative values, of
+    a product of two factors is ONE matrix product over the places,
+    (mean(max(F, eps)^p A^p))^(1/p). Below eps the exact form clamps each product and this one
+    each factor; the difference is of the order of eps.
 
     Raises:
       ValueError: for a pooling that does not factor so (any with a maximum).
