@@ -1,4 +1,4 @@
-"""Compiles a program for a target and gives its account: memory, FLOPs, bytes, and the bounds they set."""
+"""Compiles a program for a target and accounts for its memory, FLOPs and bytes, and their bounds."""
 
 import dataclasses
 import re
@@ -24,7 +24,7 @@ class DoesNotFit(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """One program on one target; everything is of one chip and one call."""
+    """One program on one target; all values are for one chip and one call."""
 
     configuration: str
     program: str
@@ -41,14 +41,14 @@ class Account:
     argument_bytes: int
     temporary_bytes: int
     flops: dict[str, float]
-    """By "kind precision"."""
+    """FLOPs by "kind precision"."""
     bytes: dict[str, int]
-    """By kind of `traffic.KINDS`; `scratch` is no traffic."""
+    """Bytes by kind of `traffic.KINDS`; `scratch` is no traffic."""
     largest: list[dict[str, Any]]
     collectives: dict[str, tuple[int, int, int]]
-    """Kind → how many, bytes of operands and results, bytes sent."""
+    """Kind → count, bytes of operands and results, bytes sent."""
     compiler: dict[str, float]
-    """FLOPs and bytes of XLA's own cost analysis, where it gives one: values kept on the chip count."""
+    """FLOPs and bytes of XLA's own cost analysis, if it has one: values kept on the chip count."""
     compile_seconds: float
     trace_seconds: float
     seconds: dict[str, float]
@@ -68,7 +68,7 @@ class Account:
 
     @property
     def bound(self) -> float:
-        """No call takes less: the kinds one after another, collectives beside them."""
+        """Lower bound of a call's seconds: the kinds one after another, collectives beside them."""
         return max(self.alone, self.seconds["collective"])
 
     @property
@@ -157,13 +157,13 @@ def bounds(
 
 
 def needed(message: str) -> float:
-    """The bytes of which the compiler for TPUs says that they are too many, 0 where it does not."""
+    """The bytes that the compiler for TPUs reports as too many, 0 without such a report."""
     found = re.search(r"(?:Used|temporaries \() ?([\d.]+)([KMGT])", message)
     return float(found[1]) * 1024 ** ("KMGT".index(found[2]) + 1) if found else 0.0
 
 
 def cost_analysis(result: Any) -> dict[str, float]:
-    """XLA's own count of FLOPs and bytes, {} where it gives none (NVIDIA GPUs)."""
+    """XLA's own count of FLOPs and bytes, {} without one (NVIDIA GPUs)."""
     try:
         found = result.cost_analysis()
     except Exception:  # what is raised depends on the compiler; it is beside our own count only
@@ -197,7 +197,7 @@ def too_large(of: Experiment, program: Program, size: float, target: Target, fsd
 
 
 def remats(block: Mapping[str, Any], where: str) -> list[str]:
-    """The settings of a method that would recompute what is kept, and are off."""
+    """The settings of a method that would save memory by recomputing, and are off."""
     if block.get("remat"):
         return []
     found = []

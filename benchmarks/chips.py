@@ -34,7 +34,7 @@ class Chip:
     """Bytes of its memory, as the vendor counts them."""
     bandwidth: float
     matrix: Mapping[str, float]
-    """Matrix rate by what the product is in: `bfloat16`, `float32` (at JAX's default precision) and
+    """Matrix rate by the type of the product: `bfloat16`, `float32` (at JAX's default precision) and
     `float32 highest`."""
     link: float
     """Bytes/s that one chip sends to others of its slice or host, all its links together."""
@@ -113,7 +113,7 @@ KNOWN: Mapping[str, Target] = {
     "v5p-8": Target(V5P, 8, "v5p:2x2x2", "v5p-16"),
     "v6e-8": Target(V6E, 8, "v6e:2x4", "v6e-8"),
 }  # fmt: skip
-"""Targets by the name of `--target`; the number is that of chips."""
+"""Targets by the name of `--target`; the number counts chips."""
 
 
 def target(name: str) -> Target:
@@ -141,8 +141,8 @@ def check_installed(wanted: Target) -> None:
 def environment(wanted: Target, given: Mapping[str, str]) -> dict[str, str]:
     """The variables to set before JAX is imported.
 
-    Raises ValueError where `XLA_FLAGS` of the `given` variables say the opposite of what compiling
-    for an absent chip needs.
+    Raises ValueError if `XLA_FLAGS` of the `given` variables contradict the flags for compiling for
+    an absent chip.
     """
     needed = {"JAX_PLATFORMS": "cpu"}
     if wanted.chip.platform == "tpu":
@@ -167,7 +167,7 @@ def set_environment(wanted: Target) -> None:
 def devices(name: str, wanted: Target) -> list[Any]:
     """The devices of a target, for meshes to compile for; nothing can run on them.
 
-    Raises ValueError where the compiler does not know the topology.
+    Raises ValueError if the compiler does not know the topology.
     """
     from jax.experimental import topologies
 

@@ -1,4 +1,4 @@
-"""Compiles the programs of configurations for chips that are not here, and says what they will need.
+"""Compiles the programs of configurations for absent chips, and reports what they will need.
 
     python benchmarks/compile_for.py --target=h200 --configs=agreid_vit,market1501_bot_r50
     python benchmarks/compile_for.py --target=v5e-8 --configs=seqnet --batch=1 --steps=train
@@ -8,7 +8,7 @@
 The training step of each phase, the embedding of test data, and the ranking of a block of queries, at
 true size, without data and without a parameter drawn. Nothing runs: the sizes and bytes are the
 compiler's, the seconds are bounds from the chip's published rates (`benchmarks/chips.py`), which no
-run can beat and which say nothing of how near one comes. FLOPs are those of matrix products,
+run can beat; they do not predict how close a run comes. FLOPs are those of matrix products,
 convolutions and fused attention, counted in the traced program (`benchmarks/flops.py`).
 
 Needs the package and the compiler of the target: libtpu (`pip install 'g2ajax[tpu]'`) or JAX's CUDA plugin
@@ -22,7 +22,7 @@ import pathlib
 import sys
 import traceback
 
-# So that `python benchmarks/compile_for.py` finds what lies beside it.
+# So that `python benchmarks/compile_for.py` finds the modules beside it.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks import chips  # imports no JAX
@@ -86,7 +86,7 @@ def check(given: argparse.Namespace) -> chips.Target:
 
 
 def compile_all(given: argparse.Namespace, target: chips.Target) -> tuple[list, list[str]]:
-    """The accounts of all programs, printed as they come, and what did not fit or compile."""
+    """The accounts of all programs, printed one by one, and the programs that did not fit or compile."""
     from benchmarks import programs, whole_run
     from g2ajax.training.mesh import make_mesh
 

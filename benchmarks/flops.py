@@ -1,6 +1,6 @@
 """FLOPs of a traced program: its matrix products, convolutions and fused attention kernels.
 
-Two a multiply-add. What is recomputed for the backward pass (remat) counts as often as it runs. A
+A multiply-add counts two. Recomputation for the backward pass (remat) counts as often as it runs. A
 scan counts its body once a trip, a branch its costliest arm, a `while` of unknown length (the rounds
 of AutoAugment, suppression of boxes) its body once. Shapes are those of the whole mesh.
 """

@@ -36,7 +36,7 @@ class Instruction:
     arrays: tuple[int, ...]
     """Bytes of each array of the result, 0 for those in a memory on the chip."""
     whole: tuple[int, ...]
-    """The same wherever they are."""
+    """Bytes of each array of the result, in whichever memory."""
     scratch: int
     """Bytes of the workspace among them."""
     operands: tuple[str, ...]
@@ -49,14 +49,14 @@ class Instruction:
 
     @property
     def collective(self) -> str:
-        """The kind of collective that it is or starts, "" for none."""
+        """The kind of collective that the instruction is or starts, "" for none."""
         if self.opcode.endswith("-done"):
             return ""
         return next((kind for kind in COLLECTIVES if self.opcode.startswith(kind)), "")
 
     @property
     def channel(self) -> str:
-        """The same for all the parts of one collective."""
+        """Identifier shared by all parts of one collective."""
         return self._found(r"channel_id=(\d+)") or self.name
 
     @property
@@ -74,13 +74,13 @@ class Instruction:
 
     @property
     def called(self) -> str:
-        """The computation that it calls or fuses."""
+        """The computation that the instruction calls or fuses."""
         found = _CALLED.search(self.text)
         return found.group(1) if found else ""
 
     @property
     def entered(self) -> list[str]:
-        """The computations that run when it does, fused ones left out."""
+        """The computations that the instruction runs, without fused ones."""
         if self.opcode in ("while", "call", "async-start"):
             return [self.called]
         if self.opcode != "conditional":
@@ -102,7 +102,7 @@ class Instruction:
 
     @property
     def operation(self) -> str:
-        """The traced operation behind it: `jit(step)/dot_general`."""
+        """The traced operation behind the instruction: `jit(step)/dot_general`."""
         return self._found(r'op_name="([^"]*)"') or self.opcode
 
     @property
@@ -215,7 +215,7 @@ def sources(text: str) -> dict[str, str]:
     }
     pattern = r"^(\d+) \{file_location_id=(\d+)(?: parent_frame_id=(\d+))?"
     frames = {
-        # The parent is written one higher than it is; 0: none.
+        # The parent's number is stored plus one; 0: none.
         number: (place, str(int(parent or 1) - 1))
         for number, place, parent in re.findall(pattern, table("StackFrames"), re.M)
     }

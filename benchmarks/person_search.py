@@ -1,4 +1,4 @@
-"""Speed and memory of person search: training and test steps, and where a step's time goes.
+"""Speed and memory of person search: training and test steps, and the stages of a step.
 
     python benchmarks/person_search.py --size=900x1500 --batches=1,5 --dtypes=bfloat16 --remat=off,on
     python benchmarks/person_search.py --size=900x1500 --batches=1,2,3,4,5 --remat=off,on --trace_only
@@ -7,10 +7,10 @@
 Frames of the given size, already resized, on a canvas of multiples of 32, with eight people each;
 random weights, so that every slot of the proposals is used. Training: all losses, SGD with clipping
 and the tables of the identities. Memory is the compiler's account: arguments (parameters, optimizer,
-batch) and temporary; `--compile_only` asks for that alone. A CPU's compiler recomputes nothing for
-`remat`, so its account does not show what that saves; `--trace_only` asks before any compiler: the
-arrays that the forward pass leaves for the backward pass. Stages are compiled and timed one by one,
-those of training with their backward pass: they do not add up to a step exactly. `--small` takes the
+batch) and temporary; `--compile_only` reports that alone. A CPU's compiler recomputes nothing for
+`remat`, so its account does not show the saving; `--trace_only` measures before any compiler: the
+arrays that the forward pass keeps for the backward pass. Stages are compiled and timed one by one,
+training stages with their backward pass: they do not add up to a step exactly. `--small` takes the
 proposals and regions of the `:skyground` variants. Needs jax, flax, optax, numpy and g2ajax; no
 grain, TFDS or ml_collections.
 """
@@ -80,14 +80,14 @@ def build(arguments: argparse.Namespace, dtype: str, remat: bool) -> nnx.Module:
 
 
 def compiled(call: Callable, *given: Any) -> tuple[Any, float]:
-    """The compiled function, and the seconds that took."""
+    """The compiled function, and the seconds of its compilation."""
     start = time.perf_counter()
     made = jax.jit(call).lower(*given).compile()
     return made, time.perf_counter() - start
 
 
 def seconds(call: Callable, *given: Any, steps: int) -> float:
-    """The fastest of a few calls: what else the machine does only adds."""
+    """Seconds of the fastest of a few calls: other load only adds time."""
     jax.block_until_ready(call(*given))
     times = []
     for _ in range(steps):
@@ -106,7 +106,7 @@ def memory(made: Any) -> str:
 
 
 def kept(model: nnx.Module, batch: dict[str, jax.Array]) -> float:
-    """GiB that the forward pass of a training step leaves for the backward pass, parameters too."""
+    """GiB that the forward pass of a training step keeps for the backward pass, parameters included."""
     graph, params, rest = nnx.split(model, nnx.Param, ...)
 
     def backward(params: nnx.State, rest: nnx.State, batch: dict) -> Any:
@@ -120,7 +120,7 @@ def kept(model: nnx.Module, batch: dict[str, jax.Array]) -> float:
 
 
 def measure(arguments: argparse.Namespace, frames: int, dtype: str, remat: bool) -> None:
-    """One line for the training step, one for the test step, then their stages."""
+    """Prints one line for the training step, one for the test step, then their stages."""
     model, batch = build(arguments, dtype, remat), make_batch(frames, arguments.size)
     height, width = arguments.size
     about = f"{arguments.method} {arguments.backbone} {height}x{width} {dtype} batch {frames}"
@@ -238,7 +238,7 @@ def stages(
         if hasattr(model.roi_heads, name):
 
             def head(model: nnx.Module, x: jax.Array, name: str = name) -> Any:
-                # SeqNet's heads have batch norms, which are told what to count.
+                # SeqNet's heads have batch norms, which take the mask of valid rows.
                 counts = (mask.reshape(-1),) if name in HEADS[:2] else ()
                 return getattr(model.roi_heads, name)(x, *counts)
 

@@ -1,7 +1,7 @@
 """The programs of a configuration at true size, without data and without drawing a parameter.
 
-Everything here is shapes: the model is one of `nnx.eval_shape`, its classes and cameras are counted in
-`published`. A run makes the same programs from real arrays (`training.phase`, `tasks.embedder`).
+Everything here is shapes: the model comes from `nnx.eval_shape`, its numbers of classes and cameras
+from `published`. A run makes the same programs from real arrays (`training.phase`, `tasks.embedder`).
 """
 
 import ast
@@ -79,7 +79,7 @@ class Experiment:
         )
 
     def task(self, mesh: Mesh, model: Method) -> Task:
-        """The task without its dataset: good for what a step does with a batch."""
+        """The task without its dataset, enough to prepare a batch inside a step."""
         options, kind = self.options, task_class(self.options.task)
         task = kind.__new__(kind)  # its __init__ opens the dataset
         method, dtype = options.method["name"], options.dtype
@@ -93,11 +93,11 @@ class Experiment:
         return Phase(place, name, self.options.phase[name].task_options)
 
     def examples(self) -> int:
-        """Rows that an epoch draws."""
+        """Number of rows that an epoch draws."""
         return self.sizes.captions or self.sizes.images
 
     def own_batch(self, phase: str) -> int:
-        """Examples of a training step as the configuration has it."""
+        """Examples of a training step in the configuration."""
         if self.on_frames:
             return self.blocks.frames.batch_size
         return (self.phase(phase).options.sampler or self.blocks.sampler).batch_size
@@ -140,7 +140,7 @@ def facts(of: Experiment) -> DataFacts:
     sentences, counts = (), ()
     if sizes.captions and sizes.attributes == published.TBAGPR_CLASSES:
         counts = sentence_counts()
-        # The longest sentence ends at its 14th token; which tokens they are changes no shape.
+        # The longest sentence ends at its 14th token; the values of the tokens change no shape.
         ids = np.zeros((sum(map(sum, counts)), 77), int)
         ids[:, 13] = 1
         sentences = tuple(map(tuple, ids.tolist()))

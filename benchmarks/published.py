@@ -1,6 +1,6 @@
-"""Published sizes of the datasets of the configurations: what decides a model's shapes and a run's length.
+"""Published sizes of the configurations' datasets, which decide a model's shapes and a run's length.
 
-They stand here again, beside `tfds_builders`, because a program is compiled where neither TFDS nor the
+They repeat numbers of `tfds_builders`, because a program is compiled where neither TFDS nor the
 data is installed.
 """
 
@@ -24,9 +24,9 @@ class Sizes:
     """Identities of the training split."""
     cameras: int
     query: int
-    """Images (or sentences, or people) that ask, over all protocols."""
+    """Query images (or sentences, or people), over all protocols."""
     gallery: int
-    """Images or frames, over all protocols."""
+    """Gallery images or frames, over all protocols."""
     gallery_identities: int
     captions: int = 0
     """Captions of the training split."""

@@ -1,4 +1,4 @@
-"""Time and memory of k-reciprocal re-ranking, beside what the published formula needs.
+"""Time and memory of k-reciprocal re-ranking, beside the needs of the published formula.
 
     python benchmarks/reranking.py                                      # a small one
     python benchmarks/reranking.py --queries=1000 --gallery=50000       # the size of CARGO

@@ -1,9 +1,9 @@
-"""Time of one question to a gallery that is loaded: exact distances and the nearest ones.
+"""Time of one query against a loaded gallery: exact distances and the nearest entries.
 
     python benchmarks/search.py                      # 100,000 embeddings of 512 dimensions
     taskset -c 0,1 python benchmarks/search.py       # on two cores
 
-Random embeddings. The time to embed the question is the model's and not counted. Imports jax, numpy
+Random embeddings. The time to embed the query is not counted. Imports jax, numpy
 and g2ajax.retrieval only.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 
 
 def milliseconds(ask, questions: np.ndarray) -> np.ndarray:
-    """Time of each question, asked one by one."""
+    """Milliseconds of each query, one by one."""
     times = []
     for question in questions:
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The bytes that a compiled program moves, by kind, and what its collectives send.
+"""The bytes that a compiled program moves, by kind, and the bytes that its collectives send.
 
 The bytes of an instruction are those of its operands and its result, each read or written once.
 Bitcasts, tuples and parameters move nothing; the body of a loop counts once a trip (an unknown number
@@ -24,7 +24,7 @@ FREE = {
 MATMULS = ("dot", "convolution", "__cublas", "__cudnn$conv", "__triton_gemm")
 ATTENTION = ("__cudnn$fmha", "tpu_custom_call")
 TAKEN = ("slice", "dynamic-slice", "gather")
-"""Read of their first operand what they give."""
+"""Operations that read only the bytes of their result from the first operand."""
 COPIES = ("copy", "transpose", "reshape", "slice", "concatenate", "dynamic-slice", "pad")
 
 
@@ -42,7 +42,7 @@ class Moved:
     """File and line of this package behind the instruction, where known."""
     operation: str
     sent: int = 0
-    """Bytes that one device sends for a collective, if it is done as well as can be (a ring)."""
+    """Bytes that one device sends for a collective at best (a ring)."""
 
 
 def traffic(text: str, devices: int = 1, on_chip: Collection[int] = ()) -> list[Moved]:
@@ -135,7 +135,7 @@ def _multiplies(one: Instruction, bodies: Computations) -> bool:
 
 
 def _moved(one: Instruction, body: Mapping[str, Instruction], bodies: Computations) -> int:
-    """Bytes of operands and result, slices alone where only those are taken or written."""
+    """Bytes of operands and result; slices alone if only slices are read or written."""
     sizes = [body[name].size if name in body else 0 for name in one.operands]
     if one.opcode in ("dynamic-slice", "slice"):
         return 2 * one.size
@@ -174,7 +174,7 @@ def _fusion(one: Instruction, sizes: list[int], inner: list[Instruction]) -> int
 
 
 def _uses(name: str, users: Mapping[str, list[Instruction]]) -> list[tuple[Instruction, str]]:
-    """The instructions that use a value, looked for behind bitcasts, and the name they use."""
+    """The instructions that use a value, also behind bitcasts, and the name they use."""
     found = []
     for user in users[name]:
         found += _uses(user.name, users) if user.opcode == "bitcast" else [(user, name)]
@@ -201,7 +201,7 @@ def totals(moved: Iterable[Moved]) -> dict[str, int]:
 
 
 def largest(moved: Iterable[Moved], count: int = 10) -> list[Moved]:
-    """The largest movers, those of one kind, source line and operation (one a layer) added up."""
+    """The largest movers; equal kinds, source lines and operations (one a layer) are added up."""
     groups: dict[tuple, list[Moved]] = collections.defaultdict(list)
     for one in moved:
         groups[one.kind, one.source, one.operation.rpartition("/")[2]].append(one)
@@ -213,7 +213,7 @@ def largest(moved: Iterable[Moved], count: int = 10) -> list[Moved]:
 
 
 def collectives(moved: Iterable[Moved]) -> dict[str, tuple[int, int, int]]:
-    """Kind of collective → how many run, bytes of their operands and results, bytes sent."""
+    """Kind of collective → number that run, bytes of their operands and results, bytes sent."""
     found: dict[str, tuple[int, int, int]] = {}
     for one in moved:
         if one.kind == "collective":

@@ -5,7 +5,7 @@
 Strong baseline (identity + batch-hard triplet), 256 x 128, 751 classes, SGD, augmentation inside the
 step. FLOPs are the compiler's count for the step; the peak is that of a large matrix product of the
 same dtype in the same run. `resident` trains from images on the device, `fixed` repeats one batch.
-Where torch and timm can be imported, the same network is timed in PyTorch (AMP for bfloat16) in the
+If torch and timm can be imported, the same network is timed in PyTorch (AMP for bfloat16) in the
 same run. Needs jax, flax, optax, numpy and g2ajax; no grain, TFDS or ml_collections.
 
     python benchmarks/train_step.py --configs=agreid_bot_r50:skyground,agreid_mgn_r50:skyground

@@ -27,7 +27,7 @@ EMBED += ("embedding_head_3rd",)
 
 
 def with_people(split: FrameSplit, found: list[FrameDetections]) -> FrameSplit:
-    """The frames of a split with what was found in them in the place of their people."""
+    """The frames of a split with the detections in place of their people."""
     offsets = np.cumsum([0, *(len(frame.boxes) for frame in found)]).astype(np.int64)
     nobody = np.full(offsets[-1], -1)
     return dataclasses.replace(

@@ -24,7 +24,7 @@ class Part:
     name: str
     times: int
     seconds: float
-    """All times together."""
+    """Seconds of all times together."""
     bytes: float
     """Bytes that move, in the memory of a device or through the host's link or disk."""
 
