@@ -72,17 +72,19 @@ def augment(
     """
     keys = jax.random.split(key, images.shape[0])
     if options.auto_augment:
-        own = _keys(keys, 3)
-        chosen = _happens(own, options.auto_augment)
-        images = change_some(auto_augment, own, images, chosen, shards)
+        part_key = _keys(keys, 3)
+        mask = _happens(part_key, options.auto_augment)
+        images = change_some(auto_augment, part_key, images, mask, shards)
     flip_key, crop_key, erase_key = jnp.moveaxis(
         jax.vmap(lambda k: jax.random.split(k, 3))(keys), 1, 0
     )
     images = jax.vmap(lambda f, c, x: _flip_and_crop(f, c, x, options))(flip_key, crop_key, images)
     if options.jitter.probability:
-        own = _keys(keys, 4)
-        chosen = _happens(own, options.jitter.probability)
-        images = change_some(lambda k, x: jitter(k, x, options.jitter), own, images, chosen, shards)
+        part_key = _keys(keys, 4)
+        mask = _happens(part_key, options.jitter.probability)
+        images = change_some(
+            lambda k, x: jitter(k, x, options.jitter), part_key, images, mask, shards
+        )
     images = images.astype(jnp.float32)
     if not options.erase.probability:
         return images

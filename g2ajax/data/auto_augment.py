@@ -65,24 +65,24 @@ def auto_augment(key: PRNGKeyArray, image: UInt8[Array, "H W 3"]) -> UInt8[Array
     Every sub-policy costs the same: two colour operations (a histogram, a table look-up, a
     smoothing and a blend each) and one warp between them, as no sub-policy has two warps.
     """
-    drawn = jax.random.uniform(key, (5,))  # sub-policy, two operations, sign, taps
+    draws = jax.random.uniform(key, (5,))  # sub-policy, two operations, sign, taps
     names = [[op[0] for op in pair] for pair in IMAGENET_POLICY]
     index = np.array([[op_index(name) for name in pair] for pair in names], np.int32)
     chance = np.array([[op[1] for op in pair] for pair in IMAGENET_POLICY], np.float32)
     values = np.array(
         [[value_of(op[0], *op[2:]) for op in pair] for pair in IMAGENET_POLICY], np.float32
     )
-    pair = (len(IMAGENET_POLICY) * drawn[0]).astype(jnp.int32)
+    pair = (len(IMAGENET_POLICY) * draws[0]).astype(jnp.int32)
     op, value = jnp.asarray(index)[pair], jnp.asarray(values)[pair]
-    happens = drawn[1:3] < jnp.asarray(chance)[pair]
+    happens = draws[1:3] < jnp.asarray(chance)[pair]
     op = jnp.where(happens, op, op_index("identity"))
     is_warp = (op >= op_index(WARPS[0])) & (op <= op_index(WARPS[-1]))
-    sign = jnp.where(drawn[3] < 0.5, -1.0, 1.0)
+    sign = jnp.where(draws[3] < 0.5, -1.0, 1.0)
     which = jnp.argmax(is_warp)
     height, width, _ = image.shape
     matrix = pixel_ops.affine(op[which], sign * value[which], height, width)
     changed = pixel_ops.recolour(image, op[0], value[0])
-    turned = pixel_ops.warp(changed, matrix, drawn[4] < 0.5)
+    turned = pixel_ops.warp(changed, matrix, draws[4] < 0.5)
     changed = jnp.where(is_warp.any(), turned, changed)
     return pixel_ops.recolour(changed, op[1], value[1])
 
@@ -110,11 +110,11 @@ def jitter(
 
     Their order is random, as in torchvision. The caller decides whether to apply it (`probability`).
     """
-    drawn = jax.random.uniform(key, (8,), minval=-1.0, maxval=1.0)
-    order = jnp.argsort(drawn[:4])
+    draws = jax.random.uniform(key, (8,), minval=-1.0, maxval=1.0)
+    order = jnp.argsort(draws[:4])
     spread = jnp.array([options.brightness, options.contrast, options.saturation, 0.0])
-    factors = jnp.maximum(1.0 + spread * drawn[4:], 0.0)
-    shift = options.hue * drawn[7]
+    factors = jnp.maximum(1.0 + spread * draws[4:], 0.0)
+    shift = options.hue * draws[7]
     ops = jnp.array([op_index(name) for name in ("brightness", "contrast", "color", "identity")])
 
     def one(i: jax.Array, image: jax.Array) -> jax.Array:

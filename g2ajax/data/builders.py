@@ -61,9 +61,9 @@ def _builder_class(dataset: str) -> Any:
     import tfds_builders
 
     package = pathlib.Path(tfds_builders.__file__).parent
-    known = sorted(p.parent.name for p in package.glob("*/*_dataset_builder.py"))
-    if "." not in dataset and dataset not in known:
-        raise ValueError(f"no dataset {dataset!r}; {nearest(dataset, known)}")
+    names = sorted(p.parent.name for p in package.glob("*/*_dataset_builder.py"))
+    if "." not in dataset and dataset not in names:
+        raise ValueError(f"no dataset {dataset!r}; {nearest(dataset, names)}")
     folder = dataset if "." in dataset else f"tfds_builders.{dataset}"
     module = f"{folder}.{folder.rpartition('.')[2]}_dataset_builder"
     try:

@@ -75,46 +75,46 @@ def captioned_images(
     Raises ValueError for a split without captions, an empty caption, and where pairs are asked for
     but a caption has none.
     """
-    said = split.captions
-    if said is None or not len(said):
+    captions = split.captions
+    if captions is None or not len(captions):
         raise ValueError(
             f"{name}: the split {split.name!r} has no captions, and the method learns from them; "
             "use a dataset with captions (skyground/captions_small, tbagpr, cuhk_pedes, ...)"
         )
-    bare = [row for row, text in enumerate(said.text) if not text.strip()]
+    bare = [row for row, text in enumerate(captions.text) if not text.strip()]
     if bare:
         raise ValueError(
             f"{name}: {len(bare)} captions of {split.name!r} are empty (the first: of "
-            f"{split.image_id[said.row[bare[0]]]}); a caption must say something"
+            f"{split.image_id[captions.row[bare[0]]]}); a caption must say something"
         )
-    alone = np.flatnonzero(said.pair < 0)
+    alone = np.flatnonzero(captions.pair < 0)
     if len(alone) and (paired or options.views == "pair"):
         raise ValueError(
             f"{name}: {len(alone)} captions of {split.name!r} come with one image (the first: of "
-            f"{split.image_id[said.row[alone[0]]]}), but two, from two views, are needed"
+            f"{split.image_id[captions.row[alone[0]]]}), but two, from two views, are needed"
         )
     if paired and options.views != "image":
         raise ValueError(
             f"text.views = {options.views!r}: the method takes both images of a pair at once; use "
             "'image'"
         )
-    ids = tokens(said.text, options.length)
+    ids = tokens(captions.text, options.length)
     parts = {
-        "image": [(said.row, said.pair, ids)],
-        "pair": [(said.pair, said.row, ids)],
-        "both": [(said.row, said.pair, ids), (said.pair, said.row, ids)],
+        "image": [(captions.row, captions.pair, ids)],
+        "pair": [(captions.pair, captions.row, ids)],
+        "both": [(captions.row, captions.pair, ids), (captions.pair, captions.row, ids)],
     }[options.views]
     rows, pairs, ids = (np.concatenate(part) for part in zip(*parts, strict=True))
-    kept = rows >= 0
-    return CaptionedImages(split, rows[kept], pairs[kept], ids[kept], paired)
+    valid = rows >= 0
+    return CaptionedImages(split, rows[valid], pairs[valid], ids[valid], paired)
 
 
 @functools.lru_cache(maxsize=8)
 def tokens(texts: tuple[str, ...], length: int = CONTEXT_LENGTH) -> Int[np.ndarray, "C L"]:
     """The ids of captions; each distinct text is encoded once and cached for the next evaluation."""
-    known = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    table = _tokenizer()(list(known), context_length=length)
-    return table[[known[text] for text in texts]]
+    number_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    table = _tokenizer()(list(number_of), context_length=length)
+    return table[[number_of[text] for text in texts]]
 
 
 @functools.cache

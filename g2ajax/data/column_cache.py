@@ -23,14 +23,14 @@ def columns_of(
     one is ignored.
     """
     cache = folder / file_name
-    built = (folder / "dataset_info.json").stat().st_mtime_ns
-    stored = _stored(cache)
-    if stored is not None and int(stored.pop("built", -1)) == built and complete(stored):
-        return stored
+    build_time = (folder / "dataset_info.json").stat().st_mtime_ns
+    cached = _stored(cache)
+    if cached is not None and int(cached.pop("built", -1)) == build_time and complete(cached):
+        return cached
     columns = scan()
     try:
         partial = cache.with_suffix(f".{os.getpid()}.npz")
-        np.savez(partial, built=built, **columns)
+        np.savez(partial, built=build_time, **columns)
         os.replace(partial, cache)
     except OSError:  # a read-only data folder: the scan is repeated at the next opening
         pass

@@ -62,8 +62,8 @@ class CropSplit:
 
     def take(self, rows: Int[np.ndarray, " n"]) -> "CropSplit":
         """The same split with these rows only, in this order, without sentences."""
-        taken = {name: getattr(self, name)[rows] for name in self.ROWS}
-        return dataclasses.replace(self, captions=None, **taken)
+        columns = {name: getattr(self, name)[rows] for name in self.ROWS}
+        return dataclasses.replace(self, captions=None, **columns)
 
     def read(self, row: int) -> bytes:
         """The encoded image of a row."""
@@ -173,9 +173,9 @@ def _complete(stored: Columns) -> bool:
 
 
 def _columns(records: Any, num_protocols: int) -> Columns:
-    wanted = (*COLUMNS, "captions", "pair_image_ids")
+    names = (*COLUMNS, "captions", "pair_image_ids")
     rows = [
-        {name: record[name] for name in wanted if name in record}
+        {name: record[name] for name in names if name in record}
         for record in (records[i] for i in range(len(records)))
     ]
     ids = np.array([row["image_id"].decode() for row in rows], dtype=np.str_)
@@ -207,12 +207,12 @@ def _caption_columns(rows: list[dict[str, Any]], ids: np.ndarray) -> Columns:
     """The sentences of sorted rows: one text with zeros between them (sentences differ in length),
     and the rows of their images."""
     places = {image_id: row for row, image_id in enumerate(ids.tolist())}
-    said = [
+    entries = [
         (text.decode().replace("\0", " "), row, places[pair.decode()] if pair else -1)
         for row, record in enumerate(rows)
         for text, pair in zip(record["captions"], record["pair_image_ids"], strict=True)
     ]
-    text, row, pair = zip(*said, strict=True)
+    text, row, pair = zip(*entries, strict=True)
     return {
         "caption_text": np.frombuffer("\0".join(text).encode(), np.uint8),
         "caption_row": np.array(row, np.int64),

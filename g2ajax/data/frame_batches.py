@@ -67,20 +67,20 @@ def fit_frames(
             f"{split.image_id[crowded]} ({split.name}) has {counts[crowded]} people, more than "
             f"max_boxes = {max_boxes}; set it to {counts[crowded]} or more (none is ever cut)"
         )
-    known: dict[Size, tuple[Size, int]] = {}
+    fits: dict[Size, tuple[Size, int]] = {}
     for row in range(len(split)):
         size = int(split.height[row]), int(split.width[row])
-        if size not in known:
+        if size not in fits:
             try:
-                wanted = resized(*size)
-                known[size] = wanted, choose(wanted, canvases)
+                new_size = resized(*size)
+                fits[size] = new_size, choose(new_size, canvases)
             except ValueError as error:
                 raise ValueError(f"{split.image_id[row]} ({split.name}): {error}") from error
-    found = [known[int(h), int(w)] for h, w in zip(split.height, split.width, strict=True)]
+    frames = [fits[int(h), int(w)] for h, w in zip(split.height, split.width, strict=True)]
     return FittedFrames(
         split,
-        np.array([size for size, _ in found], np.int32).reshape(-1, 2),
-        np.array([canvas for _, canvas in found], np.int32),
+        np.array([size for size, _ in frames], np.int32).reshape(-1, 2),
+        np.array([canvas for _, canvas in frames], np.int32),
         tuple((int(height), int(width)) for height, width in canvases),
         max_boxes,
     )
@@ -156,11 +156,11 @@ def load_frame(
     split = fitted.split
     name = f"{split.image_id[row]} ({split.name})"
     image = decode(split.read(row), name)
-    recorded = int(split.height[row]), int(split.width[row])
-    if image.shape[:2] != recorded:
+    expected = int(split.height[row]), int(split.width[row])
+    if image.shape[:2] != expected:
         raise ValueError(
-            f"{name} has {image.shape[0]} x {image.shape[1]} pixels, the dataset says {recorded[0]} "
-            f"x {recorded[1]}; if its EXIF data turn it, save it upright and build again"
+            f"{name} has {image.shape[0]} x {image.shape[1]} pixels, the dataset says {expected[0]} "
+            f"x {expected[1]}; if its EXIF data turn it, save it upright and build again"
         )
     height, width = (int(side) for side in fitted.new_size[row])
     canvas = fitted.canvases[fitted.canvas[row]]

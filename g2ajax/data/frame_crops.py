@@ -53,15 +53,17 @@ def cut_out(dataset: FrameDataset) -> Dataset:
     for split in dataset.splits.values():
         for image_id in split.image_id.tolist():
             numbers.setdefault(image_id, len(numbers))
-    asked = [(row["query_platform"], row["gallery_platform"]) for row in dataset.protocols]
-    pairs = list(dict.fromkeys(asked))
+    directions = [(row["query_platform"], row["gallery_platform"]) for row in dataset.protocols]
+    pairs = list(dict.fromkeys(directions))
     splits = {}
     for name, split in dataset.splits.items():
         # Column p: whether the frames of a row take part in pair p.
         member = np.zeros((len(split), len(pairs)), bool)
         for column, pair in enumerate(pairs):
             if name == "query":
-                member[:, column] = split.protocols[:, [one == pair for one in asked]].any(axis=1)
+                member[:, column] = split.protocols[:, [one == pair for one in directions]].any(
+                    axis=1
+                )
             elif name == "gallery":
                 whole = pair[1] == "any"
                 member[:, column] = whole or split.platform == PLATFORMS.index(pair[1])
@@ -101,7 +103,7 @@ def _cut(
     order = np.argsort(image_id, kind="stable")
     if name == "train":
         order = order[split.label[order] >= 0]
-    known = split.identity[order] >= 0
+    labelled = split.identity[order] >= 0
     row = row[order]
     frame = np.array([numbers[i] for i in split.image_id.tolist()], np.int32)
     return FrameCrops(
@@ -111,7 +113,7 @@ def _cut(
         image_id=image_id[order],
         identity=split.identity[order],
         label=split.label[order],
-        kind=np.where(known, KINDS.index("person"), KINDS.index("distractor")).astype(np.int8),
+        kind=np.where(labelled, KINDS.index("person"), KINDS.index("distractor")).astype(np.int8),
         camera=split.camera[row],
         platform=split.platform[row],
         altitude_level=np.full(len(order), -1, np.int8),

@@ -63,9 +63,9 @@ class FrameSplit:
         rows = np.asarray(rows, np.int64)
         offsets, entries = _taken(self.offsets, rows)
         galleries = {}
-        for column, (starts, listed) in self.galleries.items():
-            kept_offsets, kept = _taken(starts, rows)
-            galleries[column] = (kept_offsets, listed[kept])
+        for column, (starts, gallery_rows) in self.galleries.items():
+            kept_offsets, positions = _taken(starts, rows)
+            galleries[column] = (kept_offsets, gallery_rows[positions])
         return dataclasses.replace(
             self,
             offsets=offsets,
@@ -127,12 +127,12 @@ class FrameDataset:
         if row["gallery"]:
             rows = queries.gallery(query, row["gallery"])
         else:
-            kept = frames.image_id != queries.image_id[query]
+            mask = frames.image_id != queries.image_id[query]
             if row["gallery_platform"] != "any":
-                kept &= frames.platform == builders.PLATFORMS.index(row["gallery_platform"])
+                mask &= frames.platform == builders.PLATFORMS.index(row["gallery_platform"])
             if row["drop_same_camera"]:
-                kept &= frames.camera != queries.camera[query]
-            rows = np.flatnonzero(kept).astype(np.int32)
+                mask &= frames.camera != queries.camera[query]
+            rows = np.flatnonzero(mask).astype(np.int32)
         if not len(rows):
             raise ValueError(
                 f"{self.name}, {protocol}: query {query} ({queries.image_id[query]}) has no "
@@ -144,13 +144,13 @@ class FrameDataset:
         """The box of a query's person in each of these gallery frames, NaN where they are not; the
         first, if a frame has several."""
         gallery, queries = self.splits["gallery"], self.splits["query"]
-        wanted = queries.identity[queries.people(query)][0]
-        entries = np.flatnonzero(gallery.identity == wanted)
+        identity = queries.identity[queries.people(query)][0]
+        entries = np.flatnonzero(gallery.identity == identity)
         owner = np.searchsorted(gallery.offsets, entries, side="right") - 1
         there, first = np.unique(owner, return_index=True)
-        found = np.full((len(gallery), 4), np.nan, np.float32)
-        found[there] = gallery.boxes[entries[first]]
-        return found[frames]
+        boxes = np.full((len(gallery), 4), np.nan, np.float32)
+        boxes[there] = gallery.boxes[entries[first]]
+        return boxes[frames]
 
 
 def open_frames(
@@ -197,19 +197,19 @@ def fingerprint(splits: Mapping[str, FrameSplit]) -> str:
 
 def _split(folder: pathlib.Path, name: str, num_protocols: int) -> FrameSplit:
     """A split with its columns and galleries."""
-    needed = ("position", "offsets", *COLUMNS, *PEOPLE)
-    stored = columns_of(
+    names = ("position", "offsets", *COLUMNS, *PEOPLE)
+    arrays = columns_of(
         folder,
         f"frames-{name}.npz",
         lambda: _columns(builders.records(str(folder), name), num_protocols),
-        set(needed).issubset,
+        set(names).issubset,
     )
     galleries = {
-        key.removesuffix(".offsets"): (stored[key], stored[f"{key.removesuffix('.offsets')}.rows"])
-        for key in stored
+        key.removesuffix(".offsets"): (arrays[key], arrays[f"{key.removesuffix('.offsets')}.rows"])
+        for key in arrays
         if key.endswith(".offsets")
     }
-    columns = {key: stored[key] for key in needed}
+    columns = {key: arrays[key] for key in names}
     return FrameSplit(name=name, folder=str(folder), galleries=galleries, **columns)
 
 
@@ -235,9 +235,9 @@ def _columns(records: Any, num_protocols: int) -> Columns:
         columns[name] = np.concatenate([np.zeros(0, kind), *values])
     for name in rows[0] if rows else ():
         if name.startswith("gallery_index_"):
-            listed = [np.asarray(row[name], np.int32) for row in rows]
-            columns[f"{name}.offsets"] = _offsets(listed)
-            columns[f"{name}.rows"] = np.concatenate([np.zeros(0, np.int32), *listed])
+            galleries = [np.asarray(row[name], np.int32) for row in rows]
+            columns[f"{name}.offsets"] = _offsets(galleries)
+            columns[f"{name}.rows"] = np.concatenate([np.zeros(0, np.int32), *galleries])
     return columns
 
 

@@ -51,11 +51,11 @@ def caption_columns(
 ) -> dict[str, np.ndarray]:
     """The columns of a batch of (image, caption) pairs: those of its images, the captions' ids, and
     the rows and attributes of the paired images."""
-    said = {**columns(examples.images, examples.image_row[rows]), "caption": examples.ids[rows]}
+    result = {**columns(examples.images, examples.image_row[rows]), "caption": examples.ids[rows]}
     if examples.paired:
         other = columns(examples.images, examples.pair_row[rows])
-        said |= {f"paired_{name}": other[name] for name in ("index", "attributes")}
-    return said
+        result |= {f"paired_{name}": other[name] for name in ("index", "attributes")}
+    return result
 
 
 def image_table(examples: CaptionedImages, table: Int[np.ndarray, "S B"]) -> np.ndarray:
@@ -181,12 +181,12 @@ def train_batches(
         with contextlib.closing(images):  # a run that stops early leaves no reader behind
             for rows, image in zip(table, images, strict=True):
                 parts = np.split(np.asarray(image), [len(rows)])
-                found = {
+                arrays = {
                     name: part
                     for name, part in zip(("image", "paired_image"), parts, strict=True)
                     if len(part)
                 }
-                yield {**found, **describe(split, rows)}
+                yield {**arrays, **describe(split, rows)}
 
     return sharded_batches(host(), sharding)
 

@@ -40,7 +40,7 @@ def recolour(
     Equal to Pillow, except for autocontrast and the blends: a value that is whole up to the
     rounding of double precision may be one grey level off.
     """
-    chosen = jnp.select(
+    table = jnp.select(
         [op == op_index(name) for name in TABLES],
         [
             jnp.broadcast_to(_posterize(value), (3, 256)),
@@ -51,7 +51,7 @@ def recolour(
         ],
         jnp.broadcast_to(jnp.arange(256), (3, 256)),
     )
-    level = look_up(image, chosen)
+    level = look_up(image, table)
     is_blend = (op >= op_index(BLENDS[0])) & (op <= op_index(BLENDS[-1]))
     return blend(degenerate(image, op), level, jnp.where(is_blend, value, 1.0))
 

@@ -97,8 +97,8 @@ def make_sampler(
         )
     single = present[counts == 1]
     if images > 1 and len(single) and not allow_single_image:
-        known = label if identity is None else np.asarray(identity)
-        names = [str(known[np.flatnonzero(label == one)[0]]) for one in single]
+        names_of = label if identity is None else np.asarray(identity)
+        names = [str(names_of[np.flatnonzero(label == one)[0]]) for one in single]
         raise ValueError(
             f"{len(single)} identities have one image, so {images} of each cannot be drawn "
             f"({', '.join(names[:8])}{', ...' if len(names) > 8 else ''}); leave them out, or "
@@ -154,12 +154,12 @@ class _Groups:
 
     def __call__(self, rng: np.random.Generator) -> Batches:
         queues = [list(self._groups(rows, rng)) for rows in self.of_identity]
-        left = np.array([len(queue) for queue in queues])
+        remaining = np.array([len(queue) for queue in queues])
         batches = []
-        while (left > 0).sum() >= self.identities:
-            drawn = rng.choice(np.flatnonzero(left), self.identities, replace=False)
-            batches.append(np.concatenate([queues[i].pop() for i in drawn]))
-            left[drawn] -= 1
+        while (remaining > 0).sum() >= self.identities:
+            picks = rng.choice(np.flatnonzero(remaining), self.identities, replace=False)
+            batches.append(np.concatenate([queues[i].pop() for i in picks]))
+            remaining[picks] -= 1
         return np.stack(batches)
 
     def _groups(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -180,15 +180,15 @@ class _Platforms(_Groups):
         of_platform = [rows[self.origin[rows] == one] for one in platforms]
         # If K is no multiple, the permutation decides which platforms give one more.
         share = [k // len(platforms) + (i < k % len(platforms)) for i in range(len(platforms))]
-        given = list(zip(of_platform, share, strict=True))
-        number = min(len(those) // each for those, each in given if each)
+        shares = list(zip(of_platform, share, strict=True))
+        number = min(len(those) // each for those, each in shares if each)
         if number:
             return np.concatenate(
-                [those[: number * each].reshape(number, each) for those, each in given], axis=1
+                [those[: number * each].reshape(number, each) for those, each in shares], axis=1
             )
         # One group: the images of each platform, then further images of the others, then repetitions.
-        first = np.concatenate([those[:each] for those, each in given])
-        spare = np.concatenate([those[each:] for those, each in given])
+        first = np.concatenate([those[:each] for those, each in shares])
+        spare = np.concatenate([those[each:] for those, each in shares])
         group = np.concatenate([first, spare])[:k]
         return np.concatenate([group, rng.choice(rows, k - len(group))])[None]
 

@@ -109,12 +109,12 @@ def masked_by(
     Start, end, padding and mask are never chosen. If no word is chosen, the one after the start is
     masked; in an empty caption that is its end.
     """
-    chosen = (ids > 0) & (ids < MASK) & (uniform < options.probability)
+    mask = (ids > 0) & (ids < MASK) & (uniform < options.probability)
     kind = uniform / options.probability
     new = jnp.where(kind < options.masked + options.random, word, ids)
-    new = jnp.where(chosen, jnp.where(kind < options.masked, MASK, new), ids)
-    label = jnp.where(chosen, ids, 0)
-    none = ~chosen.any(axis=1)
+    new = jnp.where(mask, jnp.where(kind < options.masked, MASK, new), ids)
+    label = jnp.where(mask, ids, 0)
+    none = ~mask.any(axis=1)
     new = new.at[:, 1].set(jnp.where(none, MASK, new[:, 1]))
     label = label.at[:, 1].set(jnp.where(none, ids[:, 1], label[:, 1]))
     return new, label

@@ -113,8 +113,8 @@ class Tokenizer:
         word_of = {number: word for word, number in self._id.items()}
         word_of |= {number: f"{word}{_SUFFIX}" for word, number in self.special.items()}
         byte_of = {symbol: byte for byte, symbol in _byte_symbols().items()}
-        kept = [int(n) for n in ids if int(n) not in (START, END, PAD)]
-        text = "".join(word_of[n] for n in kept).replace(_SUFFIX, " ")
+        words = [int(n) for n in ids if int(n) not in (START, END, PAD)]
+        text = "".join(word_of[n] for n in words).replace(_SUFFIX, " ")
         raw = bytes(b for c in text for b in ([byte_of[c]] if c in byte_of else c.encode()))
         return raw.decode("utf-8", errors="replace").strip()
 
@@ -125,10 +125,10 @@ class Tokenizer:
         """
         at = 0
         while at < len(text):
-            found = self._marker.match(text, at) or _CONTRACTION.match(text, at)
-            if found:
-                yield found[0]
-                at = found.end()
+            match = self._marker.match(text, at) or _CONTRACTION.match(text, at)
+            if match:
+                yield match[0]
+                at = match.end()
                 continue
             kind, end = _kind(text[at]), at + 1
             while kind in "LO" and end < len(text) and _kind(text[end]) == kind:

@@ -31,7 +31,7 @@ class Count:
             (self.images, self.expected_images),
             (self.identities, self.expected_identities),
         )
-        return all(expected in (None, found) for found, expected in pairs)
+        return all(expected in (None, count) for count, expected in pairs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,17 +58,17 @@ class Verification:
     @property
     def errors(self) -> list[str]:
         """Faults that make results on this copy meaningless."""
-        found = [] if self._counts_warn else self._count_lines
+        lines = [] if self._counts_warn else self._count_lines
         for content in self.contents:
             if content.recorded not in (None, content.digest):
-                found.append(
+                lines.append(
                     f"{content.split}: the images are not those that were built (content hash "
                     f"{content.digest[:12]}, recorded {content.recorded[:12]}); build it again"
                 )
-            found += [
+            lines += [
                 f"{content.split}: {image_id}: {reason}" for image_id, reason in content.unreadable
             ]
-        return found
+        return lines
 
     @property
     def warnings(self) -> list[str]:
@@ -168,7 +168,7 @@ def table(counts: Sequence[Count]) -> str:
     """Counts in aligned columns; the last column compares them with the published ones."""
     rows = [("", "images", "expected", "identities", "expected", "")]
     for c in counts:
-        known = (c.expected_images, c.expected_identities) != (None, None)
+        published = (c.expected_images, c.expected_identities) != (None, None)
         rows.append(
             (
                 c.name,
@@ -176,7 +176,7 @@ def table(counts: Sequence[Count]) -> str:
                 "-" if c.expected_images is None else f"{c.expected_images:,}",
                 f"{c.identities:,}",
                 "-" if c.expected_identities is None else f"{c.expected_identities:,}",
-                ("ok" if c.as_expected else "differs") if known else "",
+                ("ok" if c.as_expected else "differs") if published else "",
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -45,26 +45,26 @@ def verify_frames(dataset: FrameDataset) -> FrameVerification:
         errors += [f"{name}: {image_id}: {reason}" for image_id, reason in content.unreadable]
     for row in dataset.protocols:
         queries, _ = dataset.protocol(row["name"])
-        lost = [query for query in queries.tolist() if not _shown(dataset, query, row["name"])]
-        if lost:
+        absent = [query for query in queries.tolist() if not _shown(dataset, query, row["name"])]
+        if absent:
             warnings.append(
-                f"{row['name']}: the person of {len(lost)} of {len(queries)} queries is in no "
-                f"gallery frame (the first: query {lost[0]}); such a query scores 0"
+                f"{row['name']}: the person of {len(absent)} of {len(queries)} queries is in no "
+                f"gallery frame (the first: query {absent[0]}); such a query scores 0"
             )
     return FrameVerification(counts, tuple(contents), errors, warnings)
 
 
 def _shown(dataset: FrameDataset, query: int, protocol: str) -> bool:
     split, gallery = dataset.splits["query"], dataset.splits["gallery"]
-    wanted = split.identity[split.people(query)][0]
+    identity = split.identity[split.people(query)][0]
     rows = dataset.gallery(query, protocol)
     frames = np.repeat(np.arange(len(gallery)), np.diff(gallery.offsets))
-    return bool(np.isin(frames[gallery.identity == wanted], rows).any())
+    return bool(np.isin(frames[gallery.identity == identity], rows).any())
 
 
 def _numbers(split: FrameSplit) -> tuple[int, int, int]:
-    named = np.unique(split.identity[split.identity >= 0])
-    return len(split), len(split.boxes), len(named)
+    identities = np.unique(split.identity[split.identity >= 0])
+    return len(split), len(split.boxes), len(identities)
 
 
 def _count_lines(
@@ -74,9 +74,9 @@ def _count_lines(
     sure = set(json.loads(dataset.metadata.get("sure", "[]")))
     lines: dict[bool, list[str]] = {True: [], False: []}
     for split, expected in json.loads(dataset.metadata.get("expected_frames", "{}")).items():
-        for what, want, got in zip(WHAT, expected, counts[split], strict=True):
-            if want not in (None, got):
-                line = f"{split}: {got} {what}, expected {want}"
+        for what, want, count in zip(WHAT, expected, counts[split], strict=True):
+            if want not in (None, count):
+                line = f"{split}: {count} {what}, expected {want}"
                 lines[f"{split} {what}" in sure].append(line)
     return lines[True], lines[False]
 
