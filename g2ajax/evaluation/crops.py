@@ -95,13 +95,13 @@ def crop_rankers(
                 rerank=rerank,
                 expansion=expansion,
             )
-            made = {
+            description = {
                 "ranking": ranking,
                 "metric": metric,
                 "feature_name": feature_name,
                 "parameters": parameters_of(ranking, rerank, expansion),
             }
-            yield Ranker(protocol, rank, made)
+            yield Ranker(protocol, rank, description)
 
 
 def protocol_rows(
@@ -220,13 +220,13 @@ def by_altitude(
     level: Int[np.ndarray, " Q"], ranked: RetrievalResult
 ) -> tuple[tuple[str, float], ...]:
     """mAP in percent of the queries of each altitude level, if there are several."""
-    found = np.unique(level[ranked.valid & (level >= 0)])
-    if len(found) < 2:
+    levels = np.unique(level[ranked.valid & (level >= 0)])
+    if len(levels) < 2:
         return ()
     precision = 100.0 * np.asarray(ranked.average_precision)
     return tuple(
         (f"mAP altitude {number}", float(precision[ranked.valid & (level == number)].mean()))
-        for number in found
+        for number in levels
     )
 
 

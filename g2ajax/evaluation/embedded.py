@@ -66,16 +66,16 @@ def ranker(
     def rank(*, junk: Bool[np.ndarray, " G"], **labels) -> RetrievalResult:
         if not (expands or reranks):
             return evaluate(query, gallery, metric=metric, junk=junk, **labels)
-        asked, kept = query, ~junk
-        known = np.asarray(gallery)[kept]
+        queries, valid = query, ~junk
+        entries = np.asarray(gallery)[valid]
         if expands:
-            asked, known = expand(asked, known, **dataclasses.asdict(expansion))
+            queries, entries = expand(queries, entries, **dataclasses.asdict(expansion))
         if reranks:
-            blocks = rerank_blocks(asked, known, metric=metric, **dataclasses.asdict(rerank))
-            return evaluate_blocks(_with_junk(blocks, kept), junk=junk, **labels)
-        whole = np.zeros((len(kept), known.shape[1]), np.float32)
-        whole[kept] = known
-        return evaluate(asked, whole, metric=metric, junk=junk, **labels)
+            blocks = rerank_blocks(queries, entries, metric=metric, **dataclasses.asdict(rerank))
+            return evaluate_blocks(_with_junk(blocks, valid), junk=junk, **labels)
+        whole = np.zeros((len(valid), entries.shape[1]), np.float32)
+        whole[valid] = entries
+        return evaluate(queries, whole, metric=metric, junk=junk, **labels)
 
     return rank
 

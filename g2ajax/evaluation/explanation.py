@@ -67,15 +67,15 @@ def pair_sums(
     attributes = dk.shape[-1]
     differs = exclusive(query_attributes, gallery_attributes)
     agrees = query_attributes[:, None, :] * gallery_attributes[None, :, :] > 0
-    known = differs | agrees
+    annotated = differs | agrees
     n_differs, n_agrees = jnp.sum(differs, -1), jnp.sum(agrees, -1)
 
-    precision_e, map_e = _ranked(jnp.where(known, -dk, jnp.inf), differs, n_differs)
-    precision_c, map_c = _ranked(jnp.where(known, dk, jnp.inf), agrees, n_agrees)
+    precision_e, map_e = _ranked(jnp.where(annotated, -dk, jnp.inf), differs, n_differs)
+    precision_c, map_c = _ranked(jnp.where(annotated, dk, jnp.inf), agrees, n_agrees)
 
     # Without a difference the ranking is the largest first, so the w wrong ones are at its head and
     # the average precision of the n known ones is Σ_{k=w+1..n} (k − w)/k / n: no sort is needed.
-    wrong = jnp.sum(known & (shares(dk) > overflow / attributes), -1)
+    wrong = jnp.sum(annotated & (shares(dk) > overflow / attributes), -1)
     harmonic = jnp.asarray(np.cumsum([0.0, *(1.0 / np.arange(1, attributes + 1))]), jnp.float32)
     right = (n_agrees - wrong).astype(jnp.float32)
     late = wrong * (harmonic[n_agrees] - harmonic[jnp.minimum(wrong, n_agrees)])
@@ -84,9 +84,9 @@ def pair_sums(
     precision_c = jnp.where(alike, right / count, precision_c)
     map_c = jnp.where(alike, (right - late) / count, map_c)
 
-    kept = jnp.ones(alike.shape, bool) if mask is None else mask
+    counts = jnp.ones(alike.shape, bool) if mask is None else mask
     axis = 1 if by_query else None
-    with_e, with_c = kept & (n_differs > 0), kept & (n_agrees > 0)
+    with_e, with_c = counts & (n_differs > 0), counts & (n_agrees > 0)
 
     def total(value: Float[Array, "Q G"], over: Bool[Array, "Q G"]) -> Float[Array, "..."]:
         return jnp.sum(jnp.where(over, value, 0.0), axis)
@@ -110,9 +110,9 @@ def _ranked(
     """Precision at `count` and average precision of the relevant in ascending order of `key`."""
     _, relevant = jax.lax.sort((key, relevant), dimension=-1, is_stable=True, num_keys=1)
     place = jnp.arange(1, key.shape[-1] + 1)[None, None, :]
-    found = jnp.cumsum(relevant, -1, dtype=jnp.int32)
+    hits = jnp.cumsum(relevant, -1, dtype=jnp.int32)
     precision = jnp.sum(relevant & (place <= count[..., None]), -1) / jnp.maximum(count, 1)
-    average = jnp.sum(jnp.where(relevant, found / place, 0.0), -1) / jnp.maximum(count, 1)
+    average = jnp.sum(jnp.where(relevant, hits / place, 0.0), -1) / jnp.maximum(count, 1)
     return precision, average
 
 
@@ -137,9 +137,9 @@ def distance_gap(
     `decomposed` is the mean (or sum) of d^k, whichever the distillation loss compares with d.
     """
     d, decomposed = d.astype(jnp.float32), decomposed.astype(jnp.float32)
-    kept = d > 0 if mask is None else mask & (d > 0)
-    gap = jnp.abs(d - decomposed) / jnp.where(kept, d, 1.0)
-    return {"gap": jnp.sum(jnp.where(kept, gap, 0.0)), "pairs": jnp.sum(kept, dtype=jnp.float32)}
+    valid = d > 0 if mask is None else mask & (d > 0)
+    gap = jnp.abs(d - decomposed) / jnp.where(valid, d, 1.0)
+    return {"gap": jnp.sum(jnp.where(valid, gap, 0.0)), "pairs": jnp.sum(valid, dtype=jnp.float32)}
 
 
 def gap_percent(*sums: AnySums) -> float:
@@ -328,11 +328,11 @@ def summarise(
             f"{measure} of {part} ({source}): {np.isinf(values).sum()} of {len(values)} values are "
             "infinite; expected numbers, or NaN for images without the part"
         )
-    seen = ~np.isnan(values)
-    if not seen.any():
+    valid = ~np.isnan(values)
+    if not valid.any():
         return None
-    values = values[seen].astype(np.float64)
-    bounds = interval(values, identities[seen], samples=samples, seed=seed)
+    values = values[valid].astype(np.float64)
+    bounds = interval(values, identities[valid], samples=samples, seed=seed)
     return Measure(part, measure, source, float(values.mean()), bounds, len(values))
 
 
@@ -349,10 +349,10 @@ def as_rows(measures: Sequence[Measure]) -> tuple[list[str], list[list[str]]]:
         if entry.source in row:
             raise ValueError(f"{entry.measure} of {entry.part} has two values of {entry.source!r}")
         row[entry.source] = entry
-    found = dict.fromkeys(entry.source for entry in measures)
+    names = dict.fromkeys(entry.source for entry in measures)
     sources = [
-        *(name for name in SOURCES if name in found),
-        *(n for n in found if n not in SOURCES),
+        *(name for name in SOURCES if name in names),
+        *(n for n in names if n not in SOURCES),
     ]
     head = ["part", "measure", *(f"{source} [95%]" for source in sources), "images"]
     rows = []

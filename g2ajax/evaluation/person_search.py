@@ -83,18 +83,18 @@ def evaluate_frames(
             raise ValueError(f"{dataset.name}: no query takes part in {protocol}")
         queries = search_queries(found, dataset, protocol)
         people = dataset.splits["query"].identity[rows]
-        detected = _detection(found.gallery, dataset, described["gallery_platform"])
+        detection = _detection(found.gallery, dataset, described["gallery_platform"])
         for ranking in rankings:
             true = ranking == "true_boxes"
-            scored = search(
+            scores = search(
                 found.true_boxes if true else found.gallery,
                 queries,
                 context_matching=context_matching if ranking == "cbgm" else None,
                 keep=0,
             )
-            if ranking == rankings[0] and not scored.present.all():
+            if ranking == rankings[0] and not scores.present.all():
                 warnings.warn(
-                    f"{dataset.name} {protocol}: the person of {np.sum(scored.present == 0)} of "
+                    f"{dataset.name} {protocol}: the person of {np.sum(scores.present == 0)} of "
                     f"{len(rows)} queries is in no gallery frame; they count as 0",
                     stacklevel=2,
                 )
@@ -102,15 +102,15 @@ def evaluate_frames(
                 f"interval_{score}": interval(
                     100.0 * values, people, samples=bootstrap_samples, seed=seed
                 )
-                for score, values in _scores(scored).items()
+                for score, values in _scores(scores).items()
             }
-            missed, confused = scored.error_split()
+            missed, confused = scores.error_split()
             split = {"missed": 100.0 * missed, "confused": 100.0 * confused}
             matching = f"k1={context_matching.k1}, k2={context_matching.k2}"
             results.append(
                 Result(
                     **_described(dataset, protocol, queries),
-                    **_scored(scored),
+                    **_scored(scores),
                     **bounds,
                     interval_mINP=None,
                     name=name,
@@ -122,7 +122,7 @@ def evaluate_frames(
                     seed=seed,
                     checkpoint=checkpoint,
                     step=step,
-                    measures=tuple(({} if true else detected | split).items()),
+                    measures=tuple(({} if true else detection | split).items()),
                 )
             )
     return results

@@ -103,21 +103,21 @@ def make_compare(
     def compare(query: Side, gallery: Side, mask: Bool[Array, " G"]):
         distance = between(query.embedding[:, None], gallery.embedding[:, None])[..., 0]
         attribute_distance = between(query.attribute_embedding, gallery.attribute_embedding)
-        found = {"distance": distance, "decomposed": jnp.sum(attribute_distance, -1)}
+        distances = {"distance": distance, "decomposed": jnp.sum(attribute_distance, -1)}
         if "reweighted_max" in rankings:
             evidence = largest_share(attribute_distance)
-            found["reweighted_max"] = reweighted(distance, evidence, weight)
+            distances["reweighted_max"] = reweighted(distance, evidence, weight)
         if "reweighted_exclusive" in rankings:
             evidence = exclusive_share(attribute_distance, query.attributes, gallery.prediction)
-            found["reweighted_exclusive"] = reweighted(distance, evidence, weight)
-        kept = jnp.broadcast_to(mask[None], distance.shape)
+            distances["reweighted_exclusive"] = reweighted(distance, evidence, weight)
+        valid = jnp.broadcast_to(mask[None], distance.shape)
         mean = jnp.mean(attribute_distance, -1)
-        gap = jax.vmap(distance_gap)(distance, mean, kept)
+        gap = jax.vmap(distance_gap)(distance, mean, valid)
         pairs = {}
         if measure:
             annotated = query.attributes, gallery.attributes
-            pairs = pair_sums(attribute_distance, *annotated, kept, by_query=True)
-        return {name: found[name] for name in rankings}, pairs, gap
+            pairs = pair_sums(attribute_distance, *annotated, valid, by_query=True)
+        return {name: distances[name] for name in rankings}, pairs, gap
 
     return jax.jit(compare)
 
@@ -145,14 +145,14 @@ def compare(
     columns: dict[str, list[np.ndarray]] = {name: [] for name in rankings}
     totals: list[dict[str, np.ndarray]] = [{}, {}]
     for side, mask in gallery:
-        found = [block_of(piece, side, jnp.asarray(mask)) for piece in pieces]
-        kept = np.asarray(mask)
+        results = [block_of(piece, side, jnp.asarray(mask)) for piece in pieces]
+        valid = np.asarray(mask)
         for name in rankings:
-            rows = np.concatenate([np.asarray(part[0][name]) for part in found])
-            columns[name].append(rows[:, kept])
+            rows = np.concatenate([np.asarray(part[0][name]) for part in results])
+            columns[name].append(rows[:, valid])
         for place, total in enumerate(totals, start=1):
-            for name in found[0][place]:
-                values = np.concatenate([np.asarray(part[place][name]) for part in found])
+            for name in results[0][place]:
+                values = np.concatenate([np.asarray(part[place][name]) for part in results])
                 total[name] = total.get(name, 0.0) + values.astype(np.float64)
     return Compared(
         {name: np.concatenate(parts, axis=1) for name, parts in columns.items()}, *totals

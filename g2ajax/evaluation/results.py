@@ -71,7 +71,7 @@ class Result:
         Feature, distance and ranking belong to the method and are not part of it, unless the ranking
         uses more than the images.
         """
-        asked = (
+        protocol = (
             self.dataset.partition("/")[0],  # "agreid" and "agreid/strict" are one
             self.version,
             self.dataset_fingerprint,
@@ -83,7 +83,7 @@ class Result:
             self.cmc_rule,
             *filter(None, (self.given,)),
         )
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+        return hashlib.sha256(json.dumps(protocol).encode()).hexdigest()[:8]
 
     @property
     def label(self) -> str:
@@ -93,8 +93,8 @@ class Result:
     def scalars(self) -> dict[str, float]:
         """The scores by name."""
         scores = {score: getattr(self, score) for score in SCORES}
-        known = {score: value for score, value in scores.items() if value is not None}
-        return {**known, **dict(self.measures)}
+        values = {score: value for score, value in scores.items() if value is not None}
+        return {**values, **dict(self.measures)}
 
     @property
     def ranked_by(self) -> str:
@@ -103,14 +103,14 @@ class Result:
 
     def line(self) -> str:
         """The result in one line, for the progress of a run."""
-        shown = " ".join(filter(None, (self.label, _shown(self))))
-        said = []
+        title = " ".join(filter(None, (self.label, _shown(self))))
+        parts = []
         if self.mAP is not None:
-            said.append(f"mAP {with_interval(self.mAP, self.interval_mAP)}")
-            said.append(f"rank-1 {self.rank1:.2f}")
+            parts.append(f"mAP {with_interval(self.mAP, self.interval_mAP)}")
+            parts.append(f"rank-1 {self.rank1:.2f}")
         more = () if self.mINP is None else (("mINP", self.mINP),)
-        said += [f"{name} {value:.2f}" for name, value in (*more, *self.measures)]
-        return f"{shown}: {'  '.join(said)}  ({self.counts})"
+        parts += [f"{name} {value:.2f}" for name, value in (*more, *self.measures)]
+        return f"{title}: {'  '.join(parts)}  ({self.counts})"
 
     @property
     def counts(self) -> str:
@@ -167,10 +167,10 @@ def rows_of(results: Sequence[Result]) -> list[tuple[str, ...]]:
     names = tuple(dict.fromkeys(name for result in results for name, _ in result.measures))
     rows = [(*HEAD, *names)]
     for result in results:
-        found = dict(result.measures)
-        rows.append((*cells(result), *(f"{found[n]:.2f}" if n in found else "-" for n in names)))
-    kept = [i for i in range(len(rows[0])) if any(row[i] != "-" for row in rows[1:])]
-    return [tuple(row[i] for i in kept) for row in rows]
+        values = dict(result.measures)
+        rows.append((*cells(result), *(f"{values[n]:.2f}" if n in values else "-" for n in names)))
+    columns = [i for i in range(len(rows[0])) if any(row[i] != "-" for row in rows[1:])]
+    return [tuple(row[i] for i in columns) for row in rows]
 
 
 def by_protocol(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -198,11 +198,11 @@ def caption(results: Sequence[Result]) -> str:
         return "/".join(dict.fromkeys(str(getattr(result, field)) for result in results))
 
     first = results[0]
-    asked = first.counts
+    counts = first.counts
     if first.queries:
-        asked = f"{all_of('valid_queries')} of {first.queries} queries, {first.gallery} gallery"
+        counts = f"{all_of('valid_queries')} of {first.queries} queries, {first.gallery} gallery"
     return (
-        f"{first.label} ({first.direction}); {asked}; {first.filter}; "
+        f"{first.label} ({first.direction}); {counts}; {first.filter}; "
         f"{'' if first.cmc_rule == 'standard' else f'CMC by {first.cmc_rule}; '}"
         f"{f'{first.given}; ' if first.given else ''}{all_of('feature')}, {all_of('metric')}; "
         f"data {first.version}/{first.dataset_fingerprint}, protocol {first.fingerprint}, "
