@@ -42,13 +42,13 @@ def task_class(name: str) -> type[Task]:
             raise ValueError(f"no task {name!r}; {nearest(name, KINDS)}, or the module of your own")
         return importlib.import_module(f"{__name__}.{name}").Task
     try:
-        found = vars(importlib.import_module(name)).get("Task")
+        cls = vars(importlib.import_module(name)).get("Task")
     except ModuleNotFoundError as error:
         if error.name is None or not name.startswith(error.name):
             raise
         raise ValueError(
             f"task {name!r} is no module that Python finds ({error}); is its folder in PYTHONPATH?"
         ) from None
-    if not (inspect.isclass(found) and issubclass(found, Task)):
+    if not (inspect.isclass(cls) and issubclass(cls, Task)):
         raise ValueError(f"task {name!r}: expected a class `Task` on g2ajax.tasks.base.Task in it")
-    return found
+    return cls

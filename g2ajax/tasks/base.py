@@ -130,8 +130,8 @@ class Task(abc.ABC):
     @property
     def protocols(self) -> tuple[str, ...]:
         """The protocols on which a model is scored."""
-        named = self.options.evaluate.protocols
-        return tuple(named or (row["name"] for row in self.dataset.protocols))
+        names = self.options.evaluate.protocols
+        return tuple(names or (row["name"] for row in self.dataset.protocols))
 
     @property
     @abc.abstractmethod

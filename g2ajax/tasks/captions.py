@@ -75,13 +75,13 @@ class Task(crops.Task):
         crop, text = super().prepare(phase), self.options.text
 
         def prepare(key: jax.Array, batch: Batch, store: Any) -> Batch:
-            made = crop(key, batch, store)
+            result = crop(key, batch, store)
             if text.mask:
-                masked, made["masked_word"] = mask_words(
+                caption, result["masked_word"] = mask_words(
                     jax.random.fold_in(key, 2), batch["caption"], MaskOptions(probability=text.mask)
                 )
-                made["masked_caption" if text.clean_copy else "caption"] = masked
-            return made
+                result["masked_caption" if text.clean_copy else "caption"] = caption
+            return result
 
         return prepare
 

@@ -48,8 +48,8 @@ def check_annotated(dataset: Dataset) -> None:
 
 def check_triplet(model: Method, phase: str, sampler: SamplerOptions) -> None:
     """Raises ValueError when a triplet loss would find no positive in any batch."""
-    drawn = sampler.name != "shuffled"
-    if "triplet" in model.in_batch_terms and drawn and sampler.images < 2:
+    grouped = sampler.name != "shuffled"
+    if "triplet" in model.in_batch_terms and grouped and sampler.images < 2:
         raise ValueError(
             f"phase.{phase}: {sampler.images} image of each identity in a batch, but the triplet loss "
             "compares images of one identity; set sampler.images to 2 or more (4 is usual)"

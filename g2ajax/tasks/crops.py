@@ -44,9 +44,9 @@ class Task(base.Task):
         )
         for name in evaluate.protocols:
             self.dataset.protocol(name)
-        named = {*evaluate.rankings, *(r for phase in info.phases for r in phase.options.rankings)}
+        names = {*evaluate.rankings, *(r for phase in info.phases for r in phase.options.rankings)}
         embedded.check(
-            self.dataset, self.protocols, sorted(named), evaluate.rerank, evaluate.expansion
+            self.dataset, self.protocols, sorted(names), evaluate.rerank, evaluate.expansion
         )
         crop_checks.check_codes(self.dataset)
 
@@ -158,10 +158,10 @@ class Task(base.Task):
             return augment(key, image, options, network.mean, network.std, shards=mesh.size)
 
         def prepare(key: jax.Array, batch: Batch, store: Any) -> Batch:
-            made = {"image": images(key, batch, store, "")}
+            result = {"image": images(key, batch, store, "")}
             if "paired_index" in batch:
-                made["paired_image"] = images(jax.random.fold_in(key, 1), batch, store, "paired_")
-            return {**batch, **made}
+                result["paired_image"] = images(jax.random.fold_in(key, 1), batch, store, "paired_")
+            return {**batch, **result}
 
         return prepare
 

@@ -56,8 +56,8 @@ class Embedder:
     @property
     def protocols(self) -> tuple[str, ...]:
         """The protocols on which a model is scored."""
-        named = self.options.evaluate.protocols
-        return tuple(named or (row["name"] for row in self.dataset.protocols))
+        names = self.options.evaluate.protocols
+        return tuple(names or (row["name"] for row in self.dataset.protocols))
 
     def on(self, dataset: Dataset | None = None, *, protocols: tuple[str, ...] = ()) -> "Embedder":
         """The same functions on another dataset, or on some of the protocols (by default all)."""

@@ -52,10 +52,10 @@ def knows_parts(dataset: Dataset) -> bool:
 
 def measure(model: Method, embedder: Embedder) -> list[Measure]:
     """All that can be measured of the explanations on the run's dataset."""
-    found = measure_pairs(model, embedder)
+    results = measure_pairs(model, embedder)
     if knows_parts(embedder.dataset) and embedder.options.evaluate.explained_images:
-        found += measure_maps(model, embedder)
-    return found
+        results += measure_maps(model, embedder)
+    return results
 
 
 def measure_pairs(model: Method, embedder: Embedder) -> list[Measure]:
@@ -65,7 +65,7 @@ def measure_pairs(model: Method, embedder: Embedder) -> list[Measure]:
     ("random": the value of a random order). The relative gap is |d − mean_k d^k| / d. Values are means
     over queries of each query's mean over the gallery, intervals are over query identities.
     """
-    found = []
+    results = []
     for protocol in embedder.protocols:
         query, _, _ = embedder.dataset.protocol(protocol)
         compared = compare_protocol(model, embedder, protocol, ("distance",), measure=True)
@@ -79,7 +79,7 @@ def measure_pairs(model: Method, embedder: Embedder) -> list[Measure]:
             ("mAP of common", "attention", sums["map_common"], alike),
             ("relative gap", "attention", gap["gap"], gap["pairs"]),
         ):
-            found.append(
+            results.append(
                 summarise(
                     np.divide(total, pairs, out=np.full(len(total), np.nan), where=pairs > 0),
                     embedder.dataset.splits["query"].identity[query],
@@ -89,7 +89,7 @@ def measure_pairs(model: Method, embedder: Embedder) -> list[Measure]:
                     samples=embedder.options.evaluate.bootstrap_samples,
                 )
             )
-    return [entry for entry in found if entry is not None]
+    return [entry for entry in results if entry is not None]
 
 
 def measure_maps(model: Method, embedder: Embedder) -> list[Measure]:
@@ -102,7 +102,7 @@ def measure_maps(model: Method, embedder: Embedder) -> list[Measure]:
     names = [group for group, _ in embedder.dataset.attribute_groups]
     starts = np.cumsum([0, *(len(c) for _, c in embedder.dataset.attribute_groups)])
     size = tuple(embedder.options.data.image_size)
-    found = []
+    results = []
     for number, part in enumerate(p for p in PARTS if p in names):
         group = names.index(part)
         codes = scene.batch["attributes"][:, group]
@@ -133,7 +133,7 @@ def measure_maps(model: Method, embedder: Embedder) -> list[Measure]:
                 values |= _occlusion(model, embedder, scene, rows[differing], large[differing], key)
             for name, value in values.items():
                 of = rows if len(value) == len(rows) else rows[differing]
-                found.append(
+                results.append(
                     summarise(
                         np.asarray(value),
                         scene.batch["identity"][of],
@@ -143,7 +143,7 @@ def measure_maps(model: Method, embedder: Embedder) -> list[Measure]:
                         samples=embedder.options.evaluate.bootstrap_samples,
                     )
                 )
-    return [entry for entry in found if entry is not None]
+    return [entry for entry in results if entry is not None]
 
 
 def _occlusion(
@@ -203,8 +203,8 @@ def _scene(model: Method, embedder: Embedder) -> Scene:
     options, dataset = embedder.options, embedder.dataset
     query = dataset.splits["query"]
     count = min(options.evaluate.explained_images, len(query))
-    chosen = query.take(np.unique(np.linspace(0, len(query) - 1, count).astype(int)))
-    partners = query.take(_partners(query, chosen))
+    images = query.take(np.unique(np.linspace(0, len(query) - 1, count).astype(int)))
+    partners = query.take(_partners(query, images))
     state = nnx.state(model)
     columns: dict[str, list[np.ndarray]] = {}
     batches = functools.partial(
@@ -214,7 +214,7 @@ def _scene(model: Method, embedder: Embedder) -> Scene:
         mesh=embedder.mesh,
     )
     saliency = _jitted_saliency(model)
-    for batch, other in zip(batches(chosen), batches(partners), strict=True):
+    for batch, other in zip(batches(images), batches(partners), strict=True):
         embedding = embedder.explain(state, {k: other[k] for k in INPUTS}).embedding
         inputs = {k: batch[k] for k in INPUTS}
         features, gradients = saliency(state, inputs, embedding)
@@ -228,11 +228,11 @@ def _scene(model: Method, embedder: Embedder) -> Scene:
         for name, value in rows.items():
             columns.setdefault(name, []).append(np.asarray(value)[mask])
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    theirs, partner = joined.pop("theirs"), joined.pop("partner")
+    other_attributes, partner = joined.pop("theirs"), joined.pop("partner")
     attention, gradcam = joined.pop("attention"), joined.pop("gradcam")
-    ours = joined["attributes"]
-    differs = (ours != theirs) & (ours >= 0) & (theirs >= 0)
-    return Scene(joined, partner, differs, attention, gradcam, _parts(embedder, chosen))
+    attributes = joined["attributes"]
+    differs = (attributes != other_attributes) & (attributes >= 0) & (other_attributes >= 0)
+    return Scene(joined, partner, differs, attention, gradcam, _parts(embedder, images))
 
 
 def _partners(query: CropSplit, chosen: CropSplit) -> Int[np.ndarray, " n"]:

@@ -56,14 +56,17 @@ class Asked:
 
 def from_queries(query: CropSplit, rows: Sequence[int]) -> Asked:
     """Rows of the query split."""
-    chosen = query.take(np.asarray(rows, int))
+    rows_of_split = query.take(np.asarray(rows, int))
     return Asked(
-        tuple(decode(chosen.read(i), str(chosen.image_id[i])) for i in range(len(chosen))),
-        tuple(str(name) for name in chosen.image_id),
-        chosen.camera,
-        chosen.platform,
-        chosen.attributes,
-        chosen.identity,
+        tuple(
+            decode(rows_of_split.read(i), str(rows_of_split.image_id[i]))
+            for i in range(len(rows_of_split))
+        ),
+        tuple(str(name) for name in rows_of_split.image_id),
+        rows_of_split.camera,
+        rows_of_split.platform,
+        rows_of_split.attributes,
+        rows_of_split.identity,
     )
 
 
@@ -105,15 +108,15 @@ def explain(
     results = []
     for i, title in enumerate(asked.titles):
         best = first(explained[i])
-        found = _of_pairs(model, embedder, query, i, gallery.take(best))
+        extras = _of_pairs(model, embedder, query, i, gallery.take(best))
 
         def ranked(row: int, distance: float, extra: dict[str, Any], i: int = i) -> RankedImage:
-            name, known = str(gallery.image_id[row]), None
+            name, correct = str(gallery.image_id[row]), None
             if asked.identity is not None:
-                known = bool(person[row] and gallery.identity[row] == asked.identity[i])
+                correct = bool(person[row] and gallery.identity[row] == asked.identity[i])
             if asked.attributes is None:
                 extra = {**extra, "exclusive": None}
-            return RankedImage(decode(gallery.read(row), name), name, known, distance, **extra)
+            return RankedImage(decode(gallery.read(row), name), name, correct, distance, **extra)
 
         results.append(
             Explanation(
@@ -121,7 +124,7 @@ def explain(
                 names,
                 tuple(
                     ranked(int(row), float(explained[i, row]), extra)
-                    for row, extra in zip(best, found, strict=True)
+                    for row, extra in zip(best, extras, strict=True)
                 ),
                 tuple(
                     ranked(int(row), float(plain[i, row]), {"exclusive": None})
@@ -153,8 +156,8 @@ def _distances(
         piece = put_whole(
             {k: v[rows[start : start + batch]] for k, v in inputs.items()}, embedder.mesh
         )
-        found = embedder.explain(state, piece)._asdict() | {"own": embedder.embed(state, piece)}
-        parts.append(jax.device_get(found))
+        arrays = embedder.explain(state, piece)._asdict() | {"own": embedder.embed(state, piece)}
+        parts.append(jax.device_get(arrays))
     query = {name: np.concatenate([p[name] for p in parts])[:count] for name in parts[0]}
     sizes = [len(names) for _, names in embedder.dataset.attribute_groups]
     codes = np.full((count, len(sizes)), -1) if asked.attributes is None else asked.attributes
@@ -177,8 +180,8 @@ def _of_pairs(
     options, state, results = embedder.options, nnx.state(model), []
     sizes = [len(names) for _, names in embedder.dataset.attribute_groups]
     for batch in split_batches(gallery, options.data, options.evaluate.batch_size, embedder.mesh):
-        found = jax.device_get(embedder.explain(state, {k: batch[k] for k in INPUTS}))
-        apart = between(query["attribute_embedding"][[i]], found.attribute_embedding)[0]
+        explanation = jax.device_get(embedder.explain(state, {k: batch[k] for k in INPUTS}))
+        apart = between(query["attribute_embedding"][[i]], explanation.attribute_embedding)[0]
         annotated = signed(batch["attributes"], sizes)
         differs = exclusive(jnp.asarray(query["annotated"][[i]]), annotated)[0]
         share, differs = np.asarray(shares(apart)), np.asarray(differs)
@@ -186,7 +189,7 @@ def _of_pairs(
             {
                 "shares": share[j],
                 "exclusive": differs[j],
-                "maps": np.moveaxis(found.attention[j], -1, 0),
+                "maps": np.moveaxis(explanation.attention[j], -1, 0),
             }
             for j in np.flatnonzero(np.asarray(batch["mask"]))
         ]
@@ -201,10 +204,10 @@ def run_page(
     measured: Sequence[Measure],
 ) -> str:
     """The page of a run: scores, measures, and queries spread over the protocols' query lists."""
-    shown = [Table(text, head, rows) for text, (head, *rows) in tables(results)]
+    sections = [Table(text, head, rows) for text, (head, *rows) in tables(results)]
     if measured:
         head, rows = as_rows(measured)
-        shown.append(
+        sections.append(
             Table(f"Explanations, measured on {dataset_label(embedder.dataset.name)}", head, rows)
         )
     explanations = []
@@ -212,8 +215,8 @@ def run_page(
     for number, protocol in enumerate(embedder.protocols):
         rows, _ = protocol_rows(embedder.dataset, protocol)
         share = len(range(number, count, len(embedder.protocols)))
-        chosen = rows[np.linspace(0, len(rows) - 1, share).astype(int)]
+        places = rows[np.linspace(0, len(rows) - 1, share).astype(int)]
         if share:
-            asked = from_queries(embedder.dataset.splits["query"], chosen.tolist())
-            explanations += explain(model, embedder, protocol, asked)
-    return page(name, explanations, intro=INTRO, tables=shown)
+            queries = from_queries(embedder.dataset.splits["query"], places.tolist())
+            explanations += explain(model, embedder, protocol, queries)
+    return page(name, explanations, intro=INTRO, tables=sections)

@@ -192,8 +192,8 @@ class Task(base.Task):
         rankings. A plain detector has no rankings."""
         state = nnx.state(model)
         if self.embed is not None:
-            found = self.search(state, rankings)
-            return self.results_of(found, checkpoint=checkpoint, step=step, rankings=rankings)
+            detections = self.search(state, rankings)
+            return self.results_of(detections, checkpoint=checkpoint, step=step, rankings=rankings)
         return evaluate_detector(
             self.detections(state),
             self.dataset,
@@ -229,9 +229,9 @@ class Task(base.Task):
         query = [embeddings[0] for embeddings in self.each_frame(self.embed, state, self.query)]
         context, true_boxes = None, None
         if "cbgm" in rankings:
-            detected = self.each_frame(self.context, state, self.query)
+            people = self.each_frame(self.context, state, self.query)
             most = self.options.evaluate.context.k2
-            context = [one.embeddings[one.valid][:most] for one in detected]
+            context = [one.embeddings[one.valid][:most] for one in people]
             # An unreadable query frame shows nobody.
             context = [x if len(x) else own[None] for x, own in zip(context, query, strict=True)]
         if "true_boxes" in rankings:
@@ -244,11 +244,11 @@ class Task(base.Task):
     def detections(self, state: nnx.State) -> list[FrameDetections]:
         """The people in each gallery frame, in pixels of the stored frame."""
         gallery = self.gallery
-        stored = zip(gallery.split.height.tolist(), gallery.split.width.tolist(), strict=True)
-        detected = self.each_frame(self.detect, state, gallery)
+        sizes = zip(gallery.split.height.tolist(), gallery.split.width.tolist(), strict=True)
+        people = self.each_frame(self.detect, state, gallery)
         return [
             original(one, size, resized)
-            for one, size, resized in zip(detected, stored, gallery.new_size.tolist(), strict=True)
+            for one, size, resized in zip(people, sizes, gallery.new_size.tolist(), strict=True)
         ]
 
     def each_frame(self, call: Any, state: nnx.State, fitted: FittedFrames) -> list[Any]:
@@ -268,7 +268,7 @@ class Task(base.Task):
         """The scores, and their fall with the size of the gallery."""
         if not self.options.evaluate.reported_queries:
             return ""
-        shown = [Table(text, head, rows) for text, (head, *rows) in tables(results)]
+        sections = [Table(text, head, rows) for text, (head, *rows) in tables(results)]
         pictures = []
         sweeps = gallery_sizes([result for result in results if result.checkpoint == "last"])
         if sweeps:
@@ -283,7 +283,7 @@ class Task(base.Task):
             heading = f"mAP by size of the gallery, {dataset_label(self.dataset.name)}"
             png = curves(lines, size="frames in a query's gallery", score="mAP in percent")
             pictures.append(Picture(heading, png, alt))
-        return page(self.info.name, (), intro=INTRO, tables=shown, pictures=pictures)
+        return page(self.info.name, (), intro=INTRO, tables=sections, pictures=pictures)
 
 
 def check(info: RunInfo, dataset: FrameDataset) -> None:
@@ -359,12 +359,12 @@ def read(
 
 def original(found: Detected, stored: Sequence[int], resized: Sequence[int]) -> FrameDetections:
     """One frame's detections in pixels of the stored frame; sizes are (height, width)."""
-    kept = found.valid
-    features = np.zeros((len(kept), 0), np.float32)
+    valid = found.valid
+    features = np.zeros((len(valid), 0), np.float32)
     if found.embeddings is not None:
         features = found.embeddings
-    boxes = found.boxes[kept] * enlargement(stored, resized)
-    return FrameDetections(boxes, found.scores[kept], features[kept])
+    boxes = found.boxes[valid] * enlargement(stored, resized)
+    return FrameDetections(boxes, found.scores[valid], features[valid])
 
 
 def enlargement(stored: Sequence[int], resized: Sequence[int]) -> Float32[np.ndarray, "4"]:
