@@ -113,7 +113,7 @@ class Checkpoints:
         if step is None:
             raise ValueError(f"{self.folder} has no checkpoint of kind {kind!r}")
         where = f"the {kind} checkpoint of step {step} in {self.folder}"
-        wanted = {
+        arguments = {
             name: ocp.args.StandardRestore(
                 {
                     key: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
@@ -124,7 +124,7 @@ class Checkpoints:
             if target
         }
         try:
-            restored = manager.restore(step, args=ocp.args.Composite(**wanted))
+            restored = manager.restore(step, args=ocp.args.Composite(**arguments))
         except (ValueError, KeyError) as error:
             _check_shapes(where, self.folder / kind / str(step), targets)
             raise ValueError(f"{where} is of another model or configuration: {error}") from error
@@ -149,9 +149,9 @@ def _check_shapes(
         if not (stored / item).exists():
             continue
         with ocp.PyTreeCheckpointer() as reader:
-            found = reader.metadata(stored / item).item_metadata.tree
+            metadata = reader.metadata(stored / item).item_metadata.tree
         for name, leaf in target.items():
-            shape = getattr(found.get(name), "shape", None)
+            shape = getattr(metadata.get(name), "shape", None)
             if shape is not None and tuple(shape) != tuple(leaf.shape):
                 differing.append(f"{name} is {tuple(shape)} there and {tuple(leaf.shape)} here")
     if differing:

@@ -23,7 +23,7 @@ class Journal:
         self.writer = None
         if not active:
             return
-        kept = []
+        lines = []
         if self.path.exists():
             for line in self.path.read_text().splitlines():
                 try:
@@ -31,8 +31,8 @@ class Journal:
                 except json.JSONDecodeError:  # the line being written when the run was killed
                     continue
                 if entry.get("step", 0) <= resume_step:
-                    kept.append(line)
-        self.path.write_text("".join(line + "\n" for line in kept))
+                    lines.append(line)
+        self.path.write_text("".join(line + "\n" for line in lines))
         self.file = self.path.open("a")
         if tensorboard:
             self.writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step + 1)
@@ -71,11 +71,11 @@ class Progress:
 
     def line(self, phase: str, step: int, metrics: Mapping[str, float], rate: float) -> str:
         terms = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-        left = self.seconds_per_step * (self.total - step) if self.seconds_per_step else 0.0
+        remaining = self.seconds_per_step * (self.total - step) if self.seconds_per_step else 0.0
         images = self.batch_size / self.seconds_per_step if self.seconds_per_step else 0.0
         return (
             f"{phase}  {step}/{self.total} ({100 * step / self.total:.0f}%)  {terms}  "
-            f"lr {rate:.2e}  {images:.0f} img/s  {clock(left)} left"
+            f"lr {rate:.2e}  {images:.0f} img/s  {clock(remaining)} left"
         )
 
     def advance(self, step: int) -> None:

@@ -48,14 +48,14 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
             size = max(sum(leaf.nbytes for leaf in of_run) for of_run in leaves)
             # Space for the latest with two moments, its successor during the write, and the best.
             folder.check_space(workdir, 8 * size)
-            results, measured = _train(runs, workdir, store)
+            results, measures = _train(runs, workdir, store)
         finally:
             store.close()
         if process == 0:
-            write_results(results, workdir, explanations=measured)
+            write_results(results, workdir, explanations=measures)
             print("\n" + as_table(results), flush=True)
-            if measured:
-                print("\n" + explanations_table(measured, runs[-1].task.dataset.name), flush=True)
+            if measures:
+                print("\n" + explanations_table(measures, runs[-1].task.dataset.name), flush=True)
         return results
 
 
@@ -121,14 +121,18 @@ def _train(
     options = runs[0].options
     meta, best_meta = store.meta("latest"), store.meta("best")
     best = Best(**best_meta["best"]) if best_meta else Best()
-    first, start, done = 0, 0, 0
+    first, start, total_step = 0, 0, 0
     if meta:
-        first, start, done = options.phases.index(meta["phase"]), meta["step"], meta["total_step"]
+        first, start, total_step = (
+            options.phases.index(meta["phase"]),
+            meta["step"],
+            meta["total_step"],
+        )
         _restore(runs[first], store, "latest")
     journal = Journal(
         workdir,
         active=jax.process_index() == 0,
-        resume_step=done,
+        resume_step=total_step,
         tensorboard=options.log.tensorboard,
     )
     if meta:
@@ -141,12 +145,12 @@ def _train(
                 if index > first and run is not runs[index - 1]:
                     carry_over(options, runs[index - 1], run)
                 results = (
-                    train_phase(run, index, start, done - start, best, store, journal, stop)
+                    train_phase(run, index, start, total_step - start, best, store, journal, stop)
                     or results
                 )
-                done, start = done - start + run.phase_steps(index), 0
+                total_step, start = total_step - start + run.phase_steps(index), 0
             store.wait()
-            return _finish(runs[-1], results, best, done, workdir, store, journal)
+            return _finish(runs[-1], results, best, total_step, workdir, store, journal)
     finally:
         journal.close()
 
@@ -169,13 +173,15 @@ def _finish(
     if extra:
         _restore(run, store, "latest", averaged=True)
         results = results + task.score(run.model, checkpoint="last", step=step, rankings=extra)
-    measured = task.measure(run.model, rankings, journal.say)
-    page = task.page(run.model, results, measured)
+    measures = task.measure(run.model, rankings, journal.say)
+    page = task.page(run.model, results, measures)
     _restore(run, store, "best")
-    chosen = task.score(run.model, checkpoint=CHOSEN_ON_TEST, step=best.step, rankings=rankings)
-    every = [*results, *chosen]
+    best_results = task.score(
+        run.model, checkpoint=CHOSEN_ON_TEST, step=best.step, rankings=rankings
+    )
+    every = [*results, *best_results]
     _write_page(workdir, page or task.page_of_results(every), journal)
-    return every, measured
+    return every, measures
 
 
 def _write_page(workdir: pathlib.Path, text: str, journal: Journal) -> None:
@@ -207,11 +213,11 @@ def _restore(
             for name, leaf in checkpoints.flat_state(state).items()
         }
 
-    wanted = {"params": target(params), "stats": target(rest)}
+    targets = {"params": target(params), "stats": target(rest)}
     phase = run.options.phase[store.meta(kind)["phase"]]
     if averaged and kind == "latest" and phase.ema:
-        wanted["ema"] = target(nnx.state(run.model, trainable_filter(phase)))
-    read = store.restore(kind, wanted)
+        targets["ema"] = target(nnx.state(run.model, trainable_filter(phase)))
+    read = store.restore(kind, targets)
     flat = {**read["params"], **read.get("ema", {})}
     nnx.update(run.model, checkpoints.with_values(params, flat))
     nnx.update(run.model, checkpoints.with_values(rest, read["stats"]))

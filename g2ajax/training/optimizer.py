@@ -87,11 +87,11 @@ def group_of(path: tuple, siblings: set[str], options: OptimizerOptions) -> Grou
     *module, leaf = map(str, path)
     if options.rules:
         name = ".".join([*module, leaf])
-        found = [factor for part, factor in options.rules if part in name]
+        factors = [factor for part, factor in options.rules if part in name]
         decay, is_bias = options.weight_decay, "bias" in name
         if is_bias and options.weight_decay_bias is not None:
             decay = options.weight_decay_bias
-        return Group(found[-1] if found else 1.0, decay, is_bias)
+        return Group(factors[-1] if factors else 1.0, decay, is_bias)
     is_bias = leaf == "bias"
     decay = options.weight_decay
     if "scale" in siblings and options.weight_decay_norm is not None:

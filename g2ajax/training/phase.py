@@ -44,14 +44,14 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
     if jax.process_count() > 1:
         yield multihost_utils.reached_preemption_sync_point
         return
-    asked = []
+    signals = []
     try:
-        previous = signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+        previous = signal.signal(signal.SIGTERM, lambda *_: signals.append(True))
     except ValueError:  # not in the main thread, as in a notebook's server: nothing to catch
         yield lambda step: False
         return
     try:
-        yield lambda step: bool(asked)
+        yield lambda step: bool(signals)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -137,8 +137,8 @@ def train_phase(
     NonFiniteLoss, and Stopped once `stop` is True (after saving).
     """
     options, task, total = run.options, run.task, run.phase_steps(index)
-    seen = run.phase(index)
-    name, phase = seen.name, options.phase[seen.name]
+    task_phase = run.phase(index)
+    name, phase = task_phase.name, options.phase[task_phase.name]
     per_epoch = run.steps_per_epoch(index)
     if start >= total:
         return []
@@ -156,15 +156,20 @@ def train_phase(
     if start:
         leaves = _with_optimizer(program, leaves, store, start)
     training = _Training(run, index, before, program, leaves, best, store, journal)
-    sampler = task.sampler(seen)
+    sampler = task.sampler(task_phase)
     table = index_table(sampler, start, total)
     batches, resident = task.batches(
-        run.model, seen, table, start, trained=trained, say=journal.say
+        run.model, task_phase, table, start, trained=trained, say=journal.say
     )
     step_fn = make_step(
-        program, phase, optimizer.transform, task.prepare(seen), run.mesh, options.seed + index
+        program,
+        phase,
+        optimizer.transform,
+        task.prepare(task_phase),
+        run.mesh,
+        options.seed + index,
     )
-    progress = Progress(start, total, task.batch_size(seen))
+    progress = Progress(start, total, task.batch_size(task_phase))
     pending: list[tuple[int, Mapping[str, jax.Array]]] = []
     results: list[Result] = []
     with contextlib.closing(batches):

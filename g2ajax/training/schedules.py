@@ -99,8 +99,10 @@ def _fastreid(options, base, steps, steps_per_epoch, epochs):
     once more than W steps are done and the epoch's count exceeds the delay; so milestones count
     moves, not epochs, and the cosine's length is what is left of the epochs."""
     warmup = options.warmup_steps
-    done = np.arange(1, epochs + 1)
-    moves_after = (done * steps_per_epoch > warmup) & (done > options.delay_epochs)
+    finished_epochs = np.arange(1, epochs + 1)
+    moves_after = (finished_epochs * steps_per_epoch > warmup) & (
+        finished_epochs > options.delay_epochs
+    )
     moves = np.concatenate([[0], np.cumsum(moves_after)[:-1]])
     if options.type == "fastreid_multistep":
         passed = np.searchsorted(np.sort(options.milestones), moves, side="right")

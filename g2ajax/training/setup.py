@@ -34,8 +34,8 @@ class Run:
     def steps_per_epoch(self, index: int) -> int:
         """Batches of a phase in its examples, rounded down."""
         phase = self.phase(index)
-        given = self.options.phase[phase.name].steps_per_epoch
-        return given or max(1, self.task.num_examples(phase) // self.task.batch_size(phase))
+        steps = self.options.phase[phase.name].steps_per_epoch
+        return steps or max(1, self.task.num_examples(phase) // self.task.batch_size(phase))
 
     def phase_steps(self, index: int) -> int:
         """The length of a phase."""
@@ -107,12 +107,12 @@ def carry_over(options: RunOptions, source: Run, target: Run) -> None:
     varied = _shapes(_abstract(options, other))
     own = nnx.state(target.model, nnx.Not(Memory))
     trained = dict(nnx.to_flat_state(nnx.state(source.model)))
-    kept = {
+    values = {
         path: trained[path]
         for path, leaf in nnx.to_flat_state(own)
         if path in trained and trained[path].shape == leaf.shape and varied.get(path) == leaf.shape
     }
-    nnx.update(target.model, nnx.from_flat_state(list(kept.items())))
+    nnx.update(target.model, nnx.from_flat_state(list(values.items())))
 
 
 def _abstract(options: RunOptions, facts: DataFacts) -> nnx.State:
@@ -141,12 +141,12 @@ def _initialise(options: RunOptions, model: Method) -> None:
 def _check_phase(run: Run, index: int) -> None:
     """Raises ValueError if a phase does not fit the model, the data or the devices."""
     options, model, task = run.options, run.model, run.task
-    seen = run.phase(index)
-    name, phase = seen.name, options.phase[seen.name]
-    batch = task.batch_size(seen)
+    task_phase = run.phase(index)
+    name, phase = task_phase.name, options.phase[task_phase.name]
+    batch = task.batch_size(task_phase)
     check_batch(batch, run.mesh)
-    task.check_phase(seen)
-    task.sampler(seen)
+    task.check_phase(task_phase)
+    task.sampler(task_phase)
     check_paths(model, name, phase)
     check_copies(model, name, phase)
     for prefix, _ in phase.optimizer.factors:

@@ -24,9 +24,9 @@ def keep_programs(choice: str) -> str:
     user's home; "" keeps none. JAX writes from the first process of a run only, and ignores
     unreadable entries. An unwritable folder does not end the run: no programs are kept then.
     """
-    given = jax.config.jax_compilation_cache_dir
-    if choice == "auto" and given:
-        return f"compiled programs: {given}"
+    jax_folder = jax.config.jax_compilation_cache_dir
+    if choice == "auto" and jax_folder:
+        return f"compiled programs: {jax_folder}"
     if not choice:
         return _use(None, "compiled programs: not kept")
     folder = _default() if choice == "auto" else os.path.expanduser(choice)

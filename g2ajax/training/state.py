@@ -73,7 +73,7 @@ def copy_parts(model: nnx.Module, name: str, phase: PhaseOptions) -> None:
 def _copied(model: nnx.Module, name: str, copies: Mapping[str, str]) -> dict[tuple, Any]:
     """Maps the path of each variable to the variable whose value it takes."""
     flat = dict(nnx.to_flat_state(nnx.state(model)))
-    found = {}
+    twins = {}
     for target, source in copies.items():
         check_prefix(model, target, f"phase.{name}.copy")
         check_prefix(model, source, f"phase.{name}.copy")
@@ -87,8 +87,8 @@ def _copied(model: nnx.Module, name: str, copies: Mapping[str, str]) -> dict[tup
                     f"phase.{name}.copy: {'.'.join(map(str, path))} has no counterpart of its shape "
                     f"below {source}"
                 )
-            found[path] = flat[twin]
-    return found
+            twins[path] = flat[twin]
+    return twins
 
 
 def _twin(path: tuple, target: tuple, source: tuple, flat: Mapping[tuple, Any]) -> tuple | None:

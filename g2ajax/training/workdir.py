@@ -114,9 +114,9 @@ def settle_config(
     """
     path = workdir / "config.json"
     if path.exists():
-        stored = json.loads(path.read_text())
+        earlier = json.loads(path.read_text())
         try:
-            before = resolve(stored)
+            before = resolve(earlier)
         except ValueError as error:
             raise ValueError(
                 f"{path} was written by another version of g2ajax and cannot be resumed: {error}; "
