@@ -73,7 +73,7 @@ def _normalise_backward(eps, relu, kept, gradients):
     raised = x.astype(jnp.float32) * slope
     gradient = gradients[0].astype(jnp.float32)
     unit = _affine(x, mean, root, jnp.zeros_like(bias))
-    # Two passes over x and the gradient, each with its own way to say where the ReLU was open: equal
+    # Two passes over x and the gradient, each with its own expression for the mask of the ReLU: equal
     # expressions would be computed once and go through memory.
     first = jnp.where(raised + offset > 0, gradient, 0.0) if relu else gradient
     total, along = jnp.sum(first, axes), jnp.sum(first * unit, axes)
