@@ -145,20 +145,20 @@ class AEAFIRM(ImageTextModel):
         self, batch: Mapping[str, jax.Array], pick: Int[Array, "M B 2 2"] | None
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """`loss` with the given sentences."""
-        chosen, label, caption = self.options, batch["label"], batch["caption"]
+        options, label, caption = self.options, batch["label"], batch["caption"]
         text = self.embed_text(caption)
         aerial, ground = self.embed(batch["image"]), self.embed(batch["paired_image"])
-        scale = 1.0 / chosen.temperature
+        scale = 1.0 / options.temperature
         queue = None if self.queue is None else self.queue.read()
-        found = {}
-        for name in chosen.losses:
+        terms = {}
+        for name in options.losses:
             if name in ("aea", "contrastive"):
-                found[name] = aea(
+                terms[name] = aea(
                     *(text, aerial, ground, label, queue),
                     form="divergence" if name == "aea" else name,
                     scale=scale,
-                    pair_bonus=chosen.pair_bonus,
-                    mask_empty=chosen.mask_empty,
+                    pair_bonus=options.pair_bonus,
+                    mask_empty=options.mask_empty,
                 )
             elif name in ("sdm", "bisdm", "itc", "biitc"):
 
@@ -168,25 +168,25 @@ class AEAFIRM(ImageTextModel):
                     return itc(x, y, scale=scale)
 
                 between = not name.startswith("bi")
-                found[name] = over_pairs(two, text, aerial, ground, between_views=between)
+                terms[name] = over_pairs(two, text, aerial, ground, between_views=between)
             elif name == "id":
                 of_text, *of_views = (
                     cross_entropy(self.classifier(x), label) for x in (text, aerial, ground)
                 )
                 # Each view's mean with the text, added up: the sum that the published code has.
                 both = sum((of_text + of_view) / 2.0 for of_view in of_views)
-                found[name] = chosen.identity_weight * both
+                terms[name] = options.identity_weight * both
             else:
-                found[name] = chosen.match_weight * self._match(batch, aerial, ground, pick)
+                terms[name] = options.match_weight * self._match(batch, aerial, ground, pick)
         if self.queue is not None:
             self.queue.push(text, aerial, ground, label)
-        return sum(found.values(), jnp.zeros(())), found
+        return sum(terms.values(), jnp.zeros(())), terms
 
     def _match(self, batch, aerial, ground, pick):
-        known = jnp.stack([batch["attributes"], batch["paired_attributes"]], axis=-1) >= 0
+        annotated = jnp.stack([batch["attributes"], batch["paired_attributes"]], axis=-1) >= 0
         return attribute_matching(
             self.atr_matching_head,
             *(aerial, ground, self.embed_text(jnp.asarray(self.sentences, jnp.int32)), pick),
             joint=self.options.joint,
-            mask=known.transpose(1, 0, 2),
+            mask=annotated.transpose(1, 0, 2),
         )

@@ -146,10 +146,10 @@ class Method(nnx.Module):
 
     def function(self, name: str) -> Callable[..., Any]:
         """The public function called `name`. Raises ValueError if the method has none."""
-        found = None if name.startswith("_") else getattr(self, name, None)
-        if not callable(found):
+        value = None if name.startswith("_") else getattr(self, name, None)
+        if not callable(value):
             raise ValueError(f"{method_name(self)} has no {name!r}")
-        return found
+        return value
 
 
 class EmbedsCrops:

@@ -194,8 +194,8 @@ class COAT(PersonSearch):
         """Each weighted loss, and the regions that were drawn."""
         of_rpn, of_first, of_second, of_third, of_teacher = jax.random.split(key, 5)
         maps, truth = self.maps(batch), self.truth(batch)
-        found, terms = self.propose(maps, truth, of_rpn)
-        first = self.select(of_first, found.boxes, found.valid, truth, self.options.iou[0])
+        proposals, terms = self.propose(maps, truth, of_rpn)
+        first = self.select(of_first, proposals.boxes, proposals.valid, truth, self.options.iou[0])
         logits, codes = self.classify(maps, first.boxes, first.valid)
         terms["cls_1st"], terms["reg_1st"] = classification_losses(logits, codes, first)
         step = functools.partial(self._stage_terms, maps, truth, draw=draw)
@@ -204,7 +204,7 @@ class COAT(PersonSearch):
         terms |= of_2nd | of_3rd
         terms = {name: getattr(self.options.weights, name) * terms[name] for name in terms}
         terms |= self.distil(regions, of_teacher, draw)
-        return terms, Stages(found, logits, codes, samples=(first, second, third))
+        return terms, Stages(proposals, logits, codes, samples=(first, second, third))
 
     def _stage_terms(
         self,
@@ -249,7 +249,7 @@ class COAT(PersonSearch):
     ) -> tuple[Detected, Stages]:
         """`detect` with the results of the earlier stages. The score is always the first head's."""
         maps, stages = self.first_stage(batch)
-        chosen, (first,) = self.options.regions, stages.kept
+        options, (first,) = self.options.regions, stages.kept
 
         def identified(stage, kept):
             pooled = self.pool(maps, kept.boxes, kept.valid)
@@ -258,13 +258,13 @@ class COAT(PersonSearch):
 
         boxes, embedding = identified("2nd", first)
         if self.options.feature == "stage2":
-            last = self.finish(maps, boxes, first, embedding, query_boxes, chosen.nms)
+            last = self.finish(maps, boxes, first, embedding, query_boxes, options.nms)
             return last, stages
-        second = self.keep(boxes, first.scores, first.valid, chosen.nms)
+        second = self.keep(boxes, first.scores, first.valid, options.nms)
         boxes, embedding = identified("3rd", second)
         if self.options.feature == "concat":
             embedding = jnp.concatenate([identified("2nd", second)[1], embedding], axis=-1)
-        last = self.finish(maps, boxes, second, embedding, query_boxes, chosen.final_nms)
+        last = self.finish(maps, boxes, second, embedding, query_boxes, options.final_nms)
         return last, stages._replace(kept=(first, second))
 
     def embed_boxes(

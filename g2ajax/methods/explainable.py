@@ -78,9 +78,9 @@ class Options:
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "Explainable":
     """Builds the method. Raises ValueError for unknown options, and for data without attributes."""
-    chosen = options(Options, config, "method")
-    method = PredictingExplainable if chosen.predictor else Explainable
-    return method(chosen, facts, rngs=rngs)
+    method_options = options(Options, config, "method")
+    method = PredictingExplainable if method_options.predictor else Explainable
+    return method(method_options, facts, rngs=rngs)
 
 
 class Explainable(Method, Explains):
@@ -181,9 +181,9 @@ class Explainable(Method, Explains):
         area = jnp.mean(inside, (1, 2))
         mask = batch["mask"]
         rates = jnp.asarray(self.rates, jnp.float32)
-        told = jnp.concatenate([piece_logits(logits, inside), piece_logits(logits, ~inside)])
+        scores = jnp.concatenate([piece_logits(logits, inside), piece_logits(logits, ~inside)])
         loss = attribute_cross_entropy(
-            told + log_odds(rates)[None],
+            scores + log_odds(rates)[None],
             jnp.concatenate([attributes, attributes[other]]),
             rates,
             jnp.concatenate([area * mask, (1.0 - area) * mask[other]]),
@@ -199,12 +199,12 @@ class Explainable(Method, Explains):
         AMD also adds stream 1's classification loss, which affects frozen parameters only.
         """
         attributes = signed(batch["attributes"], self.sizes)
-        terms, found = self.explained_terms(batch, attributes, rngs)
+        terms, explained = self.explained_terms(batch, attributes, rngs)
         metrics = {
             "distillation": terms.distillation,
             "group": terms.group,
             "single": terms.single,
-            **self._progress(found, attributes, batch),
+            **self._progress(explained, attributes, batch),
         }
         if not self.options.predictor:
             return terms.total, metrics
@@ -215,20 +215,20 @@ class Explainable(Method, Explains):
         self, batch: Mapping[str, jax.Array], attributes: Num[Array, "B M"], rngs: nnx.Rngs
     ) -> tuple[Terms, Explained]:
         """The terms of the loss, and the explained embeddings. `attributes` are +1, −1, 0 (unknown)."""
-        chosen = self.options
-        found = self.explain(batch["image"], camera=batch["camera"], rngs=rngs)
+        options = self.options
+        explained = self.explain(batch["image"], camera=batch["camera"], rngs=rngs)
         terms = attribute_distillation(
-            attribute_distances(found.embedding[:, None])[..., 0],
-            attribute_distances(found.attribute_embedding),
+            attribute_distances(explained.embedding[:, None])[..., 0],
+            attribute_distances(explained.attribute_embedding),
             attributes,
             batch["mask"],
             batch["index"],
-            alpha=chosen.alpha,
-            beta=chosen.beta,
-            v=chosen.v,
-            reduction=chosen.reduction,
+            alpha=options.alpha,
+            beta=options.beta,
+            v=options.v,
+            reduction=options.reduction,
         )
-        return terms, found
+        return terms, explained
 
     def embed(
         self,

@@ -200,49 +200,49 @@ class Detector(Trunk, Detects):
         self, maps: Maps, truth: Truth | None = None, key: Key[Array, ""] | None = None
     ) -> tuple[Proposals, Terms]:
         """Proposals of each image, and with the truth the two losses (`rpn_cls`, `rpn_reg`)."""
-        chosen, training = self.options.rpn, truth is not None
+        options, training = self.options.rpn, truth is not None
         logits, codes = self.rpn.head(maps.features)
         shape = maps.features.shape[1:3]
-        cell = anchor_grid.cell_anchors(chosen.sizes, chosen.aspect_ratios)
+        cell = anchor_grid.cell_anchors(options.sizes, options.aspect_ratios)
         anchors = anchor_grid.grid_anchors(cell, shape, (STRIDE, STRIDE))
         mask = None
         if maps.extent is not None:
             mask = jnp.repeat(_cells(maps.extent, shape).reshape(len(logits), -1), len(cell), 1)
-        found = jax.vmap(
+        proposals = jax.vmap(
             lambda logits, codes, size, mask: filter_proposals(
                 logits,
                 codes,
                 anchors,
                 size,
-                pre_nms=chosen.train_pre_nms if training else chosen.test_pre_nms,
-                post_nms=chosen.train_post_nms if training else chosen.test_post_nms,
-                nms_threshold=chosen.nms,
-                min_size=chosen.min_size,
+                pre_nms=options.train_pre_nms if training else options.test_pre_nms,
+                post_nms=options.train_post_nms if training else options.test_post_nms,
+                nms_threshold=options.nms,
+                min_size=options.min_size,
                 anchor_mask=mask,
             )
         )(logits, codes, maps.size, mask)
         if not training:
-            return found, {}
-        drawn = jax.vmap(
+            return proposals, {}
+        sample = jax.vmap(
             lambda key, boxes, there, mask: select_anchors(
                 key,
                 anchors,
                 boxes,
                 there,
-                high=chosen.foreground_iou,
-                low=chosen.background_iou,
-                size=chosen.samples,
-                positive_fraction=chosen.positive_fraction,
+                high=options.foreground_iou,
+                low=options.background_iou,
+                size=options.samples,
+                positive_fraction=options.positive_fraction,
                 anchor_mask=mask,
             )
         )(jax.random.split(key, len(logits)), truth.boxes, truth.mask, mask)
-        valid, positive = drawn.valid.reshape(-1), drawn.positive.reshape(-1)
-        of_drawn = jnp.take_along_axis(logits, drawn.index, axis=1).reshape(-1)
-        codes = jnp.take_along_axis(codes, drawn.index[..., None], axis=1)
-        beta = 1.0 / 9.0 if chosen.box_loss == "smooth_l1" else 0.0
-        return found, {
-            "rpn_cls": binary_cross_entropy(of_drawn, positive, valid),
-            "rpn_reg": box_regression(flat(codes), flat(drawn.codes), positive, valid, beta=beta),
+        valid, positive = sample.valid.reshape(-1), sample.positive.reshape(-1)
+        of_sample = jnp.take_along_axis(logits, sample.index, axis=1).reshape(-1)
+        codes = jnp.take_along_axis(codes, sample.index[..., None], axis=1)
+        beta = 1.0 / 9.0 if options.box_loss == "smooth_l1" else 0.0
+        return proposals, {
+            "rpn_cls": binary_cross_entropy(of_sample, positive, valid),
+            "rpn_reg": box_regression(flat(codes), flat(sample.codes), positive, valid, beta=beta),
         }
 
     def select(
@@ -254,13 +254,13 @@ class Detector(Trunk, Detects):
         iou: float = 0.5,
     ) -> TrainingSamples:
         """The training regions of a head in each image, [B,S,...]: matched at `iou`, then sampled."""
-        chosen = self.options.regions
+        options = self.options.regions
         draw = functools.partial(
             select_training_samples,
             foreground_iou=iou,
             background_iou=iou,
-            size=chosen.samples,
-            positive_fraction=chosen.positive_fraction,
+            size=options.samples,
+            positive_fraction=options.positive_fraction,
         )
         keys = jax.random.split(key, len(boxes))
         return jax.vmap(draw)(keys, boxes, mask, truth.boxes, truth.pid, truth.mask)
@@ -296,13 +296,13 @@ class Detector(Trunk, Detects):
         nms: float,
     ) -> Detections:
         """Each image's boxes above the score threshold after non-maximum suppression."""
-        chosen = self.options.regions
+        options = self.options.regions
         keep = functools.partial(
             filter_detections,
-            score_threshold=chosen.score_threshold,
-            min_size=chosen.min_size,
+            score_threshold=options.score_threshold,
+            min_size=options.min_size,
             nms_threshold=nms,
-            max_output=chosen.max_detections,
+            max_output=options.max_detections,
         )
         return jax.vmap(keep)(boxes, scores, mask)
 
@@ -310,12 +310,12 @@ class Detector(Trunk, Detects):
         """The features of a batch of frames, and the boxes that the first head (each method's
         `classify`) keeps: scored, refined, suppressed."""
         maps = self.maps(batch)
-        found, _ = self.propose(maps)
-        logits, codes = self.classify(maps, found.boxes, found.valid)
+        proposals, _ = self.propose(maps)
+        logits, codes = self.classify(maps, proposals.boxes, proposals.valid)
         scores = per_image(jax.nn.softmax(logits)[:, 1], len(maps.size))
-        boxes = self.refine(codes, found.boxes, maps.size)
-        kept = self.keep(boxes, scores, found.valid, self.options.regions.nms)
-        return maps, Stages(found, logits, codes, kept=(kept,))
+        boxes = self.refine(codes, proposals.boxes, maps.size)
+        boxes_kept = self.keep(boxes, scores, proposals.valid, self.options.regions.nms)
+        return maps, Stages(proposals, logits, codes, kept=(boxes_kept,))
 
 
 def region_losses(
@@ -361,8 +361,8 @@ class FasterRCNN(Detector):
         """The sum of the four losses of a batch of frames."""
         first, second = jax.random.split(rngs.regions())
         maps, truth = self.maps(batch), self.truth(batch)
-        found, terms = self.propose(maps, truth, first)
-        samples = self.select(second, found.boxes, found.valid, truth)
+        proposals, terms = self.propose(maps, truth, first)
+        samples = self.select(second, proposals.boxes, proposals.valid, truth)
         logits, codes = self.classify(maps, samples.boxes, samples.valid)
         classes, regression = classification_losses(logits, codes, samples)
         terms["proposal_cls"] = classes
@@ -371,8 +371,13 @@ class FasterRCNN(Detector):
 
     def detect(self, batch: Mapping[str, jax.Array]) -> Detected:
         """The persons in a batch of frames; its boxes are not used."""
-        (kept,) = self.first_stage(batch)[1].kept
-        return Detected(kept.boxes, jnp.where(kept.valid, kept.scores, 0.0), None, kept.valid)
+        (detections,) = self.first_stage(batch)[1].kept
+        return Detected(
+            detections.boxes,
+            jnp.where(detections.valid, detections.scores, 0.0),
+            None,
+            detections.valid,
+        )
 
 
 def _cells(size: Int[Array, "B 2"], shape: tuple[int, int]) -> Bool[Array, "B h w"]:

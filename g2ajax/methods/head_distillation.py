@@ -70,14 +70,14 @@ def build(
 
     Raises ValueError for unknown options, another student, and what the trunk refuses.
     """
-    chosen = options(Options, config, "method")
-    rest = dict(chosen.student)
+    method_options = options(Options, config, "method")
+    rest = dict(method_options.student)
     name = rest.pop("name", "")
     if name not in STUDENTS:
         raise ValueError(f"method.student.name = {name!r}: {nearest(name, STUDENTS)}")
     method, parent = STUDENTS[name]
     student = options(parent.Options, rest, "method.student")
-    return method(student, chosen.distillation, facts, rngs=rngs)
+    return method(student, method_options.distillation, facts, rngs=rngs)
 
 
 def distillation_terms(
@@ -198,14 +198,14 @@ class DistilledCOAT(coat.COAT):
         embedding, _ = teacher.embedding_head_3rd(
             teacher.box_head_3rd(pooled, exchanges), regions.mask
         )
-        chosen = self.distillation
-        terms, embedding, rows = _taught(chosen, teacher.reid_loss_3rd, embedding, regions)
-        if chosen.softmax_weight:
+        options = self.distillation
+        terms, embedding, rows = _taught(options, teacher.reid_loss_3rd, embedding, regions)
+        if options.softmax_weight:
             head = self.roi_heads.softmax_3rd_teacher
             value = coat.softmax_loss(head, embedding, rows)
-            terms["teacher_softmax"] = chosen.softmax_weight * value
+            terms["teacher_softmax"] = options.softmax_weight * value
         return terms | distillation_terms(
-            chosen, *(regions.embedding, regions.rows, embedding, rows, rows.person, self.classes)
+            options, *(regions.embedding, regions.rows, embedding, rows, rows.person, self.classes)
         )
 
 

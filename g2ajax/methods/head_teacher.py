@@ -93,15 +93,15 @@ class HeadTeacher(Trunk, EmbedsCrops):
 
     def terms(self, batch: Mapping[str, jax.Array], exchanges: Exchanges | None) -> Terms:
         """Each weighted loss."""
-        chosen, label = self.options, batch["label"]
+        options, label = self.options, batch["label"]
         embedding = self._embedded(batch["image"], exchanges)
-        counts = label > 0 if chosen.drop_first_identity else label >= 0
-        table = getattr(self.roi_heads, "reid_loss" + "_3rd" * (chosen.head == "coat"))
+        counts = label > 0 if options.drop_first_identity else label >= 0
+        table = getattr(self.roi_heads, "reid_loss" + "_3rd" * (options.head == "coat"))
         loss, rows = table(embedding, label + 1, counts)
-        terms = {"matching": chosen.matching_weight * loss}
-        if chosen.softmax_weight:
+        terms = {"matching": options.matching_weight * loss}
+        if options.softmax_weight:
             value = coat.softmax_loss(self.roi_heads.softmax, embedding, rows)
-            terms["softmax"] = chosen.softmax_weight * value
+            terms["softmax"] = options.softmax_weight * value
         return terms
 
     def embed(

@@ -158,11 +158,11 @@ class IRRA(ImageTextModel):
         x, label = self.cross(text, image), word.reshape(-1)
         size = min(label.size, int(label.size * self.options.labelled_share) + 64)
         where = jnp.flatnonzero(label, size=size, fill_value=-1)
-        chosen = jnp.where(where < 0, 0, label[where])
+        words = jnp.where(where < 0, 0, label[where])
         logits = self.mlm_head(x.reshape(-1, x.shape[-1])[where])
-        right = (jnp.argmax(logits, axis=-1) == chosen) & (chosen != 0)
-        accuracy = jnp.sum(right) / jnp.maximum(jnp.sum(chosen != 0), 1)
-        return masked_words(logits, chosen), accuracy
+        right = (jnp.argmax(logits, axis=-1) == words) & (words != 0)
+        accuracy = jnp.sum(right) / jnp.maximum(jnp.sum(words != 0), 1)
+        return masked_words(logits, words), accuracy
 
     def loss(
         self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
@@ -173,27 +173,27 @@ class IRRA(ImageTextModel):
         `masked_caption` the caption with the mask; without it the caption itself is the masked
         one, as in IRRA's code for all losses.
         """
-        chosen, label, caption = self.options, batch["label"], batch["caption"]
+        options, label, caption = self.options, batch["label"], batch["caption"]
         images = self.base_model.encode_image(self.preprocessing(batch["image"]))
         texts = self.base_model.encode_text(caption)
         image, text = clip.image_feature(images), clip.text_feature(texts, caption)
-        scale = 1.0 / chosen.temperature
+        scale = 1.0 / options.temperature
         terms, metrics = {}, {}
-        if "sdm" in chosen.losses:
+        if "sdm" in options.losses:
             terms["sdm"] = sdm(image, text, label, scale=scale)
-        if "itc" in chosen.losses:
+        if "itc" in options.losses:
             terms["itc"] = itc(image, text, scale=scale)
-        if "cmpm" in chosen.losses:
+        if "cmpm" in options.losses:
             terms["cmpm"] = cmpm(image, text, label)
-        if "id" in chosen.losses:
+        if "id" in options.losses:
             logits = [self.classifier(x) for x in (image, text)]
             both = sum(cross_entropy(z, label) for z in logits) / 2.0
-            terms["identity"] = chosen.identity_weight * both
+            terms["identity"] = options.identity_weight * both
             for name, z in zip(("image", "text"), logits, strict=True):
                 metrics[f"{name}_accuracy"] = jnp.mean(jnp.argmax(z, -1) == label)
-        if "mlm" in chosen.losses:
+        if "mlm" in options.losses:
             if "masked_caption" in batch:
                 texts = self.base_model.encode_text(batch["masked_caption"])
             words, metrics["word_accuracy"] = self.word_loss(texts, images, batch["masked_word"])
-            terms["words"] = chosen.word_weight * words
+            terms["words"] = options.word_weight * words
         return sum(terms.values(), jnp.zeros(())), {**terms, **metrics}

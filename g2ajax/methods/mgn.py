@@ -167,17 +167,17 @@ class MGN(Method, EmbedsCrops):
         self, outputs: Mapping[str, Mapping[str, Array]], label: Int[Array, " B"]
     ) -> tuple[dict[str, Float[Array, ""]], dict[str, Float[Array, ""]]]:
         """The eight identity losses by head and the five triplet losses by the last head joined."""
-        chosen = self.options
+        options = self.options
         identity = {
             name: cross_entropy(
-                outputs[name]["cls_outputs"], label, smoothing=chosen.smoothing, form="fastreid"
+                outputs[name]["cls_outputs"], label, smoothing=options.smoothing, form="fastreid"
             )
             for name in HEADS
         }
         ranking = {}
         for names in RANKED:
             joined = jnp.concatenate([outputs[name]["features"] for name in names], axis=-1)
-            ranking[names[-1]] = triplet(joined, label, margin=chosen.margin)
+            ranking[names[-1]] = triplet(joined, label, margin=options.margin)
         return identity, ranking
 
     def loss(

@@ -119,14 +119,14 @@ class InstanceMatching(nnx.Module):
         update: bool = True,
     ) -> tuple[Float[Array, ""], OimRows]:
         """The loss with the current tables, which are updated afterwards."""
-        chosen, tables = self.options, self.tables()
-        codes = {"unlabelled": self.unlabelled, "overflow": chosen.overflow}
-        loss, rows = oim_loss(embedding, pid, tables, mask, scale=chosen.scale, **codes)
+        options, tables = self.options, self.tables()
+        codes = {"unlabelled": self.unlabelled, "overflow": options.overflow}
+        loss, rows = oim_loss(embedding, pid, tables, mask, scale=options.scale, **codes)
         if update:
-            without = "advance_header" if chosen.header_without_target else "update"
+            without = "advance_header" if options.header_without_target else "update"
             new = update_tables(
                 *(tables, embedding, pid, mask),
-                momentum=chosen.momentum,
+                momentum=options.momentum,
                 without_target=without,
                 **codes,
             )
@@ -253,8 +253,8 @@ class SeqNet(PersonSearch):
         """Each weighted loss, and the regions that were drawn."""
         keys = jax.random.split(key, 4)
         maps, truth = self.maps(batch), self.truth(batch)
-        found, terms = self.propose(maps, truth, keys[0])
-        first = self.select(keys[1], found.boxes, found.valid, truth)
+        proposals, terms = self.propose(maps, truth, keys[0])
+        first = self.select(keys[1], proposals.boxes, proposals.valid, truth)
         logits, codes = self.classify(maps, first.boxes, first.valid)
         terms["proposal_cls"], terms["proposal_reg"] = classification_losses(logits, codes, first)
         boxes = self.refine(codes, first.boxes, maps.size)
@@ -267,7 +267,7 @@ class SeqNet(PersonSearch):
         terms["box_reid"], rows = self.roi_heads.reid_loss(embedding, pid, mask)
         terms = {name: getattr(self.options.weights, name) * terms[name] for name in terms}
         terms |= self.distil(Regions(pooled, embedding, pid, mask, rows), keys[3])
-        return terms, Stages(found, logits, codes, samples=(first, second))
+        return terms, Stages(proposals, logits, codes, samples=(first, second))
 
     def distil(self, regions: Regions, key: Key[Array, ""]) -> Terms:
         """Further weighted losses on the second head's regions; none here."""
@@ -280,12 +280,14 @@ class SeqNet(PersonSearch):
     ) -> tuple[Detected, Stages]:
         """`detect` with the results of the earlier stages. The score is always the first head's."""
         maps, stages = self.first_stage(batch)
-        (kept,) = stages.kept
-        mask = kept.valid.reshape(-1)
-        codes2, embedding, _ = self.identify(self.pool(maps, kept.boxes, kept.valid), mask)
-        boxes = self.refine(codes2, kept.boxes, maps.size)
+        (detections,) = stages.kept
+        mask = detections.valid.reshape(-1)
+        codes2, embedding, _ = self.identify(
+            self.pool(maps, detections.boxes, detections.valid), mask
+        )
+        boxes = self.refine(codes2, detections.boxes, maps.size)
         nms = self.options.regions.final_nms
-        return self.finish(maps, boxes, kept, embedding, query_boxes, nms), stages
+        return self.finish(maps, boxes, detections, embedding, query_boxes, nms), stages
 
     def embed_boxes(
         self, maps: Maps, boxes: Float[Array, "B N 4"], mask: Bool[Array, "B N"]

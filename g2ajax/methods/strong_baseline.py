@@ -131,19 +131,19 @@ class StrongBaseline(Method, EmbedsCrops):
         self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Identity + triplet loss of a batch; the triplet loss takes the feature that the head chooses."""
-        chosen = self.options
+        options = self.options
         out = self.heads(self.features(batch["image"], batch["camera"], rngs), batch["label"])
         identity = cross_entropy(
             out["cls_outputs"],
             batch["label"],
-            smoothing=chosen.smoothing,
-            form=chosen.smoothing_form,
+            smoothing=options.smoothing,
+            form=options.smoothing_form,
         )
         ranking = triplet(
-            out["features"], batch["label"], margin=chosen.margin, hard_mining=chosen.hard_mining
+            out["features"], batch["label"], margin=options.margin, hard_mining=options.hard_mining
         )
         accuracy = jnp.mean(jnp.argmax(out["pred_class_logits"], -1) == batch["label"])
-        total = chosen.identity_weight * identity + chosen.triplet_weight * ranking
+        total = options.identity_weight * identity + options.triplet_weight * ranking
         return total, {"identity": identity, "triplet": ranking, "accuracy": accuracy}
 
     def embed(

@@ -177,20 +177,22 @@ class TransReID(Method, EmbedsCrops):
         self, tokens: Float[Array, "B T D"], rngs: nnx.Rngs | None
     ) -> list[Float[Array, "B D"]]:
         """The features of the stripes, from the tokens that enter the last block."""
-        chosen = self.options
+        options = self.options
         batch, _, width = tokens.shape
         patches = tokens[:, 1:]
         # Counts the grid's patches, not the longer row with one repeated; a remainder is left out.
-        length = patches.shape[1] // chosen.stripes
-        if chosen.rearrange:
-            patches = shuffle_patches(patches, chosen.shift, chosen.shuffle_groups)
-        parts = patches[:, : chosen.stripes * length].reshape(batch, chosen.stripes, length, width)
-        first = jnp.broadcast_to(tokens[:, None, :1], (batch, chosen.stripes, 1, width))
+        length = patches.shape[1] // options.stripes
+        if options.rearrange:
+            patches = shuffle_patches(patches, options.shift, options.shuffle_groups)
+        parts = patches[:, : options.stripes * length].reshape(
+            batch, options.stripes, length, width
+        )
+        first = jnp.broadcast_to(tokens[:, None, :1], (batch, options.stripes, 1, width))
         # The stripes are rows of one batch: one pass of the block, not one each.
         rows = jnp.concatenate([first, parts], axis=2).reshape(-1, 1 + length, width)
         rows = self.b2.norm(self.b2.run_blocks(rows, start=-1, rngs=rngs))
-        local = class_token(rows).reshape(batch, chosen.stripes, width)
-        return [local[:, i] for i in range(chosen.stripes)]
+        local = class_token(rows).reshape(batch, options.stripes, width)
+        return [local[:, i] for i in range(options.stripes)]
 
     def _shared(self, terms: list[Float[Array, ""]]) -> Float[Array, ""]:
         """The global term and the mean of the stripes' terms, by their shares."""
@@ -206,9 +208,9 @@ class TransReID(Method, EmbedsCrops):
         label: Int[Array, " B"],
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The identity and the triplet loss; the triplet sees the features before the necks."""
-        chosen = self.options
-        identity = [cross_entropy(one, label, smoothing=chosen.smoothing) for one in logits]
-        ranking = [triplet_transreid(one, label, margin=chosen.margin)[0] for one in features]
+        options = self.options
+        identity = [cross_entropy(one, label, smoothing=options.smoothing) for one in logits]
+        ranking = [triplet_transreid(one, label, margin=options.margin)[0] for one in features]
         return self._shared(identity), self._shared(ranking)
 
     def loss(

@@ -162,10 +162,10 @@ class UAVGroup(Method, EmbedsCrops):
 
         Also logged: `likelihood`, `accuracy` and `clamped`, means over the groups.
         """
-        chosen, label = self.options, batch["label"]
+        options, label = self.options, batch["label"]
         feature = self.embed(batch["image"])
-        ranking = triplet(self.ranking(feature, rngs), label, margin=chosen.margin)
-        if not chosen.mixture_weight:
+        ranking = triplet(self.ranking(feature, rngs), label, margin=options.margin)
+        if not options.mixture_weight:
             return ranking, {"triplet": ranking}
 
         def of_group(feature, means, log_variance):
@@ -174,8 +174,8 @@ class UAVGroup(Method, EmbedsCrops):
                 means,
                 label,
                 log_variance=log_variance,
-                alpha=chosen.alpha,
-                likelihood_weight=chosen.likelihood_weight,
+                alpha=options.alpha,
+                likelihood_weight=options.likelihood_weight,
             )
 
         learned = self.mixtures.log_variances
@@ -189,7 +189,7 @@ class UAVGroup(Method, EmbedsCrops):
             "accuracy": jnp.mean(jnp.argmax(terms.logits, -1) == label[None]),
             "clamped": jnp.mean(terms.clamped),
         }
-        return ranking + chosen.mixture_weight * mixture, metrics
+        return ranking + options.mixture_weight * mixture, metrics
 
     def embed(
         self,
