@@ -52,11 +52,11 @@ def evaluate_datasets(
     }
     for other in others.values():
         protocols = [row["name"] for row in other.protocols]
-        made = [r for r in asked or evaluate.rankings if r in EMBEDDED]
-        embedded.check(other, protocols, made, evaluate.rerank, evaluate.expansion)
+        checked = [r for r in asked or evaluate.rankings if r in EMBEDDED]
+        embedded.check(other, protocols, checked, evaluate.rerank, evaluate.expansion)
     for ranking in asked:
         check_trained(run, meta["phase"], ranking)
-    given = tuple(asked) or run.task.rankings(run.phase(options.phases.index(meta["phase"])))
+    requested = tuple(asked) or run.task.rankings(run.phase(options.phases.index(meta["phase"])))
     for name, other in others.items():
         check_transfer(run.model, run.task.dataset, other)
         apart = [r for r in asked if r not in EMBEDDED]
@@ -76,7 +76,7 @@ def evaluate_datasets(
             seed=options.seed,
             checkpoint=loop.describe(kind) + f" of {own}" * (kind == "best" and elsewhere),
             step=meta["total_step"],
-            rankings=[r for r in given if r in EMBEDDED] if elsewhere else given,
+            rankings=[r for r in requested if r in EMBEDDED] if elsewhere else requested,
         )
     return results
 
@@ -84,11 +84,11 @@ def evaluate_datasets(
 def check_trained(run: Run, phase: str, ranking: str) -> None:
     """Raises ValueError for an explained ranking that a checkpoint's phase has not trained."""
     trained = run.options.phase[phase].task_options.rankings
-    known = ", ".join(dict.fromkeys((*EMBEDDED, *trained)))
+    names = ", ".join(dict.fromkeys((*EMBEDDED, *trained)))
     if rankings.requirement(ranking) and ranking not in trained:
         raise ValueError(
             f"ranking {ranking!r} needs an explainable stream, and the checkpoint's phase {phase!r} "
-            f"ranks by {', '.join(trained)}; choose from {known}"
+            f"ranks by {', '.join(trained)}; choose from {names}"
         )
 
 

@@ -81,14 +81,14 @@ def export_opened(
     """`export_run` of a run that is open; `about` goes into the description."""
     if part == "text":
         require(run.model, EmbedsCaptions, "part=text")
-    function, ours, inputs = (_image if part == "image" else _text)(run)
+    function, reference, inputs = (_image if part == "image" else _text)(run)
     example = inputs[BATCH_SIZES[-1]]
     folder.mkdir(parents=True, exist_ok=True)
     path, partial = folder / f"{part}.{format}", folder / f"{part}.partial.{format}"
     try:
         partial.write_bytes((stablehlo if format == "stablehlo" else onnx)(function, example))
         program = load(partial)
-        different = {size: difference(program(x), ours(x)) for size, x in inputs.items()}
+        different = {size: difference(program(x), reference(x)) for size, x in inputs.items()}
         worst = float(np.max(list(different.values())))  # NaN where there is one
         if not worst <= TOLERANCE:
             raise ValueError(
@@ -154,10 +154,10 @@ def difference(found: Array | np.ndarray, ours: Array | np.ndarray) -> float:
 
 def check_packages(format: str) -> None:
     """Raises ValueError for an unknown format, and without the packages that it needs."""
-    needed = {"stablehlo": ("flatbuffers",), "onnx": ("jax2onnx", "onnxruntime")}
-    if format not in needed:
-        raise ValueError(f"no format {format!r}; known: {', '.join(needed)}")
-    for package in needed[format]:
+    packages = {"stablehlo": ("flatbuffers",), "onnx": ("jax2onnx", "onnxruntime")}
+    if format not in packages:
+        raise ValueError(f"no format {format!r}; known: {', '.join(packages)}")
+    for package in packages[format]:
         try:
             importlib.import_module(package)
         except ImportError:
@@ -236,7 +236,7 @@ def _as_compared(features: Float[Array, "B D"], metric: str) -> Float[Array, "B 
 def _described(run: Run, part: str, example: np.ndarray, dim: int) -> dict[str, Any]:
     options, model = run.task.options, run.model
     if part == "image":
-        wanted = {
+        details = {
             "values": "RGB, 0 to 255; normalised inside",
             "image_size": list(options.data.image_size),
             "interpolation": f"{options.data.test_interpolation}, antialiased, before",
@@ -245,7 +245,7 @@ def _described(run: Run, part: str, example: np.ndarray, dim: int) -> dict[str, 
         }
         feature = model.feature_name + " (image + mirror)" * options.evaluate.flip
     else:
-        wanted = {
+        details = {
             "values": f"ids of CLIP's words: {START}, the caption, {END}, then {PAD}",
         }
         feature = model.feature_name
@@ -254,7 +254,7 @@ def _described(run: Run, part: str, example: np.ndarray, dim: int) -> dict[str, 
         "method": run.options.method["name"],
         "dataset": run.task.dataset.name,
         "part": part,
-        "input": {"shape": ["rows", *example.shape[1:]], "dtype": str(example.dtype), **wanted},
+        "input": {"shape": ["rows", *example.shape[1:]], "dtype": str(example.dtype), **details},
         "output": {
             "shape": ["rows", dim],
             "dtype": "float32",

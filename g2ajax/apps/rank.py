@@ -58,7 +58,7 @@ def figures(lists: Lists, rows: Sequence[int], dataset: str) -> list[Explanation
 
     Raises ValueError for a query whose person has no image left in its ranking: it has no score.
     """
-    result, made = lists.result, []
+    result, explanations = lists.result, []
     label = f"{dataset_label(dataset)} {lists.ranker.protocol}"
     described = lists.ranker.described
     parameters = described.get("parameters")
@@ -70,9 +70,9 @@ def figures(lists: Lists, rows: Sequence[int], dataset: str) -> list[Explanation
                 f"query {row} ({lists.query.image_id[row]}) has no image of its person left in the "
                 "gallery, so it has no average precision and is not scored; choose another"
             )
-        listed = result.top[row]
+        entries = result.top[row]
         correct = person & (lists.gallery.identity == lists.query.identity[row])
-        made.append(
+        explanations.append(
             Explanation(
                 Query(_image(lists.query, row), title(lists, row)),
                 (),
@@ -84,7 +84,7 @@ def figures(lists: Lists, rows: Sequence[int], dataset: str) -> list[Explanation
                         float(distance),
                     )
                     for entry, distance in zip(
-                        listed[listed >= 0], result.top_distance[row], strict=False
+                        entries[entries >= 0], result.top_distance[row], strict=False
                     )
                 ),
                 (),
@@ -92,7 +92,7 @@ def figures(lists: Lists, rows: Sequence[int], dataset: str) -> list[Explanation
                 label,
             )
         )
-    return made
+    return explanations
 
 
 def title(lists: Lists, row: int) -> str:

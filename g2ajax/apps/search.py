@@ -116,19 +116,19 @@ def embedded_gallery(
     """The gallery of some files of `folder`, for an open run."""
     check_alone(run.model)
     store = cache / f"embeddings-{embedding_key(run)}.npz"
-    known = _read(store)
+    cached = _read(store)
     digest: dict[pathlib.Path, str] = {}
     fresh: dict[str, None] = {}
     skipped = []
 
     def new_images() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
         # Every file is read once: its content is looked up in the cache, and decoded if it is missing.
-        for file, key, image in _read_files(run, files, known):
-            if image is None and key not in known:
+        for file, key, image in _read_files(run, files, cached):
+            if image is None and key not in cached:
                 skipped.append((file, NOT_AN_IMAGE))
                 continue
             digest[file] = key
-            if key not in known and key not in fresh:
+            if key not in cached and key not in fresh:
                 fresh[key] = None
                 yield image
 
@@ -138,9 +138,9 @@ def embedded_gallery(
             f"{folder} has no images ({len(files)} other files); --gallery is a folder of crops"
         )
     if fresh:
-        known |= dict(zip(fresh, features, strict=True))
-        _write(store, known)
-    prepared = prepare(np.stack([known[key] for key in digest.values()]), run.model.metric)
+        cached |= dict(zip(fresh, features, strict=True))
+        _write(store, cached)
+    prepared = prepare(np.stack([cached[key] for key in digest.values()]), run.model.metric)
     return Gallery(run, tuple(digest), tuple(skipped), len(fresh), prepared)
 
 
@@ -151,11 +151,11 @@ def files_of(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; the gallery is a folder of crops")
-    found = (path for path in folder.rglob("*") if path.is_file())
+    paths = (path for path in folder.rglob("*") if path.is_file())
     files = tuple(
         sorted(
             path
-            for path in found
+            for path in paths
             if not any(part.startswith(".") for part in path.relative_to(folder).parts)
         )
     )
@@ -201,8 +201,8 @@ def fingerprint(model: nnx.Module) -> str:
 
 def check_alone(model: Method) -> None:
     """Raises ValueError if the embedding needs more than the pixels."""
-    told = ("camera", model.needs_camera), ("platform", model.needs_platform)
-    needs = " and ".join(name for name, needed in told if needed)
+    inputs = ("camera", model.needs_camera), ("platform", model.needs_platform)
+    needs = " and ".join(name for name, needs_it in inputs if needs_it)
     if needs:
         raise ValueError(
             f"this method must be told the {needs} of every image (side information), which a file "
@@ -271,8 +271,8 @@ def _read(store: pathlib.Path) -> dict[str, Any]:
     """Stored embeddings by the SHA-256 of the image files; empty if none are stored."""
     if not store.is_file():
         return {}
-    with np.load(store) as stored:
-        return dict(zip(stored["sha256"].tolist(), stored["embedding"], strict=True))
+    with np.load(store) as archive:
+        return dict(zip(archive["sha256"].tolist(), archive["embedding"], strict=True))
 
 
 def _write(store: pathlib.Path, known: dict[str, Any]) -> None:

@@ -97,21 +97,23 @@ def search_frames(
     check_box(box, query)
     feature = embed_query(run, query, box)
     best: list[tuple[float, int, Sighting]] = []
-    seen = 0
-    for number, (name, image), found in detected(run, frames):
-        seen += 1
-        if not len(found.boxes):
+    count = 0
+    for number, (name, image), people in detected(run, frames):
+        count += 1
+        if not len(people.boxes):
             continue
-        similarity = found.features @ feature
+        similarity = people.features @ feature
         order = np.argsort(-similarity, kind="stable")
-        sighting = Sighting(name, image, found.boxes[order], found.scores[order], similarity[order])
+        sighting = Sighting(
+            name, image, people.boxes[order], people.scores[order], similarity[order]
+        )
         # The earlier of equal frames.
         heapq.heappush(best, (float(similarity[order[0]]), -number, sighting))
         if len(best) > top:
             heapq.heappop(best)
     return [
         sighting for *_, sighting in sorted(best, key=lambda item: item[:2], reverse=True)
-    ], seen
+    ], count
 
 
 def embed_query(run: Run, image: UInt8[np.ndarray, "H W 3"], box: Box) -> Float[np.ndarray, " D"]:
@@ -121,8 +123,8 @@ def embed_query(run: Run, image: UInt8[np.ndarray, "H W 3"], box: Box) -> Float[
     batch["boxes"][0, 0] = np.array(box, np.float32) / enlargement(image.shape, slot[1])
     batch["box_mask"][0, 0] = True
     state = nnx.state(run.model)
-    found = run.task.embed(state, put_whole(batch, run.mesh))
-    return np.asarray(found)[0, 0]
+    embeddings = run.task.embed(state, put_whole(batch, run.mesh))
+    return np.asarray(embeddings)[0, 0]
 
 
 def detected(run: Run, frames: Iterable[Named]) -> Iterator[tuple[int, Named, FrameDetections]]:
@@ -146,11 +148,11 @@ def _detect(
     run: Run, group: list[tuple[int, Named, Slot]], canvas: tuple[int, int]
 ) -> Iterator[tuple[int, Named, FrameDetections]]:
     batch = _batch([slot for *_, slot in group], canvas, run.task.options.evaluate.batch_size)
-    said = run.task.detect(nnx.state(run.model), put_whole(batch, run.mesh))
-    said = jax.device_get(said)
+    batch_result = run.task.detect(nnx.state(run.model), put_whole(batch, run.mesh))
+    batch_result = jax.device_get(batch_result)
     for row, (number, frame, slot) in enumerate(group):
-        found = jax.tree.map(lambda x, row=row: x[row], said)
-        yield number, frame, original(found, frame[1].shape, slot[1])
+        detection = jax.tree.map(lambda x, row=row: x[row], batch_result)
+        yield number, frame, original(detection, frame[1].shape, slot[1])
 
 
 def _placed(
