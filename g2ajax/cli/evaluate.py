@@ -69,8 +69,8 @@ def evaluation_config(options: argparse.Namespace) -> dict:
         # The parameters of these are checked before any compute.
         evaluate["rankings"] = words(options.rankings)
     data = dict(config.get("data", {}))
-    given = {"dir": options.data_dir, "manual_dir": options.manual_dir}
-    data |= {k: v for k, v in given.items() if v is not None}
+    folders = {"dir": options.data_dir, "manual_dir": options.manual_dir}
+    data |= {k: v for k, v in folders.items() if v is not None}
     return {**config, "evaluate": evaluate, "data": data}
 
 

@@ -58,17 +58,17 @@ def _explain(options: argparse.Namespace) -> int:
             f"no protocol {options.protocol!r}; {nearest(options.protocol, run.task.protocols)}"
         )
     protocol = options.protocol or run.task.protocols[0]
-    asked, name = _asked(run.task.dataset, protocol, options)
-    (found,) = pages.explain(run.model, run.task.embedder, protocol, asked, options.top)
+    query, name = _asked(run.task.dataset, protocol, options)
+    (explanation,) = pages.explain(run.model, run.task.embedder, protocol, query, options.top)
     folder = options.out or options.workdir / "explain"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.png").write_bytes(draw(found))
-    title = f"{run.options.name}: {asked.titles[0]}"
-    (folder / f"{name}.html").write_text(page(title, [found], intro=pages.INTRO))
-    for item in found.ranked:
+    (folder / f"{name}.png").write_bytes(draw(explanation))
+    title = f"{run.options.name}: {query.titles[0]}"
+    (folder / f"{name}.html").write_text(page(title, [explanation], intro=pages.INTRO))
+    for item in explanation.ranked:
         mark = {True: "right", False: "wrong", None: "?"}[item.correct]
         largest = np.argsort(-item.shares)[:3]
-        why = ", ".join(f"{found.attributes[k]} {100 * item.shares[k]:.1f}%" for k in largest)
+        why = ", ".join(f"{explanation.attributes[k]} {100 * item.shares[k]:.1f}%" for k in largest)
         print(f"{item.distance:9.2f}  {mark:5}  {item.title}  ({why})")
     print(f"written: {folder / name}.png, {folder / name}.html")
     return 0
@@ -83,9 +83,9 @@ def _asked(dataset: Dataset, protocol: str, options: argparse.Namespace) -> tupl
         if int(text) >= len(rows):
             raise ValueError(f"--query={text}, but {protocol} has {len(rows)} queries, from 0")
         return pages.from_queries(query, [int(rows[int(text)])]), f"{protocol}-{text}"
-    named = np.flatnonzero(query.image_id == text)
-    if len(named):
-        return pages.from_queries(query, named.tolist()), path.stem
+    matches = np.flatnonzero(query.image_id == text)
+    if len(matches):
+        return pages.from_queries(query, matches.tolist()), path.stem
     if not path.is_file():
         raise FileNotFoundError(
             f"--query={text} is neither a number nor a file nor the name of a query image; "

@@ -57,21 +57,21 @@ def _rank(options: argparse.Namespace) -> int:
             f"no protocol {options.protocol!r}; {nearest(options.protocol, run.task.protocols)}"
         )
     protocol = options.protocol or run.task.protocols[0]
-    asked = words(options.queries)
+    queries = words(options.queries)
     rows, _, _ = run.task.dataset.protocol(protocol)
-    chosen = _chosen(run.task.dataset.splits["query"].take(rows), protocol, asked)
+    places = _chosen(run.task.dataset.splits["query"].take(rows), protocol, queries)
     folder = options.out or options.workdir / "rank"
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         lists = rank.rank_queries(run.model, run.task.embedder, protocol, name, options.top)
-        if not asked:
-            chosen = rank.worst(lists.result, options.worst).tolist()
-        made = rank.figures(lists, chosen, run.task.dataset.name)
-        for row, figure in zip(chosen, made, strict=True):
+        if not queries:
+            places = rank.worst(lists.result, options.worst).tolist()
+        figures = rank.figures(lists, places, run.task.dataset.name)
+        for row, figure in zip(places, figures, strict=True):
             (folder / f"{protocol}-{name}-{row}.png").write_bytes(draw(figure))
             marks = "".join("+" if item.correct else "-" for item in figure.ranked)
             print(f"{marks}  {figure.query.title}")
-        text = page(f"{run.options.name}: {protocol}, {name}", made, intro=rank.INTRO)
+        text = page(f"{run.options.name}: {protocol}, {name}", figures, intro=rank.INTRO)
         file = folder / f"{protocol}-{name}.html"
         file.write_text(text)
         print(f"written: {file}, and a PNG for each query")
@@ -82,11 +82,11 @@ def _chosen(query: CropSplit, protocol: str, asked: tuple[str, ...]) -> list[int
     """Places of the queries among those of the protocol."""
     places = []
     for text in asked:
-        named = np.flatnonzero(query.image_id == text)
+        matches = np.flatnonzero(query.image_id == text)
         if text.isdigit() and int(text) < len(query):
             places.append(int(text))
-        elif len(named):
-            places.append(int(named[0]))
+        elif len(matches):
+            places.append(int(matches[0]))
         else:
             raise ValueError(
                 f"--queries: {text!r} is neither the name of a query of {protocol} (such as "

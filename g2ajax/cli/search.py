@@ -29,9 +29,9 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
     parser.add_argument("--gallery", required=True, type=pathlib.Path, help="folder of crops")
-    asked = parser.add_mutually_exclusive_group(required=True)
-    asked.add_argument("--query", type=pathlib.Path, help="an image of the person")
-    asked.add_argument("--text", help="a sentence about the person")
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--query", type=pathlib.Path, help="an image of the person")
+    group.add_argument("--text", help="a sentence about the person")
     parser.add_argument("--top", type=int, default=10, help="images shown (1 to 20)")
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best")
     parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/search")
@@ -54,17 +54,17 @@ def _search(options: argparse.Namespace) -> int:
     gallery = search.embedded_gallery(run, options.gallery, files, cache)
     for path, why in gallery.skipped:
         print(f"skipped: {path} ({why})")
-    known = len(gallery.files) - gallery.embedded
-    print(f"{len(gallery.files)} images, {known} of them embedded before or twice there")
+    cached = len(gallery.files) - gallery.embedded
+    print(f"{len(gallery.files)} images, {cached} of them embedded before or twice there")
     if options.query:
         name, title = options.query.stem, options.query.name
-        found = gallery.by_image(options.query, options.top)
-        figure = search.figure(gallery, found, image=options.query)
+        results = gallery.by_image(options.query, options.top)
+        figure = search.figure(gallery, results, image=options.query)
     else:
         name, title = "text", options.text
-        found = gallery.by_text(options.text, options.top)
-        figure = search.figure(gallery, found, text=options.text)
-    for item in found:
+        results = gallery.by_text(options.text, options.top)
+        figure = search.figure(gallery, results, text=options.text)
+    for item in results:
         print(f"{item.distance:9.4f}  {item.path}")
     folder = options.out or cache
     folder.mkdir(parents=True, exist_ok=True)

@@ -60,26 +60,26 @@ def _search(options: argparse.Namespace) -> int:
     run = searching.open_run(options.workdir, checkpoint=options.checkpoint)
     skipped: list[str] = []
     frames = footage(options.frames, skipped, every=options.every)
-    found, seen = searching.search_frames(run, query, box, frames, top=options.top)
+    sightings, count = searching.search_frames(run, query, box, frames, top=options.top)
     for name in skipped:
         print(f"skipped: {name} cannot be read")
-    print(f"{seen} frames searched, {len(skipped)} skipped")
+    print(f"{count} frames searched, {len(skipped)} skipped")
     folder = options.out or options.workdir / "search-frames" / options.query.stem
     folder.mkdir(parents=True, exist_ok=True)
     pictures = [
         _picture(folder / "query.png", f"Query {options.query.name}", query, np.array([box]), [""])
     ]
     rows = []
-    for rank, one in enumerate(found, start=1):
+    for rank, one in enumerate(sightings, start=1):
         print(f"{one.similarity[0]:9.4f}  {one.name}")
         labels = [f"{s:.2f} ({p:.2f})" for s, p in zip(one.similarity, one.scores, strict=True)]
         file = folder / f"{rank:03d}_{re.sub(r'[^A-Za-z0-9._-]+', '_', one.name)}.png"
         pictures.append(_picture(file, f"{rank}: {one.name}", one.image, one.boxes, labels))
         rows.append([rank, one.name, float(one.similarity[0]), float(one.scores[0])])
-    if not found:
+    if not sightings:
         print("nobody was found in any frame")
     head = ("rank", "frame", "similarity of its most similar person", "score of the detector")
-    tables = [Table(f"{len(found)} of {seen} frames, {len(skipped)} skipped", head, rows)]
+    tables = [Table(f"{len(sightings)} of {count} frames, {len(skipped)} skipped", head, rows)]
     title = f"{run.options.name}: {options.query.name} in {options.frames.name}"
     file = folder / "frames.html"
     file.write_text(page(title, (), intro=INTRO, tables=tables, pictures=pictures))
@@ -103,10 +103,10 @@ def _picture(
     labels: Sequence[str],
 ) -> Picture:
     """The frame with its boxes, written to `file`; for the page at most `WIDEST` pixels wide."""
-    drawn = draw_boxes(image, boxes, labels)
-    drawn.save(file)
-    drawn.thumbnail((WIDEST, WIDEST))
+    picture = draw_boxes(image, boxes, labels)
+    picture.save(file)
+    picture.thumbnail((WIDEST, WIDEST))
     data = io.BytesIO()
-    drawn.save(data, "PNG")
-    said = ", ".join(filter(None, labels)) or "the person in the box"
-    return Picture(caption, data.getvalue(), f"{caption}: {said}", scale=1)
+    picture.save(data, "PNG")
+    text = ", ".join(filter(None, labels)) or "the person in the box"
+    return Picture(caption, data.getvalue(), f"{caption}: {text}", scale=1)
