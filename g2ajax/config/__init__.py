@@ -51,8 +51,8 @@ def _options(cls: type[T], mapping: Mapping[str, Any], where: str, root: tuple[t
 
 def default_of(field: dataclasses.Field) -> Any:
     """The default of a field, `dataclasses.MISSING` without one."""
-    made = field.default_factory
-    return field.default if made is dataclasses.MISSING else made()
+    factory = field.default_factory
+    return field.default if factory is dataclasses.MISSING else factory()
 
 
 def _paths(cls: type, where: str) -> Iterator[str]:
@@ -100,8 +100,8 @@ def _value(hint: Any, value: Any, where: str, root: tuple[type, str]) -> Any:
         if isinstance(value, Mapping):
             return _arguments(value, where.rpartition(".")[2])
         return _tuples(value) if typing.get_origin(hint) is tuple else value
-    got = "" if isinstance(value, tuple | list) else f", got {type(value).__name__}"
-    raise ValueError(f"{where} = {value!r}: expected {type_name(hint)}{got}")
+    suffix = "" if isinstance(value, tuple | list) else f", got {type(value).__name__}"
+    raise ValueError(f"{where} = {value!r}: expected {type_name(hint)}{suffix}")
 
 
 def unset(value: Any) -> bool:

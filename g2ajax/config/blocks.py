@@ -56,14 +56,14 @@ def block(
         base = None if base is dataclasses.MISSING else base
         value = values.get(name)
         if inner:
-            chosen = set_at_all and (base is not None or not unset(value))
-            given = value or {} if base is not None else set_only(value or {})
-            entry = block(inner, given, default=base, set_at_all=chosen, free=free)
-        elif made := free(name, value):
-            entry = made
+            set_inner = set_at_all and (base is not None or not unset(value))
+            values_inside = value or {} if base is not None else set_only(value or {})
+            entry = block(inner, values_inside, default=base, set_at_all=set_inner, free=free)
+        elif nested := free(name, value):
+            entry = nested
         else:
-            shown = base if set_at_all and name not in values else value
-            entry = Option(shown, hints[name], base, texts.get(name, ""))
+            current = base if set_at_all and name not in values else value
+            entry = Option(current, hints[name], base, texts.get(name, ""))
         entries[name] = entry
     unknown = {key: Option(value, Any) for key, value in values.items() if key not in entries}
     return Block(entries | unknown, _first_sentence(cls))
@@ -147,8 +147,8 @@ def listing(block: Block, path: str) -> Iterator[str]:
             continue
         differs = entry.value != entry.default and entry.default is not None
         default = f" (default {entry.default!r})" if differs else ""
-        shown = "not set" if differs and entry.value is None else repr(entry.value)
-        yield f"  {path}.{name}: {type_name(entry.type)} = {shown}{default}"
+        text = "not set" if differs and entry.value is None else repr(entry.value)
+        yield f"  {path}.{name}: {type_name(entry.type)} = {text}{default}"
         yield from textwrap.wrap(
             entry.sentence, 100, initial_indent=" " * 6, subsequent_indent=" " * 6
         )
