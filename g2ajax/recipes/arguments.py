@@ -17,13 +17,13 @@ def parse(text: str | None, **known: bool | tuple[str, ...]) -> SimpleNamespace:
     """
     values = {name: value[0] if value else value for name, value in known.items()}
     values["variant"] = ""
-    given: set[str] = set()
+    names: set[str] = set()
     for word in filter(None, (text or "").split(",")):
         name, equals, value = word.partition("=")
         name = "variant" if word in VARIANTS else name
-        if name in given:
+        if name in names:
             raise ValueError(f"{text!r} gives {name} twice")
-        given.add(name)
+        names.add(name)
         if name == "variant":
             values[name] = word
         elif equals and known.get(name):

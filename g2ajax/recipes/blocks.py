@@ -69,17 +69,17 @@ def method_block(values: Mapping[str, Any]) -> Block:
     name = values["name"]
     rest = {key: value for key, value in values.items() if key != "name"}
     cls, own = vars(methods.module(name)).get("Options"), _options_of(name)
-    named = {"name": Option(name, str, sentence="Module of `g2ajax.methods`.")}
+    name_entry = {"name": Option(name, str, sentence="Module of `g2ajax.methods`.")}
     if cls is None:  # a method outside the package that states its options nowhere
-        return Block(named | {key: Option(value, Any) for key, value in rest.items()})
+        return Block(name_entry | {key: Option(value, Any) for key, value in rest.items()})
 
     def free(field: str, value: Any) -> Block | None:
         if not isinstance(value, Mapping) or "name" not in value:
             return None
         return network_block(value, own) if field == "backbone" else method_block(value)
 
-    found = block(cls, rest, free=free)
-    return Block(named | found.entries, found.sentence)
+    method = block(cls, rest, free=free)
+    return Block(name_entry | method.entries, method.sentence)
 
 
 def _options_of(method: str) -> set[str]:
@@ -111,12 +111,12 @@ def run_block(values: Mapping[str, Any]) -> Block:
     """Every option of a run and of its task, with the values of a configuration."""
     kind = tasks.task_class(tasks.task_name(values))
     phases = {name: phase_block(value, kind) for name, value in values["phase"].items()}
-    made = {
+    blocks = {
         "method": method_block(values["method"]),
         "phase": Block(phases, "The phases by name."),
     }
     return _without_parts(
-        joined((RunOptions, kind.Options), values, free=lambda name, value: made.get(name))
+        joined((RunOptions, kind.Options), values, free=lambda name, value: blocks.get(name))
     )
 
 
