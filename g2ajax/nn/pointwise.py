@@ -68,8 +68,8 @@ def _forward(x, kernel, scale, bias, shortcut, eps, relu):
     out = (out + bias[None, None, None]).astype(x.dtype)
     out = out if shortcut is None else out + shortcut
     out = jax.nn.relu(out) if relu else out
-    kept = (x, kernel, scale, total, gram, mean, root, out if relu else None, shortcut is None)
-    return (out, mean, var), kept
+    residuals = (x, kernel, scale, total, gram, mean, root, out if relu else None, shortcut is None)
+    return (out, mean, var), residuals
 
 
 def _backward(eps, relu, kept, gradients):
