@@ -114,7 +114,7 @@ def account(
     parts = target.devices if program.dealt else 1
     counted = {key: n / parts for key, n in flops.count(traced.jaxpr).items() if n}
     seconds = bounds(counted, totals(moved), sum(one.sent for one in moved), chip)
-    made = Account(
+    entry = Account(
         configuration=of.name,
         program=program.name,
         target=name,
@@ -136,8 +136,8 @@ def account(
         seconds=seconds,
         mfu=0.0,
     )
-    most = chip.matrix["bfloat16"] * made.bound
-    return dataclasses.replace(made, mfu=sum(counted.values()) / most if most else 0.0)
+    most = chip.matrix["bfloat16"] * entry.bound
+    return dataclasses.replace(entry, mfu=sum(counted.values()) / most if most else 0.0)
 
 
 def bounds(
@@ -158,19 +158,19 @@ def bounds(
 
 def needed(message: str) -> float:
     """The bytes that the compiler for TPUs reports as too many, 0 without such a report."""
-    found = re.search(r"(?:Used|temporaries \() ?([\d.]+)([KMGT])", message)
-    return float(found[1]) * 1024 ** ("KMGT".index(found[2]) + 1) if found else 0.0
+    match = re.search(r"(?:Used|temporaries \() ?([\d.]+)([KMGT])", message)
+    return float(match[1]) * 1024 ** ("KMGT".index(match[2]) + 1) if match else 0.0
 
 
 def cost_analysis(result: Any) -> dict[str, float]:
     """XLA's own count of FLOPs and bytes, {} without one (NVIDIA GPUs)."""
     try:
-        found = result.cost_analysis()
+        costs = result.cost_analysis()
     except Exception:  # what is raised depends on the compiler; it is beside our own count only
         return {}
-    found = (found[0] if isinstance(found, list) else found) or {}
+    costs = (costs[0] if isinstance(costs, list) else costs) or {}
     names = {"flops": "flops", "bytes": "bytes accessed"}
-    return {name: float(found[key]) for name, key in names.items() if key in found}
+    return {name: float(costs[key]) for name, key in names.items() if key in costs}
 
 
 def too_large(of: Experiment, program: Program, size: float, target: Target, fsdp: int) -> str:
@@ -200,10 +200,10 @@ def remats(block: Mapping[str, Any], where: str) -> list[str]:
     """The settings of a method that would save memory by recomputing, and are off."""
     if block.get("remat"):
         return []
-    found = []
+    settings = []
     for key, value in block.items():
         if key == "backbone" and not value.get("remat"):
-            found.append(f"{where}.backbone.remat")
+            settings.append(f"{where}.backbone.remat")
         elif isinstance(value, Mapping):
-            found += remats(value, f"{where}.{key}")
-    return found
+            settings += remats(value, f"{where}.{key}")
+    return settings

@@ -35,7 +35,7 @@ def main() -> None:
     run, _ = reopen(config, arguments.workdir, "latest", of=crops.Task)
     model = nnx.merge(*methods.evaluated(run.model))
     query = run.task.dataset.splits["query"]
-    chosen = query.take(np.unique(np.linspace(0, len(query) - 1, arguments.images).astype(int)))
+    queries = query.take(np.unique(np.linspace(0, len(query) - 1, arguments.images).astype(int)))
     size = run.task.options.evaluate.batch_size
 
     @jax.jit
@@ -44,15 +44,15 @@ def main() -> None:
         return features, model.attention_of(low)
 
     features, attention = [], []
-    for batch in split_batches(chosen, run.task.options.data, size, run.mesh):
+    for batch in split_batches(queries, run.task.options.data, size, run.mesh):
         mask = np.asarray(batch["mask"])
-        found = maps(batch["image"].astype("float32"), batch["camera"])
-        for values, value in zip((features, attention), found, strict=True):
+        outputs = maps(batch["image"].astype("float32"), batch["camera"])
+        for values, value in zip((features, attention), outputs, strict=True):
             values.append(np.asarray(value)[mask])
     features, attention = jnp.concatenate(features), jnp.concatenate(attention)
     sizes = [len(names) for _, names in run.task.dataset.attribute_groups]
-    attributes = signed(jnp.asarray(chosen.attributes), sizes)
-    other = ~jnp.eye(len(chosen), dtype=bool)
+    attributes = signed(jnp.asarray(queries.attributes), sizes)
+    other = ~jnp.eye(len(queries), dtype=bool)
     for name, value in (
         ("the run's attention", attention),
         ("its average over images", jnp.mean(attention, 0)),
@@ -61,11 +61,11 @@ def main() -> None:
     ):
         weighed = model.attribute_features(features, jnp.broadcast_to(value, attention.shape))
         distances = attribute_distances(weighed)
-        found = pair_metrics(pair_sums(distances, attributes, attributes, other))
+        outputs = pair_metrics(pair_sums(distances, attributes, attributes, other))
         print(
-            f"{name}: precision at M_E {found['precision_exclusive']:.3f} "
-            f"(chance {found['precision_exclusive_chance']:.3f}), "
-            f"mAP of exclusive {found['map_exclusive']:.3f}"
+            f"{name}: precision at M_E {outputs['precision_exclusive']:.3f} "
+            f"(chance {outputs['precision_exclusive_chance']:.3f}), "
+            f"mAP of exclusive {outputs['map_exclusive']:.3f}"
         )
 
 

@@ -144,9 +144,9 @@ def environment(wanted: Target, given: Mapping[str, str]) -> dict[str, str]:
     Raises ValueError if `XLA_FLAGS` of the `given` variables contradict the flags for compiling for
     an absent chip.
     """
-    needed = {"JAX_PLATFORMS": "cpu"}
+    variables = {"JAX_PLATFORMS": "cpu"}
     if wanted.chip.platform == "tpu":
-        return {**needed, **TPU_VARIABLES, "TPU_ACCELERATOR_TYPE": wanted.accelerator}
+        return {**variables, **TPU_VARIABLES, "TPU_ACCELERATOR_TYPE": wanted.accelerator}
     flags = shlex.split(given.get("XLA_FLAGS", ""))
     for flag in flags:
         name, _, value = flag.partition("=")
@@ -156,7 +156,7 @@ def environment(wanted: Target, given: Mapping[str, str]) -> dict[str, str]:
                 f"be {name}={GPU_FLAGS[name]}; take it out of XLA_FLAGS"
             )
     added = [f"{name}={value}" for name, value in GPU_FLAGS.items()]
-    return {**needed, "XLA_FLAGS": " ".join(dict.fromkeys([*flags, *added]))}
+    return {**variables, "XLA_FLAGS": " ".join(dict.fromkeys([*flags, *added]))}
 
 
 def set_environment(wanted: Target) -> None:

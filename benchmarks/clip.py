@@ -63,10 +63,10 @@ def measure(name: str, call: Callable, given: tuple, what: str, rows: int, args:
     times = []
     for _ in range(args.steps + 2):
         start = time.perf_counter()
-        found = jax.block_until_ready(compiled(*given))
+        result = jax.block_until_ready(compiled(*given))
         times.append(time.perf_counter() - start)
         if name == "train":  # the step has used up its state
-            given = (found[0], *given[1:])
+            given = (result[0], *given[1:])
     seconds = statistics.median(times[2:])
     speed = flops / seconds / 1e12
     mfu = f" = {100 * speed / args.peak:.1f}% of {args.peak:g}" if args.peak else ""

@@ -48,9 +48,9 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", type=pathlib.Path, help="file for the accounts")
     parser.add_argument("--run", action="store_true",
                         help="add up a whole run with the images on the device")  # fmt: skip
-    found = parser.parse_args(arguments)
-    found.configs, found.steps = configurations(found.configs), found.steps.split(",")
-    return found
+    options = parser.parse_args(arguments)
+    options.configs, options.steps = configurations(options.configs), options.steps.split(",")
+    return options
 
 
 def configurations(text: str) -> list[str]:
@@ -90,29 +90,29 @@ def compile_all(given: argparse.Namespace, target: chips.Target) -> tuple[list, 
     from benchmarks import programs, whole_run
     from g2ajax.training.mesh import make_mesh
 
-    made, failed = [], []
+    accounts, failures = [], []
     read = whole_run.resident if given.run else programs.experiment
     experiments = [read(name, given.set) for name in given.configs]
     mesh = make_mesh(fsdp=given.fsdp, devices=chips.devices(given.target, target))
     for of in experiments:
-        own, before = [], len(failed)
+        own, before = [], len(failures)
         try:
             for program in programs.programs(of, mesh, steps=given.steps, batch=given.batch):
                 one, problem = compile_one(given, target, of, program)
                 if problem:
-                    failed.append(problem)
+                    failures.append(problem)
                     print(f"\n{problem}", flush=True)
                     continue
                 own.append(one)
                 print(described(one, target.chip), flush=True)
-                save(given, [*made, *own], target)
+                save(given, [*accounts, *own], target)
         except Exception as error:  # of one configuration; the others are still wanted
             traceback.print_exc()
-            failed.append(f"cannot be built: {of.name}: {_short(error)}")
-        if given.run and len(failed) == before:
+            failures.append(f"cannot be built: {of.name}: {_short(error)}")
+        if given.run and len(failures) == before:
             print("\n" + whole_run.described(of, own, target), flush=True)
-        made += own
-    return made, failed
+        accounts += own
+    return accounts, failures
 
 
 def compile_one(given: argparse.Namespace, target: chips.Target, of, program) -> tuple:
@@ -157,8 +157,8 @@ def described(one, chip: chips.Chip) -> str:
         f"  compile      {one.compile_seconds:.0f} s after {one.trace_seconds:.0f} s of tracing",
     ]
     if one.compiler:
-        known = ", ".join(f"{value / 1e9:.4g} G {name}" for name, value in one.compiler.items())
-        lines.insert(4, f"  XLA counts   {known} (values kept on the chip too)")
+        counts = ", ".join(f"{value / 1e9:.4g} G {name}" for name, value in one.compiler.items())
+        lines.insert(4, f"  XLA counts   {counts} (values kept on the chip too)")
     for kind, (count, size, sent) in one.collectives.items():
         lines.append(
             f"  {kind:12s} {count} of {size / 1e6:.4g} MB together, {sent / 1e6:.4g} MB sent a chip"
@@ -216,16 +216,16 @@ def save(given: argparse.Namespace, accounts: list, target: chips.Target) -> Non
 
 
 def main(arguments: list[str] | None = None) -> None:
-    given = parsed(arguments)
+    options = parsed(arguments)
     try:
-        target = check(given)
+        target = check(options)
         chips.set_environment(target)
-        made, failed = compile_all(given, target)
+        accounts, failures = compile_all(options, target)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print("\nCompiled, not run. " + " ".join(target.chip.sources) + "\n\n" + table(made))
-    if failed:
-        sys.exit("\n".join(["", *failed]))
+    print("\nCompiled, not run. " + " ".join(target.chip.sources) + "\n\n" + table(accounts))
+    if failures:
+        sys.exit("\n".join(["", *failures]))
 
 
 if __name__ == "__main__":

@@ -90,13 +90,13 @@ def measure(name: str) -> None:
     expected = numpy_map(*few)
     seconds = time.perf_counter() - start
     valid = result.valid[:part]
-    got = float(result.average_precision[:part][valid].mean())
+    value = float(result.average_precision[:part][valid].mean())
     start = time.perf_counter()
     evaluate(*few)
-    ours = min(times[1:]) if share == 1.0 else time.perf_counter() - start
+    own_seconds = min(times[1:]) if share == 1.0 else time.perf_counter() - start
     print(
-        f"{name}: NumPy, {part} of {queries} queries: {seconds:.2f} s; ours on the same: {ours:.2f} s"
-        f" ({seconds / ours:.1f} times as fast); mAP {100 * got:.4f} against {100 * expected:.4f}",
+        f"{name}: NumPy, {part} of {queries} queries: {seconds:.2f} s; ours on the same: {own_seconds:.2f} s"
+        f" ({seconds / own_seconds:.1f} times as fast); mAP {100 * value:.4f} against {100 * expected:.4f}",
         flush=True,
     )
 

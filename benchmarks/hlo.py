@@ -62,21 +62,21 @@ class Instruction:
     @property
     def group(self) -> int:
         """Devices among which a collective exchanges; 0: all."""
-        if listed := self._found(r"replica_groups=\{\{([\d,]*)\}"):
-            return len(listed.split(","))
+        if text := self._found(r"replica_groups=\{\{([\d,]*)\}"):
+            return len(text.split(","))
         if grid := re.search(r"replica_groups=\[(\d+),(\d+)\]", self.text):
             return int(grid.group(2))
-        if named := re.search(r"replica_groups=mesh\[([^\]]*)\] *\{([^}]*)\}", self.text):
-            lengths = dict(re.findall(r"'(\w+)'=(\d+)", named.group(1)))
-            axes = re.findall(r"'(\w+)'", named.group(2))
+        if match := re.search(r"replica_groups=mesh\[([^\]]*)\] *\{([^}]*)\}", self.text):
+            lengths = dict(re.findall(r"'(\w+)'=(\d+)", match.group(1)))
+            axes = re.findall(r"'(\w+)'", match.group(2))
             return math.prod(int(lengths[axis]) for axis in axes)
         return 0
 
     @property
     def called(self) -> str:
         """The computation that the instruction calls or fuses."""
-        found = _CALLED.search(self.text)
-        return found.group(1) if found else ""
+        match = _CALLED.search(self.text)
+        return match.group(1) if match else ""
 
     @property
     def entered(self) -> list[str]:
@@ -85,15 +85,15 @@ class Instruction:
             return [self.called]
         if self.opcode != "conditional":
             return []
-        found = (several or one for several, one in _BRANCHES.findall(self.text))
-        return [name for group in found for name in re.split(r",\s*", group.replace("%", ""))]
+        groups = (several or one for several, one in _BRANCHES.findall(self.text))
+        return [name for group in groups for name in re.split(r",\s*", group.replace("%", ""))]
 
     def trips(self, bodies: "Computations") -> int:
         """Number of iterations of a loop: as the compiler recorded it, else the one constant in its
         condition; 1 if unknown."""
-        known = self._found(r'"known_trip_count":\{"n":"(\d+)"\}')
-        if known:
-            return int(known)
+        count = self._found(r'"known_trip_count":\{"n":"(\d+)"\}')
+        if count:
+            return int(count)
         condition = list(fused_in(self._found(r"condition=%?([\w.\-]+)"), bodies))
         below = [one for one in condition if "direction=LT" in one.text]
         ends = [one._found(r" constant\((\d+)\)") for one in condition]
@@ -117,8 +117,8 @@ class Instruction:
         return frames.get(frame) or (f"{plain.group(1)}:{plain.group(2)}" if plain else "")
 
     def _found(self, pattern: str) -> str:
-        found = re.search(pattern, self.text)
-        return found.group(1) if found else ""
+        match = re.search(pattern, self.text)
+        return match.group(1) if match else ""
 
 
 Computations = Mapping[str, list[Instruction]]
@@ -136,18 +136,18 @@ def computations(
     text: str, on_chip: Collection[int] = ()
 ) -> tuple[dict[str, list[Instruction]], str]:
     """The instructions of every computation by its name, and the name of the entry."""
-    found: dict[str, list[Instruction]] = {}
+    bodies: dict[str, list[Instruction]] = {}
     entry, current = "", None
     for line in text.splitlines():
         head = _COMPUTATION.match(line)
         if head and " = " not in line.split("(", 1)[0]:
-            current = found.setdefault(head.group(2), [])
+            current = bodies.setdefault(head.group(2), [])
             entry = head.group(2) if head.group(1) else entry
         elif line.startswith("}"):
             current = None
         elif current is not None and (instruction := _instruction(line, on_chip)):
             current.append(instruction)
-    return found, entry
+    return bodies, entry
 
 
 def _instruction(line: str, on_chip: Collection[int]) -> Instruction | None:

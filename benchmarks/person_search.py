@@ -82,8 +82,8 @@ def build(arguments: argparse.Namespace, dtype: str, remat: bool) -> nnx.Module:
 def compiled(call: Callable, *given: Any) -> tuple[Any, float]:
     """The compiled function, and the seconds of its compilation."""
     start = time.perf_counter()
-    made = jax.jit(call).lower(*given).compile()
-    return made, time.perf_counter() - start
+    program = jax.jit(call).lower(*given).compile()
+    return program, time.perf_counter() - start
 
 
 def seconds(call: Callable, *given: Any, steps: int) -> float:
@@ -98,10 +98,10 @@ def seconds(call: Callable, *given: Any, steps: int) -> float:
 
 
 def memory(made: Any) -> str:
-    found = made.memory_analysis()
+    analysis = made.memory_analysis()
     return (
-        f"memory: arguments {found.argument_size_in_bytes / 2**30:.2f} GiB, temporary "
-        f"{found.temp_size_in_bytes / 2**30:.2f} GiB"
+        f"memory: arguments {analysis.argument_size_in_bytes / 2**30:.2f} GiB, temporary "
+        f"{analysis.temp_size_in_bytes / 2**30:.2f} GiB"
     )
 
 
@@ -115,8 +115,8 @@ def kept(model: nnx.Module, batch: dict[str, jax.Array]) -> float:
 
         return jax.vjp(loss, params)[1]
 
-    left = jax.tree.leaves(jax.eval_shape(backward, params, rest, batch))
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in left) / 2**30
+    arrays = jax.tree.leaves(jax.eval_shape(backward, params, rest, batch))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in arrays) / 2**30
 
 
 def measure(arguments: argparse.Namespace, frames: int, dtype: str, remat: bool) -> None:
@@ -140,12 +140,12 @@ def measure(arguments: argparse.Namespace, frames: int, dtype: str, remat: bool)
         return nnx.merge(test_graph, state, copy=True).detect(batch)
 
     test, spent = compiled(detect, state, batch)
-    told = f"compile {spent:.0f} s; {memory(test)}"
+    text = f"compile {spent:.0f} s; {memory(test)}"
     test_time = 0.0
     if not arguments.compile_only:
         test_time = seconds(test, state, batch, steps=arguments.steps)
-        told = f"{frames / test_time:.2f} frames/s ({1e3 * test_time:.0f} ms); {told}"
-    print(f"{about}: test: {told}", flush=True)
+        text = f"{frames / test_time:.2f} frames/s ({1e3 * test_time:.0f} ms); {text}"
+    print(f"{about}: test: {text}", flush=True)
 
     program, leaves = begin(model, PhaseOptions(), optimizer, mesh)
     step = make_step(
@@ -153,7 +153,7 @@ def measure(arguments: argparse.Namespace, frames: int, dtype: str, remat: bool)
     )
     start = time.perf_counter()
     train = step.lower(leaves, batch, None).compile()
-    told = f"compile {time.perf_counter() - start:.0f} s; {memory(train)}"
+    text = f"compile {time.perf_counter() - start:.0f} s; {memory(train)}"
     train_time = 0.0
     if not arguments.compile_only:
         times = []
@@ -163,12 +163,14 @@ def measure(arguments: argparse.Namespace, frames: int, dtype: str, remat: bool)
             jax.block_until_ready(metrics)
             times.append(time.perf_counter() - start)
         train_time = min(times[1:])
-        told = f"{frames / train_time:.2f} frames/s ({1e3 * train_time:.0f} ms); {told}"
-    print(f"{about}: train: {told}", flush=True)
+        text = f"{frames / train_time:.2f} frames/s ({1e3 * train_time:.0f} ms); {text}"
+    print(f"{about}: train: {text}", flush=True)
     if not arguments.compile_only:
         for kind, whole in (("test", test_time), ("train", train_time)):
-            found = stages(model, batch, kind, arguments.steps)
-            shares = (f"{n} {1e3 * t:.0f} ms ({100 * t / whole:.0f}%)" for n, t in found.items())
+            stage_seconds = stages(model, batch, kind, arguments.steps)
+            shares = (
+                f"{n} {1e3 * t:.0f} ms ({100 * t / whole:.0f}%)" for n, t in stage_seconds.items()
+            )
             print(f"{about}: {kind} stages: {', '.join(shares)}", flush=True)
 
 
@@ -179,7 +181,7 @@ def stages(
     training = kind == "train"
     here = model if training else nnx.merge(*methods.evaluated(model))
     graph, params, rest = nnx.split(here, nnx.Param, ...)
-    chosen = model.options
+    options = model.options
 
     def timed(function: Callable, x: jax.Array) -> float:
         """Seconds of `function(model, x)`; in training with the gradient of the sum of its output."""
@@ -192,20 +194,20 @@ def stages(
             return sum(leaf.astype(jnp.float32).sum() for leaf in leaves)
 
         moving = (0, 1) if jnp.issubdtype(x.dtype, jnp.floating) else 0
-        made, _ = compiled(jax.grad(total, moving) if training else forward, params, x)
-        return seconds(made, params, x, steps=steps)
+        program, _ = compiled(jax.grad(total, moving) if training else forward, params, x)
+        return seconds(program, params, x, steps=steps)
 
     def whole() -> nnx.Module:
         return nnx.merge(graph, params, rest, copy=True)
 
     maps = jax.jit(lambda batch: whole().maps(batch))(batch)
-    rpn, frames = chosen.rpn, len(batch["image"])
+    rpn, frames = options.rpn, len(batch["image"])
     before, after = (
         (rpn.train_pre_nms, rpn.train_post_nms)
         if training
         else (rpn.test_pre_nms, rpn.test_post_nms)
     )
-    regions = chosen.regions.samples if training else after
+    regions = options.regions.samples if training else after
     rng = np.random.default_rng(1)
     height, width = (int(side) for side in batch["size"][0])
 
@@ -214,7 +216,7 @@ def stages(
         sides = rng.uniform(16, 200, (frames, count, 2))
         return jnp.asarray(np.concatenate([corner, corner + sides], -1), jnp.float32)
 
-    drawn, mask = boxes(regions), jnp.ones((frames, regions), bool)
+    regions_of, mask = boxes(regions), jnp.ones((frames, regions), bool)
     scores = jnp.asarray(rng.random((frames, before)), jnp.float32)
     candidates = jax.jit(jax.vmap(functools.partial(nms, threshold=rpn.nms, max_output=after)))
 
@@ -222,18 +224,18 @@ def stages(
         truth = (model.truth(batch), jax.random.key(0)) if training else ()
         return model.propose(maps._replace(features=features), *truth)
 
-    found = {
+    results = {
         "backbone": timed(
             lambda model, image: model.maps({**batch, "image": image}).features, batch["image"]
         ),
         "proposals": timed(proposals, maps.features),
         "their NMS": seconds(candidates, boxes(before), scores, steps=steps),
         "RoIAlign": timed(
-            lambda model, features: model.pool(maps._replace(features=features), drawn, mask),
+            lambda model, features: model.pool(maps._replace(features=features), regions_of, mask),
             maps.features,
         ),
     }
-    pooled = jax.jit(lambda maps: whole().pool(maps, drawn, mask))(maps)
+    pooled = jax.jit(lambda maps: whole().pool(maps, regions_of, mask))(maps)
     for name in HEADS:
         if hasattr(model.roi_heads, name):
 
@@ -242,8 +244,8 @@ def stages(
                 counts = (mask.reshape(-1),) if name in HEADS[:2] else ()
                 return getattr(model.roi_heads, name)(x, *counts)
 
-            found[name] = timed(head, pooled)
-    return found
+            results[name] = timed(head, pooled)
+    return results
 
 
 def main() -> None:

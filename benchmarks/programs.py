@@ -310,14 +310,14 @@ def evaluation(of: Experiment, mesh: Mesh, embed: Program) -> Program:
 def comparison(of: Experiment, mesh: Mesh, explain: Program) -> Program:
     """The explained distances of a block of queries to a batch of the gallery, as `explain` gives
     both; all devices do the same."""
-    found = jax.eval_shape(explain.call, *explain.arguments)
+    explained = jax.eval_shape(explain.call, *explain.arguments)
     everywhere, batch = replicated(mesh), explain.examples
     rows = min(QUERY_BLOCK, of.sizes.query)
 
     def side(count: int) -> Side:
-        features = (found.embedding, found.attribute_embedding)
+        features = (explained.embedding, explained.attribute_embedding)
         whole = [_shape((count, *x.shape[1:]), x.dtype, everywhere) for x in features]
-        attributes = found.attribute_embedding.shape[1]
+        attributes = explained.attribute_embedding.shape[1]
         return Side(*whole, _shape((count, attributes), "int8", everywhere))
 
     compare = make_compare(("distance", "decomposed"), 1.0, measure=False)

@@ -20,12 +20,12 @@ def main() -> None:
     shots = shots[:: max(1, len(shots) // options.count)][: options.count]
     encode(world, shots[0])
     for name, camera in (("aerial", 0), ("ground", 1)):
-        chosen = [shot for shot in shots if shot.camera == camera]
+        views = [shot for shot in shots if shot.camera == camera]
         start = time.perf_counter()
-        size = sum(len(encode(world, shot)) for shot in chosen)
+        size = sum(len(encode(world, shot)) for shot in views)
         seconds = time.perf_counter() - start
         print(
-            f"{name}: {len(chosen) / seconds:.0f} crops/s, {size / len(chosen) / 1024:.1f} kB a crop"
+            f"{name}: {len(views) / seconds:.0f} crops/s, {size / len(views) / 1024:.1f} kB a crop"
         )
 
 

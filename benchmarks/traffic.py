@@ -100,13 +100,13 @@ class _Walk:
             if one.channel in self.channels:
                 continue
             self.channels.add(one.channel)
-            given, result = _exchanged(one, body)
+            operands, result = _exchanged(one, body)
             devices, kind = one.group or self.devices, one.collective
             if scattered:
                 kind, result = "reduce-scatter", result // devices
-            sent = _sent(kind, given, result, devices) * trips
+            sent = _sent(kind, operands, result, devices) * trips
             about = (trips, kind, one.source(self.frames), one.operation)
-            yield Moved("collective", (given + result) * trips, *about, sent)
+            yield Moved("collective", (operands + result) * trips, *about, sent)
 
 
 def _sent(kind: str, given: int, result: int, devices: int) -> int:
@@ -119,13 +119,13 @@ def _sent(kind: str, given: int, result: int, devices: int) -> int:
 
 def _exchanged(one: Instruction, body: Mapping[str, Instruction]) -> tuple[int, int]:
     """Bytes of a collective's operands and of its result, in whichever memory they are."""
-    given = sum(sum(body[name].whole) for name in one.operands if name in body)
+    operands = sum(sum(body[name].whole) for name in one.operands if name in body)
     result = sum(one.whole)
     if one.opcode.endswith("-start") and one.collective != "all-reduce":
         result -= (
-            given  # an all-reduce starts with its results alone, others with (operands, results)
+            operands  # an all-reduce starts with its results alone, others with (operands, results)
         )
-    return given, max(result, 0)
+    return operands, max(result, 0)
 
 
 def _multiplies(one: Instruction, bodies: Computations) -> bool:
@@ -175,10 +175,10 @@ def _fusion(one: Instruction, sizes: list[int], inner: list[Instruction]) -> int
 
 def _uses(name: str, users: Mapping[str, list[Instruction]]) -> list[tuple[Instruction, str]]:
     """The instructions that use a value, also behind bitcasts, and the name they use."""
-    found = []
+    uses = []
     for user in users[name]:
-        found += _uses(user.name, users) if user.opcode == "bitcast" else [(user, name)]
-    return found
+        uses += _uses(user.name, users) if user.opcode == "bitcast" else [(user, name)]
+    return uses
 
 
 def _kind(one: Instruction, bodies: Computations) -> str:
@@ -194,10 +194,10 @@ def _kind(one: Instruction, bodies: Computations) -> str:
 
 def totals(moved: Iterable[Moved]) -> dict[str, int]:
     """Bytes of each kind, every kind present."""
-    found = dict.fromkeys(KINDS, 0)
+    result = dict.fromkeys(KINDS, 0)
     for one in moved:
-        found[one.kind] += one.bytes
-    return found
+        result[one.kind] += one.bytes
+    return result
 
 
 def largest(moved: Iterable[Moved], count: int = 10) -> list[Moved]:
@@ -214,9 +214,9 @@ def largest(moved: Iterable[Moved], count: int = 10) -> list[Moved]:
 
 def collectives(moved: Iterable[Moved]) -> dict[str, tuple[int, int, int]]:
     """Kind of collective → number that run, bytes of their operands and results, bytes sent."""
-    found: dict[str, tuple[int, int, int]] = {}
+    totals: dict[str, tuple[int, int, int]] = {}
     for one in moved:
         if one.kind == "collective":
-            count, size, sent = found.get(one.name, (0, 0, 0))
-            found[one.name] = (count + one.calls, size + one.bytes, sent + one.sent)
-    return found
+            count, size, sent = totals.get(one.name, (0, 0, 0))
+            totals[one.name] = (count + one.calls, size + one.bytes, sent + one.sent)
+    return totals

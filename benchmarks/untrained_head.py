@@ -51,9 +51,9 @@ def main() -> None:
     trained = run.task.search(state, ("reid",))
 
     fresh = methods.drawn(run.options.method, run.task.facts, seed=1000)
-    drawn = dict(nnx.to_flat_state(nnx.state(fresh)))
+    values = dict(nnx.to_flat_state(nnx.state(fresh)))
     mixed = nnx.from_flat_state(
-        (path, drawn[path] if path[:1] == ("roi_heads",) and path[1] in EMBED else leaf)
+        (path, values[path] if path[:1] == ("roi_heads",) and path[1] in EMBED else leaf)
         for path, leaf in nnx.to_flat_state(state)
     )
     split = with_people(run.task.dataset.splits["gallery"], trained.gallery)
@@ -68,8 +68,8 @@ def main() -> None:
     untrained = Found(gallery, np.stack([row[0] for row in queries]))
     results = [
         result
-        for name, found in (("trained", trained), ("untrained", untrained))
-        for result in run.task.results_of(found, name=name, **of)
+        for name, detections in (("trained", trained), ("untrained", untrained))
+        for result in run.task.results_of(detections, name=name, **of)
     ]
     print(as_table(results))
     half = len(results) // 2

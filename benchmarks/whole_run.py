@@ -48,29 +48,33 @@ def evaluations(of: Experiment, phase: str) -> int:
 def device_parts(of: Experiment, accounts: Sequence[Account]) -> list[Part]:
     """Training and evaluation at the bound."""
     by_name = {one.program: one for one in accounts}
-    parts, scored, explained = [], 0, 0
+    parts, scorings, explanations = [], 0, 0
     for phase in of.options.phases:
         step = by_name[f"train {phase}"]
         block = of.options.phase[phase]
         count = block.epochs * of.steps_per_epoch(phase, step.examples)
         parts.append(_times(f"steps of {phase}", count, step))
         times = evaluations(of, phase)
-        scored += times
+        scorings += times
         if set(of.phase(phase).options.rankings) - {"reid"}:
-            explained += times
-    scored += 1  # the best checkpoint, at the end
+            explanations += times
+    scorings += 1  # the best checkpoint, at the end
     images = of.sizes.query + of.sizes.gallery
-    of_images = {"embed": scored, "explain": explained and explained + 1, "embed text": scored}
+    of_images = {
+        "embed": scorings,
+        "explain": explanations and explanations + 1,
+        "embed text": scorings,
+    }
     for name, times in of_images.items():
         if name in by_name and times:
             batches = -(-images // by_name[name].examples)
             parts.append(_times(f"{name}, test images", times * batches, by_name[name]))
     pairs = of.sizes.compared
     blocks = -(-pairs // (QUERY_BLOCK * of.sizes.gallery))
-    parts.append(_times("ranking, query blocks", scored * blocks, by_name["evaluate"]))
-    if "compare" in by_name and explained:
+    parts.append(_times("ranking, query blocks", scorings * blocks, by_name["evaluate"]))
+    if "compare" in by_name and explanations:
         # The best checkpoint is explained too.
-        blocks = (explained + 1) * -(-pairs // (QUERY_BLOCK * by_name["explain"].examples))
+        blocks = (explanations + 1) * -(-pairs // (QUERY_BLOCK * by_name["explain"].examples))
         parts.append(_times("explained distances, blocks of pairs", blocks, by_name["compare"]))
     return parts
 
@@ -84,8 +88,8 @@ def host_parts(of: Experiment, accounts: Sequence[Account]) -> list[Part]:
     options, sizes = of.options, of.sizes
     height, width = of.blocks.data.image_size
     pixels = 3 * height * width
-    scored = sum(evaluations(of, phase) for phase in options.phases) + 1
-    test = scored * (sizes.query + sizes.gallery)
+    scorings = sum(evaluations(of, phase) for phase in options.phases) + 1
+    test = scorings * (sizes.query + sizes.gallery)
     trained = {one.program: one for one in accounts if one.program.startswith("train ")}
     saves, size = 0, 0.0
     for phase in options.phases:
