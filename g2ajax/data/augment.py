@@ -35,7 +35,8 @@ class EraseOptions:
     """Draws of a rectangle until one fits; if none does, the image stays."""
     fill: Literal["imagenet_mean", "normalised_mean", "noise"] = "imagenet_mean"
     """`imagenet_mean`: that colour, whatever the network's own mean. `normalised_mean`: ImageNet's
-    mean on the 0..1 scale written into the NORMALISED image, so the colour is not grey, as in that code. `noise`: normal per pixel and channel in the normalised image."""
+    mean on the 0..1 scale written into the NORMALISED image, so the colour is not grey, as in that
+    code. `noise`: normal per pixel and channel in the normalised image."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +66,8 @@ def augment(
     """Augmented images, float32 and still in 0..255; `mean` and `std` are the network's.
 
     Each row has its own key, made from `key` and its place alone, so the result depends neither on
-    how rows lie on devices nor on the rows after it. Flip and crop
-    commute in distribution: the codebases' different orders are one here.
+    how rows lie on devices nor on the rows after it. Flip and crop commute in
+    distribution, so one order stands for those of all codebases.
 
     `shards`: number of equal stretches of rows, one for each device; it changes no value.
     """

@@ -41,7 +41,8 @@ IMAGENET_POLICY = (
 
 
 def value_of(name: str, level: int = 0) -> int | float:
-    """The strength of an operation at a level 0..10, unsigned (fast-reid's scale: timm's "original").
+    """The strength of an operation at a level 0..10, unsigned (fast-reid's scale: timm's
+    "original").
 
     Bits from 4 to 8; thresholds to 256; factors from 0.1 to 1.9; shears to 0.3; turns to 30 degrees.
     """
@@ -108,7 +109,8 @@ def jitter(
 ) -> UInt8[Array, "H W 3"]:
     """The image after changes of brightness, contrast, saturation and hue.
 
-    Their order is random, as in torchvision. The caller decides whether to apply it (`probability`).
+    Their order is random, as in torchvision. The caller decides whether to apply it
+    (`probability`).
     """
     draws = jax.random.uniform(key, (8,), minval=-1.0, maxval=1.0)
     order = jnp.argsort(draws[:4])

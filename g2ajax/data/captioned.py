@@ -72,8 +72,8 @@ def captioned_images(
 ) -> CaptionedImages:
     """All pairs of a split, their captions tokenised once.
 
-    Raises ValueError for a split without captions, an empty caption, and where pairs are asked for
-    but a caption has none.
+    Raises ValueError for a split without captions, an empty caption, and for pairs if a caption has
+    none.
     """
     captions = split.captions
     if captions is None or not len(captions):
@@ -111,7 +111,8 @@ def captioned_images(
 
 @functools.lru_cache(maxsize=8)
 def tokens(texts: tuple[str, ...], length: int = CONTEXT_LENGTH) -> Int[np.ndarray, "C L"]:
-    """The ids of captions; each distinct text is encoded once and cached for the next evaluation."""
+    """The ids of captions; each distinct text is encoded once and cached for the next
+    evaluation."""
     number_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     table = _tokenizer()(list(number_of), context_length=length)
     return table[[number_of[text] for text in texts]]

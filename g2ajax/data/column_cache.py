@@ -16,8 +16,8 @@ def columns_of(
     scan: Callable[[], Columns],
     complete: Callable[[Columns], bool],
 ) -> Columns:
-    """Columns cached in `file_name` of a built dataset's folder, or those from `scan`, which are then
-    stored there.
+    """Columns cached in `file_name` of a built dataset's folder, or those from `scan`, which are
+    then stored there.
 
     A cache of another build, one whose names are not `complete` (another version), or an unreadable
     one is ignored.

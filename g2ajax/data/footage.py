@@ -16,7 +16,8 @@ Named = tuple[str, UInt8[np.ndarray, "_ _ 3"]]
 def footage(path: pathlib.Path, skipped: list[str], *, every: int = 1) -> Iterator[Named]:
     """The frames of a folder (its images at any depth, by name) or of a video, one by one.
 
-    `every`: step between the frames of a video. Unreadable files are left out and named in `skipped`.
+    `every`: step between the frames of a video. Unreadable files are left out and named in
+    `skipped`.
 
     Raises FileNotFoundError for a missing path, and ValueError for a file that is no video, a video
     without the package that reads videos, an `every` below 1, and when no frame can be read.

@@ -19,7 +19,7 @@ from g2ajax.data.captioned import CaptionedImages
 from g2ajax.data.crop_source import CropSplit
 from g2ajax.data.images import decode, resize
 
-# Batches that lie ready on the device while a step runs.
+# Batches ready on the device while a step runs.
 PREFETCH = 2
 
 
@@ -109,7 +109,7 @@ def image_batches(
     # Threads take single images, so that the first batch is there soon; 2 batches are read ahead.
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * batch)
     dataset = source.to_iter_dataset(options).batch(batch, drop_remainder=True)
-    # Stacking copies megabytes: another thread does it while the step's thread goes on.
+    # Stacking copies megabytes: another thread does it while the step's thread continues.
     ahead = PREFETCH if num_threads else 0
     return iter(grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=ahead))
 

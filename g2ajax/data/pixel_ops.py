@@ -1,9 +1,9 @@
 """Pillow's colour and geometry operations on the device: one image, one operation chosen at run time.
 
-Under `vmap` each image of a batch has its own operation, so one branch for each operation would
-run all of them for all images. Instead all are special cases of two functions of fixed cost. `recolour`: a
-table of grey values per channel, then a blend with a degenerate image. `warp`: an affine map with
-bilinear or bicubic taps.
+Under `vmap` each image of a batch has its own operation, so one branch for each operation would run
+all of them for all images. Instead all are special cases of two functions of fixed cost.
+`recolour`: a table of grey values per channel, then a blend with a degenerate image. `warp`: an
+affine map with bilinear or bicubic taps.
 """
 
 import jax

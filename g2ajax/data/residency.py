@@ -25,7 +25,8 @@ def load_resident(
     """All images of a split, decoded and resized once, on the device.
 
     `sharding` splits the rows over `parts` devices, and zero images pad the end; each process
-    decodes all and keeps its own part. `progress(done, total)` is called after each thousand. Raises ValueError naming a corrupt image.
+    decodes all and keeps its own part. `progress(done, total)` is called after each thousand.
+    Raises ValueError naming a corrupt image.
     """
     total = len(split)
     images = np.zeros((-(-total // parts) * parts, *image_size, 3), np.uint8)

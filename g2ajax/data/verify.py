@@ -17,7 +17,7 @@ PERSON = 0
 
 @dataclasses.dataclass(frozen=True)
 class Count:
-    """One line of the table of counts. `expected`: None where nothing is published."""
+    """One line of the table of counts. `expected`: None if nothing is published."""
 
     name: str
     images: int
@@ -105,7 +105,8 @@ def verify(dataset: Dataset) -> Verification:
 
 
 def _counts(dataset: Dataset) -> list[Count]:
-    """One line for each split, and for each folder and side of a protocol with a published count."""
+    """One line for each split, and for each folder and side of a protocol with a published
+    count."""
     expected = json.loads(dataset.metadata.get("expected", "{}"))
     names = [name for name in ("train", "query", "gallery") if name in dataset.splits]
     names += [name for name in dataset.splits if name not in names]
