@@ -15,8 +15,8 @@ def interval(
     """The bootstrap interval of the mean of per-query scores, resampling IDENTITIES.
 
     The queries of one person are alike, so resampling queries would overstate precision. The mean
-    of a draw weighs its queries equally, as the score itself does. One identity: the interval is the
-    score itself. Raises ValueError without scores or samples.
+    of a draw weighs its queries equally, as the score itself does. One identity: the interval is
+    the score itself. Raises ValueError without scores or samples.
     """
     if not len(scores):
         raise ValueError("no scores to resample")

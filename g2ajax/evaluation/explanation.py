@@ -52,9 +52,9 @@ def pair_sums(
     Attributes (+1 / −1) are ranked by their share of the distance. Exclusive: largest first, the
     attributes in which the two differ should lead. Common: smallest first, the others should. In a
     pair without any difference a share above `overflow` / M is an error and stands at the head of
-    the ranking. Precision is taken at the number of relevant attributes; `map` is the mean of average
-    precisions. `precision_exclusive_chance` is the expected precision of a random order: the
-    exclusive share of the pair's attributes.
+    the ranking. Precision is taken at the number of relevant attributes; `map` is the mean of
+    average precisions. `precision_exclusive_chance` is the expected precision of a random order:
+    the exclusive share of the pair's attributes.
 
     Attributes that one of the two lacks an annotation for (0) are left out of the pair's ranking.
     Equal shares rank in the order of attributes. `mask` False takes a pair out. `by_query`: sums
@@ -84,9 +84,9 @@ def pair_sums(
     precision_c = jnp.where(alike, right / count, precision_c)
     map_c = jnp.where(alike, (right - late) / count, map_c)
 
-    counts = jnp.ones(alike.shape, bool) if mask is None else mask
+    pair_mask = jnp.ones(alike.shape, bool) if mask is None else mask
     axis = 1 if by_query else None
-    with_e, with_c = counts & (n_differs > 0), counts & (n_agrees > 0)
+    with_e, with_c = pair_mask & (n_differs > 0), pair_mask & (n_agrees > 0)
 
     def total(value: Float[Array, "Q G"], over: Bool[Array, "Q G"]) -> Float[Array, "..."]:
         return jnp.sum(jnp.where(over, value, 0.0), axis)
@@ -304,7 +304,7 @@ class Measure:
     value: float
     """The mean over images, not in percent."""
     interval: tuple[float, float]
-    """95%, bootstrap over identities."""
+    """95% interval, bootstrap over identities."""
     images: int
     """Number of images averaged: those on which the part is visible."""
 

@@ -23,8 +23,8 @@ from g2ajax.retrieval.person_search import (
 )
 
 RANKINGS = ("reid", "cbgm", "true_boxes")
-"""By similarity; re-ranked by the people around the query; by similarity among the true boxes of the
-gallery, which bounds what a better detector could give."""
+"""Rankings: by similarity; re-ranked by the people around the query; by similarity among the true
+boxes of the gallery, which bounds the gain of a better detector."""
 CONTEXT = ContextMatching()
 LISTED = "listed frames"
 """The filter of protocols with a gallery of a given size for each query."""
@@ -32,7 +32,8 @@ LISTED = "listed frames"
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A method's detections and embeddings for a dataset's test frames, in pixels of stored frames."""
+    """A method's detections and embeddings for a dataset's test frames, in pixels of stored
+    frames."""
 
     gallery: Sequence[FrameDetections]
     """Detections in each row of the split `gallery`, shared by every protocol and ranking."""
@@ -69,8 +70,8 @@ def evaluate_frames(
     """One result for each protocol (all of the dataset's if none is named) by each of the rankings.
 
     Besides the scores of search a result has, in percent: `detection AP` and `recall` over the
-    gallery frames of the protocol's platform; `missed` and `confused`, the parts of 100 − mAP due to
-    the detector and to the embedding.
+    gallery frames of the protocol's platform; `missed` and `confused`, the parts of 100 − mAP due
+    to the detector and to the embedding.
 
     Raises ValueError for an unknown protocol or ranking, one without queries, and what `search`
     refuses.

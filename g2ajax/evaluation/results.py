@@ -50,7 +50,7 @@ class Result:
     rank5: float | None
     rank10: float | None
     interval_mAP: tuple[float, float] | None
-    """95%, bootstrap over query identities."""
+    """95% interval, bootstrap over query identities."""
     interval_rank1: tuple[float, float] | None
     interval_rank5: tuple[float, float] | None
     interval_mINP: tuple[float, float] | None
@@ -66,10 +66,11 @@ class Result:
 
     @property
     def fingerprint(self) -> str:
-        """Eight hex digits of the protocol and its data; results with equal digits may share a column.
+        """Eight hex digits of the protocol and its data; results with equal digits may share a
+        column.
 
-        Feature, distance and ranking belong to the method and are not part of it, unless the ranking
-        uses more than the images.
+        Feature, distance and ranking belong to the method and are not part of it, unless the
+        ranking uses more than the images.
         """
         protocol = (
             self.dataset.partition("/")[0],  # "agreid" and "agreid/strict" are one
