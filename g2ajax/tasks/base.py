@@ -70,8 +70,9 @@ class PhaseOptions:
     """Options of a phase (`phase.NAME`) that belong to the task."""
 
     dataset: str = ""
-    """Dataset of this phase, on which it is also scored; empty: the run's. When the dataset changes,
-    the model is rebuilt for its identities, and every tensor independent of them is kept."""
+    """Dataset of this phase, on which it is also scored; empty: the run's. When the dataset
+    changes, the model is rebuilt for its identities, and every tensor independent of them is
+    kept."""
     rankings: tuple[str, ...] = ("reid",)
     """Rankings of the gallery when this phase is scored."""
 

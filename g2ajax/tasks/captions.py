@@ -39,7 +39,7 @@ class Options(crop_options.Options):
 
 
 class Task(crops.Task):
-    """Crops with captions: a row of training is an (image, caption) pair."""
+    """Crops with captions: a training row is an (image, caption) pair."""
 
     noun = "images with sentences"
     Options = Options

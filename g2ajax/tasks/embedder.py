@@ -199,8 +199,8 @@ def embed_sides(model: Method, embedder: Embedder) -> dict[str, Float[np.ndarray
 
 
 def rankers(model: Method, embedder: Embedder, rankings: Sequence[str]) -> Iterator[Ranker]:
-    """Rankers of each protocol by each ranking. Those that need the embeddings alone come first; the
-    embeddings are computed once, when the first of them is requested.
+    """Rankers of each protocol by each ranking. Those that need the embeddings alone come first;
+    the embeddings are computed once, when the first of them is requested.
     """
     evaluate, dataset = embedder.options.evaluate, embedder.dataset
     own = [name for name in rankings if name in EMBEDDED]

@@ -62,8 +62,8 @@ def measure_pairs(model: Method, embedder: Embedder) -> list[Measure]:
     """Per protocol, over all pairs of query and gallery: the metrics of the contributions.
 
     Precision at M_E is the share of truly exclusive attributes among the M_E that contribute most
-    ("random": the value of a random order). The relative gap is |d − mean_k d^k| / d. Values are means
-    over queries of each query's mean over the gallery, intervals are over query identities.
+    ("random": the value of a random order). The relative gap is |d − mean_k d^k| / d. Values are
+    means over queries of each query's mean over the gallery, intervals are over query identities.
     """
     results = []
     for protocol in embedder.protocols:
@@ -95,8 +95,9 @@ def measure_pairs(model: Method, embedder: Embedder) -> list[Measure]:
 def measure_maps(model: Method, embedder: Embedder) -> list[Measure]:
     """Per part: pointing game, energy inside, deletion and insertion of the distance.
 
-    The map of a part is that of the image's annotated class ("backpack" for a person with one).
-    Its baselines: a random map, a uniform map, and Grad-CAM of stream 1 for the distance to the partner.
+    The map of a part is that of the image's annotated class ("backpack" for a person with one). Its
+    baselines: a random map, a uniform map, and Grad-CAM of stream 1 for the distance to the
+    partner.
     """
     scene = _scene(model, embedder)
     names = [group for group, _ in embedder.dataset.attribute_groups]

@@ -56,17 +56,14 @@ class Asked:
 
 def from_queries(query: CropSplit, rows: Sequence[int]) -> Asked:
     """Rows of the query split."""
-    rows_of_split = query.take(np.asarray(rows, int))
+    subset = query.take(np.asarray(rows, int))
     return Asked(
-        tuple(
-            decode(rows_of_split.read(i), str(rows_of_split.image_id[i]))
-            for i in range(len(rows_of_split))
-        ),
-        tuple(str(name) for name in rows_of_split.image_id),
-        rows_of_split.camera,
-        rows_of_split.platform,
-        rows_of_split.attributes,
-        rows_of_split.identity,
+        tuple(decode(subset.read(i), str(subset.image_id[i])) for i in range(len(subset))),
+        tuple(str(name) for name in subset.image_id),
+        subset.camera,
+        subset.platform,
+        subset.attributes,
+        subset.identity,
     )
 
 

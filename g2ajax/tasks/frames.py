@@ -225,7 +225,8 @@ class Task(base.Task):
         )
 
     def search(self, state: nnx.State, rankings: Sequence[str]) -> Found:
-        """The people that the model detects in the test frames, as far as the rankings need them."""
+        """The people that the model detects in the test frames, as far as the rankings need
+        them."""
         query = [embeddings[0] for embeddings in self.each_frame(self.embed, state, self.query)]
         context, true_boxes = None, None
         if "cbgm" in rankings:
