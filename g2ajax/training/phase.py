@@ -28,11 +28,12 @@ from g2ajax.training.state import (
 
 
 class NonFiniteLoss(FloatingPointError):
-    """A loss term became NaN or infinite; says where, and which examples were in the batch."""
+    """A loss term became NaN or infinite; the message has the step and the examples of the
+    batch."""
 
 
 class Stopped(SystemExit):
-    """The run was asked to stop, has saved its state and ends with exit status 0."""
+    """The run received a request to stop, has saved its state and ends with exit status 0."""
 
 
 @contextlib.contextmanager

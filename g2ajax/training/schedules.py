@@ -44,8 +44,8 @@ class ScheduleOptions:
     power: float = 0.9
     """Power of `irra_poly` (which RISES from power to 1, as in that code) and of `irra_exp`."""
     unfinished_warmup: bool = False
-    """`detection_multistep`: a warm-up longer than the first epoch stops at the end of that epoch and
-    keeps its factor to the end of the run, as in the code of head distillation."""
+    """`detection_multistep`: a warm-up longer than the first epoch stops at the end of that epoch
+    and keeps its factor to the end of the run, as in the code of head distillation."""
     delay_epochs: int = 0
     """Epochs before the first move of `fastreid_*`."""
     first_epoch: Literal[0, 1] = 1

@@ -84,8 +84,8 @@ def prepare(
 
 
 def prepare_phases(options: RunOptions, *, fresh: bool = True) -> tuple[Run, ...]:
-    """The run of each phase, by `prepare`; phases on one dataset share one. The file of `init` fills
-    the first; when the dataset changes, `carry_over` fills the next."""
+    """The run of each phase, by `prepare`; phases on one dataset share one. The file of `init`
+    fills the first; when the dataset changes, `carry_over` fills the next."""
     runs: dict[str, Run] = {}
     for name in options.phases:
         dataset = options.phase_dataset(name)

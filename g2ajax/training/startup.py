@@ -18,7 +18,7 @@ KERNEL_NAMES = {"cudnn": "cuDNN", "xla": "XLA"}
 
 
 def keep_programs(choice: str) -> str:
-    """Sets the folder in which JAX keeps compiled programs; returns a line that says where.
+    """Sets the folder in which JAX keeps compiled programs; returns a line with its path.
 
     `choice` "auto" takes JAX's setting (`JAX_COMPILATION_CACHE_DIR`), else a folder in the
     user's home; "" keeps none. JAX writes from the first process of a run only, and ignores

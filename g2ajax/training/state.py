@@ -19,7 +19,8 @@ Leaves = list[jax.Array]
 
 
 def under(path: tuple, prefixes: tuple[str, ...]) -> bool:
-    """True if a module path lies at or below one of the dotted `prefixes`; `*` matches every path."""
+    """True if a module path lies at or below one of the dotted `prefixes`; `*` matches every
+    path."""
     names = tuple(map(str, path))
     for prefix in prefixes:
         parts = tuple(prefix.split("."))
@@ -60,7 +61,8 @@ def check_prefix(model: nnx.Module, prefix: str, where: str) -> None:
 
 
 def check_copies(model: nnx.Module, name: str, phase: PhaseOptions) -> None:
-    """Raises ValueError unless every tensor that a phase copies has a source of equal name and shape."""
+    """Raises ValueError unless every tensor that a phase copies has a source of equal name and
+    shape."""
     _copied(model, name, phase.copy)
 
 
@@ -129,7 +131,7 @@ class Program:
         return jax.tree.unflatten(self.treedef, leaves)
 
     def model(self, leaves: Leaves, *, averaged: bool = False) -> nnx.Module:
-        """The model with the state's arrays (with the averaged parameters if asked and kept)."""
+        """The model with the state's arrays (the averaged parameters if requested and kept)."""
         tree = self.tree(leaves)
         trainable = tree["ema"] if averaged and tree["ema"] is not None else tree["trainable"]
         return nnx.merge(self.graphdef, trainable, tree["frozen"], tree["rest"], copy=True)

@@ -106,8 +106,8 @@ def settle_config(
 ) -> None:
     """Stores the configuration of a new run, or compares that of a resumed one.
 
-    Both are compared after `resolve`: a missing field has its default, so that a configuration of an
-    earlier version, which states fewer, is equal.
+    Both are compared after `resolve`: a missing field has its default, so that a configuration of
+    an earlier version, which states fewer, is equal.
 
     Raises ValueError with the difference when the folder's run was started with other settings, and
     with the reason for a stored configuration that this version does not understand.
