@@ -121,8 +121,8 @@ def module(name: str) -> Any:
 
 
 def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A method's block with every default filled in, if its module states them (`Options`); a method
-    inside another one, too. Two blocks that mean the same are then equal."""
+    """A method's block with every default filled in, if its module states them (`Options`); a
+    method inside another one, too. Two blocks that mean the same are then equal."""
     rest = dict(config)
     name = rest.pop("name")
     kind = vars(module(name)).get("Options")

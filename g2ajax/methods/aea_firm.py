@@ -1,8 +1,8 @@
 """AEA-FIRM: finding a person from the air by a sentence (Wang et al., TCSVT 2025).
 
 CLIP's two towers; a caption is aligned with an aerial AND a ground image of its person, with a
-queue of earlier ones (AEA), and images are matched with sentences that describe their attributes (FIRM).
-Only the towers are needed after training. The public code has other names for the terms:
+queue of earlier ones (AEA), and images are matched with sentences that describe their attributes
+(FIRM). Only the towers are needed after training. The public code has other names for the terms:
 "supkl" is `aea`, "supitc" `contrastive`, "queue" `queue_length`, "match2" `match`, "dot" and "cat"
 the products and concatenations of `joint`. Modules have its names: `base_model`,
 `atr_matching_head`, `classifier`.
@@ -45,7 +45,8 @@ class Options:
     queue_length: int = 192
     """Pairs remembered by `aea` and `contrastive`, three batches in the published code; 0: none."""
     mask_empty: bool = False
-    """Ignore the queue's empty places; the published code counts them as positives of identity 0."""
+    """Ignore the queue's empty places; the published code counts them as positives of identity
+    0."""
     pair_bonus: float = 0.15
     """Extra weight in `aea` of positives of the paired kind: a caption's aerial images, an aerial
     image's captions."""

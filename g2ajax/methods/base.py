@@ -36,7 +36,8 @@ class DataFacts:
     attribute_rates: tuple[float, ...] = ()
     """For each class of each group, the share of the training identities that have it."""
     sentences: tuple[tuple[int, ...], ...] = ()
-    """CLIP's ids of sentences that describe attributes, class by class; for methods that match them."""
+    """CLIP's ids of sentences that describe attributes, class by class; for methods that match
+    them."""
     sentence_counts: tuple[tuple[int, ...], ...] = ()
     """Number of sentences of each class of each attribute, in the same order."""
     dtype: DTypeLike = jnp.float32
@@ -153,7 +154,7 @@ class Method(nnx.Module):
 
 
 class EmbedsCrops:
-    """Gives each image of a person a vector; images of one person lie close to each other."""
+    """Embeds each image of a person as a vector; images of one person are close to each other."""
 
     def embed(
         self,
@@ -182,7 +183,7 @@ class EmbedsCaptions(EmbedsCrops):
 
 
 class EmbedsTracklets:
-    """Gives each tracklet, images of one person in the order of time, a vector."""
+    """Embeds each tracklet, the images of one person in order of time, as a vector."""
 
     def embed_tracklet(
         self,

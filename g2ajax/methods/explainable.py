@@ -214,7 +214,8 @@ class Explainable(Method, Explains):
     def explained_terms(
         self, batch: Mapping[str, jax.Array], attributes: Num[Array, "B M"], rngs: nnx.Rngs
     ) -> tuple[Terms, Explained]:
-        """The terms of the loss, and the explained embeddings. `attributes` are +1, −1, 0 (unknown)."""
+        """The terms of the loss, and the explained embeddings. `attributes` are +1, −1, 0
+        (unknown)."""
         options = self.options
         explained = self.explain(batch["image"], camera=batch["camera"], rngs=rngs)
         terms = attribute_distillation(
@@ -263,8 +264,8 @@ class Explainable(Method, Explains):
         *,
         camera: Int[Array, " B"] | None = None,
     ) -> tuple[Float[Array, "B h w C"], Float[Array, "B h w C"]]:
-        """Stream 1's map of each image, and the gradient there of the distance to an `other` embedding,
-        as Grad-CAM needs them.
+        """Stream 1's map of each image, and the gradient there of the distance to an `other`
+        embedding, as Grad-CAM needs them.
         """
         _, features, _ = self._stream1(images, camera)
 
@@ -301,12 +302,12 @@ class Explainable(Method, Explains):
     ) -> Float[Array, "B M D"]:
         """f^k: stream 1's map under each attention, through the head that gave f.
 
-        AMD multiplies maps that are never negative, where 0 means "nothing seen". The tokens of a ViT
-        have a sign and a mean far larger than the differences between people; any change of an attention's
-        height moves f^k along that mean, so the only cheap attention is the same for everybody. For
-        tokens the neck's running mean μ replaces 0: f^k = neck(μ + pool((F − μ) A^k)).
-        Attention 1 still gives f, attention 0 gives the average person. (The papers do not say how a
-        ViT's tokens are pooled.)
+        AMD multiplies maps that are never negative, where 0 means "nothing seen". The tokens of a
+        ViT have a sign and a mean far larger than the differences between people; any change of an
+        attention's height moves f^k along that mean, so the only cheap attention is the same for
+        everybody. For tokens the neck's running mean μ replaces 0: f^k = neck(μ + pool((F − μ)
+        A^k)). Attention 1 still gives f, attention 0 gives the average person. (The papers do not
+        say how a ViT's tokens are pooled.)
         """
         heads = self.stream1.heads
         if not self.tokens:

@@ -1,5 +1,6 @@
 """Faster R-CNN for persons on a C4 trunk (Ren et al., NeurIPS 2015), and the parts that every
-two-stage method here shares: the trunk, the proposal network, drawing, pooling and coding of regions.
+two-stage method here shares: the trunk, the proposal network, drawing, pooling and coding of
+regions.
 
 A batch of frames is a dictionary of
 
@@ -253,7 +254,8 @@ class Detector(Trunk, Detects):
         truth: Truth,
         iou: float = 0.5,
     ) -> TrainingSamples:
-        """The training regions of a head in each image, [B,S,...]: matched at `iou`, then sampled."""
+        """The training regions of a head in each image, [B,S,...]: matched at `iou`, then
+        sampled."""
         options = self.options.regions
         draw = functools.partial(
             select_training_samples,
@@ -314,8 +316,8 @@ class Detector(Trunk, Detects):
         logits, codes = self.classify(maps, proposals.boxes, proposals.valid)
         scores = per_image(jax.nn.softmax(logits)[:, 1], len(maps.size))
         boxes = self.refine(codes, proposals.boxes, maps.size)
-        boxes_kept = self.keep(boxes, scores, proposals.valid, self.options.regions.nms)
-        return maps, Stages(proposals, logits, codes, kept=(boxes_kept,))
+        detections = self.keep(boxes, scores, proposals.valid, self.options.regions.nms)
+        return maps, Stages(proposals, logits, codes, kept=(detections,))
 
 
 def region_losses(

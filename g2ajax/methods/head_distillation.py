@@ -1,11 +1,11 @@
 """Head knowledge distillation (Zhang et al., "Ground-to-Aerial Person Search", ACM MM 2023).
 
-A teacher's head, first trained on crops (`head_teacher.py`), takes the same regions as the student's
-last head, and losses pull the two together. As in the code, the teacher continues to learn
-identities, and gradients of the distillation reach it, too; only the regions' features are constants
-for it. Tests do not use it. The student is SeqNet or COAT; the teacher's modules have the published names,
-`roi_heads.teacher_head.roi_heads.*` and `roi_heads.teacher_head3.roi_heads.*`. COAT's teacher of
-its second head, which no published command enables, is left out.
+A teacher's head, first trained on crops (`head_teacher.py`), takes the same regions as the
+student's last head, and losses pull the two together. As in the code, the teacher continues to
+learn identities, and gradients of the distillation reach it, too; only the regions' features are
+constants for it. Tests do not use it. The student is SeqNet or COAT; the teacher's modules have the
+published names, `roi_heads.teacher_head.roi_heads.*` and `roi_heads.teacher_head3.roi_heads.*`.
+COAT's teacher of its second head, which no published command enables, is left out.
 """
 
 import dataclasses
@@ -215,7 +215,8 @@ def _taught(
     embedding: Float[Array, "N D"],
     regions: Regions,
 ) -> tuple[Terms, Float[Array, "N D"], OimRows]:
-    """The teacher's identity loss, its embeddings (constants if it does not learn), and its rows."""
+    """The teacher's identity loss, its embeddings (constants if it does not learn), and its
+    rows."""
     learns = bool(chosen.matching_weight)
     if not learns:
         embedding = jax.lax.stop_gradient(embedding)

@@ -139,8 +139,8 @@ class IRRA(ImageTextModel):
     def cross(
         self, text: Float[Array, "B L D"], image: Float[Array, "B T D"]
     ) -> Float[Array, "B L D"]:
-        """Text tokens after attention to the image's: one cross-attention (without a residual), then
-        the transformer. Padding takes part, as in the reference."""
+        """Text tokens after attention to the image's: one cross-attention (without a residual),
+        then the transformer. Padding takes part, as in the reference."""
         x = self.cross_attn(self.ln_pre_t(text), self.ln_pre_i(image))
         return self.ln_post(self.cross_modal_transformer(x))
 

@@ -116,8 +116,8 @@ class StrongBaseline(Method, EmbedsCrops):
         camera: Int[Array, " B"] | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "B ..."]:
-        """The input of the head, from pixels 0..255: a map [B,h,w,D], or [B,D], the class token of a
-        ViT whose head has the pooling `Identity` (with any other it pools the patch tokens).
+        """The input of the head, from pixels 0..255: a map [B,h,w,D], or [B,D], the class token of
+        a ViT whose head has the pooling `Identity` (with any other it pools the patch tokens).
         """
         images = self.preprocessing(images)
         if isinstance(self.backbone, ViT):
@@ -130,7 +130,8 @@ class StrongBaseline(Method, EmbedsCrops):
     def loss(
         self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Identity + triplet loss of a batch; the triplet loss takes the feature that the head chooses."""
+        """Identity + triplet loss of a batch; the triplet loss takes the feature that the head
+        chooses."""
         options = self.options
         out = self.heads(self.features(batch["image"], batch["camera"], rngs), batch["label"])
         identity = cross_entropy(

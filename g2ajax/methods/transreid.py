@@ -42,7 +42,7 @@ class Options:
     jigsaw: bool = True
     """The jigsaw branch (JPM)."""
     stripes: int = 4
-    """Parts of the jigsaw branch; the test feature divides theirs by this number."""
+    """Parts of the jigsaw branch; the test feature divides their features by this number."""
     rearrange: bool = True
     """Shift and shuffle; False: the stripes are consecutive patches."""
     shift: int = 5
@@ -76,8 +76,9 @@ def shuffle_patches(
 ) -> Float[Array, "B N2 D"]:
     """The patches rolled by shift − 1 places, cut into `groups` runs, and interleaved.
 
-    Shift − 1, because TransReID's code counts the class token, and its checkpoints need that. If the patches
-    cannot be divided by `groups`, the last but one of the rolled sequence is appended once.
+    Shift − 1, because TransReID's code counts the class token, and its checkpoints need that. If
+    the patches cannot be divided by `groups`, the last but one of the rolled sequence is appended
+    once.
 
     Raises ValueError when that does not suffice, or the shift exceeds the patches.
     """
@@ -232,8 +233,8 @@ class TransReID(Method, EmbedsCrops):
         camera: Int[Array, " B"] | None = None,
         platform: Int[Array, " B"] | None = None,
     ) -> Float[Array, "B D"]:
-        """The test feature of images with pixels 0..255: the global feature joined with the stripes'
-        features, which are divided by their number; float32, not normalised."""
+        """The test feature of images with pixels 0..255: the global feature joined with the
+        stripes' features, which are divided by their number; float32, not normalised."""
         parts = self.features(images, camera, platform)
         if self.options.test_feature == "after":
             parts = [neck.normalize(one) for neck, one in zip(self.necks, parts, strict=True)]
