@@ -52,11 +52,13 @@ def evaluate_datasets(
     }
     for other in others.values():
         protocols = [row["name"] for row in other.protocols]
-        checked = [r for r in asked or evaluate.rankings if r in EMBEDDED]
-        embedded.check(other, protocols, checked, evaluate.rerank, evaluate.expansion)
+        embedded_names = [r for r in asked or evaluate.rankings if r in EMBEDDED]
+        embedded.check(other, protocols, embedded_names, evaluate.rerank, evaluate.expansion)
     for ranking in asked:
         check_trained(run, meta["phase"], ranking)
-    requested = tuple(asked) or run.task.rankings(run.phase(options.phases.index(meta["phase"])))
+    ranking_names = tuple(asked) or run.task.rankings(
+        run.phase(options.phases.index(meta["phase"]))
+    )
     for name, other in others.items():
         check_transfer(run.model, run.task.dataset, other)
         apart = [r for r in asked if r not in EMBEDDED]
@@ -76,7 +78,7 @@ def evaluate_datasets(
             seed=options.seed,
             checkpoint=loop.describe(kind) + f" of {own}" * (kind == "best" and elsewhere),
             step=meta["total_step"],
-            rankings=[r for r in requested if r in EMBEDDED] if elsewhere else requested,
+            rankings=[r for r in ranking_names if r in EMBEDDED] if elsewhere else ranking_names,
         )
     return results
 

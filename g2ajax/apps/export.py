@@ -47,7 +47,7 @@ class Exported:
     description: pathlib.Path
     """JSON: inputs and outputs of the program."""
     differences: dict[int, float]
-    """By batch size, the largest difference of an element to the method's own embeddings."""
+    """Largest difference of an element to the method's embeddings, by batch size."""
 
 
 def export_run(

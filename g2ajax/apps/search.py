@@ -42,7 +42,7 @@ class Found:
 
     path: pathlib.Path
     distance: float
-    """By the run's metric; smaller is more similar."""
+    """Distance by the run's metric; smaller is more similar."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -213,7 +213,8 @@ def check_alone(model: Method) -> None:
 def figure(
     gallery: Gallery, found: tuple[Found, ...], *, image: pathlib.Path | None = None, text: str = ""
 ) -> Explanation:
-    """The search results for `report.draw` and `report.page`, with the image or sentence of the query."""
+    """The search results for `report.draw` and `report.page`, with the image or sentence of the
+    query."""
     query = Query(_pixels(image), image.name) if image else Query(card(text), text)
     ranked = tuple(
         RankedImage(_pixels(item.path), item.path.name, None, item.distance) for item in found

@@ -148,10 +148,10 @@ def _detect(
     run: Run, group: list[tuple[int, Named, Slot]], canvas: tuple[int, int]
 ) -> Iterator[tuple[int, Named, FrameDetections]]:
     batch = _batch([slot for *_, slot in group], canvas, run.task.options.evaluate.batch_size)
-    batch_result = run.task.detect(nnx.state(run.model), put_whole(batch, run.mesh))
-    batch_result = jax.device_get(batch_result)
+    detections = run.task.detect(nnx.state(run.model), put_whole(batch, run.mesh))
+    detections = jax.device_get(detections)
     for row, (number, frame, slot) in enumerate(group):
-        detection = jax.tree.map(lambda x, row=row: x[row], batch_result)
+        detection = jax.tree.map(lambda x, row=row: x[row], detections)
         yield number, frame, original(detection, frame[1].shape, slot[1])
 
 
