@@ -16,7 +16,7 @@ from g2ajax.synthetic.world import SIZES, World
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command; 0 if something was written, 2 if nothing was asked for."""
+    """Runs the command; 0 if something was written, 2 without anything to write."""
     parser = argparse.ArgumentParser(
         prog="python -m g2ajax skyground",
         description=__doc__,
