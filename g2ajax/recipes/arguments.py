@@ -11,7 +11,8 @@ def parse(text: str | None, **known: bool | tuple[str, ...]) -> SimpleNamespace:
     """The arguments of an experiment, and its small variant.
 
     `known`: name → the argument's allowed values, the default first; or False for a flag. Words are
-    separated by commas. The result has an attribute for each argument, and `variant`: "skyground", "tiny", or "" for the full experiment.
+    separated by commas. The result has an attribute for each argument, and `variant`: "skyground",
+    "tiny", or "" for the full experiment.
 
     Raises ValueError for an unknown word or value (naming the nearest), and for one given twice.
     """

@@ -1,7 +1,7 @@
 """Recipes of crop re-identification: fast-reid's, TransReID's, and that of the UAV network.
 
-Learning rates are the codebases' own; an experiment sets its paper's. The cost of a full run is unknown:
-none has been run on the real data.
+Learning rates are the codebases' own; an experiment sets its paper's. The cost of a full run is
+unknown: none has been run on the real data.
 """
 
 from collections.abc import Mapping

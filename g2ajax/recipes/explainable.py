@@ -50,8 +50,8 @@ def explain(config: ConfigDict) -> None:
 def small_vit() -> dict[str, dict[str, Any]]:
     """The backbones that stand for a ViT under the explainable stream, by variant.
 
-    The one of `:skyground` is a ResNet: a ViT trained from scratch on a world of this size learns too
-    little for its maps to point at anything.
+    The one of `:skyground` is a ResNet: a ViT trained from scratch on a world of this size learns
+    too little for its maps to point at anything.
     """
     resnet = crops.small_resnet()["skyground"] | {"name": "resnet10"}
     return crops.small_vit() | {"skyground": resnet}

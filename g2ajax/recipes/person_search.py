@@ -30,8 +30,8 @@ def _experiment(
     epochs: int,
     milestones: tuple[int, ...],
 ) -> ConfigDict:
-    """A run on frames by SGD: a warm-up over the first epoch, gradient norms clipped to 10, decay on
-    every parameter."""
+    """A run on frames by SGD: a warm-up over the first epoch, gradient norms clipped to 10, decay
+    on every parameter."""
     method = {"backbone": RESNET50, "remat": True, **method}
     config = blocks.experiment(
         name, task="frames", dataset=dataset, method=method, phases=("search",)
@@ -91,8 +91,8 @@ def coat(dataset: str, *, softmax: float, **training: Any) -> ConfigDict:
 
 
 def faster_rcnn(dataset: str, **training: Any) -> ConfigDict:
-    """Faster R-CNN on the fourth stage of ResNet-50 (Ren et al., NeurIPS 2015): people are detected,
-    not identified. SeqNet's first stage alone, with its weight of the box loss.
+    """Faster R-CNN on the fourth stage of ResNet-50 (Ren et al., NeurIPS 2015): people are
+    detected, not identified. SeqNet's first stage alone, with its weight of the box loss.
 
     `training`: as for `seqnet`.
     """
@@ -168,7 +168,7 @@ def small_detector(config: ConfigDict, variant: str, method: ConfigDict) -> None
     small.embedded(config, variant, WORLDS[variant])
     config.frames.update(
         batch_size=8 if tiny else 4,
-        # Frames of 320 pixels are enlarged, as the published recipes enlarge theirs.
+        # Frames of 320 pixels are enlarged, as in the published recipes.
         min_size=96 if tiny else 480,
         max_size=128 if tiny else 640,
         canvases=((128, 128),) if tiny else ((480, 640), (640, 480)),
