@@ -23,8 +23,8 @@ def check_scan(scan: str | bool) -> str | bool:
 
 
 def scans(scan: str | bool, count: int) -> bool:
-    """True if `count` blocks run as a loop. "auto": on a TPU, whose compiler takes minutes for a whole
-    stack, and whose fusions write and read the values for the backward pass. A GPU's matrix
+    """True if `count` blocks run as a loop. "auto": on a TPU, whose compiler takes minutes for a
+    whole stack, and whose fusions write and read the values for the backward pass. A GPU's matrix
     products cannot: there each loop copies their results."""
     return current_device().platform == "tpu" and count >= FEWEST if scan == "auto" else scan
 
@@ -42,8 +42,9 @@ def scan_blocks(
 
     The blocks differ in their parameters alone and have no statistics. Their parameters are stacked
     here, in every step, and are stored separately as before; kernels are stacked in `dtype`, to
-    which their layers convert them anyway, so that stacking moves no more bytes than the conversion.
-    `each`: arrays with a leading axis of the blocks. `remat` computes each block again in the backward pass.
+    which their layers convert them anyway, so that stacking moves no more bytes than the
+    conversion. `each`: arrays with a leading axis of the blocks. `remat` computes each block again
+    in the backward pass.
     """
 
     def cast(path: tuple, leaf: Array) -> Array:
