@@ -94,9 +94,9 @@ def attend(
     `causal` hides the keys after a query, `mask` the keys where it is False, `length` the keys from
     that index on. `kernel` is a choice of `attention_kernel`.
 
-    Under gradients JAX offers cuDNN's kernels for even lengths only. An odd number of rows gets a row
-    of zeros, hidden as a key and cut off as a query; with `query_seq_lengths` instead, the kernel
-    would decide the contents of that row.
+    Under gradients JAX offers cuDNN's kernels for even lengths only. An odd number of rows gets a
+    row of zeros, hidden as a key and cut off as a query; with `query_seq_lengths` instead, the
+    kernel would decide the contents of that row.
     """
     queries, keys = query.shape[1], key.shape[1]
     length = keys if length is None else length
@@ -129,8 +129,8 @@ def _even(x: Float[Array, "B T N H"]) -> Float[Array, "B T2 N H"]:
 def pad_tokens(
     tokens: Float[Array, "B T D"], attention: "Attention | MultiHeadAttention"
 ) -> Float[Array, "B T2 D"]:
-    """The tokens, with a row of zeros behind them if the kernel of `attention` needs an even number.
-    Padded once before a stack of blocks instead of in each: attention then takes the number
+    """The tokens, with a row of zeros behind them if the kernel of `attention` needs an even
+    number. Padded once before a stack of blocks instead of in each: attention then takes the number
     of real tokens as its `length`."""
     kernel = attention_kernel(attention.kernel, tokens.dtype, attention.head_dim)
     odd = tokens.shape[1] % 2 if kernel == "cudnn" else 0

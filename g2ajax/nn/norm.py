@@ -43,8 +43,8 @@ def normalise(
     eps: float,
     relu: bool,
 ) -> tuple[Float[Array, "*batch C"], Float[Array, " C"], Float[Array, " C"]]:
-    """x normalised by its own moments, scaled and shifted, with a ReLU if `relu`; in x's dtype. Also
-    returns the moments, which take no gradient.
+    """x normalised by its own moments, scaled and shifted, with a ReLU if `relu`; in x's dtype.
+    Also returns the moments, which take no gradient.
 
     The derivative is written out rather than traced: only x is kept, and the backward pass reads x
     and the gradient twice; the traced one would also write and read the masked gradient.
@@ -149,7 +149,8 @@ class BatchNorm(nnx.Module):
         return y
 
     def check_count(self, x: Float[Array, "*batch C"]) -> int:
-        """Number of values of a channel. Raises ValueError for a single one, which has no variance."""
+        """Number of values of a channel. Raises ValueError for a single one, which has no
+        variance."""
         count = x.size // x.shape[-1]
         if count < 2:
             raise ValueError(

@@ -65,8 +65,8 @@ def _max_pool(x: Array, window: MaxPool, sizes: tuple[int, int]) -> Array:
 
 
 def _largest(x: Array, window: MaxPool, sizes: tuple[int, int]) -> tuple[Array, tuple]:
-    """The maxima, and the place of each in its window, as a byte; `reduce_window` would keep a float32
-    and two int32 maps for its gradient."""
+    """The maxima, and the place of each in its window, as a byte; `reduce_window` would keep a
+    float32 and two int32 maps for its gradient."""
     parts = [_tap(x, window, sizes, i) for i in range(window.kernel**2)]
     largest = functools.reduce(jnp.maximum, parts)
     place = jnp.full(largest.shape, len(parts) - 1, jnp.uint8)
