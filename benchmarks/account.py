@@ -1,4 +1,5 @@
-"""Compiles a program for a target and accounts for its memory, FLOPs and bytes, and their bounds."""
+"""Compiles a program for a target and accounts for its memory, FLOPs and bytes, and their
+bounds."""
 
 import dataclasses
 import re

@@ -34,8 +34,8 @@ class Chip:
     """Bytes of its memory, as the vendor counts them."""
     bandwidth: float
     matrix: Mapping[str, float]
-    """Matrix rate by the type of the product: `bfloat16`, `float32` (at JAX's default precision) and
-    `float32 highest`."""
+    """Matrix rate by the type of the product: `bfloat16`, `float32` (at JAX's default precision)
+    and `float32 highest`."""
     link: float
     """Bytes/s that one chip sends to others of its slice or host, all its links together."""
     sources: tuple[str, ...]
@@ -56,7 +56,7 @@ class Target:
     topology: str
     """Name in `jax.experimental.topologies`."""
     accelerator: str = ""
-    """`TPU_ACCELERATOR_TYPE`."""
+    """Value of `TPU_ACCELERATOR_TYPE`."""
 
 
 _HOPPER = {"bfloat16": 989e12, "float32": 494e12, "float32 highest": 67e12}

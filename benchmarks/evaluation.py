@@ -95,8 +95,9 @@ def measure(name: str) -> None:
     evaluate(*few)
     own_seconds = min(times[1:]) if share == 1.0 else time.perf_counter() - start
     print(
-        f"{name}: NumPy, {part} of {queries} queries: {seconds:.2f} s; ours on the same: {own_seconds:.2f} s"
-        f" ({seconds / own_seconds:.1f} times as fast); mAP {100 * value:.4f} against {100 * expected:.4f}",
+        f"{name}: NumPy, {part} of {queries} queries: {seconds:.2f} s; ours on the same: "
+        f"{own_seconds:.2f} s ({seconds / own_seconds:.1f} times as fast); mAP {100 * value:.4f} "
+        f"against {100 * expected:.4f}",
         flush=True,
     )
 

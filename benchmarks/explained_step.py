@@ -2,10 +2,10 @@
 
     python benchmarks/explained_step.py --model=vit_tiny --size=128x64 --batch=48 --attributes=88
 
-The same network, batch and images; steps of both phases take turns, so that other load on the machine
-affects both. Medians. Strong baseline with batch-hard triplet and Adam in either phase, weights
-float32, and the compiler's own account of temporary memory. Needs jax, flax, optax, numpy and g2ajax;
-no grain, TFDS or ml_collections.
+The same network, batch and images; steps of both phases take turns, so that other load on the
+machine affects both. Medians. Strong baseline with batch-hard triplet and Adam in either phase,
+weights float32, and the compiler's own account of temporary memory. Needs jax, flax, optax, numpy
+and g2ajax; no grain, TFDS or ml_collections.
 """
 
 import argparse

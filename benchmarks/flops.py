@@ -58,9 +58,9 @@ def _bodies(params: dict[str, Any]) -> Iterator[Any]:
 
 def _product(equation: Any, flops: int) -> Counts:
     narrow = max(v.aval.dtype.itemsize for v in equation.invars) <= 2
-    requested = equation.params["precision"]
+    precisions = equation.params["precision"]
     highest = jax.lax.Precision.HIGHEST in (
-        requested if isinstance(requested, tuple) else (requested,)
+        precisions if isinstance(precisions, tuple) else (precisions,)
     )
     precision = "bfloat16" if narrow else "float32 highest" if highest else "float32"
     return Counts({("matmul", precision): flops})

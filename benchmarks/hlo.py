@@ -38,7 +38,7 @@ class Instruction:
     whole: tuple[int, ...]
     """Bytes of each array of the result, in whichever memory."""
     scratch: int
-    """Bytes of the workspace among them."""
+    """Bytes of the workspace in the result."""
     operands: tuple[str, ...]
     text: str
 

@@ -106,7 +106,8 @@ def memory(made: Any) -> str:
 
 
 def kept(model: nnx.Module, batch: dict[str, jax.Array]) -> float:
-    """GiB that the forward pass of a training step keeps for the backward pass, parameters included."""
+    """GiB that the forward pass of a training step keeps for the backward pass, parameters
+    included."""
     graph, params, rest = nnx.split(model, nnx.Param, ...)
 
     def backward(params: nnx.State, rest: nnx.State, batch: dict) -> Any:
@@ -184,7 +185,8 @@ def stages(
     options = model.options
 
     def timed(function: Callable, x: jax.Array) -> float:
-        """Seconds of `function(model, x)`; in training with the gradient of the sum of its output."""
+        """Seconds of `function(model, x)`; in training with the gradient of the sum of its
+        output."""
 
         def forward(params: nnx.State, x: jax.Array) -> Any:
             return function(nnx.merge(graph, params, rest, copy=True), x)
@@ -216,7 +218,7 @@ def stages(
         sides = rng.uniform(16, 200, (frames, count, 2))
         return jnp.asarray(np.concatenate([corner, corner + sides], -1), jnp.float32)
 
-    regions_of, mask = boxes(regions), jnp.ones((frames, regions), bool)
+    region_boxes, mask = boxes(regions), jnp.ones((frames, regions), bool)
     scores = jnp.asarray(rng.random((frames, before)), jnp.float32)
     candidates = jax.jit(jax.vmap(functools.partial(nms, threshold=rpn.nms, max_output=after)))
 
@@ -231,11 +233,13 @@ def stages(
         "proposals": timed(proposals, maps.features),
         "their NMS": seconds(candidates, boxes(before), scores, steps=steps),
         "RoIAlign": timed(
-            lambda model, features: model.pool(maps._replace(features=features), regions_of, mask),
+            lambda model, features: model.pool(
+                maps._replace(features=features), region_boxes, mask
+            ),
             maps.features,
         ),
     }
-    pooled = jax.jit(lambda maps: whole().pool(maps, regions_of, mask))(maps)
+    pooled = jax.jit(lambda maps: whole().pool(maps, region_boxes, mask))(maps)
     for name in HEADS:
         if hasattr(model.roi_heads, name):
 

@@ -1,7 +1,8 @@
 """The programs of a configuration at true size, without data and without drawing a parameter.
 
 Everything here is shapes: the model comes from `nnx.eval_shape`, its numbers of classes and cameras
-from `published`. A run makes the same programs from real arrays (`training.phase`, `tasks.embedder`).
+from `published`. A run makes the same programs from real arrays (`training.phase`,
+`tasks.embedder`).
 """
 
 import ast
@@ -235,8 +236,8 @@ def training_batch(
 
 
 def embedding(of: Experiment, mesh: Mesh) -> Iterator[Program]:
-    """Programs that run on the test data: `embed` for crops (and `explain`, `embed_text` if the method
-    has them), `detect` and `embed_queries` for frames."""
+    """Programs that run on the test data: `embed` for crops (and `explain`, `embed_text` if the
+    method has them), `detect` and `embed_queries` for frames."""
     model = of.model
     # Evaluation batches are global; more devices than images get one each.
     rows = -(-of.blocks.evaluate.batch_size // mesh.size) * mesh.size

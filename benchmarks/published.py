@@ -1,4 +1,5 @@
-"""Published sizes of the configurations' datasets, which decide a model's shapes and a run's length.
+"""Published sizes of the configurations' datasets, which decide a model's shapes and a run's
+length.
 
 They repeat numbers of `tfds_builders`, because a program is compiled where neither TFDS nor the
 data is installed.
