@@ -1,4 +1,4 @@
-"""What passes between the stages of a two-stage detector."""
+"""Values passed between the stages of a two-stage detector."""
 
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ class Stages(NamedTuple):
     proposals: Proposals
     logits: Float[Array, "N 2"]
     codes: Float[Array, "N 2 4"]
-    """Of the first head."""
+    """Box codes of the first head."""
     samples: tuple[TrainingSamples, ...] = ()
     """Regions that each head trains on."""
     kept: tuple[Detections, ...] = ()

@@ -87,8 +87,8 @@ def mine(
     distance: Callable[..., Float[Array, "N B"]] = euclidean,
     choose: Callable[..., Mined] = mine_hardest,
 ) -> Mined:
-    """What `choose` takes from the `distance` of every row of a batch to all rows, computed in
-    blocks of rows: memory does not grow with the square of the batch."""
+    """The values that `choose` takes from the `distance` of every row of a batch to all rows,
+    computed in blocks of rows: memory does not grow with the square of the batch."""
     counts = label >= 0 if mask is None else (label >= 0) & mask
 
     def rows(
