@@ -41,8 +41,7 @@ IMAGENET_POLICY = (
 
 
 def value_of(name: str, level: int = 0) -> int | float:
-    """The strength of an operation at a level 0..10, unsigned (fast-reid's scale: timm's
-    "original").
+    """Strength of an operation at a level 0..10, unsigned (fast-reid's scale, timm's "original").
 
     Bits from 4 to 8; thresholds to 256; factors from 0.1 to 1.9; shears to 0.3; turns to 30 degrees.
     """

@@ -111,8 +111,7 @@ def captioned_images(
 
 @functools.lru_cache(maxsize=8)
 def tokens(texts: tuple[str, ...], length: int = CONTEXT_LENGTH) -> Int[np.ndarray, "C L"]:
-    """The ids of captions; each distinct text is encoded once and cached for the next
-    evaluation."""
+    """The ids of captions; each distinct text is encoded once and cached for later evaluations."""
     number_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     table = _tokenizer()(list(number_of), context_length=length)
     return table[[number_of[text] for text in texts]]

@@ -226,8 +226,7 @@ def frame_columns(
 def flips(
     seed: tuple[int, ...], first_step: int, shape: tuple[int, int], probability: float
 ) -> Bool[np.ndarray, "S B"]:
-    """Mask of the mirrored frames, in batches from `first_step` on; whole batches, over all
-    hosts."""
+    """Mask of mirrored frames, in batches from `first_step` on; whole batches, over all hosts."""
     rows = [
         np.random.default_rng((*seed, first_step + i)).random(shape[1]) < probability
         for i in range(shape[0])

@@ -186,7 +186,7 @@ class _Platforms(_Groups):
             return np.concatenate(
                 [those[: number * each].reshape(number, each) for those, each in shares], axis=1
             )
-        # One group: the images of each platform, then further images of the others, then repetitions.
+        # One group: images of each platform, then further images of the others, then repetitions.
         first = np.concatenate([those[:each] for those, each in shares])
         spare = np.concatenate([those[each:] for those, each in shares])
         group = np.concatenate([first, spare])[:k]

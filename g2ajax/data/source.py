@@ -9,8 +9,7 @@ from g2ajax.data.frame_source import open_frames
 def open_dataset(
     name: str, *, data_dir: str | None = None, manual_dir: str | None = None, build: bool = True
 ) -> Dataset:
-    """Opens the dataset `name` ("agreid", "skyground/crops_small"); builds it once if it is
-    missing.
+    """Opens the dataset `name` ("agreid", "skyground/crops_small"), built once if it is missing.
 
     A dataset of whole frames ("g2aps") gives its people, cut out (`frame_crops.cut_out`).
 

@@ -104,8 +104,7 @@ def masked_by(
     ids: Int[Array, "B L"],
     options: MaskOptions = MaskOptions(),
 ) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
-    """`mask_words` with given draws: for each position one in 0..1 and the word that may replace
-    it.
+    """`mask_words` with given draws: one in 0..1 for each position, and the word to put there.
 
     Start, end, padding and mask are never chosen. If no word is chosen, the one after the start is
     masked; in an empty caption that is its end.

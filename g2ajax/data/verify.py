@@ -105,8 +105,7 @@ def verify(dataset: Dataset) -> Verification:
 
 
 def _counts(dataset: Dataset) -> list[Count]:
-    """One line for each split, and for each folder and side of a protocol with a published
-    count."""
+    """Lines of the splits, and of each folder and side of a protocol with a published count."""
     expected = json.loads(dataset.metadata.get("expected", "{}"))
     names = [name for name in ("train", "query", "gallery") if name in dataset.splits]
     names += [name for name in dataset.splits if name not in names]
