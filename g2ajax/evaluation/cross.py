@@ -20,8 +20,7 @@ HEAD = (
 
 
 def matrix(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """The rows below `HEAD`. Each row is another protocol: compare within a row, not down a
-    column."""
+    """The rows below `HEAD`. Each row is another protocol: read along it, not down a column."""
     return [
         (
             f"{result.label} ({result.direction})",

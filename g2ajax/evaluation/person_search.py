@@ -32,8 +32,7 @@ LISTED = "listed frames"
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A method's detections and embeddings for a dataset's test frames, in pixels of stored
-    frames."""
+    """A method's detections and embeddings in a dataset's test frames, in their stored pixels."""
 
     gallery: Sequence[FrameDetections]
     """Detections in each row of the split `gallery`, shared by every protocol and ranking."""

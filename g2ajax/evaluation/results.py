@@ -66,8 +66,7 @@ class Result:
 
     @property
     def fingerprint(self) -> str:
-        """Eight hex digits of the protocol and its data; results with equal digits may share a
-        column.
+        """Eight hex digits of the protocol and its data; equal ones may share a column.
 
         Feature, distance and ranking belong to the method and are not part of it, unless the
         ranking uses more than the images.
@@ -192,8 +191,8 @@ def data_of(dataset: Dataset | FrameDataset) -> dict[str, str]:
 
 
 def caption(results: Sequence[Result]) -> str:
-    """The dataset, protocol and weights behind a table; features, distances and seeds may differ
-    among its rows."""
+    """The dataset and protocol of a table; features, distances and seeds may differ among its
+    rows."""
 
     def all_of(field: str) -> str:
         return "/".join(dict.fromkeys(str(getattr(result, field)) for result in results))
