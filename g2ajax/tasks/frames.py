@@ -119,8 +119,7 @@ class Task(base.Task):
     detect: Callable[..., Any]
     """Jitted `(state, batch) -> Detected` for gallery frames."""
     embed: Callable[..., Any] | None
-    """Jitted `(state, batch) -> [B, N, D]` for given boxes; None: the method does not tell people
-    apart."""
+    """Jitted `(state, batch) -> [B, N, D]` for given boxes; None for a plain detector."""
     context: Callable[..., Any] | None
     """Jitted `(state, batch) -> Detected` for query frames, the query first."""
 
@@ -207,8 +206,7 @@ class Task(base.Task):
     def results_of(
         self, found: Found, *, checkpoint: str, step: int, rankings: Sequence[str], name: str = ""
     ) -> list[Result]:
-        """The results of a model's detections and embeddings; `name`: the model's, by default the
-        run's."""
+        """The results of a model's detections; `name` is the model's, by default the run's."""
         return evaluate_frames(
             found,
             self.dataset,
@@ -225,8 +223,7 @@ class Task(base.Task):
         )
 
     def search(self, state: nnx.State, rankings: Sequence[str]) -> Found:
-        """The people that the model detects in the test frames, as far as the rankings need
-        them."""
+        """The people detected in the test frames, as far as the rankings need them."""
         query = [embeddings[0] for embeddings in self.each_frame(self.embed, state, self.query)]
         context, true_boxes = None, None
         if "cbgm" in rankings:
