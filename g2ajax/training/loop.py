@@ -81,8 +81,7 @@ def reopen(
     *,
     of: type[Task] | None = None,
 ) -> tuple[Run, dict[str, Any]]:
-    """A finished (or stopped) run with the parameters of a checkpoint, and the checkpoint's
-    description.
+    """A finished (or stopped) run with the parameters of a checkpoint, and the latter's metadata.
 
     `of`: the task that the caller supports. Raises ValueError for a run of another task, without
     such a checkpoint, and when it does not fit the configuration and data.

@@ -1,5 +1,4 @@
-"""Optimizers that compute as PyTorch's do, over groups of parameters with their own rates and
-decays.
+"""Optimizers that compute as PyTorch's, over groups of parameters with their own rates and decays.
 
 Weight decay is coupled (added to the gradient) for sgd, adam and amsgrad, as in the references; adamw
 alone decouples it.

@@ -29,8 +29,7 @@ class MeshOptions:
 
 @dataclasses.dataclass(frozen=True)
 class PhaseOptions:
-    """One stretch of training: the parameters trained, their loss, optimizer, schedule and
-    length."""
+    """One stretch of training: its parameters, loss, optimizer, schedule and length."""
 
     epochs: int = 120
     """Length in epochs of `examples // batch` steps each, whatever the sampler's own pass is."""
@@ -52,8 +51,7 @@ class PhaseOptions:
     """Module paths whose parameters and statistics are copied at the start of the phase, as target:
     source, for example `{"stream2": "stream1.backbone"}`."""
     task_options: base.PhaseOptions = base.PhaseOptions()
-    """Fields of the phase that belong to the task; in a configuration they stand beside the
-    others."""
+    """The task's fields of the phase; in a configuration they stand beside the others."""
 
 
 @dataclasses.dataclass(frozen=True)

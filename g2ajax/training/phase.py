@@ -28,8 +28,7 @@ from g2ajax.training.state import (
 
 
 class NonFiniteLoss(FloatingPointError):
-    """A loss term became NaN or infinite; the message has the step and the examples of the
-    batch."""
+    """A loss term became NaN or infinite; the message has the step and the batch's examples."""
 
 
 class Stopped(SystemExit):

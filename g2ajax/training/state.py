@@ -19,8 +19,7 @@ Leaves = list[jax.Array]
 
 
 def under(path: tuple, prefixes: tuple[str, ...]) -> bool:
-    """True if a module path lies at or below one of the dotted `prefixes`; `*` matches every
-    path."""
+    """True if a module path is at or below one of the dotted `prefixes`; `*` matches every path."""
     names = tuple(map(str, path))
     for prefix in prefixes:
         parts = tuple(prefix.split("."))
@@ -61,8 +60,7 @@ def check_prefix(model: nnx.Module, prefix: str, where: str) -> None:
 
 
 def check_copies(model: nnx.Module, name: str, phase: PhaseOptions) -> None:
-    """Raises ValueError unless every tensor that a phase copies has a source of equal name and
-    shape."""
+    """Raises ValueError unless every copied tensor has a source of equal name and shape."""
     _copied(model, name, phase.copy)
 
 
