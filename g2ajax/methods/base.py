@@ -36,8 +36,7 @@ class DataFacts:
     attribute_rates: tuple[float, ...] = ()
     """For each class of each group, the share of the training identities that have it."""
     sentences: tuple[tuple[int, ...], ...] = ()
-    """CLIP's ids of sentences that describe attributes, class by class; for methods that match
-    them."""
+    """CLIP's ids of sentences about attributes, class by class; for methods that match them."""
     sentence_counts: tuple[tuple[int, ...], ...] = ()
     """Number of sentences of each class of each attribute, in the same order."""
     dtype: DTypeLike = jnp.float32

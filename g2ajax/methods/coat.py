@@ -218,8 +218,7 @@ class COAT(PersonSearch):
         *,
         draw: Draw,
     ) -> tuple[TrainingSamples, Float[Array, "M 2 4"], Terms, Regions]:
-        """The loss terms of the head "2nd" or "3rd" on the refined regions of the head before
-        it."""
+        """The loss terms of the head "2nd" or "3rd" on the previous head's refined regions."""
         of_rows, of_exchange = jax.random.split(key)
         boxes = self.refine(codes, before.boxes, maps.size)
         samples = self.select(of_rows, boxes, before.valid, truth, iou)

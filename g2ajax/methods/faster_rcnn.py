@@ -254,8 +254,7 @@ class Detector(Trunk, Detects):
         truth: Truth,
         iou: float = 0.5,
     ) -> TrainingSamples:
-        """The training regions of a head in each image, [B,S,...]: matched at `iou`, then
-        sampled."""
+        """Training regions of a head in each image, [B,S,...]: matched at `iou`, then sampled."""
         options = self.options.regions
         draw = functools.partial(
             select_training_samples,

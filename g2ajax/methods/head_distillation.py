@@ -215,8 +215,7 @@ def _taught(
     embedding: Float[Array, "N D"],
     regions: Regions,
 ) -> tuple[Terms, Float[Array, "N D"], OimRows]:
-    """The teacher's identity loss, its embeddings (constants if it does not learn), and its
-    rows."""
+    """The teacher's identity loss, embeddings (constants if it does not learn) and rows."""
     learns = bool(chosen.matching_weight)
     if not learns:
         embedding = jax.lax.stop_gradient(embedding)

@@ -145,8 +145,7 @@ class MGN(Method, EmbedsCrops):
         return getattr(self, f"{name}_head")
 
     def maps(self, images: Float[Array, "B H W 3"]) -> dict[str, Float[Array, "B h w C"]]:
-        """The map that each head pools, from pixels 0..255: that of a branch or one stripe of
-        it."""
+        """The map that each head pools, from pixels 0..255: a branch's, or one stripe of it."""
         trunk = self.backbone
         x = trunk.stem(self.preprocessing(images))
         x = _run(trunk, trunk.layer3[:1], trunk.stage(2, trunk.stage(1, x)))

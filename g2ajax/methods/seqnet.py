@@ -48,8 +48,7 @@ class MatchingOptions:
     scale: float = 30.0
     """Factor of the similarities before the softmax."""
     overflow: Overflow = "unlabelled"
-    """Treatment of a label beyond the classes; `queue_column` is the references' mistake with
-    PRW."""
+    """Treatment of a label beyond the classes; `queue_column`: the references' mistake with PRW."""
     header_without_target: bool = False
     """Move the queue's header, not the queue, on a batch without any identity: a mistake of
     SeqNet-HKD."""
@@ -138,8 +137,7 @@ class InstanceMatching(nnx.Module):
 def identity_parts(
     owner: Trunk, chosen: MatchingOptions, dim: int, classes: int, rngs: nnx.Rngs
 ) -> dict[str, nnx.Module]:
-    """Modules that embed regions and learn identities: `reid_head`, `embedding_head`,
-    `reid_loss`."""
+    """Modules that embed and learn identities: `reid_head`, `embedding_head`, `reid_loss`."""
     features = {"feat_res4": owner.channels, "feat_res5": 2 * owner.channels}
     return {
         "reid_head": RegionHead(owner, rngs=rngs),

@@ -130,8 +130,7 @@ class StrongBaseline(Method, EmbedsCrops):
     def loss(
         self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Identity + triplet loss of a batch; the triplet loss takes the feature that the head
-        chooses."""
+        """Identity + triplet loss of a batch; the head chooses the feature of the triplet loss."""
         options = self.options
         out = self.heads(self.features(batch["image"], batch["camera"], rngs), batch["label"])
         identity = cross_entropy(
