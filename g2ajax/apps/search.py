@@ -122,7 +122,7 @@ def embedded_gallery(
     skipped = []
 
     def new_images() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        # Every file is read once: its content is looked up in the cache, and decoded if it is missing.
+        # Every file is read once: its content is looked up in the cache, and decoded if missing.
         for file, key, image in _read_files(run, files, cached):
             if image is None and key not in cached:
                 skipped.append((file, NOT_AN_IMAGE))
@@ -213,8 +213,7 @@ def check_alone(model: Method) -> None:
 def figure(
     gallery: Gallery, found: tuple[Found, ...], *, image: pathlib.Path | None = None, text: str = ""
 ) -> Explanation:
-    """The search results for `report.draw` and `report.page`, with the image or sentence of the
-    query."""
+    """The results for `report.draw` and `report.page`, with the image or sentence of the query."""
     query = Query(_pixels(image), image.name) if image else Query(card(text), text)
     ranked = tuple(
         RankedImage(_pixels(item.path), item.path.name, None, item.distance) for item in found
