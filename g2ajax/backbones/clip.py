@@ -76,8 +76,7 @@ class Deviations:
 
 
 def layer_norm(dim: int, *, dtype: Any, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """LayerNorm with float32 statistics of the centred values: CLIP has channels of a large
-    mean."""
+    """LayerNorm with float32 statistics of centred values: CLIP has channels of a large mean."""
     return nnx.LayerNorm(dim, epsilon=1e-5, use_fast_variance=False, dtype=dtype, rngs=rngs)
 
 
@@ -313,12 +312,11 @@ class CLIP(nnx.Module):
         )
 
     def encode_image(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B T E"]:
-        """All projected tokens of normalised images; `image_feature` selects the image's
-        feature."""
+        """All projected tokens of normalised images; `image_feature` picks the image's."""
         return self.visual(images)
 
     def encode_text(self, ids: Int[Array, "B L"]) -> Float[Array, "B L E"]:
-        """All projected tokens of captions; `text_feature` selects the caption's feature.
+        """All projected tokens of captions; `text_feature` picks the caption's.
 
         Attention is causal, so padding after a caption's end does not change its feature, and
         columns that are padding in every row may be cut off.

@@ -86,8 +86,7 @@ def _cells(mask: Bool[Array, "B *cells"] | None, stride: int) -> Bool[Array, "B 
 
 
 def _inside(x: Float[Array, "B h w C"], mask: Bool[Array, "B *cells"] | None) -> Array:
-    """Zeroes the values outside the mask, as beyond a map's edge. A mask of rows changes
-    nothing."""
+    """Zeroes values outside the mask, as beyond a map's edge. A mask of rows changes nothing."""
     return x if mask is None or mask.ndim == 1 else jnp.where(mask[..., None], x, 0)
 
 
