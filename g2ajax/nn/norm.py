@@ -73,7 +73,7 @@ def _normalise_backward(eps, relu, kept, gradients):
     raised = x.astype(jnp.float32) * slope
     gradient = gradients[0].astype(jnp.float32)
     unit = _affine(x, mean, root, jnp.zeros_like(bias))
-    # Two passes over x and the gradient, each with its own expression for the mask of the ReLU: equal
+    # Two passes over x and the gradient, each with its own expression for the ReLU's mask: equal
     # expressions would be computed once and go through memory.
     first = jnp.where(raised + offset > 0, gradient, 0.0) if relu else gradient
     total, along = jnp.sum(first, axes), jnp.sum(first * unit, axes)
@@ -149,8 +149,7 @@ class BatchNorm(nnx.Module):
         return y
 
     def check_count(self, x: Float[Array, "*batch C"]) -> int:
-        """Number of values of a channel. Raises ValueError for a single one, which has no
-        variance."""
+        """Values in a channel. Raises ValueError for a single one, which has no variance."""
         count = x.size // x.shape[-1]
         if count < 2:
             raise ValueError(

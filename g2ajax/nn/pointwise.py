@@ -32,8 +32,7 @@ def pointwise_norm(
     *,
     relu: bool = False,
 ) -> Float[Array, "B h2 w2 C"]:
-    """relu(norm(conv(x)) + shortcut) for a 1x1 convolution without bias; shortcut and ReLU are
-    optional.
+    """relu(norm(conv(x)) + shortcut) of a 1x1 convolution without bias; ReLU, shortcut optional.
 
     Runs as separate steps in evaluation, with a stride, and for a norm other than `BatchNorm`.
     """
