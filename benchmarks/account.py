@@ -1,5 +1,4 @@
-"""Compiles a program for a target and accounts for its memory, FLOPs and bytes, and their
-bounds."""
+"""Compiles a program for a target; accounts for its memory, FLOPs and bytes, and their bounds."""
 
 import dataclasses
 import re

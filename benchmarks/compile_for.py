@@ -86,8 +86,7 @@ def check(given: argparse.Namespace) -> chips.Target:
 
 
 def compile_all(given: argparse.Namespace, target: chips.Target) -> tuple[list, list[str]]:
-    """The accounts of all programs, printed one by one, and the programs that did not fit or
-    compile."""
+    """The accounts of all programs, printed one by one, and those that did not fit or compile."""
     from benchmarks import programs, whole_run
     from g2ajax.training.mesh import make_mesh
 

@@ -106,8 +106,7 @@ def memory(made: Any) -> str:
 
 
 def kept(model: nnx.Module, batch: dict[str, jax.Array]) -> float:
-    """GiB that the forward pass of a training step keeps for the backward pass, parameters
-    included."""
+    """GiB that a training step keeps for its backward pass, parameters included."""
     graph, params, rest = nnx.split(model, nnx.Param, ...)
 
     def backward(params: nnx.State, rest: nnx.State, batch: dict) -> Any:
@@ -185,8 +184,7 @@ def stages(
     options = model.options
 
     def timed(function: Callable, x: jax.Array) -> float:
-        """Seconds of `function(model, x)`; in training with the gradient of the sum of its
-        output."""
+        """Seconds of `function(model, x)`; in training with the gradient of its output's sum."""
 
         def forward(params: nnx.State, x: jax.Array) -> Any:
             return function(nnx.merge(graph, params, rest, copy=True), x)

@@ -1,5 +1,4 @@
-"""Published sizes of the configurations' datasets, which decide a model's shapes and a run's
-length.
+"""Published sizes of the configurations' datasets: they set a model's shapes and a run's length.
 
 They repeat numbers of `tfds_builders`, because a program is compiled where neither TFDS nor the
 data is installed.
