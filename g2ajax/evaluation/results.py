@@ -191,8 +191,7 @@ def data_of(dataset: Dataset | FrameDataset) -> dict[str, str]:
 
 
 def caption(results: Sequence[Result]) -> str:
-    """The dataset and protocol of a table; features, distances and seeds may differ among its
-    rows."""
+    """Dataset and protocol of a table; features, distances and seeds may differ among its rows."""
 
     def all_of(field: str) -> str:
         return "/".join(dict.fromkeys(str(getattr(result, field)) for result in results))
