@@ -214,8 +214,7 @@ class Explainable(Method, Explains):
     def explained_terms(
         self, batch: Mapping[str, jax.Array], attributes: Num[Array, "B M"], rngs: nnx.Rngs
     ) -> tuple[Terms, Explained]:
-        """The terms of the loss and the explained embeddings; `attributes` are +1, −1, 0
-        (unknown)."""
+        """The loss terms and the explained embeddings; `attributes` are +1, −1, 0 (unknown)."""
         options = self.options
         explained = self.explain(batch["image"], camera=batch["camera"], rngs=rngs)
         terms = attribute_distillation(
