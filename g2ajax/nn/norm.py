@@ -149,7 +149,7 @@ class BatchNorm(nnx.Module):
         return y
 
     def check_count(self, x: Float[Array, "*batch C"]) -> int:
-        """Values in a channel. Raises ValueError for a single one, which has no variance."""
+        """Counts the values of a channel. Raises ValueError for a single one: it has no variance."""
         count = x.size // x.shape[-1]
         if count < 2:
             raise ValueError(
