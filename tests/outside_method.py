@@ -15,7 +15,7 @@ from g2ajax.methods import DataFacts, EmbedsCrops, Method
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a configuration may set."""
+    """Options of the method."""
 
     backbone: Mapping[str, Any]
     """`name` of a backbone that gives a map, and its own options."""
