@@ -65,10 +65,10 @@ def test_contradicting_flags_are_refused(installed, monkeypatch, flags):
 
 def test_other_flags_are_kept_and_what_is_needed_is_added():
     target = chips.target("h200")
-    given = {"XLA_FLAGS": "--xla_dump_to=/tmp/x --xla_gpu_autotune_level=0"}
+    given = {"XLA_FLAGS": "--xla_dump_to=dumps --xla_gpu_autotune_level=0"}
     made = chips.environment(target, given)["XLA_FLAGS"]
     assert made == (
-        "--xla_dump_to=/tmp/x --xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+        "--xla_dump_to=dumps --xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
     )
     assert "XLA_FLAGS" not in chips.environment(chips.target("v5e-8"), given)
 
