@@ -7,23 +7,13 @@ JAX is imported, hence the process.
 """
 
 import os
-import pathlib
 import re
 import sys
 import traceback
 
-SETTINGS = {
-    "tpu": {
-        "TPU_SKIP_MDS_QUERY": "1",
-        "TPU_WORKER_HOSTNAMES": "localhost",
-        "TPU_ACCELERATOR_TYPE": "v5litepod-8",
-        # Nothing is run: several processes may compile at once.
-        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    },
-    # Nothing can be measured on a GPU that is absent.
-    "cuda": {"XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0"},
-}
-CHIP = pathlib.Path(__file__).parents[2] / "benchmarks" / "targets" / "h200.txtpb"
+from benchmarks import chips  # imports no JAX
+
+TARGETS = {"tpu": "v5e-8", "cuda": "h200"}
 # In the text of a compiled program.
 FORBIDDEN = {
     "float64": r"\bf64\[",
@@ -33,21 +23,14 @@ FORBIDDEN = {
 
 
 def main(platform: str, *names: str) -> None:
-    os.environ |= {"JAX_PLATFORMS": "cpu", **SETTINGS[platform]}
+    target = chips.target(TARGETS[platform])
+    chips.set_environment(target)
     # The programs are of another device than the one that writes the cache.
     os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
-    from jax.experimental import topologies
-
     from g2ajax.training.mesh import make_mesh
     from tests.lowering import H200, V5E, tracing_for, training_steps
 
-    if platform == "tpu":
-        described = topologies.get_topology_desc("v5e:2x4", "tpu")
-    else:
-        described = topologies.get_topology_desc(
-            "h200", "cuda", target_config=CHIP.read_text(), topology="1x1x1"
-        )
-    mesh = make_mesh(devices=list(described.devices))
+    mesh = make_mesh(devices=chips.devices(TARGETS[platform], target))
     device = H200 if platform == "cuda" else V5E
     for name in names:
         try:
