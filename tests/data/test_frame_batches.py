@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from PIL import Image
 
-from g2ajax.data import frames
+from g2ajax.data import frame_batches
 from g2ajax.data.frame_source import FrameSplit, open_frames
 from g2ajax.data.images import decode
 from g2ajax.detection import transform
@@ -31,7 +31,7 @@ def fitted_of(split, **changes):
         "canvases": CANVASES,
         "max_boxes": 6,
     }
-    return frames.fit_frames(split, **{**options, **changes})
+    return frame_batches.fit_frames(split, **{**options, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -97,28 +97,28 @@ def test_resize_is_the_devices(height, width, seed):
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
     )
-    found = frames.resize_bilinear(image, (height, width))
+    found = frame_batches.resize_bilinear(image, (height, width))
     np.testing.assert_allclose(found / 255, expected[:height, :width], atol=2e-6)
 
 
 def test_load_frame(fitted):
     row = int(np.flatnonzero(fitted.canvas == 1)[0])
-    plain, mirrored = frames.load_frame(fitted, row), frames.load_frame(fitted, row, flip=True)
+    plain, mirrored = frame_batches.load_frame(fitted, row), frame_batches.load_frame(fitted, row, flip=True)
     assert plain.shape == (96, 64, 3)
     assert plain.dtype == np.uint8
     assert (plain[80:] == 0).all() and (plain[:, 60:] == 0).all()
     assert (mirrored[:80, :60] == plain[:80, :60][:, ::-1]).all()
-    exact = frames.load_frame(fitted, row, exact=True)
+    exact = frame_batches.load_frame(fitted, row, exact=True)
     assert exact.dtype == np.float32
     assert np.abs(exact - plain).max() <= 0.5
     image = decode(fitted.split.read(row))
-    assert (exact[:80, :60] == frames.resize_bilinear(image, (80, 60))).all()
+    assert (exact[:80, :60] == frame_batches.resize_bilinear(image, (80, 60))).all()
 
 
 def test_mirrored_boxes_frame_the_same_pixels(fitted):
     rows = np.array([0, 5], np.int32)
-    plain = frames.frame_columns(fitted, rows, np.array([False, False]))
-    mirrored = frames.frame_columns(fitted, rows, np.array([False, True]))
+    plain = frame_batches.frame_columns(fitted, rows, np.array([False, False]))
+    mirrored = frame_batches.frame_columns(fitted, rows, np.array([False, True]))
     assert np.array_equal(plain["boxes"][0], mirrored["boxes"][0])
     count = int(plain["box_mask"][1].sum())
     expected = np.array([80, 0, 80, 0]) + plain["boxes"][1, :count][:, [2, 1, 0, 3]] * [
@@ -133,7 +133,7 @@ def test_mirrored_boxes_frame_the_same_pixels(fitted):
 
 def test_columns(fitted):
     split = fitted.split
-    columns = frames.frame_columns(fitted, np.array([3, -1], np.int32), np.zeros(2, bool))
+    columns = frame_batches.frame_columns(fitted, np.array([3, -1], np.int32), np.zeros(2, bool))
     at = split.people(3)
     count = at.stop - at.start
     assert columns["size"].tolist() == [[60, 80], [0, 0]]
@@ -151,27 +151,27 @@ def test_columns(fitted):
 
 
 def test_sampler_has_one_canvas_a_batch_and_repeats_itself(fitted):
-    sampler = frames.frame_sampler(fitted, 4, seed=(7,))
+    sampler = frame_batches.frame_sampler(fitted, 4, seed=(7,))
     table = sampler.batches_of_pass(0)
     # 18 lying frames make four batches, 6 upright ones one
     assert table.shape == (5, 4)
     assert len(np.unique(table)) == 20
     assert all(len(np.unique(fitted.canvas[rows])) == 1 for rows in table)
-    again = frames.frame_sampler(fitted, 4, seed=(7,))
+    again = frame_batches.frame_sampler(fitted, 4, seed=(7,))
     assert np.array_equal(again.batch_indices(6), sampler.batch_indices(6))
     assert not np.array_equal(sampler.batches_of_pass(1), table)
 
 
 def test_sampler_repeats_the_frames_of_a_small_canvas(fitted):
-    table = frames.frame_sampler(fitted, 8).batches_of_pass(0)
+    table = frame_batches.frame_sampler(fitted, 8).batches_of_pass(0)
     upright = [rows for rows in table if fitted.canvas[rows[0]] == 1]
     assert len(upright) == 1 and len(np.unique(upright[0])) == 6
     with pytest.raises(ValueError, match=r"a batch of 0 from 24 frames is empty"):
-        frames.frame_sampler(fitted, 0)
+        frame_batches.frame_sampler(fitted, 0)
 
 
 def test_eval_table_has_every_frame_once(fitted):
-    table = frames.eval_frame_table(fitted, 4)
+    table = frame_batches.eval_frame_table(fitted, 4)
     assert sorted(table[table >= 0].tolist()) == list(range(24))
     assert table.shape == (7, 4)
     for rows in table:
@@ -179,20 +179,20 @@ def test_eval_table_has_every_frame_once(fitted):
 
 
 def test_flips_depend_on_the_step_alone():
-    every = frames.flips((3,), 0, (6, 8), 0.5)
-    assert np.array_equal(frames.flips((3,), 4, (2, 8), 0.5), every[4:])
+    every = frame_batches.flips((3,), 0, (6, 8), 0.5)
+    assert np.array_equal(frame_batches.flips((3,), 4, (2, 8), 0.5), every[4:])
     assert 10 < every.sum() < 38
-    assert not frames.flips((3,), 0, (2, 8), 0.0).any()
+    assert not frame_batches.flips((3,), 0, (2, 8), 0.0).any()
 
 
 @pytest.mark.parametrize("threads", [0, 3])
 def test_device_batches(fitted, threads):
     mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    table = frames.eval_frame_table(fitted, 4)[3:6]
-    flip = frames.flips((1,), 3, table.shape, 0.5)
+    table = frame_batches.eval_frame_table(fitted, 4)[3:6]
+    flip = frame_batches.flips((1,), 3, table.shape, 0.5)
     batches = list(
-        frames.frame_batches(fitted, table, sharding=sharding, flip=flip, num_threads=threads)
+        frame_batches.frame_batches(fitted, table, sharding=sharding, flip=flip, num_threads=threads)
     )
     assert len(batches) == 3
     for rows, mirrored, batch in zip(table, flip, batches, strict=True):
@@ -205,29 +205,29 @@ def test_device_batches(fitted, threads):
             expected = (
                 np.zeros((*canvas, 3), np.uint8)
                 if row < 0
-                else frames.load_frame(fitted, int(row), flip=bool(mirrored[i]))
+                else frame_batches.load_frame(fitted, int(row), flip=bool(mirrored[i]))
             )
             assert np.array_equal(batch["image"][i], expected)
 
 
 def test_a_share_that_is_all_padding_keeps_the_canvas(fitted):
     table = np.full((1, 2), -1, np.int32)
-    batch = next(frames.host_frame_batches(fitted, table, canvas=np.array([1], np.int32)))
+    batch = next(frame_batches.host_frame_batches(fitted, table, canvas=np.array([1], np.int32)))
     assert batch["image"].shape == (2, 96, 64, 3)
     assert not batch["mask"].any()
 
 
 def test_bad_frames_are_named(broken):
     with pytest.raises(ValueError, match=r"A1_00004.jpg \(train\) cannot be decoded"):
-        list(frames.host_frame_batches(broken, np.array([[0, 1]], np.int32)))
+        list(frame_batches.host_frame_batches(broken, np.array([[0, 1]], np.int32)))
     with pytest.raises(ValueError, match=r"A1_00008.jpg \(train\) has 192 x 144 .* 144 x 192"):
-        list(frames.host_frame_batches(broken, np.array([[0, 2]], np.int32)))
+        list(frame_batches.host_frame_batches(broken, np.array([[0, 2]], np.int32)))
 
 
 def test_bad_frames_can_be_skipped_and_are_counted(broken):
     skipped: list[str] = []
     table = np.array([[0, 1], [2, 3]], np.int32)
-    first, second = frames.host_frame_batches(broken, table, skipped=skipped)
+    first, second = frame_batches.host_frame_batches(broken, table, skipped=skipped)
     assert skipped == ["A1_00004.jpg", "A1_00008.jpg"]
     assert first["mask"].tolist() == [True, False]
     assert first["size"].tolist() == [[60, 80], [0, 0]]
@@ -239,7 +239,7 @@ def test_bad_frames_can_be_skipped_and_are_counted(broken):
 def test_people_are_where_the_boxes_are(dataset):
     """At double size a box's crop of the pipeline is that of the stored frame, enlarged."""
     query = dataset.splits["query"]
-    double = frames.fit_frames(
+    double = frame_batches.fit_frames(
         query,
         resized=lambda height, width: (2 * height, 2 * width),
         choose=transform.bucket_of,
@@ -249,9 +249,9 @@ def test_people_are_where_the_boxes_are(dataset):
     for row in itertools.islice(range(len(query)), 2):
         x0, y0, x1, y1 = (int(v) for v in query.boxes[row])
         whole = decode(query.read(row))
-        large = Image.fromarray(frames.load_frame(double, row)[2 * y0 : 2 * y1, 2 * x0 : 2 * x1])
+        large = Image.fromarray(frame_batches.load_frame(double, row)[2 * y0 : 2 * y1, 2 * x0 : 2 * x1])
         small = np.asarray(large.resize((x1 - x0, y1 - y0), Image.Resampling.BOX)).astype(int)
         assert np.abs(small - whole[y0:y1, x0:x1]).mean() < 6
-        assert frames.frame_columns(double, np.array([row], np.int32), np.zeros(1, bool))["boxes"][
+        assert frame_batches.frame_columns(double, np.array([row], np.int32), np.zeros(1, bool))["boxes"][
             0, 0
         ].tolist() == [2 * x0, 2 * y0, 2 * x1, 2 * y1]
