@@ -75,7 +75,7 @@ class InitReport(Report):
 
 
 @dataclasses.dataclass(frozen=True)
-class _File:
+class WeightFile:
     """A file of weights whose family is known."""
 
     path: pathlib.Path
@@ -85,6 +85,11 @@ class _File:
     """Why it is of this family."""
     names: Mapping[str, str]
     """Name in the file → our name."""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Our name → shape in the file."""
+        return {our: np.shape(self.tensors[name]) for name, our in self.names.items()}
 
     def __str__(self) -> str:
         return f"{self.path} (read as {self.family.name}: {self.why})"
@@ -103,18 +108,21 @@ class _Plan:
         self.ignore += [f"^{re.escape(name)}$" for name in names]
 
 
-def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
+def initialise(
+    module: nnx.Module, init: InitOptions, *, opened: WeightFile | None = None
+) -> InitReport:
     """Loads `init.file` into a method's module (or a bare backbone), in place.
 
     The family of the file is recognised from its tensor names; the family's rules map them to our
     names. A ViT's position table is resized to the model's grid, and 2-D patch weights become a
     convolution's. Loading is strict: within the part to load nothing may be missing, unexpected or
-    of another shape, except for what the family's rules and `init` name.
+    of another shape, except for what the family's rules and `init` name. `opened`: the file, if it has been
+    read.
 
     Raises FileNotFoundError for a missing file, and ValueError when the file cannot be read, has
     another architecture or does not fit. The module is unchanged then.
     """
-    file = _open(init)
+    file = opened or open_weights(init)
     shapes = public_shapes(module)
     _check_architecture(file, shapes)
     trunk = _trunk(module)
@@ -158,8 +166,12 @@ def initialise(module: nnx.Module, init: InitOptions) -> InitReport:
     return result
 
 
-def _open(init: InitOptions) -> _File:
-    """Reads `init.file` and recognises its family."""
+def open_weights(init: InitOptions) -> WeightFile:
+    """Reads `init.file` and recognises its family.
+
+    Raises FileNotFoundError for a missing file, and ValueError for one that cannot be read or is of no
+    known family.
+    """
     path = fetch(init.file) if init.file.startswith("hf:") else pathlib.Path(init.file).expanduser()
     tensors = read_tensors(path, entry=init.entry)
     if not tensors:
@@ -171,10 +183,12 @@ def _open(init: InitOptions) -> _File:
     else:
         name, why = _detect(path, tensors)
     family = families.with_last_block(families.family(name), tensors)
-    return _File(path, tensors, family, why, {n: families.our_name(family, n) for n in tensors})
+    return WeightFile(
+        path, tensors, family, why, {n: families.our_name(family, n) for n in tensors}
+    )
 
 
-def _check_clip(file: _File, network: CLIP, plan: _Plan) -> None:
+def _check_clip(file: WeightFile, network: CLIP, plan: _Plan) -> None:
     """Raises ValueError unless the file's towers have the model's sizes."""
     shapes = {
         our.removeprefix("backbone."): file.tensors[name].shape for name, our in file.names.items()
@@ -187,7 +201,7 @@ def _check_clip(file: _File, network: CLIP, plan: _Plan) -> None:
 
 
 def _plan_backbone(
-    file: _File, module: nnx.Module, prefix: str, shapes: Shapes, plan: _Plan
+    file: WeightFile, module: nnx.Module, prefix: str, shapes: Shapes, plan: _Plan
 ) -> None:
     """Plans to load the backbone only; a last stage that the heads own goes to them at once."""
     plan.leave_out(name for name, our in file.names.items() if not our.startswith("backbone."))
@@ -207,7 +221,7 @@ def _plan_backbone(
 
 
 def _plan_all(
-    file: _File, init: InitOptions, rename: families.Rename, shapes: Shapes, plan: _Plan
+    file: WeightFile, init: InitOptions, rename: families.Rename, shapes: Shapes, plan: _Plan
 ) -> None:
     """Plans to load backbone, neck and classifier. Raises ValueError for a file without them."""
     family = file.family
@@ -287,7 +301,7 @@ def _kind(names: Mapping[str, object]) -> str | None:
     return None
 
 
-def _check_architecture(file: _File, shapes: Shapes) -> None:
+def _check_architecture(file: WeightFile, shapes: Shapes) -> None:
     file_kind, own_kind = _kind(file.tensors), _kind(shapes)
     if file_kind and own_kind and file_kind != own_kind:
         raise ValueError(
@@ -313,7 +327,7 @@ def _rename(family: families.Family, module: nnx.Module, prefix: str) -> familie
 
 
 def _mismatched_classifiers(
-    file: _File, init: InitOptions, names: Mapping[str, str], shapes: Shapes
+    file: WeightFile, init: InitOptions, names: Mapping[str, str], shapes: Shapes
 ) -> list[str]:
     """Classifier tensors with another number of classes. Raises ValueError unless `init` allows it."""
     classifiers = [

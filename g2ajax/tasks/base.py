@@ -117,7 +117,7 @@ class Task(abc.ABC):
     no_micro_batches: ClassVar[str] = ""
     """Reason why a phase may not accumulate gradients over parts of a batch; "" if it may."""
     dataset: Any
-    """The opened dataset; has `name` and `protocols`."""
+    """The opened dataset; has `name`, `version`, `fingerprint` and `protocols`."""
 
     def __init__(self, info: RunInfo) -> None:
         self.info = info

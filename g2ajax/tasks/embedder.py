@@ -44,7 +44,8 @@ class Embedder:
     Each is `(state, batch) -> ...` and compiled once; None: the method lacks the capability.
     """
 
-    dataset: Dataset
+    dataset: Dataset | None
+    """Dataset whose protocols are scored; None: images without one."""
     options: Options
     mesh: Mesh
     embed: Embed
@@ -67,10 +68,11 @@ class Embedder:
 
 
 def make_embedder(
-    model: Method, dataset: Dataset, options: Options, mesh: Mesh, *, text_length: int = 0
+    model: Method, dataset: Dataset | None, options: Options, mesh: Mesh, *, text_length: int = 0
 ) -> Embedder:
     """The functions of `model`. Raises ValueError for a method that embeds no crops."""
-    require(model, EmbedsCrops, f"{dataset.name}, a dataset of crops,")
+    data = f"{dataset.name}, a dataset of crops," if dataset else "embedding crops"
+    require(model, EmbedsCrops, data)
     return Embedder(
         dataset,
         options,

@@ -105,6 +105,31 @@ class Options(base.Options):
     evaluate: EvaluateOptions = EvaluateOptions()
 
 
+@dataclasses.dataclass(frozen=True)
+class Functions:
+    """The jitted functions of a model of whole frames, each `(state, batch) -> ...`."""
+
+    detect: Callable[..., Any]
+    """`Detected` of gallery frames."""
+    embed: Callable[..., Any] | None = None
+    """[B, N, D] for given boxes; None for a plain detector."""
+    context: Callable[..., Any] | None = None
+    """`Detected` of query frames, the query first."""
+
+
+def make_functions(model: Method, mesh: Mesh) -> Functions:
+    """The functions of `model`. Raises ValueError for a method that detects no persons."""
+    require(model, Detects, "searching whole frames")
+    detect = _jitted(model, mesh, lambda model, batch: model.detect(batch))
+    if not isinstance(model, SearchesPersons):
+        return Functions(detect)
+    return Functions(
+        detect,
+        _jitted(model, mesh, lambda model, batch: model.embed_queries(batch)),
+        _jitted(model, mesh, lambda model, batch: model.detect(batch, batch["boxes"][:, 0])),
+    )
+
+
 class Task(base.Task):
     """People searched in whole frames."""
 
@@ -116,12 +141,7 @@ class Task(base.Task):
     )
     dataset: FrameDataset
     model: Method
-    detect: Callable[..., Any]
-    """Jitted `(state, batch) -> Detected` for gallery frames."""
-    embed: Callable[..., Any] | None
-    """Jitted `(state, batch) -> [B, N, D]` for given boxes; None for a plain detector."""
-    context: Callable[..., Any] | None
-    """Jitted `(state, batch) -> Detected` for query frames, the query first."""
+    functions: Functions
 
     def __init__(self, info: RunInfo) -> None:
         super().__init__(info)
@@ -148,15 +168,8 @@ class Task(base.Task):
 
     def use(self, model: Method) -> None:
         check_model(model, self.options.evaluate)
-        mesh = self.info.mesh
         self.model = model
-        self.detect = _jitted(model, mesh, lambda model, batch: model.detect(batch))
-        self.embed = self.context = None
-        if isinstance(model, SearchesPersons):
-            self.embed = _jitted(model, mesh, lambda model, batch: model.embed_queries(batch))
-            self.context = _jitted(
-                model, mesh, lambda model, batch: model.detect(batch, batch["boxes"][:, 0])
-            )
+        self.functions = make_functions(model, self.info.mesh)
 
     def num_examples(self, phase: Phase) -> int:
         return len(self.train)
@@ -190,7 +203,7 @@ class Task(base.Task):
         """Scores a model; each gallery frame is detected once, for all protocols, queries and
         rankings. A plain detector has no rankings."""
         state = nnx.state(model)
-        if self.embed is not None:
+        if self.functions.embed is not None:
             detections = self.search(state, rankings)
             return self.results_of(detections, checkpoint=checkpoint, step=step, rankings=rankings)
         return evaluate_detector(
@@ -224,10 +237,12 @@ class Task(base.Task):
 
     def search(self, state: nnx.State, rankings: Sequence[str]) -> Found:
         """The people detected in the test frames, as far as the rankings need them."""
-        query = [embeddings[0] for embeddings in self.each_frame(self.embed, state, self.query)]
+        query = [
+            embeddings[0] for embeddings in self.each_frame(self.functions.embed, state, self.query)
+        ]
         context, true_boxes = None, None
         if "cbgm" in rankings:
-            people = self.each_frame(self.context, state, self.query)
+            people = self.each_frame(self.functions.context, state, self.query)
             most = self.options.evaluate.context.k2
             context = [one.embeddings[one.valid][:most] for one in people]
             # An unreadable query frame shows nobody.
@@ -235,7 +250,9 @@ class Task(base.Task):
         if "true_boxes" in rankings:
             true_boxes = [
                 _true(self.gallery.split, row, features)
-                for row, features in enumerate(self.each_frame(self.embed, state, self.gallery))
+                for row, features in enumerate(
+                    self.each_frame(self.functions.embed, state, self.gallery)
+                )
             ]
         return Found(self.detections(state), np.stack(query), context, true_boxes)
 
@@ -243,7 +260,7 @@ class Task(base.Task):
         """The people in each gallery frame, in pixels of the stored frame."""
         gallery = self.gallery
         sizes = zip(gallery.split.height.tolist(), gallery.split.width.tolist(), strict=True)
-        people = self.each_frame(self.detect, state, gallery)
+        people = self.each_frame(self.functions.detect, state, gallery)
         return [
             original(one, size, resized)
             for one, size, resized in zip(people, sizes, gallery.new_size.tolist(), strict=True)

@@ -12,8 +12,8 @@ from g2ajax.evaluation.explanation import Measure
 from g2ajax.evaluation.results import Result, as_table, explanations_table, write_results
 from g2ajax.tasks import task_class, task_name
 from g2ajax.tasks.base import Task
+from g2ajax.training import card, startup
 from g2ajax.training import checkpoint as checkpoints
-from g2ajax.training import startup
 from g2ajax.training import workdir as folder
 from g2ajax.training.journal import Journal
 from g2ajax.training.mesh import state_sharding
@@ -46,8 +46,11 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
                 print("\n".join(filter(None, lines)), flush=True)
             leaves = (jax.tree.leaves(nnx.state(run.model)) for run in runs)
             size = max(sum(leaf.nbytes for leaf in of_run) for of_run in leaves)
-            # Space for the latest with two moments, its successor during the write, and the best.
-            folder.check_space(workdir, 8 * size)
+            # Space for the latest with two moments, its successor during the write, the best, and
+            # the model.
+            folder.check_space(workdir, 9 * size)
+            if process == 0:
+                card.note_data(workdir, runs)
             results, measures = _train(runs, workdir, store)
         finally:
             store.close()
@@ -179,6 +182,11 @@ def _finish(
     best_results = task.score(
         run.model, checkpoint=CHOSEN_ON_TEST, step=best.step, rankings=rankings
     )
+    phase = best.phase or last.name
+    card.write_finished(
+        workdir, run, phase, checkpoint=CHOSEN_ON_TEST, step=best.step, results=best_results
+    )
+    journal.say(f"model: {workdir / 'model'}")
     every = [*results, *best_results]
     _write_page(workdir, page or task.page_of_results(every), journal)
     return every, measures
