@@ -1,36 +1,60 @@
-"""`python -m g2ajax <command>`: each command is a module of `g2ajax.cli` with `main(argv) -> int`.
+"""The program `g2ajax`, also `python -m g2ajax`: each command is a module of `g2ajax.cli`.
 
 What does not fit, a ValueError or FileNotFoundError, is said in one line and ends with 1.
 """
 
 import importlib
-import pkgutil
 import sys
 
-from g2ajax import cli
+import g2ajax
+from g2ajax.cli.parsers import PARSERS
 from g2ajax.config import nearest
 
+COMMANDS = {
+    "train": "train and evaluate the experiment of a recipe or of a configuration file",
+    "evaluate": "score a model on datasets",
+    "search": "find people in a folder of crops, by images or sentences",
+    "search-frames": "find a person in whole frames or a video",
+    "embed": "write the embeddings of a folder of images as Parquet, resumable",
+    "rank": "show whom a model finds for a dataset's queries",
+    "explain": "show which attributes make two people differ",
+    "export": "write an embedding as one StableHLO or ONNX file",
+    "pack": "make a model's folder of a run or of a public file",
+    "weights": "list the public files of weights of the field, and check a local one",
+    "verify": "check every record and image of a dataset",
+    "skyground": "write the embedded world in the files of public datasets",
+}
 
-def commands() -> dict[str, str]:
-    """Command names (with hyphens) and the modules that serve them."""
-    return {m.name.replace("_", "-"): m.name for m in pkgutil.iter_modules(cli.__path__)}
+
+def usage() -> str:
+    """The commands, one a line."""
+    lines = [f"  {name:14} {sentence}" for name, sentence in COMMANDS.items()]
+    head = f"g2ajax {g2ajax.__version__}: finds a person across the sky and the ground"
+    return "\n".join([head, "", "usage: g2ajax COMMAND [--help]", "", *lines])
 
 
-def main(argv: list[str]) -> int:
-    known = commands()
-    if not argv or argv[0] in ("-h", "--help"):
-        print("usage: python -m g2ajax <command> [--help]\ncommands: " + ", ".join(sorted(known)))
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; returns its exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
         return 0 if argv else 2
-    if argv[0] not in known:
-        print(f"no command {argv[0]!r}; {nearest(argv[0], known)}", file=sys.stderr)
+    if argv[0] == "--version":
+        print(g2ajax.__version__)
+        return 0
+    if argv[0] not in COMMANDS:
+        print(f"no command {argv[0]!r}; {nearest(argv[0], COMMANDS)}", file=sys.stderr)
         return 2
-    command = importlib.import_module(f"g2ajax.cli.{known[argv[0]]}")
+    name, module = argv[0], f"g2ajax.cli.{argv[0].replace('-', '_')}"
     try:
-        return command.main(argv[1:])
+        if name == "train":  # its flags are those of the configuration
+            return importlib.import_module(module).main(argv[1:])
+        options = PARSERS[name]().parse_args(argv[1:])
+        return importlib.import_module(module).run(options)
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -17,7 +17,9 @@ FLOORS = (
     ("evaluation",),
     ("tasks",),
     ("training",),
-    ("apps", "recipes"),
+    ("recipes",),
+    ("models",),
+    ("apps",),
     ("cli",),
     ("__main__",),
 )
@@ -40,13 +42,17 @@ MAY_IMPORT = {
     },
     "training": {"config", "nn", "methods", "data", "interop", "evaluation", "tasks"},
     "recipes": {"config", "backbones", "methods", "tasks", "training"},
+    "models": {
+        *("config", "detection", "retrieval", "backbones", "methods", "data", "interop"),
+        *("tasks", "training", "recipes"),
+    },
     "apps": {
         *("config", "detection", "retrieval", "report", "methods", "data", "evaluation"),
-        *("tasks", "training"),
+        *("tasks", "models"),
     },
     "cli": {
-        *("config", "report", "synthetic", "methods", "data", "evaluation"),
-        *("tasks", "training", "apps"),
+        *("config", "report", "synthetic", "methods", "data", "interop", "evaluation"),
+        *("tasks", "training", "recipes", "models", "apps"),
     },
     "__main__": {"cli", "config"},
 }

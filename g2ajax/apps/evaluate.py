@@ -1,117 +1,195 @@
-"""Evaluation of a trained model on other datasets than its own."""
+"""Evaluation of a model, on its own dataset or on others; the model needs no dataset, the scores do."""
 
-import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
 
 from g2ajax.data.crop_source import Dataset
 from g2ajax.data.source import open_dataset
 from g2ajax.evaluation import embedded, rankings
 from g2ajax.evaluation.embedded import EMBEDDED
 from g2ajax.evaluation.results import Result
-from g2ajax.methods import Method
-from g2ajax.tasks import crops
-from g2ajax.tasks.crop_checks import check_cameras
-from g2ajax.tasks.embedder import score_crops
-from g2ajax.training import loop
-from g2ajax.training.options import run_options
-from g2ajax.training.setup import Run
+from g2ajax.models.model import Model
+from g2ajax.tasks import crops, task_class
+from g2ajax.tasks.base import RunInfo
+from g2ajax.tasks.crop_checks import check_rankings, check_sides
+from g2ajax.tasks.embedder import Embedder, score_crops
 
 
 def evaluate_datasets(
-    config: Mapping[str, Any],
-    workdir: str | pathlib.Path,
-    kind: str,
+    model: Model,
     names: Sequence[str] = (),
     asked: Sequence[str] = (),
+    *,
+    data_dir: str = "",
+    manual_dir: str = "",
 ) -> list[Result]:
-    """Scores the checkpoint `kind` of a run on each of the datasets (its own if none is named).
+    """Scores a model on each of the datasets (the one that it was trained on if none is named).
 
-    Its own dataset is scored on the run's protocols, another one on all of its own. `asked`: the
-    rankings; if none, those of the run, without the explained ones on other datasets. The run's own
-    dataset must be present too: it determines the number of classes of the checkpoint.
+    Its own dataset is scored on the protocols of its run, another one on all of its own. `asked`:
+    the rankings; if none, those of the run, without the explained ones on other datasets.
 
     Raises ValueError or FileNotFoundError before anything is embedded for a dataset that cannot be
     opened or that the model cannot embed, and for rankings that do not fit.
     """
-    loop.check_task(config, workdir, kind, crops.Task)
-    options = run_options(config)
-    data, evaluate = options.task_options.data, options.task_options.evaluate
-    for ranking in asked:
-        rankings.requirement(ranking)
+    own = own_dataset(model)
+    names = tuple(names) or ((own,) if own else ())
+    if not names:
+        raise ValueError(
+            f"nothing is known of the data that {model.card.origin.partition(',')[0]} was trained on; name "
+            "the datasets to score it on (--datasets=market1501)"
+        )
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"dataset {name!r} is named {names.count(name)} times; once is enough")
-    run, meta = loop.reopen(config, workdir, kind, of=crops.Task)
-    own = run.task.info.dataset  # that of the checkpoint's phase
-    names = tuple(names) or (own,)
-    others = {
-        name: open_dataset(name, data_dir=data.dir or None, manual_dir=data.manual_dir or None)
-        for name in names
-        if name != own
-    }
-    for other in others.values():
-        protocols = [row["name"] for row in other.protocols]
-        embedded_names = [r for r in asked or evaluate.rankings if r in EMBEDDED]
-        embedded.check(other, protocols, embedded_names, evaluate.rerank, evaluate.expansion)
     for ranking in asked:
-        check_trained(run, meta["phase"], ranking)
-    ranking_names = tuple(asked) or run.task.rankings(
-        run.phase(options.phases.index(meta["phase"]))
-    )
-    for name, other in others.items():
-        check_transfer(run.model, run.task.dataset, other)
-        apart = [r for r in asked if r not in EMBEDDED]
-        if apart:
-            raise ValueError(
-                f"ranking {apart[0]!r} explains distances by the attributes of {own}; "
-                f"on {name} choose from {', '.join(EMBEDDED)}"
-            )
+        if issubclass(task_class(model.card.task), crops.Task):
+            rankings.requirement(ranking)
+    folders = {
+        "data_dir": data_dir or model.data_dir,
+        "manual_dir": manual_dir or model.manual_dir,
+    }
+    if not issubclass(task_class(model.card.task), crops.Task):
+        return [result for name in names for result in _by_task(model, name, asked, **folders)]
+    embedders = {name: on_dataset(model, name, asked, **folders) for name in names}
     results = []
-    for name in names:
-        elsewhere = name != own
-        embedder = run.task.embedder.on(others[name]) if elsewhere else run.task.embedder
+    for name, embedder in embedders.items():
         results += score_crops(
-            run.model,
+            model.method,
             embedder,
-            name=options.name,
-            seed=options.seed,
-            checkpoint=loop.describe(kind) + f" of {own}" * (kind == "best" and elsewhere),
-            step=meta["total_step"],
-            rankings=[r for r in ranking_names if r in EMBEDDED] if elsewhere else ranking_names,
+            name=model.card.name,
+            seed=model.card.seed,
+            checkpoint=_described(model, name),
+            step=model.card.step,
+            rankings=ranking_names(model, name, asked),
         )
     return results
 
 
-def check_trained(run: Run, phase: str, ranking: str) -> None:
-    """Raises ValueError for an explained ranking that a checkpoint's phase has not trained."""
-    trained = run.options.phase[phase].task_options.rankings
-    names = ", ".join(dict.fromkeys((*EMBEDDED, *trained)))
-    if rankings.requirement(ranking) and ranking not in trained:
-        raise ValueError(
-            f"ranking {ranking!r} needs an explainable stream, and the checkpoint's phase {phase!r} "
-            f"ranks by {', '.join(trained)}; choose from {names}"
-        )
+def own_dataset(model: Model) -> str:
+    """The name of the dataset that a model was trained on; "" if it is unknown."""
+    return str(model.card.trained_on.get("name", ""))
 
 
-def check_transfer(model: Method, own: Dataset, other: Dataset) -> None:
-    """Raises ValueError if a model's side information has no meaning on another dataset."""
-    names = {one.name.partition("/")[0] for one in (own, other)}
-    if model.needs_camera and len(names) > 1:
-        raise ValueError(
-            f"the model embeds the cameras of {own.name}, and those of {other.name} are others, "
-            "whatever their numbers; train with method.camera_embedding=False to evaluate across "
-            "datasets"
-        )
-    if model.needs_camera:
-        check_cameras(model, own, other)
-    if model.needs_platform:
-        for split in ("query", "gallery"):
-            strange = sorted(
-                {p for p in other.splits[split].platform.tolist() if not 0 <= p < model.platforms}
+def _described(model: Model, name: str) -> str:
+    """The checkpoint for a table: one that was chosen on a test split says on which."""
+    own, text = own_dataset(model), model.card.checkpoint
+    return text + f" of {own}" * (text.startswith("best") and name != own)
+
+
+def ranking_names(model: Model, name: str, asked: Sequence[str]) -> tuple[str, ...]:
+    """The rankings of a model on a dataset, by default those of its run that fit the dataset."""
+    names = tuple(
+        dict.fromkeys(tuple(asked) or (*model.card.rankings, *model.options.evaluate.rankings))
+    )
+    return names if name == own_dataset(model) else tuple(n for n in names if n in EMBEDDED)
+
+
+def on_dataset(
+    model: Model,
+    name: str = "",
+    asked: Sequence[str] = (),
+    *,
+    data_dir: str = "",
+    manual_dir: str = "",
+) -> Embedder:
+    """The functions of a model of crops with a dataset and its protocols; `name` is by default the
+    dataset that it was trained on.
+
+    Raises ValueError or FileNotFoundError for a dataset or rankings that do not fit the model.
+    """
+    own = own_dataset(model)
+    name = name or own
+    if not name:
+        raise ValueError("nothing is known of the model's training data; name a dataset")
+    for ranking in asked:
+        check_trained(model, ranking)
+        if name != own and ranking not in EMBEDDED:
+            raise ValueError(
+                f"ranking {ranking!r} explains distances by the attributes of {own or 'its data'}; on {name} "
+                f"choose from {', '.join(EMBEDDED)}"
             )
+    dataset = open_dataset(
+        name,
+        data_dir=data_dir or model.data_dir or None,
+        manual_dir=manual_dir or model.manual_dir or None,
+    )
+    evaluate = model.options.evaluate
+    protocols = evaluate.protocols if name == own else ()
+    protocols = protocols or tuple(row["name"] for row in dataset.protocols)
+    embedded.check(
+        dataset,
+        protocols,
+        sorted({*ranking_names(model, name, asked)} & {*EMBEDDED}),
+        evaluate.rerank,
+        evaluate.expansion,
+    )
+    check_transfer(model, dataset)
+    check_sides(model.method, dataset, protocols)
+    check_rankings(model.method, "evaluate", ranking_names(model, name, asked))
+    return model.embedder.on(dataset, protocols=protocols)
+
+
+def _by_task(
+    model: Model, name: str, asked: Sequence[str], *, data_dir: str, manual_dir: str
+) -> list[Result]:
+    """The results of a model of another kind of data, by its own task."""
+    kind = task_class(model.card.task)
+    own = own_dataset(model)
+    blocks = model.options
+    data = dataclasses.replace(blocks.data, dir=data_dir, manual_dir=manual_dir)
+    evaluate = blocks.evaluate
+    if name != own:
+        evaluate = dataclasses.replace(evaluate, protocols=())
+    names = tuple(dict.fromkeys(asked or (*model.card.rankings, *evaluate.rankings)))
+    info = RunInfo(
+        name=model.card.name,
+        dataset=name,
+        method=model.card.method["name"],
+        seed=model.card.seed,
+        dtype=str(model.facts.as_dict()["dtype"]),
+        mesh=model.mesh,
+        options=dataclasses.replace(blocks, data=data, evaluate=evaluate),
+        phases=(),
+    )
+    task = kind(info)
+    task.use(model.method)
+    return task.score(
+        model.method, checkpoint=_described(model, name), step=model.card.step, rankings=names
+    )
+
+
+def check_trained(model: Model, ranking: str) -> None:
+    """Raises ValueError for an explained ranking that a model was not trained for."""
+    trained = model.card.rankings
+    if rankings.requirement(ranking) and ranking not in trained:
+        names = ", ".join(dict.fromkeys((*EMBEDDED, *trained)))
+        raise ValueError(
+            f"ranking {ranking!r} needs a trained explainable stream, and this model ranks by "
+            f"{', '.join(trained)}; choose from {names}"
+        )
+
+
+def check_transfer(model: Model, dataset: Dataset) -> None:
+    """Raises ValueError if a model's side information has no meaning on a dataset."""
+    method, own = model.method, own_dataset(model)
+    if method.needs_camera and own.partition("/")[0] != dataset.name.partition("/")[0]:
+        raise ValueError(
+            f"the model embeds the cameras of {own or 'its training data'}, and those of {dataset.name} are "
+            "others, whatever their numbers; train with method.camera_embedding=False to evaluate "
+            "across datasets"
+        )
+    known = {"camera": model.facts.num_cameras, "platform": method.platforms}
+    needs = {"camera": method.needs_camera, "platform": method.needs_platform}
+    for side in (side for side, needed in needs.items() if needed):
+        for split in ("query", "gallery"):
+            codes = set(getattr(dataset.splits[split], side).tolist())
+            strange = sorted(code for code in codes if not 0 <= code < known[side])
             if strange:
                 raise ValueError(
-                    f"the model embeds the platforms 0 to {model.platforms - 1}, but the {split} split of "
-                    f"{other.name} has {strange} (-1: unknown); train with method.platforms=0"
+                    f"the model embeds the {side}s 0 to {known[side] - 1}, but the {split} split of "
+                    f"{dataset.name} has {strange} (-1: unknown), whose side information is untrained; "
+                    f"train without it ({_WITHOUT[side]})"
                 )
+
+
+_WITHOUT = {"camera": "method.camera_embedding=False", "platform": "method.platforms=0"}

@@ -1,7 +1,8 @@
 """A run's embedding as one file with its preprocessing and parameters inside.
 
-from g2ajax.apps.export import export_run
-export_run("runs/irra", "exported", part="text")
+import g2ajax
+from g2ajax.apps.export import export
+export(g2ajax.load("runs/irra", dtype="float32"), "exported", part="text")
 
 `stablehlo` needs jax alone to run, on CPU, CUDA and TPU; `onnx` needs onnxruntime. Both take any
 number of images (or captions) at a time.
@@ -21,14 +22,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
-from g2ajax.apps.search import check_alone, fingerprint
+from g2ajax.apps.search import check_alone
 from g2ajax.data.tokenizer import END, PAD, START
 from g2ajax.methods import EmbedsCaptions, Method, evaluated, require
+from g2ajax.models.model import Model, fingerprint
 from g2ajax.retrieval.distances import unit
-from g2ajax.tasks import crops
-from g2ajax.training.loop import describe, reopen
-from g2ajax.training.setup import Run
-from g2ajax.training.workdir import stored_config
 
 Format = Literal["stablehlo", "onnx"]
 Part = Literal["image", "text"]
@@ -50,38 +48,31 @@ class Exported:
     """Largest difference of an element to the method's embeddings, by batch size."""
 
 
-def export_run(
-    workdir: str | os.PathLike,
+def export(
+    model: Model,
     folder: str | os.PathLike,
     *,
     part: Part = "image",
     format: Format = "stablehlo",
-    checkpoint: str = "best",
 ) -> Exported:
-    """Writes FOLDER/<part>.<format> and FOLDER/<part>.<format>.json of the run in `workdir`.
+    """Writes FOLDER/<part>.<format> and FOLDER/<part>.<format>.json of a model.
 
-    The program computes in float32, whatever the run computed in. It is loaded again and compared
-    with the method on random input of three batch sizes.
+    The program computes in float32, so the model must. It is loaded again and compared with the method
+    on random input of three batch sizes.
 
-    Raises ValueError when a difference is above `TOLERANCE` (and writes nothing), for a method that
-    needs camera or platform, for text with a method of images, and without the packages of the
-    extra `export`; FileNotFoundError without a run.
+    Raises ValueError when a difference is above `TOLERANCE` (and writes nothing), for a model in
+    bfloat16, for a method that needs camera or platform, for text with a method of images, and without
+    the packages of the extra `export`.
     """
-    workdir = pathlib.Path(workdir)
     check_packages(format)
-    config = {**stored_config(workdir), "dtype": "float32"}
-    run, meta = reopen(config, workdir, checkpoint, of=crops.Task)
-    about = {"checkpoint": describe(checkpoint), "step": meta["total_step"]}
-    return export_opened(run, pathlib.Path(folder), part=part, format=format, about=about)
-
-
-def export_opened(
-    run: Run, folder: pathlib.Path, *, part: Part, format: Format, about: dict[str, Any]
-) -> Exported:
-    """`export_run` of a run that is open; `about` goes into the description."""
+    if model.facts.dtype != jnp.float32:
+        raise ValueError(
+            'an exported program computes in float32; load the model with dtype="float32"'
+        )
+    folder = pathlib.Path(folder)
     if part == "text":
-        require(run.model, EmbedsCaptions, "part=text")
-    function, reference, inputs = (_image if part == "image" else _text)(run)
+        require(model.method, EmbedsCaptions, "part=text")
+    function, reference, inputs = (_image if part == "image" else _text)(model)
     example = inputs[BATCH_SIZES[-1]]
     folder.mkdir(parents=True, exist_ok=True)
     path, partial = folder / f"{part}.{format}", folder / f"{part}.partial.{format}"
@@ -100,7 +91,7 @@ def export_opened(
     finally:
         partial.unlink(missing_ok=True)
     description = folder / f"{part}.{format}.json"
-    text = json.dumps({**_described(run, part, example, dim), **about}, indent=2)
+    text = json.dumps(_described(model, part, example, dim), indent=2)
     description.write_text(text + "\n")
     return Exported(path, description, different)
 
@@ -125,7 +116,7 @@ def onnx(function: Callable[[Array], Array], example: np.ndarray) -> bytes:
 
 
 def load(path: str | os.PathLike) -> Program:
-    """The program of a file that `export_run` made: embeddings [B, D] of a batch.
+    """The program of a file that `export` made: embeddings [B, D] of a batch.
 
     Raises FileNotFoundError without the file, and ValueError for one of another kind.
     """
@@ -167,40 +158,40 @@ def check_packages(format: str) -> None:
             ) from None
 
 
-def _image(run: Run) -> tuple[Callable, Program, dict[int, np.ndarray]]:
-    """The function to export, the embedding that scores the run, and input of each batch size."""
-    model, flip = run.model, run.task.options.evaluate.flip
-    check_alone(model)
-    make = _frozen(model)
+def _image(model: Model) -> tuple[Callable, Program, dict[int, np.ndarray]]:
+    """The function to export, the model's own embedding, and input of each batch size."""
+    method, flip = model.method, model.options.evaluate.flip
+    check_alone(method)
+    make = _frozen(method)
 
     def function(images: UInt8[Array, "B H W 3"]) -> Float[Array, "B D"]:
-        model, images = make(), images.astype(jnp.float32)
-        features = model.embed(images)
+        frozen, images = make(), images.astype(jnp.float32)
+        features = frozen.embed(images)
         if flip:
-            features = (features + model.embed(images[:, :, ::-1])) / 2.0
-        return _as_compared(features, model.metric)
+            features = (features + frozen.embed(images[:, :, ::-1])) / 2.0
+        return _as_compared(features, method.metric)
 
     def ours(images: UInt8[np.ndarray, "B H W 3"]) -> Array:
         blank = np.zeros(len(images), np.int32)
         batch = {"image": images, "camera": blank, "platform": blank}
-        return _as_compared(run.task.embedder.embed(nnx.state(model), batch), model.metric)
+        return _as_compared(model.embedder.embed(nnx.state(method), batch), method.metric)
 
-    rng, size = np.random.default_rng(0), run.task.options.data.image_size
+    rng, size = np.random.default_rng(0), model.image_size
     inputs = {rows: rng.integers(0, 256, (rows, *size, 3), np.uint8) for rows in BATCH_SIZES}
     return function, ours, inputs
 
 
-def _text(run: Run) -> tuple[Callable, Program, dict[int, np.ndarray]]:
+def _text(model: Model) -> tuple[Callable, Program, dict[int, np.ndarray]]:
     """The same as `_image`, for captions."""
-    model, length = run.model, run.task.embedder.text_length
-    make = _frozen(model)
+    method, length = model.method, model.embedder.text_length
+    make = _frozen(method)
 
     def function(caption: Int[Array, "B L"]) -> Float[Array, "B D"]:
-        return _as_compared(make().embed_text(caption), model.metric)
+        return _as_compared(make().embed_text(caption), method.metric)
 
     def ours(caption: Int[np.ndarray, "B L"]) -> Array:
         return _as_compared(
-            run.task.embedder.embed_text(nnx.state(model), {"caption": caption}), model.metric
+            model.embedder.embed_text(nnx.state(method), {"caption": caption}), method.metric
         )
 
     rng = np.random.default_rng(0)
@@ -233,34 +224,35 @@ def _as_compared(features: Float[Array, "B D"], metric: str) -> Float[Array, "B 
     return unit(features) if metric == "cosine" else features.astype(jnp.float32)
 
 
-def _described(run: Run, part: str, example: np.ndarray, dim: int) -> dict[str, Any]:
-    options, model = run.task.options, run.model
+def _described(model: Model, part: str, example: np.ndarray, dim: int) -> dict[str, Any]:
+    method, card, options = model.method, model.card, model.options
+    feature = method.feature_name
     if part == "image":
         details = {
             "values": "RGB, 0 to 255; normalised inside",
             "image_size": list(options.data.image_size),
             "interpolation": f"{options.data.test_interpolation}, antialiased, before",
-            "mean": list(model.preprocessing.mean),
-            "std": list(model.preprocessing.std),
+            "mean": list(method.preprocessing.mean),
+            "std": list(method.preprocessing.std),
         }
-        feature = model.feature_name + " (image + mirror)" * options.evaluate.flip
+        feature += " (image + mirror)" * options.evaluate.flip
     else:
-        details = {
-            "values": f"ids of CLIP's words: {START}, the caption, {END}, then {PAD}",
-        }
-        feature = model.feature_name
+        details = {"values": f"ids of CLIP's words: {START}, the caption, {END}, then {PAD}"}
     return {
-        "run": run.options.name,
-        "method": run.options.method["name"],
-        "dataset": run.task.dataset.name,
+        "model": card.name,
+        "method": card.method["name"],
+        "origin": card.origin,
+        "trained_on": dict(card.trained_on),
+        "checkpoint": card.checkpoint,
+        "step": card.step,
         "part": part,
         "input": {"shape": ["rows", *example.shape[1:]], "dtype": str(example.dtype), **details},
         "output": {
             "shape": ["rows", dim],
             "dtype": "float32",
             "feature": feature,
-            "metric": model.metric,
-            "norm_1": model.metric == "cosine",
+            "metric": method.metric,
+            "norm_1": method.metric == "cosine",
         },
-        "parameters": fingerprint(model),
+        "parameters": fingerprint(method),
     }

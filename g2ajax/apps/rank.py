@@ -1,4 +1,4 @@
-"""The ranked lists of a run's queries, from the ranks behind its scores."""
+"""The ranked lists of a model's queries, from the ranks behind its scores."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,39 +1,34 @@
 """Finding a person in a folder of images, by an image or by a sentence.
 
-from g2ajax.apps.search import open_gallery
-gallery = open_gallery("runs/aea_firm", "crops/")
+import g2ajax
+gallery = g2ajax.search("runs/aea_firm", "crops/")
 print(gallery.by_text("a person in a red coat with a backpack", top=10))
 """
 
 import dataclasses
 import hashlib
 import itertools
-import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import jax
 import numpy as np
-from flax import nnx
+import tqdm
 from jaxtyping import Float, UInt8
 
 from g2ajax.data.images import decode, resize
-from g2ajax.data.sharding import batch_sharding
-from g2ajax.data.tokenizer import clean
-from g2ajax.methods import EmbedsCaptions, Method, require
+from g2ajax.methods import EmbedsCrops, Method, require
+from g2ajax.models.load import load
+from g2ajax.models.model import Model
 from g2ajax.report import Explanation, Query, RankedImage
 from g2ajax.report.card import card
 from g2ajax.retrieval.prepared import Prepared, prepare, search_prepared
-from g2ajax.tasks import crops
-from g2ajax.tasks.embedder import embed_captions
-from g2ajax.training.loop import reopen
-from g2ajax.training.setup import Run
-from g2ajax.training.workdir import stored_config
 
 NOT_AN_IMAGE = "not an image"
+CACHE = "~/.cache/g2ajax/search"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +37,14 @@ class Found:
 
     path: pathlib.Path
     distance: float
-    """Distance by the run's metric; smaller is more similar."""
+    """Distance by the model's metric; smaller is more similar."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Gallery:
     """An embedded folder; `open_gallery` makes it."""
 
-    run: Run
+    model: Model
     files: tuple[pathlib.Path, ...]
     """Files in the order of the embeddings."""
     skipped: tuple[tuple[pathlib.Path, str], ...]
@@ -57,91 +52,109 @@ class Gallery:
     embedded: int
     """Number of images embedded by this call; the others were cached."""
     prepared: Prepared
+    known: Mapping[str, np.ndarray]
+    """Embeddings by the SHA-256 of the image files."""
 
     def by_image(self, path: str | os.PathLike, top: int = 10) -> tuple[Found, ...]:
         """The `top` images most similar to an image; all of them when there are fewer.
 
         Raises FileNotFoundError without the file, ValueError for one that is not an image.
         """
-        image = _resized(self.run, _pixels(pathlib.Path(path)))
-        return self._find(np.stack(list(_embedded(self.run, iter([image])))), top)
+        return self.find(self.embed_queries([path]), top)[0]
 
     def by_text(self, text: str, top: int = 10) -> tuple[Found, ...]:
         """The `top` images that fit a sentence best. Words beyond the text tower's places are cut,
         and the log says so once.
 
-        Raises ValueError for an empty sentence, for text that is not UTF-8, and when the run's method
+        Raises ValueError for an empty sentence, for text that is not UTF-8, and when the model
         embeds images only.
         """
-        check_text(self.run, text)
-        embedder = self.run.task.embedder
-        features = embed_captions(
-            embedder.embed_text,
-            nnx.state(self.run.model),
-            (text,),
-            embedder.text_length,
-            embedder.options.evaluate.batch_size,
-            embedder.mesh,
-        )
-        return self._find(features, top)
+        return self.find(self.model.embed_text(text), top)[0]
 
-    def _find(self, features: Float[np.ndarray, "1 D"], top: int) -> tuple[Found, ...]:
+    def embed_queries(self, paths: Sequence[str | os.PathLike]) -> Float[np.ndarray, "Q D"]:
+        """The embeddings of image files; one that lies in the gallery is not computed again."""
+        keys = [hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest() for path in paths]
+        fresh = [path for path, key in zip(paths, keys, strict=True) if key not in self.known]
+        computed = iter(self.model.embed(fresh, normalised=False)) if fresh else iter(())
+        return np.stack([self.known[key] if key in self.known else next(computed) for key in keys])
+
+    def find(self, features: Float[np.ndarray, "Q D"], top: int = 10) -> list[tuple[Found, ...]]:
+        """The `top` images nearest to each embedding."""
         if top < 1:
             raise ValueError(f"top is {top}; at least 1 image can be found")
         near = search_prepared(features, self.prepared, min(top, len(self.files)))
-        rows = zip(near.index[0], near.distance[0], strict=True)
-        return tuple(Found(self.files[row], float(distance)) for row, distance in rows)
+        return [
+            tuple(
+                Found(self.files[row], float(distance))
+                for row, distance in zip(rows, distances, strict=True)
+            )
+            for rows, distances in zip(near.index, near.distance, strict=True)
+        ]
 
 
 def open_gallery(
-    workdir: str | os.PathLike, folder: str | os.PathLike, *, checkpoint: str = "best"
+    model: Model | str | os.PathLike,
+    folder: str | os.PathLike,
+    *,
+    cache: str | os.PathLike | None = None,
+    **options: Any,
 ) -> Gallery:
-    """Embeds the images of a folder and of those in it with the run in `workdir`.
+    """Embeds the images of a folder and of those in it.
 
-    An image is embedded once for each checkpoint: WORKDIR/search keeps the embeddings by content.
-    Files that are no images are left out and listed in `skipped`.
+    `model`: a model, or what `g2ajax.load` takes, with its `options`. An image is embedded once for
+    each model: the folder `cache` keeps the embeddings by content (by default `search` in the
+    folder of the run or model, else ~/.cache/g2ajax/search). Files that are no images are left out
+    and listed in `skipped`.
 
-    Raises FileNotFoundError without the folder; ValueError without images in it, without the
-    checkpoint, and for a method that needs camera or platform.
+    Raises FileNotFoundError without the folder; ValueError without images in it, and for a method
+    that needs camera or platform.
     """
-    folder, workdir = pathlib.Path(folder), pathlib.Path(workdir)
+    folder = pathlib.Path(folder)
     files = files_of(folder)
-    run, _ = reopen(stored_config(workdir), workdir, checkpoint, of=crops.Task)
-    return embedded_gallery(run, folder, files, workdir / "search")
-
-
-def embedded_gallery(
-    run: Run, folder: pathlib.Path, files: tuple[pathlib.Path, ...], cache: pathlib.Path
-) -> Gallery:
-    """The gallery of some files of `folder`, for an open run."""
-    check_alone(run.model)
-    store = cache / f"embeddings-{embedding_key(run)}.npz"
-    cached = _read(store)
+    if not isinstance(model, Model):
+        model = load(model, **options)
+    check_alone(model.method)
+    where = pathlib.Path(cache) if cache else (model.home or pathlib.Path(CACHE).expanduser())
+    store = (where if cache else where / "search" if model.home else where) / (
+        f"embeddings-{model.key}.npz"
+    )
+    known = _read(store)
     digest: dict[pathlib.Path, str] = {}
-    fresh: dict[str, None] = {}
-    skipped = []
-
-    def new_images() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        # Every file is read once: its content is looked up in the cache, and decoded if missing.
-        for file, key, image in _read_files(run, files, cached):
-            if image is None and key not in cached:
-                skipped.append((file, NOT_AN_IMAGE))
-                continue
-            digest[file] = key
-            if key not in cached and key not in fresh:
-                fresh[key] = None
-                yield image
-
-    features = list(_embedded(run, new_images()))
+    skipped: list[tuple[pathlib.Path, str]] = []
+    before = len(known)
+    try:
+        with tqdm.tqdm(
+            total=len(files), unit="image", delay=3, disable=not sys.stderr.isatty()
+        ) as bar:
+            for part in _parts(read_files(model, files, known), model.batch_size):
+                bar.update(len(part))
+                fresh: dict[str, np.ndarray] = {}
+                for file, key, image in part:
+                    if image is None and key not in known:
+                        skipped.append((file, NOT_AN_IMAGE))
+                        continue
+                    digest[file] = key
+                    if key not in known and image is not None:
+                        fresh[key] = image
+                if fresh:
+                    features = model.embed(
+                        np.stack(list(fresh.values())), normalised=False, progress=False
+                    )
+                    known |= dict(zip(fresh, features, strict=True))
+    finally:  # also of a search that is stopped: what has been embedded is kept
+        if len(known) > before:
+            _write(store, known)
     if not digest:
         raise ValueError(
-            f"{folder} has no images ({len(files)} other files); --gallery is a folder of crops"
+            f"{folder} has no images ({len(files)} other files); the gallery is a folder of crops"
         )
-    if fresh:
-        cached |= dict(zip(fresh, features, strict=True))
-        _write(store, cached)
-    prepared = prepare(np.stack([cached[key] for key in digest.values()]), run.model.metric)
-    return Gallery(run, tuple(digest), tuple(skipped), len(fresh), prepared)
+    prepared = prepare(np.stack([known[key] for key in digest.values()]), model.method.metric)
+    return Gallery(model, tuple(digest), tuple(skipped), len(known) - before, prepared, known)
+
+
+def _parts(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    while part := list(itertools.islice(rows, size)):
+        yield part
 
 
 def files_of(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
@@ -164,49 +177,15 @@ def files_of(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
     return files
 
 
-def check_text(run: Run, text: str) -> None:
-    """Raises ValueError for an empty sentence, or one that the method cannot embed."""
-    require(run.model, EmbedsCaptions, "a search by a sentence")
-    # Bytes of a command line that are not UTF-8 are surrogates here.
-    if not clean(text.encode("utf-8", "surrogateescape")):
-        raise ValueError("the sentence is empty; describe a person in words")
-
-
-def embedding_key(run: Run) -> str:
-    """Short hash of everything but the image that its embedding depends on."""
-    data, evaluate = run.task.options.data, run.task.options.evaluate
-    about = {
-        "model": fingerprint(run.model),
-        "method": run.options.method,
-        "dtype": run.options.dtype,
-        "size": data.image_size,
-        "interpolation": data.test_interpolation,
-        "flip": evaluate.flip,
-    }
-    text = json.dumps(about, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def fingerprint(model: nnx.Module) -> str:
-    """Short hash of all parameters and statistics under their names."""
-    digest = hashlib.sha256()
-    for path, leaf in sorted(nnx.to_flat_state(nnx.state(model)), key=lambda item: str(item[0])):
-        value = leaf[...]
-        if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
-            continue
-        digest.update(f"{'.'.join(map(str, path))} {value.shape} {value.dtype}".encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
-    return digest.hexdigest()[:16]
-
-
-def check_alone(model: Method) -> None:
-    """Raises ValueError if the embedding needs more than the pixels."""
-    inputs = ("camera", model.needs_camera), ("platform", model.needs_platform)
+def check_alone(method: Method) -> None:
+    """Raises ValueError if the method embeds no crops, or needs more than their pixels."""
+    require(method, EmbedsCrops, "a gallery of crops")
+    inputs = ("camera", method.needs_camera), ("platform", method.needs_platform)
     needs = " and ".join(name for name, needs_it in inputs if needs_it)
     if needs:
         raise ValueError(
             f"this method must be told the {needs} of every image (side information), which a file "
-            "of one's own does not say; use a run trained without it"
+            "does not say; use a model trained without it"
         )
 
 
@@ -218,8 +197,8 @@ def figure(
     ranked = tuple(
         RankedImage(_pixels(item.path), item.path.name, None, item.distance) for item in found
     )
-    model = gallery.run.model
-    by = f"{model.metric}, {model.feature_name}"
+    method = gallery.model.method
+    by = f"{method.metric}, {method.feature_name}"
     return Explanation(query, (), ranked, (), by, f"{len(gallery.files)} images of your own")
 
 
@@ -227,17 +206,13 @@ def _pixels(path: pathlib.Path) -> UInt8[np.ndarray, "H W 3"]:
     return decode(path.read_bytes(), str(path))
 
 
-def _resized(run: Run, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """The image at the run's size, as its test images are resized."""
-    data = run.task.options.data
-    return resize(image, data.image_size, data.test_interpolation)
-
-
-def _read_files(
-    run: Run, files: tuple[pathlib.Path, ...], known: Mapping[str, Any]
+def read_files(
+    model: Model, files: tuple[pathlib.Path, ...], known: Mapping[str, Any]
 ) -> Iterator[tuple[pathlib.Path, str, UInt8[np.ndarray, "h w 3"] | None]]:
-    """Each file, the SHA-256 of its content and its image at the run's size; None for an image in
+    """Each file, the SHA-256 of its content and its image at the model's size; None for an image in
     `known`, and for a file that is no image."""
+
+    data_options = model.options.data
 
     def read(file: pathlib.Path) -> tuple[pathlib.Path, str, np.ndarray | None]:
         data = file.read_bytes()
@@ -245,26 +220,15 @@ def _read_files(
         if key in known:
             return file, key, None
         try:
-            return file, key, _resized(run, decode(data, str(file)))
+            image = decode(data, str(file))
+            return file, key, resize(image, model.image_size, data_options.test_interpolation)
         except ValueError:
             return file, key, None
 
-    step = run.task.options.evaluate.batch_size
-    with ThreadPoolExecutor(run.task.options.data.num_threads) as threads:
+    step = model.batch_size
+    with ThreadPoolExecutor(data_options.num_threads) as threads:
         for start in range(0, len(files), step):  # `map` alone would hold all images at once
             yield from threads.map(read, files[start : start + step])
-
-
-def _embedded(
-    run: Run, images: Iterator[UInt8[np.ndarray, "h w 3"]]
-) -> Iterator[Float[np.ndarray, " D"]]:
-    """The embedding of each image, computed as for the test images."""
-    size, state = run.task.options.evaluate.batch_size, nnx.state(run.model)
-    blank = {"camera": np.zeros(size, np.int32), "platform": np.full(size, -1, np.int32)}
-    while rows := list(itertools.islice(images, size)):
-        padded = np.stack(rows + rows[-1:] * (size - len(rows)))
-        batch = jax.device_put({"image": padded, **blank}, batch_sharding(run.mesh))
-        yield from np.asarray(run.task.embedder.embed(state, batch))[: len(rows)]
 
 
 def _read(store: pathlib.Path) -> dict[str, Any]:

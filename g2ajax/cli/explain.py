@@ -1,69 +1,47 @@
-"""Explains whom a trained model finds for an image, and why: a figure (PNG) and a page (HTML).
-
-python -m g2ajax explain --workdir=runs/agreid_vit --query=12
-python -m g2ajax explain --workdir=runs/agreid_vit --query=photo.jpg --platform=aerial
-
-Needs a run whose phase `explain` has been trained. A query is a number (its place among the queries
-of the protocol), the name of a query image, or an image file.
-"""
+"""Explains whom a model finds for an image, and why: a figure (PNG) and a page (HTML)."""
 
 import argparse
 import pathlib
 
 import numpy as np
 
+from g2ajax.apps.evaluate import on_dataset
+from g2ajax.cli.opening import folder_of, open_model
 from g2ajax.config import nearest
 from g2ajax.data.builders import PLATFORMS
 from g2ajax.data.crop_source import Dataset
 from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.methods import Explains
 from g2ajax.report import draw, page
-from g2ajax.tasks import crops
 from g2ajax.tasks import explanation_pages as pages
-from g2ajax.training.loop import reopen
-from g2ajax.training.workdir import stored_config
 
 
-def main(argv: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Runs the command. Raises ValueError or FileNotFoundError when something does not fit."""
-    parser = argparse.ArgumentParser(
-        prog="python -m g2ajax explain",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
-    parser.add_argument("--query", required=True, help="number, name of a query image, or a file")
-    parser.add_argument("--top", type=int, default=5, help="gallery images shown (1 to 10)")
-    parser.add_argument("--protocol", help="whom is asked to find whom; default: the run's first")
-    parser.add_argument("--platform", choices=PLATFORMS, help="where a file of your own is from")
-    parser.add_argument("--checkpoint", choices=("latest", "best"), default="latest")
-    parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/explain")
-    options = parser.parse_args(argv)
-    return _explain(options)
-
-
-def _explain(options: argparse.Namespace) -> int:
     if not 1 <= options.top <= 10:
         raise ValueError(f"--top={options.top}; from 1 to 10 images fit a figure")
-    config = stored_config(options.workdir)
-    run, meta = reopen(config, options.workdir, options.checkpoint, of=crops.Task)
-    trained = run.options.phase[meta["phase"]].task_options.rankings
-    if not isinstance(run.model, Explains) or "decomposed" not in trained:
+    if options.platform and options.platform not in PLATFORMS:
         raise ValueError(
-            f"{options.workdir} has no trained explainable stream (its {options.checkpoint} "
-            f"checkpoint is of phase {meta['phase']!r}); train configs/agreid_vit.py to its end"
+            f"no platform {options.platform!r}; {nearest(options.platform, PLATFORMS)}"
         )
-    if options.protocol and options.protocol not in run.task.protocols:
+    model = open_model(options)
+    if not isinstance(model.method, Explains) or "decomposed" not in model.card.rankings:
         raise ValueError(
-            f"no protocol {options.protocol!r}; {nearest(options.protocol, run.task.protocols)}"
+            f"{options.model} has no trained explainable stream (it ranks by "
+            f"{', '.join(model.card.rankings)}); train configs/agreid_vit.py to its end"
         )
-    protocol = options.protocol or run.task.protocols[0]
-    query, name = _asked(run.task.dataset, protocol, options)
-    (explanation,) = pages.explain(run.model, run.task.embedder, protocol, query, options.top)
-    folder = options.out or options.workdir / "explain"
-    folder.mkdir(parents=True, exist_ok=True)
+    embedder = on_dataset(model, data_dir=options.data_dir, manual_dir=options.manual_dir)
+    dataset, protocols = embedder.dataset, embedder.protocols
+    if options.protocol and options.protocol not in protocols:
+        raise ValueError(
+            f"no protocol {options.protocol!r}; {nearest(options.protocol, protocols)}"
+        )
+    protocol = options.protocol or protocols[0]
+    query, name = _asked(dataset, protocol, options)
+    (explanation,) = pages.explain(model.method, embedder, protocol, query, options.top)
+    folder = folder_of(model, options.out, "explain")
     (folder / f"{name}.png").write_bytes(draw(explanation))
-    title = f"{run.options.name}: {query.titles[0]}"
+    title = f"{model.card.name}: {query.titles[0]}"
     (folder / f"{name}.html").write_text(page(title, [explanation], intro=pages.INTRO))
     for item in explanation.ranked:
         mark = {True: "right", False: "wrong", None: "?"}[item.correct]

@@ -1,34 +1,20 @@
-"""Writes a run's embedding as one file (StableHLO or ONNX), checked against the method.
-
-python -m g2ajax export --workdir=runs/agreid_vit --format=stablehlo --part=image
-python -m g2ajax export --workdir=runs/irra --format=onnx --part=text --out=exported
-"""
+"""Writes a model's embedding as one file (StableHLO or ONNX), checked against the model."""
 
 import argparse
-import pathlib
 
-from g2ajax.apps.export import export_run
+from g2ajax.apps.export import check_packages, export
+from g2ajax.cli.opening import folder_of, open_model
 
 
-def main(argv: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Runs the command. Raises ValueError or FileNotFoundError when something does not fit."""
-    parser = argparse.ArgumentParser(
-        prog="python -m g2ajax export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
-    parser.add_argument("--format", choices=("stablehlo", "onnx"), default="stablehlo")
-    parser.add_argument("--part", choices=("image", "text"), default="image")
-    parser.add_argument("--checkpoint", choices=("best", "latest"), default="best")
-    parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/export")
-    options = parser.parse_args(argv)
-    written = export_run(
-        options.workdir,
-        options.out or options.workdir / "export",
+    check_packages(options.format)
+    model = open_model(options, dtype="float32")
+    written = export(
+        model,
+        folder_of(model, options.out, "export"),
         part=options.part,
         format=options.format,
-        checkpoint=options.checkpoint,
     )
     for rows, difference in written.differences.items():
         print(f"batch of {rows}: largest difference {difference:.1e}")

@@ -1,74 +1,105 @@
-"""Finds a person in a folder of crops, by an image or by a sentence, and writes a page (HTML).
-
-python -m g2ajax search --workdir=runs/agreid_vit --gallery=crops --query=photo.jpg
-python -m g2ajax search --workdir=runs/irra --gallery=crops --text="a person in a red coat"
-
-Every image is embedded once for each checkpoint; WORKDIR/search keeps the embeddings.
-"""
+"""Finds people in a folder of crops, by images or by sentences; writes a page (HTML), CSV and JSON."""
 
 import argparse
+import csv
+import dataclasses
+import json
 import pathlib
+import re
 
 from g2ajax.apps import search
-from g2ajax.report import page
-from g2ajax.tasks import crops
-from g2ajax.training.loop import reopen
-from g2ajax.training.workdir import stored_config
+from g2ajax.cli.opening import folder_of, open_model
+from g2ajax.report import Explanation, page
 
 INTRO = """\
 The images of a folder, the most similar first. Nobody has said who they show: the order is the \
 model's, and the nearest image need not show the person."""
+SHOWN = 20
+"""Most images in a figure."""
 
 
-def main(argv: list[str]) -> int:
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The images found for one query."""
+
+    query: str
+    """Path of the image, or the sentence."""
+    is_image: bool
+    found: tuple[search.Found, ...]
+
+
+def run(options: argparse.Namespace) -> int:
     """Runs the command. Raises ValueError or FileNotFoundError when something does not fit."""
-    parser = argparse.ArgumentParser(
-        prog="python -m g2ajax search",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
-    parser.add_argument("--gallery", required=True, type=pathlib.Path, help="folder of crops")
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--query", type=pathlib.Path, help="an image of the person")
-    group.add_argument("--text", help="a sentence about the person")
-    parser.add_argument("--top", type=int, default=10, help="images shown (1 to 20)")
-    parser.add_argument("--checkpoint", choices=("best", "latest"), default="best")
-    parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/search")
-    options = parser.parse_args(argv)
-    return _search(options)
-
-
-def _search(options: argparse.Namespace) -> int:
-    # Everything that can be wrong with the query is checked before the folder is embedded.
-    if not 1 <= options.top <= 20:
-        raise ValueError(f"--top={options.top}; from 1 to 20 images fit a figure")
-    if options.query and not options.query.is_file():
-        raise FileNotFoundError(f"--query={options.query} is not a file")
-    files = search.files_of(options.gallery)
-    config = stored_config(options.workdir)
-    run, _ = reopen(config, options.workdir, options.checkpoint, of=crops.Task)
-    if options.text is not None:
-        search.check_text(run, options.text)
-    cache = options.workdir / "search"
-    gallery = search.embedded_gallery(run, options.gallery, files, cache)
+    if not options.query and not options.text:
+        raise ValueError("give --query=IMAGE (or a folder), --text=SENTENCE, or several of them")
+    # Everything that can be wrong with a query is checked before the gallery is embedded.
+    if options.top < 1:
+        raise ValueError(f"--top={options.top}; at least 1 image can be found")
+    paths = [path for query in options.query for path in _queries(query)]
+    search.files_of(options.gallery)
+    model = open_model(options)
+    texts = model.embed_text(options.text) if options.text else None
+    gallery = search.open_gallery(model, options.gallery)
     for path, why in gallery.skipped:
         print(f"skipped: {path} ({why})")
     cached = len(gallery.files) - gallery.embedded
     print(f"{len(gallery.files)} images, {cached} of them embedded before or twice there")
-    if options.query:
-        name, title = options.query.stem, options.query.name
-        results = gallery.by_image(options.query, options.top)
-        figure = search.figure(gallery, results, image=options.query)
-    else:
-        name, title = "text", options.text
-        results = gallery.by_text(options.text, options.top)
-        figure = search.figure(gallery, results, text=options.text)
-    for item in results:
-        print(f"{item.distance:9.4f}  {item.path}")
-    folder = options.out or cache
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{name}.html"
-    file.write_text(page(f"{run.options.name}: {title}", [figure], intro=INTRO))
-    print(f"written: {file}")
+    answers = []
+    if paths:
+        lists = gallery.find(gallery.embed_queries(paths), options.top)
+        answers += [Answer(str(p), True, one) for p, one in zip(paths, lists, strict=True)]
+    if texts is not None:
+        lists = gallery.find(texts, options.top)
+        answers += [Answer(t, False, one) for t, one in zip(options.text, lists, strict=True)]
+    for answer in answers:
+        if len(answers) > 1:
+            print(f"\n{answer.query}")
+        for item in answer.found:
+            print(f"{item.distance:9.4f}  {item.path}")
+    folder = folder_of(model, options.out, "search")
+    _write(answers, gallery, folder)
     return 0
+
+
+def _queries(path: pathlib.Path) -> list[pathlib.Path]:
+    """The image itself, or the files of a folder."""
+    if path.is_dir():
+        return list(search.files_of(path))
+    if not path.is_file():
+        raise FileNotFoundError(f"--query={path} is neither a file nor a folder")
+    return [path]
+
+
+def _write(answers: list[Answer], gallery: search.Gallery, folder: pathlib.Path) -> None:
+    """Writes NAME.html, .csv and .json; NAME is that of the query, or `search` for several."""
+    first = answers[0]
+    name, title = "search", f"{len(answers)} queries"
+    if len(answers) == 1:
+        name, title = (
+            (pathlib.Path(first.query).stem, pathlib.Path(first.query).name)
+            if first.is_image
+            else (re.sub(r"\W+", "-", first.query)[:60].strip("-") or "text", first.query)
+        )
+    file = folder / f"{name}.html"
+    figures = [_figure(answer, gallery) for answer in answers]
+    file.write_text(page(f"{gallery.model.card.name}: {title}", figures, intro=INTRO))
+    rows = [
+        {"query": answer.query, "rank": rank, "path": str(item.path), "distance": item.distance}
+        for answer in answers
+        for rank, item in enumerate(answer.found, start=1)
+    ]
+    with (folder / f"{name}.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    about = {"model": gallery.model.card.name, "origin": gallery.model.card.origin}
+    content = {**about, "metric": gallery.model.method.metric, "results": rows}
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    print(f"written: {file}, .csv, .json")
+
+
+def _figure(answer: Answer, gallery: search.Gallery) -> Explanation:
+    found = answer.found[:SHOWN]
+    if answer.is_image:
+        return search.figure(gallery, found, image=pathlib.Path(answer.query))
+    return search.figure(gallery, found, text=answer.query)

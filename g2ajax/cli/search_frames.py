@@ -1,10 +1,4 @@
-"""Finds a person in whole frames, a folder of images or a video, and draws where (PNG and HTML).
-
-python -m g2ajax search-frames --workdir=runs/seqnet --query=image.jpg --box=410,120,470,300 \
-    --frames=video.mp4
-
-The person is the one in the box of the query image, in pixels from its upper left corner.
-"""
+"""Finds a person in whole frames, a folder of images or a video, and draws where (PNG and HTML)."""
 
 import argparse
 import io
@@ -16,8 +10,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from g2ajax.apps import search_frames as searching
+from g2ajax.cli.opening import folder_of, open_model
 from g2ajax.data.footage import footage
 from g2ajax.data.images import decode
+from g2ajax.models.model import check_box
 from g2ajax.report import Picture, Table, page
 from g2ajax.report.boxes import draw_boxes
 
@@ -30,42 +26,24 @@ person.
 Similarity is the inner product of the embeddings times the detector's score; both stand at a box."""
 
 
-def main(argv: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Runs the command. Raises ValueError or FileNotFoundError when something does not fit."""
-    parser = argparse.ArgumentParser(
-        prog="python -m g2ajax search-frames",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
-    parser.add_argument("--query", required=True, type=pathlib.Path, help="image with the person")
-    parser.add_argument("--box", required=True, help="x0,y0,x1,y1 of the person in it, in pixels")
-    parser.add_argument("--frames", required=True, type=pathlib.Path, help="folder or video")
-    parser.add_argument("--every", type=int, default=1, help="take every N-th frame of a video")
-    parser.add_argument("--top", type=int, default=10, help="frames shown")
-    parser.add_argument("--checkpoint", choices=("best", "latest"), default="best")
-    parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/search-frames")
-    options = parser.parse_args(argv)
-    return _search(options)
-
-
-def _search(options: argparse.Namespace) -> int:
     # Everything that can be wrong with the query is checked before a frame is read.
     if options.top < 1:
         raise ValueError(f"--top={options.top}; at least 1 frame can be shown")
     if not options.query.is_file():
         raise FileNotFoundError(f"--query={options.query} is not a file")
     query, box = decode(options.query.read_bytes(), str(options.query)), _box(options.box)
-    searching.check_box(box, query)
-    run = searching.open_run(options.workdir, checkpoint=options.checkpoint)
+    check_box(box, query)
+    model = open_model(options)
+    searching.check_searches(model)
     skipped: list[str] = []
     frames = footage(options.frames, skipped, every=options.every)
-    sightings, count = searching.search_frames(run, query, box, frames, top=options.top)
+    sightings, count = searching.search_frames(model, query, box, frames, top=options.top)
     for name in skipped:
         print(f"skipped: {name} cannot be read")
     print(f"{count} frames searched, {len(skipped)} skipped")
-    folder = options.out or options.workdir / "search-frames" / options.query.stem
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_of(model, options.out, f"search-frames/{options.query.stem}")
     pictures = [
         _picture(folder / "query.png", f"Query {options.query.name}", query, np.array([box]), [""])
     ]
@@ -80,7 +58,7 @@ def _search(options: argparse.Namespace) -> int:
         print("nobody was found in any frame")
     head = ("rank", "frame", "similarity of its most similar person", "score of the detector")
     tables = [Table(f"{len(sightings)} of {count} frames, {len(skipped)} skipped", head, rows)]
-    title = f"{run.options.name}: {options.query.name} in {options.frames.name}"
+    title = f"{model.card.name}: {options.query.name} in {options.frames.name}"
     file = folder / "frames.html"
     file.write_text(page(title, (), intro=INTRO, tables=tables, pictures=pictures))
     print(f"written: {file}")

@@ -1,9 +1,4 @@
-"""Checks a dataset, building it first where needed: counts, content hashes, every image.
-
-python -m g2ajax verify --dataset=agreid --manual_dir=DIR
-
-Exit status: 0 if nothing is wrong (warnings are printed), 1 if something is.
-"""
+"""Checks a dataset, building it first where needed: counts, content hashes, every image."""
 
 import argparse
 import sys
@@ -15,19 +10,10 @@ from g2ajax.data.verify import table, verify
 from g2ajax.data.verify_frames import frame_table, verify_frames
 
 
-def main(argv: list[str]) -> int:
-    """Runs the command; 0 if the dataset is sound, 1 if not. Raises as `open_dataset`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m g2ajax verify",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--dataset", required=True, help='such as "agreid" or "agreid/partial"')
-    parser.add_argument("--data_dir", help="folder of built datasets")
-    parser.add_argument("--manual_dir", help="folder of what you downloaded")
-    options = parser.parse_args(argv)
-    folders = {"data_dir": options.data_dir, "manual_dir": options.manual_dir}
-    builder = make_builder(options.dataset, data_root(options.data_dir))
+def run(options: argparse.Namespace) -> int:
+    """Runs the command. Raises ValueError or FileNotFoundError when something does not fit."""
+    folders = {"data_dir": options.data_dir or None, "manual_dir": options.manual_dir or None}
+    builder = make_builder(options.dataset, data_root(options.data_dir or None))
     frames = schema_of(builder) == "frames"
     dataset = (open_frames if frames else open_dataset)(options.dataset, **folders)
     result = verify_frames(dataset) if frames else verify(dataset)

@@ -57,13 +57,18 @@ def make_builder(name: str, data_dir: pathlib.Path) -> Any:
     return builder(data_dir=str(data_dir.absolute()), **({"config": config} if config else {}))
 
 
-def _builder_class(dataset: str) -> Any:
+def names() -> list[str]:
+    """The names of the datasets of this package."""
     import tfds_builders
 
     package = pathlib.Path(tfds_builders.__file__).parent
-    names = sorted(p.parent.name for p in package.glob("*/*_dataset_builder.py"))
-    if "." not in dataset and dataset not in names:
-        raise ValueError(f"no dataset {dataset!r}; {nearest(dataset, names)}")
+    return sorted(p.parent.name for p in package.glob("*/*_dataset_builder.py"))
+
+
+def _builder_class(dataset: str) -> Any:
+    known = names()
+    if "." not in dataset and dataset not in known:
+        raise ValueError(f"no dataset {dataset!r}; {nearest(dataset, known)}")
     folder = dataset if "." in dataset else f"tfds_builders.{dataset}"
     module = f"{folder}.{folder.rpartition('.')[2]}_dataset_builder"
     try:

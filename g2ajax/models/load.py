@@ -159,7 +159,9 @@ def _from_run(path: pathlib.Path, kind: str, dtype: str, mesh: Any) -> Model:
         step=meta["total_step"],
         results=_results(path, loop.describe(kind)),
     )
-    return Model(method, card, _with_dtype(trained.facts, dtype), mesh, home=path)
+    data = options.task_options.data
+    folders = {"data_dir": data.dir, "manual_dir": data.manual_dir}
+    return Model(method, card, _with_dtype(trained.facts, dtype), mesh, home=path, **folders)
 
 
 def _not_weights(method: Method) -> set[str]:

@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -58,6 +58,10 @@ class Model:
     mesh: Mesh
     home: pathlib.Path | None
     """Folder of the run or of the model; None for a single file."""
+    data_dir: str
+    """Folder of built datasets of the run; "" for the usual one."""
+    manual_dir: str
+    """Folder of downloads of the run; "" for the usual one."""
 
     def __init__(
         self,
@@ -67,8 +71,11 @@ class Model:
         mesh: Mesh,
         *,
         home: pathlib.Path | None = None,
+        data_dir: str = "",
+        manual_dir: str = "",
     ) -> None:
         self.method, self.card, self.facts, self.mesh, self.home = method, card, facts, mesh, home
+        self.data_dir, self.manual_dir = data_dir, manual_dir
         self.options: Any = options(task_class(card.task).Options, card.options, "options")
         nnx.update(method, jax.device_put(nnx.state(method), replicated(mesh)))
 
@@ -79,6 +86,16 @@ class Model:
             f"<g2ajax model {name}{self.card.method['name']} on {self.card.task}, {height} x {width}, "
             f"{self.card.metric}; {self.card.origin}>"
         )
+
+    def changed(self, **blocks: Mapping[str, Any]) -> "Model":
+        """The same weights with other options of the task, block by block: `evaluate={"flip": True}`.
+
+        Raises ValueError for an option that its block does not have.
+        """
+        merged = {k: merge(self.card.options.get(k, {}), v) for k, v in blocks.items()}
+        card = dataclasses.replace(self.card, options={**self.card.options, **merged})
+        folders = {"data_dir": self.data_dir, "manual_dir": self.manual_dir}
+        return Model(self.method, card, self.facts, self.mesh, home=self.home, **folders)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -282,6 +299,17 @@ class Model:
         }
         text = json.dumps(about, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def merge(block: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A block with the changed fields, inside inner blocks too."""
+    return {
+        **block,
+        **{
+            k: merge(block.get(k, {}), v) if isinstance(v, Mapping) else v
+            for k, v in changes.items()
+        },
+    }
 
 
 def check_sides(

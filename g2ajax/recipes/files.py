@@ -1,4 +1,4 @@
-"""Experiment files, found by path: `configs/seqnet.py:dataset=prw,hkd`."""
+"""Experiment files, by path (`configs/seqnet.py:dataset=prw,hkd`) or by name (`seqnet`)."""
 
 import importlib.util
 import pathlib
@@ -32,6 +32,38 @@ def load(text: str) -> ConfigDict:
     if not hasattr(module, "get_config"):
         raise ValueError(f"{name} has no function get_config(arguments) that returns a ConfigDict")
     return module.get_config(arguments) if colon else module.get_config()
+
+
+def recipes() -> dict[str, pathlib.Path]:
+    """The experiments of this package: name → file, in a wheel or in a checkout."""
+    package = pathlib.Path(__file__).parents[1]
+    for folder in (package / "configs", package.parent / "configs"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
+    return {}
+
+
+def recipe_path(name: str) -> pathlib.Path:
+    """The file of an experiment of this package. Raises ValueError, naming the nearest, without one."""
+    known = recipes()
+    if name not in known:
+        raise ValueError(f"no recipe {name!r}; {nearest(name, known)}")
+    return known[name]
+
+
+def paths_as_arguments(**paths: str | None) -> str:
+    """Arguments of an experiment file that are paths, `model=runs/a,images=crops`.
+
+    Raises ValueError for one that is missing, or that a comma would cut.
+    """
+    for name, path in paths.items():
+        if not path:
+            raise ValueError(f"--{name}=PATH is missing; this recipe needs it")
+        if "," in path:
+            raise ValueError(
+                f"--{name}={path}: a path with a comma cannot be given here; rename it"
+            )
+    return ",".join(f"{name}={path}" for name, path in paths.items())
 
 
 def check_overrides(config: Mapping[str, Any], arguments: list[str]) -> None:

@@ -103,7 +103,10 @@ def test_resize_is_the_devices(height, width, seed):
 
 def test_load_frame(fitted):
     row = int(np.flatnonzero(fitted.canvas == 1)[0])
-    plain, mirrored = frame_batches.load_frame(fitted, row), frame_batches.load_frame(fitted, row, flip=True)
+    plain, mirrored = (
+        frame_batches.load_frame(fitted, row),
+        frame_batches.load_frame(fitted, row, flip=True),
+    )
     assert plain.shape == (96, 64, 3)
     assert plain.dtype == np.uint8
     assert (plain[80:] == 0).all() and (plain[:, 60:] == 0).all()
@@ -192,7 +195,9 @@ def test_device_batches(fitted, threads):
     table = frame_batches.eval_frame_table(fitted, 4)[3:6]
     flip = frame_batches.flips((1,), 3, table.shape, 0.5)
     batches = list(
-        frame_batches.frame_batches(fitted, table, sharding=sharding, flip=flip, num_threads=threads)
+        frame_batches.frame_batches(
+            fitted, table, sharding=sharding, flip=flip, num_threads=threads
+        )
     )
     assert len(batches) == 3
     for rows, mirrored, batch in zip(table, flip, batches, strict=True):
@@ -249,9 +254,11 @@ def test_people_are_where_the_boxes_are(dataset):
     for row in itertools.islice(range(len(query)), 2):
         x0, y0, x1, y1 = (int(v) for v in query.boxes[row])
         whole = decode(query.read(row))
-        large = Image.fromarray(frame_batches.load_frame(double, row)[2 * y0 : 2 * y1, 2 * x0 : 2 * x1])
+        large = Image.fromarray(
+            frame_batches.load_frame(double, row)[2 * y0 : 2 * y1, 2 * x0 : 2 * x1]
+        )
         small = np.asarray(large.resize((x1 - x0, y1 - y0), Image.Resampling.BOX)).astype(int)
         assert np.abs(small - whole[y0:y1, x0:x1]).mean() < 6
-        assert frame_batches.frame_columns(double, np.array([row], np.int32), np.zeros(1, bool))["boxes"][
-            0, 0
-        ].tolist() == [2 * x0, 2 * y0, 2 * x1, 2 * y1]
+        assert frame_batches.frame_columns(double, np.array([row], np.int32), np.zeros(1, bool))[
+            "boxes"
+        ][0, 0].tolist() == [2 * x0, 2 * y0, 2 * x1, 2 * y1]

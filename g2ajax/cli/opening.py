@@ -1,0 +1,25 @@
+"""Opening of the model that a command names, and the folder of its results."""
+
+import argparse
+import pathlib
+from typing import Any
+
+from g2ajax.models.load import load
+from g2ajax.models.model import Model
+from g2ajax.training.startup import keep_programs
+
+
+def open_model(options: argparse.Namespace, **more: Any) -> Model:
+    """The model of the arguments. Raises ValueError or FileNotFoundError where none can be opened."""
+    keep_programs("auto")
+    return load(
+        options.model, architecture=options.architecture, checkpoint=options.checkpoint, **more
+    )
+
+
+def folder_of(model: Model, asked: pathlib.Path | None, name: str) -> pathlib.Path:
+    """The folder of a command's results: the one that was asked for, else `name` in that of the model,
+    or, for a single file, in the present one."""
+    folder = asked or (model.home or pathlib.Path()) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
