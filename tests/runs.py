@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import jax
 import pytest
 
+from g2ajax.apps import evaluate
 from g2ajax.backbones import clip
 from g2ajax.recipes.files import load
 from g2ajax.tasks import crops
@@ -20,7 +21,8 @@ from tests.fake_data import make_dataset
 def opens(dataset) -> Iterator[None]:
     """Within it runs open this dataset, whatever their configuration names."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crops, "open_dataset", lambda *args, **kwargs: dataset)
+        for module in (crops, evaluate):
+            patch.setattr(module, "open_dataset", lambda *args, **kwargs: dataset)
         yield
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from g2ajax.interop import model_folder
 from g2ajax.interop.hub import fetch
@@ -26,7 +27,8 @@ from g2ajax.training import card as cards
 from g2ajax.training import loop
 from g2ajax.training.checkpoint import Checkpoints
 from g2ajax.training.mesh import make_mesh
-from g2ajax.training.options import run_options
+from g2ajax.training.options import RunOptions, run_options
+from g2ajax.training.setup import Run
 from g2ajax.training.workdir import stored_config
 
 
@@ -63,6 +65,10 @@ def load(
         path = pathlib.Path(text).expanduser()
     if path.is_file() and path.name == model_folder.CARD:
         path = path.parent
+    if not path.exists() and not path.suffix:
+        raise FileNotFoundError(
+            f"there is no {path}; expected the folder of a run or of a model, or a file of weights"
+        )
     if not path.is_dir():
         return _from_file(path, architecture, dtype, mesh)
     if architecture:
@@ -109,7 +115,7 @@ def _with_dtype(facts: DataFacts, dtype: str) -> DataFacts:
     return dataclasses.replace(facts, dtype=jnp.dtype(dtype)) if dtype else facts
 
 
-def _from_folder(path: pathlib.Path, dtype: str, mesh: Any) -> Model:
+def _from_folder(path: pathlib.Path, dtype: str, mesh: Mesh) -> Model:
     card, weights = model_folder.read_card(path)
     tensors = model_folder.read_weights(path, weights)
     facts = _with_dtype(DataFacts.from_dict(card.facts), dtype)
@@ -128,7 +134,7 @@ def _exact(names: set[str]) -> str:
     return "(" + "|".join(name.replace(".", r"\.") for name in sorted(names)) + ")"
 
 
-def _from_run(path: pathlib.Path, kind: str, dtype: str, mesh: Any) -> Model:
+def _from_run(path: pathlib.Path, kind: str, dtype: str, mesh: Mesh) -> Model:
     config = stored_config(path)
     options = run_options(config)
     store = Checkpoints(path, read_only=True)
@@ -139,29 +145,50 @@ def _from_run(path: pathlib.Path, kind: str, dtype: str, mesh: Any) -> Model:
     if meta is None:
         raise ValueError(f"{path} has no {kind} checkpoint; train with this --workdir first")
     trained = cards.read_data(path, options.phase_dataset(meta["phase"]))
+    step = meta["total_step"]
     if trained is None:  # a run of an earlier version kept nothing of its data
-        run, _ = loop.reopen(config, path, kind)
-        method, trained = run.model, cards.trained_by(run)
-    else:
-        method = empty(options.method, _with_dtype(trained.facts, dtype))
-        tensors = read_checkpoint(path / "checkpoints" / kind)
-        ignore = [f"^{_exact(_not_weights(method))}$"] if _not_weights(method) else []
-        try:
-            load_state_dict(method, tensors, ignore=ignore)
-        except ValueError as error:
-            raise ValueError(f"{path}, checkpoint {kind}: {error}") from None
+        config = {**config, "dtype": dtype or options.dtype}
+        return of_run(loop.reopen(config, path, kind)[0], meta["phase"], kind, step, home=path)
+    facts = _with_dtype(trained.facts, dtype)
+    method = empty(options.method, facts)
+    tensors = read_checkpoint(path / "checkpoints" / kind)
+    ignore = [f"^{_exact(_not_weights(method))}$"] if _not_weights(method) else []
+    try:
+        load_state_dict(method, tensors, ignore=ignore)
+    except ValueError as error:
+        raise ValueError(f"{path}, checkpoint {kind}: {error}") from None
+    return _of_checkpoint(options, meta["phase"], trained, method, facts, mesh, kind, step, path)
+
+
+def of_run(
+    run: Run, phase: str, checkpoint: str, step: int, *, home: pathlib.Path | None = None
+) -> Model:
+    """The model of a run that is open, with its present weights."""
+    trained, facts = cards.trained_by(run), run.task.facts
+    return _of_checkpoint(
+        run.options, phase, trained, run.model, facts, run.mesh, checkpoint, step, home
+    )
+
+
+def _of_checkpoint(
+    options: RunOptions,
+    phase: str,
+    trained: cards.Trained,
+    method: Method,
+    facts: DataFacts,
+    mesh: Mesh,
+    kind: str,
+    step: int,
+    home: pathlib.Path | None,
+) -> Model:
+    described = loop.describe(kind)
+    results = _results(home, described) if home else []
     card = cards.make_card(
-        options,
-        meta["phase"],
-        trained,
-        method,
-        checkpoint=loop.describe(kind),
-        step=meta["total_step"],
-        results=_results(path, loop.describe(kind)),
+        options, phase, trained, method, checkpoint=described, step=step, results=results
     )
     data = options.task_options.data
     folders = {"data_dir": data.dir, "manual_dir": data.manual_dir}
-    return Model(method, card, _with_dtype(trained.facts, dtype), mesh, home=path, **folders)
+    return Model(method, card, facts, mesh, home=home, **folders)
 
 
 def _not_weights(method: Method) -> set[str]:
@@ -176,7 +203,7 @@ def _results(path: pathlib.Path, checkpoint: str) -> list[dict[str, Any]]:
     return [row for row in rows if row["checkpoint"] == checkpoint]
 
 
-def _from_file(path: pathlib.Path, name: str, dtype: str, mesh: Any) -> Model:
+def _from_file(path: pathlib.Path, name: str, dtype: str, mesh: Mesh) -> Model:
     opened = open_weights(InitOptions(file=str(path)))
     name = choose(opened, name)
     architecture = ARCHITECTURES[name]

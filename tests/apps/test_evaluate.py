@@ -10,8 +10,9 @@ import pytest
 
 from g2ajax.__main__ import main
 from g2ajax.apps import evaluate
-from g2ajax.methods import Method
-from g2ajax.tasks import crops
+from g2ajax.interop.model_folder import Card
+from g2ajax.methods import DataFacts, Method
+from g2ajax.models.model import Model
 from tests.fake_data import make_dataset
 
 
@@ -30,7 +31,6 @@ def two_datasets(monkeypatch):
             raise FileNotFoundError(f"{name} is neither built nor downloaded")
         return known[name]
 
-    monkeypatch.setattr(crops, "open_dataset", opened)
     monkeypatch.setattr(evaluate, "open_dataset", opened)
 
 
@@ -87,9 +87,9 @@ def test_its_own_dataset_if_none_is_named(ranked_run, two_datasets, tmp_path, ca
         (["--rankings=rerankk"], "no ranking 'rerankk'; did you mean 'rerank'"),
         (
             ["--rankings=decomposed"],
-            "'decomposed', which needs a method that explains its distances",
+            "ranking 'decomposed' needs a trained explainable stream, and this model ranks by reid",
         ),
-        (["--workdir=/nowhere"], "/nowhere holds no run"),
+        (["--workdir=/nowhere"], "there is no /nowhere; expected the folder of a run"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_embedding(
@@ -109,21 +109,29 @@ class Sided(Method):
         self.platforms = platforms
 
 
+def model_of(method: Method) -> Model:
+    """A model that was trained on the first dataset, for its checks alone."""
+    model = object.__new__(Model)
+    model.method, model.facts = method, DataFacts(4, (48, 32), num_cameras=4)
+    model.card = Card("", "crops", {}, {}, {}, "cosine", trained_on={"name": "fake"})
+    return model
+
+
 def test_side_information_means_nothing_elsewhere():
-    own, other = make_dataset(), make_other()
+    other = make_other()
     with pytest.raises(
         ValueError, match=r"embeds the cameras of fake, and those of other/small are"
     ):
-        evaluate.check_transfer(Sided(True), own, other)
-    evaluate.check_transfer(Sided(False), own, other)
+        evaluate.check_transfer(model_of(Sided(True)), other)
+    evaluate.check_transfer(model_of(Sided(False)), other)
     same = dataclasses.replace(other, name="fake/other")
-    evaluate.check_transfer(Sided(True), own, same)
+    evaluate.check_transfer(model_of(Sided(True)), same)
     query = other.splits["query"]
     strange = {**other.splits, "query": dataclasses.replace(query, camera=query.camera + 5)}
-    with pytest.raises(ValueError, match=r"cameras \[5, 6\] of the query split are not among"):
-        evaluate.check_transfer(Sided(True), own, dataclasses.replace(same, splits=strange))
-    evaluate.check_transfer(Sided(False, 2), own, other)
+    with pytest.raises(ValueError, match=r"cameras 0 to 3, but the query split of .* has \[5, 6\]"):
+        evaluate.check_transfer(model_of(Sided(True)), dataclasses.replace(same, splits=strange))
+    evaluate.check_transfer(model_of(Sided(False, 2)), other)
     unknown = dataclasses.replace(query, platform=np.full(len(query), -1, np.int8))
     changed = dataclasses.replace(other, splits={**other.splits, "query": unknown})
     with pytest.raises(ValueError, match=r"platforms 0 to 1, but the query split of other/small"):
-        evaluate.check_transfer(Sided(False, 2), own, changed)
+        evaluate.check_transfer(model_of(Sided(False, 2)), changed)

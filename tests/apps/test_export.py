@@ -9,8 +9,10 @@ from flax import nnx
 
 from g2ajax.__main__ import main
 from g2ajax.apps import export
-from g2ajax.apps.search import fingerprint
+from g2ajax.cli import opening
 from g2ajax.data.tokenizer import Tokenizer
+from g2ajax.models.load import of_run
+from g2ajax.models.model import fingerprint
 from g2ajax.retrieval.distances import unit
 from g2ajax.training import loop
 from g2ajax.training.workdir import stored_config
@@ -19,18 +21,21 @@ pytest.importorskip("flatbuffers")
 TEXT = ("a person in a red coat", "blue shoes")
 
 
+def model_of(run):
+    """The model of a run before its first step."""
+    return of_run(run, run.options.phases[0], "best", 7)
+
+
 @pytest.fixture
 def use(monkeypatch, tmp_path):
-    """Makes the command open a given run; its folder."""
+    """Makes the command open the model of a given run; its folder."""
 
-    def choose(setup):
-        monkeypatch.setattr(export, "stored_config", lambda workdir: {"dtype": "bfloat16"})
+    def choose(run):
+        def load(source, *, dtype, **options):
+            assert dtype == "float32"
+            return model_of(run)
 
-        def reopen(config, workdir, kind, of=None):
-            assert config["dtype"] == "float32" and kind == "best"
-            return setup, {"total_step": 7}
-
-        monkeypatch.setattr(export, "reopen", reopen)
+        monkeypatch.setattr(opening, "load", load)
         return tmp_path / "run"
 
     return choose
@@ -43,7 +48,7 @@ def test_images_of_a_run(ranked_run, fake_dataset, tmp_path, capsys):
     assert printed.count("largest difference") == 3 and "batch of 8" in printed
     assert {p.name for p in tmp_path.iterdir()} == {"image.stablehlo", "image.stablehlo.json"}
     about = json.loads((tmp_path / "image.stablehlo.json").read_text())
-    assert about["dataset"] == "fake" and about["checkpoint"] == loop.CHOSEN_ON_TEST
+    assert about["trained_on"]["name"] == "fake" and about["checkpoint"] == loop.CHOSEN_ON_TEST
     run, meta = loop.reopen(stored_config(workdir), workdir, "best")
     assert about["step"] == meta["total_step"] and about["parameters"] == fingerprint(run.model)
     assert about["input"]["shape"] == ["rows", 48, 32, 3] and about["input"]["dtype"] == "uint8"
@@ -71,10 +76,10 @@ def test_a_text_tower(with_text, use, tmp_path):
     np.testing.assert_allclose(found, ours, atol=export.TOLERANCE)
 
 
-def test_the_same_as_onnx(with_text, use, tmp_path):
+def test_the_same_as_onnx(with_text, tmp_path):
     pytest.importorskip("jax2onnx")
     pytest.importorskip("onnxruntime")
-    written = export.export_run(use(with_text), tmp_path, part="text", format="onnx")
+    written = export.export(model_of(with_text), tmp_path, part="text", format="onnx")
     assert set(written.differences) == set(export.BATCH_SIZES)
     assert max(written.differences.values()) <= export.TOLERANCE
     found = export.load(written.program)(np.asarray(Tokenizer()(TEXT, context_length=12)))
@@ -97,9 +102,7 @@ def test_a_program_that_differs_is_not_kept(images_only, use, tmp_path, capsys, 
 
 def test_what_cannot_be_exported(images_only, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"embeds captions, and 'strong_baseline'.*aea_firm, irra"):
-        export.export_opened(images_only, tmp_path, part="text", format="stablehlo", about={})
-    with pytest.raises(FileNotFoundError, match="holds no run"):
-        export.export_run(tmp_path, tmp_path)
+        export.export(model_of(images_only), tmp_path, part="text")
     (tmp_path / "a.stablehlo").write_text("text")
     with pytest.raises(ValueError, match=r"is no exported program \(4 bytes\)"):
         export.load(tmp_path / "a.stablehlo")

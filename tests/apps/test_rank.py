@@ -65,8 +65,8 @@ def test_the_command_writes_a_page_and_figures(ranked_run, fake_dataset, tmp_pat
         (["--protocol=A2A"], "no protocol 'A2A'; did you mean"),
         (["--queries=99"], "'99' is neither the name of a query of A2G"),
         (["--rankings=rerank", "--k1=16"], "at most 15"),
-        (["--rankings=distance"], "which needs a method that explains its distances"),
-        (["--workdir=/nowhere"], "/nowhere holds no run"),
+        (["--rankings=distance"], "needs a trained explainable stream"),
+        (["--workdir=/nowhere"], "there is no /nowhere"),
     ],
 )
 def test_what_does_not_fit_is_refused(ranked_run, fake_dataset, capsys, arguments, message):

@@ -1,5 +1,7 @@
 """Searching a folder, with models that need no training."""
 
+import csv
+import json
 import logging
 import pathlib
 
@@ -9,8 +11,9 @@ from flax import nnx
 
 from g2ajax.__main__ import main
 from g2ajax.apps import search
-from g2ajax.cli import search as command
+from g2ajax.cli import opening
 from g2ajax.data import captioned
+from g2ajax.models.load import of_run
 from g2ajax.retrieval.distances import unit
 from g2ajax.tasks.embedder import embed_split
 from tests.fake_data import make_dataset
@@ -18,15 +21,12 @@ from tests.fake_data import make_dataset
 
 @pytest.fixture
 def use(monkeypatch, tmp_path):
-    """Makes the commands open a given run; its folder."""
+    """Makes the commands open the model of a given run; its folder."""
 
-    def choose(setup):
-        def reopen(config, workdir, kind, of=None):
-            return setup, {"total_step": 7}
-
-        for module in (command, search):
-            monkeypatch.setattr(module, "reopen", reopen)
-            monkeypatch.setattr(module, "stored_config", lambda workdir: {})
+    def choose(run):
+        model = of_run(run, run.options.phases[0], "best", 7, home=tmp_path / "run")
+        for module in (opening, search):
+            monkeypatch.setattr(module, "load", lambda *args, **options: model)
         return tmp_path / "run"
 
     return choose
@@ -62,6 +62,13 @@ def test_an_image_is_found_in_a_folder(images_only, use, folder, capsys):
     assert float(listed[0][0]) == pytest.approx(0.0, abs=1e-4) and len(listed) == 3
     page = (workdir / "search" / "3.html").read_text()
     assert page.count("data:image/png;base64,") == 1 and "6 images of your own" in page
+    rows = list(csv.DictReader((workdir / "search" / "3.csv").open()))
+    assert [row["path"] for row in rows[:2]] == near and [row["rank"] for row in rows] == list(
+        "123"
+    )
+    stored = json.loads((workdir / "search" / "3.json").read_text())
+    assert [row["path"] for row in stored["results"]] == [row["path"] for row in rows]
+    assert stored["metric"] == "cosine"
 
     # Now everything is known, under any name; a new image is embedded alone.
     (folder / "3.png").rename(folder / "renamed.png")
@@ -71,6 +78,23 @@ def test_an_image_is_found_in_a_folder(images_only, use, folder, capsys):
     assert len(found) == 6 and found[0].path.name in ("again.png", "renamed.png")
     (folder / "new.png").write_bytes(make_dataset().splits["gallery"].read(9))
     assert search.open_gallery(workdir, folder).embedded == 1
+
+
+def test_several_questions_at_once(with_text, use, folder, tmp_path, capsys):
+    workdir = use(with_text)
+    asked = tmp_path / "asked"
+    asked.mkdir()
+    for name in ("0.png", "1.png"):
+        (asked / name).write_bytes((folder / name).read_bytes())
+    arguments = [f"--query={asked}", "--text=a red coat", "--text=blue shoes", "--top=2"]
+    assert main(["search", f"--model={workdir}", f"--gallery={folder}", *arguments]) == 0
+    rows = list(csv.DictReader((workdir / "search" / "search.csv").open()))
+    queries = [str(asked / "0.png"), str(asked / "1.png"), "a red coat", "blue shoes"]
+    assert list(dict.fromkeys(row["query"] for row in rows)) == queries and len(rows) == 8
+    assert rows[0]["path"] == str(folder / "0.png") and rows[2]["path"] == str(folder / "1.png")
+    page = (workdir / "search" / "search.html").read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert "blue shoes\n" in capsys.readouterr().out
 
 
 def test_a_sentence_finds_images(with_text, use, folder, capsys, caplog):
@@ -83,7 +107,7 @@ def test_a_sentence_finds_images(with_text, use, folder, capsys, caplog):
         assert main(["search", *arguments]) == 0
     assert caplog.text.count("have more than 12 tokens and are cut") == 1
     assert capsys.readouterr().out.count(".png\n") == 6
-    page = (workdir / "search" / "text.html").read_text()
+    (page,) = (file.read_text() for file in (workdir / "search").glob("*.html"))
     assert f"Query {long}" in page and "data:image/png;base64," in page
     gallery = search.open_gallery(workdir, folder)
     found = gallery.by_text("<b>blue</b> shoes", top=2)
@@ -97,8 +121,9 @@ def test_a_sentence_finds_images(with_text, use, folder, capsys, caplog):
     [
         (["--text= "], "the sentence is empty"),
         (["--text=caf\udce9"], "is not UTF-8"),
-        (["--text=a coat", "--top=21"], "from 1 to 20"),
-        (["--query=nowhere.png"], "--query=nowhere.png is not a file"),
+        (["--text=a coat", "--top=0"], "at least 1 image can be found"),
+        ([], "give --query=IMAGE (or a folder), --text=SENTENCE"),
+        (["--query=nowhere.png"], "--query=nowhere.png is neither a file nor a folder"),
     ],
 )
 def test_bad_questions_of_a_search(with_text, use, folder, capsys, arguments, message):
@@ -119,7 +144,7 @@ def test_bad_galleries(images_only, use, tmp_path):
     with pytest.raises(ValueError, match=r"has no images \(1 other files\)"):
         search.open_gallery(workdir, empty)
     with pytest.raises(ValueError, match=r"embeds captions, and 'strong_baseline'.*aea_firm, irra"):
-        search.check_text(images_only, "a red coat")
+        search.load(workdir).embed_text("a red coat")
 
 
 def test_every_file_is_read_once(images_only, folder, tmp_path, monkeypatch):
@@ -131,7 +156,8 @@ def test_every_file_is_read_once(images_only, folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(pathlib.Path, "read_bytes", read_bytes)
     files = search.files_of(folder)
-    gallery = search.embedded_gallery(images_only, folder, files, tmp_path / "cache")
+    model = of_run(images_only, images_only.options.phases[0], "best", 0)
+    gallery = search.open_gallery(model, folder, cache=tmp_path / "cache")
     assert sorted(read) == list(files) and gallery.embedded == 5
     # Embedded as the test images are.
     state, data = nnx.state(images_only.model), images_only.task.options.data

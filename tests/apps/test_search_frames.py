@@ -1,7 +1,5 @@
 """Searching frames of one's own with a finished run."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -9,8 +7,8 @@ from g2ajax.__main__ import main
 from g2ajax.apps import search_frames as searching
 from g2ajax.data.frame_source import open_frames
 from g2ajax.data.images import decode
-from g2ajax.training import setup
-from tests.runs import on_one_device, tiny_config
+from g2ajax.models import load as models
+from tests.runs import on_one_device
 
 pytestmark = pytest.mark.xdist_group("frames_run")
 
@@ -31,7 +29,7 @@ def frames(tmp_path):
 
 
 def test_a_person_is_looked_for_in_a_folder(frames_run, frames, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(setup, "make_mesh", on_one_device)
+    monkeypatch.setattr(models, "make_mesh", lambda devices: on_one_device(1, 1))
     workdir, _, _ = frames_run
     where, asked, box = frames
     arguments = [
@@ -51,7 +49,7 @@ def test_a_person_is_looked_for_in_a_folder(frames_run, frames, tmp_path, monkey
     assert page.count("data:image/png;base64,") == 4 and "http" not in page
 
     # The same through the library: the numbers are those of the run's own evaluation.
-    opened = searching.open_run(workdir)
+    opened = models.load(workdir)
     image = decode(asked.read_bytes())
     found, seen = searching.search_frames(opened, image, tuple(map(float, box)), [("it", image)])
     assert seen == 1 and len(found) == 1
@@ -78,7 +76,7 @@ def test_questions_that_cannot_be(frames, tmp_path, capsys, changes, message):
     assert message in capsys.readouterr().err
 
 
-def test_a_run_on_crops_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(tiny_config()))
-    with pytest.raises(ValueError, match=r"holds a run on crops; .*configs/seqnet.py"):
-        searching.open_run(tmp_path)
+def test_a_model_of_crops_is_refused(images_only):
+    model = models.of_run(images_only, images_only.options.phases[0], "best", 0)
+    with pytest.raises(ValueError, match=r"is a model of crops; .*configs/seqnet.py"):
+        searching.check_searches(model)

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from g2ajax.__main__ import main
-from g2ajax.cli import skyground
 from g2ajax.data import verify_frames
 from g2ajax.data.frame_source import open_frames
 from g2ajax.synthetic import frame_layouts
@@ -90,7 +89,9 @@ def test_layout_command(tmp_path, capsys, monkeypatch):
         return 7
 
     monkeypatch.setitem(frame_layouts.FRAME_LAYOUTS, "prw", writer)
-    assert skyground.main(["--layout=prw", "--size=small", f"--out={tmp_path}", "--workers=1"]) == 0
+    assert (
+        main(["skyground", "--layout=prw", "--size=small", f"--out={tmp_path}", "--workers=1"]) == 0
+    )
     assert "wrote 7 frames of 112 people" in capsys.readouterr().out
     assert set(FRAME_SIZES) <= set(SIZES)  # what --size takes
     frames_of_many = ["--layout=prw", "--size=many", f"--out={tmp_path}"]
@@ -100,8 +101,8 @@ def test_layout_command(tmp_path, capsys, monkeypatch):
 
 def test_sheet_command(tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
-    assert skyground.main(["--frames", f"--sheet={sheet}"]) == 0
+    assert main(["skyground", "--frames", f"--sheet={sheet}"]) == 0
     with Image.open(sheet) as image:
         assert image.size == (3 * 192 + 144 + 3 * 6, 192)
-    assert skyground.main(["--frames", "--layout=agreid", f"--out={tmp_path}"]) == 2
+    assert main(["skyground", "--frames", "--layout=agreid", f"--out={tmp_path}"]) == 2
     assert "--layout=agreid is of crops" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from g2ajax.cli import skyground
+from g2ajax.__main__ import main
 from g2ajax.synthetic import attributes, layouts, pool
 from g2ajax.synthetic.world import World, encode
 
@@ -128,12 +128,12 @@ def test_processes_draw_the_same(monkeypatch, capfd, workers):
 
 
 def test_command_writes_and_refuses(tmp_path, capsys, monkeypatch):
-    assert skyground.main([]) == 2
+    assert main(["skyground"]) == 2
     assert "nothing to do" in capsys.readouterr().err
-    assert skyground.main(["--layout=agreid"]) == 2
+    assert main(["skyground", "--layout=agreid"]) == 2
     assert "--layout needs --out=DIR" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        skyground.main(["--layout=nowhere"])
+    assert main(["skyground", "--layout=nowhere"]) == 1
+    assert "no layout 'nowhere'" in capsys.readouterr().err
     asked = []
 
     def writer(world, out, *, workers):
@@ -141,9 +141,9 @@ def test_command_writes_and_refuses(tmp_path, capsys, monkeypatch):
         return 7
 
     monkeypatch.setitem(layouts.LAYOUTS, "agreid", writer)
-    assert skyground.main(["--layout=agreid", "--size=small", f"--out={tmp_path}"]) == 0
+    assert main(["skyground", "--layout=agreid", "--size=small", f"--out={tmp_path}"]) == 0
     assert asked == [("small", str(tmp_path), None)]
     assert "wrote 7 images" in capsys.readouterr().out
     sheet = tmp_path / "sheet.png"
-    assert skyground.main([f"--sheet={sheet}"]) == 0
+    assert main(["skyground", f"--sheet={sheet}"]) == 0
     assert Image.open(sheet).size[0] > 1000
