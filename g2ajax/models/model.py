@@ -36,7 +36,6 @@ from g2ajax.methods import (
 )
 from g2ajax.models import pictures
 from g2ajax.models.frames import Finder
-from g2ajax.models.pictures import Images
 from g2ajax.retrieval.distances import pairwise
 from g2ajax.retrieval.person_search import FrameDetections
 from g2ajax.tasks import task_class
@@ -133,7 +132,7 @@ class Model:
 
     def embed(
         self,
-        images: Images | pictures.Image,
+        images: Any,
         *,
         camera: Sequence[int] | Int[np.ndarray, " N"] | None = None,
         platform: Sequence[int] | Int[np.ndarray, " N"] | None = None,
@@ -142,8 +141,8 @@ class Model:
     ) -> Float32[np.ndarray, "N D"]:
         """The embedding of each image of a person, in order.
 
-        `images`: paths, images of PIL, arrays [H, W, 3] of any sizes, or an array [B, H, W, 3]; RGB,
-        0 to 255. They are resized as the model's test images were. `camera` and `platform`: numbers of
+        `images`: a list of paths, images of PIL or arrays [H, W, 3] of any sizes, or one array
+        [B, H, W, 3]; RGB, 0 to 255. They are resized as the model's test images were. `camera` and `platform`: numbers of
         the training data, for methods that embed them. `normalised`: rows of norm 1 where the metric
         is the cosine. `progress`: a bar; None: where it takes longer than a few seconds, on a terminal.
 
@@ -224,7 +223,7 @@ class Model:
         )
         return unit(features) if normalised and self.method.metric == "cosine" else features
 
-    def detect(self, frames: Images | pictures.Image) -> list[FrameDetections]:
+    def detect(self, frames: Any) -> list[FrameDetections]:
         """The people in each frame: boxes in its own pixels, scores, and embeddings that carry the
         score.
 
@@ -241,9 +240,7 @@ class Model:
             found[number] = people
         return found
 
-    def embed_people(
-        self, frame: pictures.Image, boxes: Sequence[Any] | np.ndarray
-    ) -> Float32[np.ndarray, "N D"]:
+    def embed_people(self, frame: Any, boxes: Any) -> Float32[np.ndarray, "N D"]:
         """The embeddings of the people in the boxes (x0, y0, x1, y1, pixels) of one frame.
 
         A model of person search sees the whole frame; one of crops sees the boxes, cut out at whole
