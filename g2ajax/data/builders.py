@@ -4,6 +4,7 @@ import functools
 import importlib
 import os
 import pathlib
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,12 +24,26 @@ def protocol_column(dataset: str, protocols: Sequence[Mapping[str, Any]], name: 
 
 def ensure_built(
     builder: Any, name: str, root: pathlib.Path, *, manual_dir: str | None, build: bool
-) -> None:
-    """Builds a dataset if it is missing; raises as `source.open_dataset`."""
-    if not (pathlib.Path(builder.data_dir) / "dataset_info.json").exists():
-        if not build:
-            raise FileNotFoundError(f"{name} is not built in {root}")
-        _build(builder, pathlib.Path(manual_dir) if manual_dir else root / "downloads" / "manual")
+) -> Any:
+    """Builds a dataset if it is missing, or if it was built from other files than those in
+    `manual_dir`; returns its builder. Raises as `source.open_dataset`.
+    """
+    manual = pathlib.Path(manual_dir) if manual_dir else root / "downloads" / "manual"
+    folder = pathlib.Path(builder.data_dir)
+    if (folder / "dataset_info.json").exists():
+        # Builders of a user's own files say what they were built from; others have counts to check.
+        source = getattr(builder, "source_hash", None)
+        current = source(manual) if source and build else ""
+        if not current or current == (builder.info.metadata or {}).get("source"):
+            return builder
+        print(f"{name}: the files in {manual} are not those it was built from; building it again")
+        shutil.rmtree(folder)
+        records.cache_clear()
+        builder = make_builder(name, root)
+    elif not build:
+        raise FileNotFoundError(f"{name} is not built in {root}")
+    _build(builder, manual)
+    return builder
 
 
 def data_root(data_dir: str | None) -> pathlib.Path:

@@ -13,6 +13,8 @@ def open_dataset(
 
     A dataset of whole frames ("g2aps") gives its people, cut out (`frame_crops.cut_out`).
 
+    One of the user's own files (`crops_from_csv`) is built again when they have changed.
+
     `data_dir` holds built datasets (default: `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`),
     `manual_dir` the user's downloads (default: `<data_dir>/downloads/manual`).
 
@@ -23,5 +25,5 @@ def open_dataset(
     builder = make_builder(name, root)
     if schema_of(builder) == "frames":
         return cut_out(open_frames(name, data_dir=data_dir, manual_dir=manual_dir, build=build))
-    ensure_built(builder, name, root, manual_dir=manual_dir, build=build)
+    builder = ensure_built(builder, name, root, manual_dir=manual_dir, build=build)
     return open_crops(name, builder)

@@ -27,7 +27,7 @@ def read_tensors(path: str | pathlib.Path, *, entry: str = "") -> dict[str, np.n
     """Reads the tensors of a file under their public names, in PyTorch's layout.
 
     Reads PyTorch files (zip archive, the older stream, TorchScript), `.safetensors`, `.npz` and this
-    package's checkpoint folders, recognised by content, whatever the extension. A Google ViT is
+    package's folders of runs and models, recognised by content, whatever the extension. A Google ViT is
     converted to timm's names and layouts, transformers' CLIP to OpenAI's. From a PyTorch checkpoint
     only the model's state dictionary is read: `entry` is its (dotted) key, "" tries the usual keys.
     Arrays may be read-only; 16-bit arrays keep their type (bfloat16 from `ml_dtypes`).
@@ -37,6 +37,8 @@ def read_tensors(path: str | pathlib.Path, *, entry: str = "") -> dict[str, np.n
     containers (`unpickler.RefusedPickle`).
     """
     path = pathlib.Path(path).expanduser()
+    if (path / "model.safetensors").is_file():
+        return read_safetensors(path / "model.safetensors")
     if path.is_dir():
         return read_checkpoint(path)
     if not path.exists():

@@ -39,12 +39,23 @@ class Trained:
 
 
 def note_data(workdir: pathlib.Path, runs: Iterable[Run]) -> None:
-    """Writes `data.json`, unless the run's folder has it."""
+    """Writes `data.json`; of a run that goes on, compares it.
+
+    Raises ValueError if the data have changed since the run started.
+    """
     path = workdir / FILE
-    if path.exists():
-        return
     runs = tuple({id(run): run for run in runs}.values())
     datasets = {run.task.info.dataset: _entry(run) for run in runs}
+    if path.exists():
+        earlier = json.loads(path.read_text())["datasets"]
+        for name, entry in datasets.items():
+            before, after = (e["source"]["fingerprint"] for e in (earlier.get(name, entry), entry))
+            if before != after:
+                raise ValueError(
+                    f"{name} has changed since this run started (fingerprint {before}, now {after}): its "
+                    "results would mix two datasets; restore the data, or name another --workdir"
+                )
+        return
     content = {"datasets": datasets, "initial_weights": _initial(runs[0].options)}
     replace_text(path, json.dumps(content, indent=2) + "\n")
 

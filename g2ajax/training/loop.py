@@ -23,6 +23,7 @@ from g2ajax.training.setup import Run, carry_over, prepare, prepare_phases
 from g2ajax.training.state import trainable_filter
 
 CHOSEN_ON_TEST = "best, chosen on the test split"
+FEW_STEPS = 50
 
 
 def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
@@ -141,6 +142,8 @@ def _train(
     if meta:
         journal.say(f"goes on at step {start} of phase {meta['phase']}")
     results: list[Result] = []
+    for line in _short_phases(runs):
+        journal.say(line)
     try:
         with stop_requests() as stop:
             for index in range(first, len(runs)):
@@ -156,6 +159,20 @@ def _train(
             return _finish(runs[-1], results, best, total_step, workdir, store, journal)
     finally:
         journal.close()
+
+
+def _short_phases(runs: tuple[Run, ...]) -> list[str]:
+    """Warnings about phases whose data give too few steps to learn much."""
+    lines = []
+    for index, run in enumerate(runs):
+        name, steps = run.options.phases[index], run.phase_steps(index)
+        if steps < FEW_STEPS and not run.options.phase[name].steps_per_epoch:
+            examples = run.task.num_examples(run.phase(index))
+            lines.append(
+                f"warning: phase {name} has {steps} steps on {examples} {run.task.noun}, too few to learn much; "
+                f"more images, or more epochs (--config.phase.{name}.epochs)"
+            )
+    return lines
 
 
 def _finish(

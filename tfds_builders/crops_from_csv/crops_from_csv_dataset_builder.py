@@ -1,5 +1,6 @@
 """Your own crops: a folder of images, and a table `crops.csv` of identities and cameras."""
 
+import hashlib
 import json
 import pathlib
 import warnings
@@ -58,6 +59,7 @@ A column `split` (train, query, gallery) is optional; every other column is an a
             )
         protocols = protocols_of(splits["query"], splits["gallery"])
         classes = classes_of(rows, attributes)
+        self.info.metadata["source"] = hash_of(root)
         self.info.metadata["protocols"] = json.dumps(protocols)
         self.info.metadata["attribute_groups"] = json.dumps(classes)
         numbers = numbers_of({row.identity for row in rows})
@@ -70,6 +72,13 @@ A column `split` (train, query, gallery) is optional; every other column is an a
                 for split, rows in splits.items()
             }
         )
+
+    def source_hash(self, manual: pathlib.Path) -> str:
+        """Hash of the table and its images in a folder of downloads; "" if there is no table."""
+        for root in (manual / self.FOLDER, manual):
+            if (root / TABLE).is_file():
+                return hash_of(root)
+        return ""
 
     def with_images(self, root: pathlib.Path, rows: Sequence[Row]) -> list[Row]:
         """Selects the rows whose image exists.
@@ -89,6 +98,16 @@ A column `split` (train, query, gallery) is optional; every other column is an a
             raise FileNotFoundError(f"{TABLE}: none of its {len(rows)} images is below {root}")
         missing_lines = {row.line for row in missing}
         return [row for row in rows if row.line not in missing_lines]
+
+
+def hash_of(root: pathlib.Path) -> str:
+    """Hash of the table in a folder, and of the images that it names."""
+    digest = hashlib.sha256((root / TABLE).read_bytes())
+    for row in read_rows(root / TABLE)[0]:
+        path = root / row.path
+        content = path.read_bytes() if path.is_file() else b""
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
 
 
 def protocols_of(query: Sequence[Row], gallery: Sequence[Row]) -> list[dict[str, Any]]:
