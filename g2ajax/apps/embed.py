@@ -69,11 +69,11 @@ def embed_folder(
         for row in fresh:
             rows.append(row)
             if len(rows) == ROWS:
-                new += _write_part(parquet, parts, len(written) + new, rows, model)
+                new += _write_part(parquet, parts, rows, model)
                 bar.update(len(rows))
                 rows = []
         if rows:
-            new += _write_part(parquet, parts, len(written) + new, rows, model)
+            new += _write_part(parquet, parts, rows, model)
     if not done and not new:
         raise ValueError(f"{folder} has no images ({len(skipped)} other files)")
     return Embedded(out, _join(parquet, out, parts, model), new, tuple(skipped))
@@ -95,7 +95,6 @@ def _images(
 def _write_part(
     parquet: Any,
     parts: pathlib.Path,
-    number: int,
     rows: list[tuple[str, str, np.ndarray]],
     model: Model,
 ) -> int:
@@ -110,6 +109,7 @@ def _write_part(
     table = table.replace_schema_metadata(
         {"model": model.key, "origin": model.card.origin, "metric": model.method.metric}
     )
+    number = 1 + max((int(path.stem) for path in parts.glob("*.parquet")), default=-1)
     partial = parts / f"{number:08d}.parquet.partial"
     parquet.write_table(table, partial)
     partial.replace(parts / f"{number:08d}.parquet")

@@ -128,7 +128,7 @@ def open_crops(name: str, builder: Any) -> Dataset:
     return Dataset(
         name=name,
         version=str(builder.version),
-        fingerprint=fingerprint(splits),
+        fingerprint=fingerprint(splits, metadata.get("source", "")),
         metadata=metadata,
         protocols=protocols,
         attribute_groups=tuple((group, tuple(names)) for group, names in groups.items()),
@@ -136,9 +136,12 @@ def open_crops(name: str, builder: Any) -> Dataset:
     )
 
 
-def fingerprint(splits: Mapping[str, CropSplit]) -> str:
-    """Twelve hex digits that two builds share if all their records are the same but for pixels."""
-    digest = hashlib.sha256()
+def fingerprint(splits: Mapping[str, CropSplit], source: str = "") -> str:
+    """Twelve hex digits that two builds share if all their records are the same but for pixels.
+
+    `source`: hash of the files they were built from, pixels included, where the builder states it.
+    """
+    digest = hashlib.sha256(source.encode())
     for name in sorted(splits):
         split = splits[name]
         digest.update(name.encode())

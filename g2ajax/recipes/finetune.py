@@ -19,7 +19,11 @@ def finetune(
     """
     method = dict(method.get("stream1", method))
     config = blocks.experiment(
-        f"{name}, fine-tuned", task="crops", dataset="crops_from_csv", method=method, phases=("reid",)
+        f"{name}, fine-tuned",
+        task="crops",
+        dataset="crops_from_csv",
+        method=method,
+        phases=("reid",),
     )
     config.dtype = "float32"
     config.data.update(

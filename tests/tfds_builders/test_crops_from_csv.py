@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from g2ajax.data.source import open_dataset
 from tests.tfds_builders import dummies
 from tfds_builders.crops_from_csv.crops_from_csv_dataset_builder import Builder, protocols_of
 from tfds_builders.crops_from_csv.listing import Row, divide, numbers_of
@@ -200,3 +201,26 @@ def test_identities_in_train_and_test_are_told(tmp_path):
 def test_table_of_a_spreadsheet_with_a_byte_order_mark(tmp_path):
     built = build(tmp_path, TABLE.replace("\n", "\r\n"), encoding="utf-8-sig")
     assert built.info.splits["train"].num_examples == 3
+
+
+def test_changed_files_are_noticed(tmp_path, capsys):
+    """A built dataset is never another folder's, nor an earlier state of its own."""
+    data_dir, manual = str(tmp_path / "data"), write(tmp_path / "manual", TABLE)
+
+    def fingerprint(folder, **options):
+        return open_dataset(
+            "crops_from_csv", data_dir=data_dir, manual_dir=str(folder), **options
+        ).fingerprint
+
+    first = fingerprint(manual)
+    assert fingerprint(manual) == first and "building it again" not in capsys.readouterr().out
+    other = write(tmp_path / "other", TABLE.replace("anna", "bertha"))
+    second = fingerprint(other)
+    assert second != first and "are not those it was built from" in capsys.readouterr().out
+    # Without the files there is what was built last.
+    assert fingerprint(tmp_path / "nowhere") == second
+    (other / "a" / "1.jpg").write_bytes(dummies.encoded(seed=99))
+    before = open_dataset("crops_from_csv", data_dir=data_dir).splits["train"].read(0)
+    fingerprint(other)
+    assert "building it again" in capsys.readouterr().out
+    assert open_dataset("crops_from_csv", data_dir=data_dir).splits["train"].read(0) != before

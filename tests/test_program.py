@@ -1,0 +1,127 @@
+"""The program `g2ajax`: its commands, and a wheel of it in an empty folder."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from g2ajax.__main__ import COMMANDS, main
+from g2ajax.cli.parsers import PARSERS
+from g2ajax.recipes import files
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def test_every_command_is_listed_and_served(capsys):
+    assert COMMANDS.keys() == {"train", *PARSERS}
+    for name in COMMANDS:
+        assert (ROOT / "g2ajax" / "cli" / f"{name.replace('-', '_')}.py").is_file()
+    assert main([]) == 2 and main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"\n  {name} " in printed for name in COMMANDS)
+    assert main(["serch"]) == 2
+    assert "did you mean 'search'" in capsys.readouterr().err
+    assert main(["train", "--help"]) == 0
+    assert "--recipe=agreid_vit:skyground" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_options_have_one_spelling_and_a_sentence(name):
+    parser = PARSERS[name]()
+    for action in parser._actions:
+        assert action.help or action.choices, f"{name}: {action.option_strings} says nothing"
+        assert "_" not in action.option_strings[0], f"{name}: {action.option_strings}"
+    assert parser.description.count("g2ajax ") >= 1
+
+
+def test_help_brings_no_jax():
+    code = (
+        "import sys, contextlib; from g2ajax.__main__ import main\n"
+        "for name in ('search', 'train'):\n"
+        "    with contextlib.suppress(SystemExit): main([name, '--help'])\n"
+        "import g2ajax; g2ajax.__all__; dir(g2ajax)\n"
+        "assert not {'jax', 'flax', 'numpy'} & set(sys.modules), set(sys.modules) & {'jax', 'numpy'}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name an experiment: --recipe=NAME"),
+        (["--recipe=agreid_vitt"], "no recipe 'agreid_vitt'; did you mean 'agreid_vit'"),
+        (["--recipe=agreid_vit", "--config=configs/agreid_vit.py"], "give one of them"),
+        (["--recipe=finetune", "--images=DIR"], "--model=PATH is missing"),
+        (["--recipe=finetune", "--images=a,b", "--model=m"], "a path with a comma"),
+        (["--recipe=agreid_vit", "--model=m"], "are arguments of --recipe=finetune"),
+        (["--recipe=finetune", "--images=d", "--model=nowhere"], "there is no nowhere"),
+    ],
+)
+def test_experiments_that_cannot_be(arguments, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "g2ajax", "train", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_recipes_are_the_files_of_configs():
+    assert files.recipes().keys() == {path.stem for path in (ROOT / "configs").glob("*.py")}
+
+
+@pytest.mark.slow
+def test_a_wheel_in_an_empty_folder(tmp_path):
+    """Trains, packs, moves, searches, embeds, exports and fine-tunes, away from the checkout."""
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    site, work = tmp_path / "site", tmp_path / "work"
+    work.mkdir()
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(site)], check=True)
+    names = {path.name for path in site.iterdir() if not path.name.endswith(".dist-info")}
+    assert names == {"g2ajax", "tfds_builders"}
+    environment = {**os.environ, "PYTHONPATH": str(site), "TFDS_DATA_DIR": str(tmp_path / "data")}
+
+    def program(*arguments: str, where: pathlib.Path = work) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "g2ajax", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=where,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    program("train", "--recipe=agreid_bot_r50:tiny", "--workdir=run")
+    assert (work / "run" / "model" / "model.json").is_file()
+    program("pack", "--model=run", "--checkpoint=latest", "--out=packed")
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (work / "packed").rename(moved / "model")
+    rng = np.random.default_rng(0)
+    (moved / "crops").mkdir()
+    rows = ["path,identity,camera,platform"]
+    for number in range(24):
+        pixels = rng.integers(0, 256, (64, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(moved / "crops" / f"{number}.png")
+        rows.append(f"{number}.png,{number // 4},{number % 2},{('aerial', 'ground')[number % 2]}")
+    (moved / "crops" / "crops.csv").write_text("\n".join(rows) + "\n")
+    model = "--model=model"
+    found = program("search", model, "--gallery=crops", "--query=crops/3.png", where=moved)
+    assert "crops/3.png" in found.splitlines()[2]
+    program("embed", model, "--images=crops", "--out=all.parquet", where=moved)
+    program("export", model, where=moved)
+    assert (moved / "model" / "export" / "image.stablehlo").is_file()
+    finetune = ["train", "--recipe=finetune", model, "--images=crops", "--workdir=fine"]
+    small = ["--config.sampler.identities=2", "--config.sampler.images=2"]
+    small += ["--config.evaluate.batch_size=8", "--config.phase.reid.epochs=2"]
+    printed = program(*finetune, *small, where=moved)
+    assert "warning: phase reid has" in printed and "too few to learn much" in printed
+    program("evaluate", "--model=fine", where=moved)
