@@ -35,7 +35,7 @@ def decode(data: bytes, name: str = "image") -> UInt8[np.ndarray, "H W 3"]:
     except Exception as error:  # damaged data makes PIL raise errors of many kinds
         raise ValueError(
             f"{name} cannot be decoded ({len(data)} bytes): {error}; "
-            "`python -m g2ajax verify` lists all such images"
+            "`g2ajax verify` lists all such images"
         ) from error
 
 
