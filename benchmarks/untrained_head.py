@@ -59,12 +59,12 @@ def main() -> None:
     split = with_people(run.task.dataset.splits["gallery"], trained.gallery)
     most = max(len(frame.boxes) for frame in trained.gallery)
     fitted = frames.fit(split, dataclasses.replace(run.task.options.frames, max_boxes=most))
-    embedded = run.task.each_frame(run.task.embed, mixed, fitted)
+    embedded = run.task.each_frame(run.task.functions.embed, mixed, fitted)
     gallery = [
         dataclasses.replace(frame, features=features[: len(frame.boxes)] * frame.scores[:, None])
         for frame, features in zip(trained.gallery, embedded, strict=True)
     ]
-    queries = run.task.each_frame(run.task.embed, mixed, run.task.query)
+    queries = run.task.each_frame(run.task.functions.embed, mixed, run.task.query)
     untrained = Found(gallery, np.stack([row[0] for row in queries]))
     results = [
         result

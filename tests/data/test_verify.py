@@ -1,4 +1,4 @@
-"""`python -m g2ajax verify` on small copies of datasets, sound and broken ones."""
+"""`g2ajax verify` on small copies of datasets, sound and broken ones."""
 
 import dataclasses
 import json
