@@ -1,7 +1,9 @@
 """One setting for the whole suite: eight virtual CPU devices and a compilation cache."""
 
+import ctypes
 import os
 import pathlib
+import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiling takes most of the suite's time; what it compiles runs once or twice.
@@ -19,6 +21,21 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 # Grain reads absl flags, which only `app.run` parses.
 flags.FLAGS.mark_as_parsed()
+
+
+LARGE = 1_500_000_000
+"""Bytes in memory from which freed memory is given back to the system."""
+
+
+@pytest.fixture(autouse=True)
+def _free_memory():
+    """Gives back what compiling has freed: glibc keeps it, 8 GB a worker after a thousand programs."""
+    yield
+    if sys.platform != "linux":
+        return
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    if pages * os.sysconf("SC_PAGE_SIZE") > LARGE:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture(autouse=True, scope="session")

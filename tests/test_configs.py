@@ -40,8 +40,8 @@ def _experiments():
 
 
 NAMES = list(_experiments())
-# One experiment of each method; the others run with `make test-slow`.
-QUICK = ("agreid_bot_r50", "agreid_transreid", "agreid_vit", "market1501_uav_group")
+# The others run with `make test-slow`; smaller runs of their methods are among the other tests.
+QUICK = ("agreid_bot_r50", "agreid_transreid")
 
 SENTENCES = tuple(map(tuple, sentence_ids(Tokenizer()).tolist()))
 

@@ -159,4 +159,4 @@ def test_the_recipes_rate_is_the_papers_in_steps_of_100():
     end_of_hundred = (np.arange(16_000) // 100 + 1) * 100
     share = np.maximum(end_of_hundred - 8_000, 0) / 8_000
     np.testing.assert_allclose(rates, 1e-4 * 0.001**share, rtol=1e-9)
-    assert phase.sampler.batch_size == 128
+    assert run.task_options.sampler.batch_size == 128

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from g2ajax.__main__ import main
+from g2ajax.models.load import of_run
 from g2ajax.tasks import crops, explanation_measures
 from g2ajax.training import loop, phase, setup
 from g2ajax.training.options import run_options
@@ -72,10 +73,9 @@ def test_stream_1_stands_still_while_the_rest_learns(fake_dataset, tmp_path):
     assert held == 2 * trained
 
 
-@pytest.mark.parametrize("step", [7, 10])
-def test_resumes_inside_the_second_phase(fake_dataset, tmp_path, step):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    loop.run(explainable_config(), whole)
+@pytest.mark.parametrize("step", [7, pytest.param(10, marks=pytest.mark.slow)])
+def test_resumes_inside_the_second_phase(finished, fake_dataset, tmp_path, step):
+    whole, cut = finished[0], tmp_path / "cut"
     with pytest.MonkeyPatch.context() as patch:
         stop = contextlib.nullcontext(lambda total: total == step)
         patch.setattr(loop, "stop_requests", lambda: stop)
@@ -142,7 +142,8 @@ def test_phases_that_do_not_fit_are_named(fake_dataset, changes, message, tmp_pa
 
 
 def test_a_checkpoint_of_another_backbone_is_refused(fake_dataset, tmp_path):
-    loop.run(tiny_config(backbone="resnet_tiny"), tmp_path / "resnet")
+    run = setup.prepare(run_options(tiny_config(backbone="resnet_tiny")))
+    of_run(run, "reid", "best", 0).save(tmp_path / "resnet")
     config = explainable_config(phases=("explain",), init={"file": str(tmp_path / "resnet")})
     with pytest.raises(ValueError, match="of a ResNet; the model's backbone is a ViT"):
         loop.run(config, tmp_path / "explained")
@@ -178,9 +179,8 @@ def test_the_command_explains_a_query_a_name_and_a_file(finished, fake_dataset, 
         assert message in capsys.readouterr().err
 
 
-def test_a_run_without_the_stream_says_so(fake_dataset, tmp_path, capsys):
-    loop.run(tiny_config(), tmp_path)
-    assert main(["explain", f"--workdir={tmp_path}", "--query=0"]) == 1
+def test_a_run_without_the_stream_says_so(ranked_run, fake_dataset, capsys):
+    assert main(["explain", f"--workdir={ranked_run[0]}", "--query=0"]) == 1
     assert "has no trained explainable stream" in capsys.readouterr().err
 
 

@@ -44,7 +44,9 @@ def assert_close(one: dict[int, float], other: dict[int, float]) -> None:
     np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=TOLERANCE)
 
 
-@pytest.mark.parametrize("backbone", ["vit_test", "resnet_tiny"])
+@pytest.mark.parametrize(
+    "backbone", ["resnet_tiny", pytest.param("vit_test", marks=pytest.mark.slow)]
+)
 def test_four_devices_give_the_losses_of_one(fake_dataset, tmp_path, backbone):
     one = run_on(1, tmp_path / "1", backbone=backbone)
     assert_close(one, run_on(4, tmp_path / "4", backbone=backbone))
