@@ -23,8 +23,7 @@ from g2ajax.data.images import decode, resize
 from g2ajax.methods import EmbedsCrops, Method, require
 from g2ajax.models.load import load
 from g2ajax.models.model import Model
-from g2ajax.report import Explanation, Query, RankedImage
-from g2ajax.report.card import card
+from g2ajax.report.findings import Finding, Picked
 from g2ajax.retrieval.prepared import Prepared, prepare, search_prepared
 
 NOT_AN_IMAGE = "not an image"
@@ -189,21 +188,19 @@ def check_alone(method: Method) -> None:
         )
 
 
-def figure(
-    gallery: Gallery, found: tuple[Found, ...], *, image: pathlib.Path | None = None, text: str = ""
-) -> Explanation:
-    """The results for `report.draw` and `report.page`, with the image or sentence of the query."""
-    query = Query(_pixels(image), image.name) if image else Query(card(text), text)
-    ranked = tuple(
-        RankedImage(_pixels(item.path), item.path.name, None, item.distance) for item in found
+def finding(
+    found: tuple[Found, ...], *, image: pathlib.Path | None = None, text: str = ""
+) -> Finding:
+    """The results for `report.findings_page`, with the image or the sentence of the query."""
+    query = _picked(image) if image else None
+    return Finding(
+        image.name if image else text, query, [_picked(item.path, item.distance) for item in found]
     )
-    method = gallery.model.method
-    by = f"{method.metric}, {method.feature_name}"
-    return Explanation(query, (), ranked, (), by, f"{len(gallery.files)} images of your own")
 
 
-def _pixels(path: pathlib.Path) -> UInt8[np.ndarray, "H W 3"]:
-    return decode(path.read_bytes(), str(path))
+def _picked(path: pathlib.Path, distance: float | None = None) -> Picked:
+    pixels = decode(path.read_bytes(), str(path))
+    return Picked(pixels, path.name, path.absolute().as_uri(), distance)
 
 
 def read_files(

@@ -9,13 +9,13 @@ import re
 
 from g2ajax.apps import search
 from g2ajax.cli.opening import folder_of, open_model
-from g2ajax.report import Explanation, page
+from g2ajax.report.findings import findings_page
 
 INTRO = """\
 The images of a folder, the most similar first. Nobody has said who they show: the order is the \
 model's, and the nearest image need not show the person."""
-SHOWN = 20
-"""Most images in a figure."""
+SHOWN = 100
+"""Most images of a query on the page; the CSV has all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +81,16 @@ def _write(answers: list[Answer], gallery: search.Gallery, folder: pathlib.Path)
             else (re.sub(r"\W+", "-", first.query)[:60].strip("-") or "text", first.query)
         )
     file = folder / f"{name}.html"
-    figures = [_figure(answer, gallery) for answer in answers]
-    file.write_text(page(f"{gallery.model.card.name}: {title}", figures, intro=INTRO))
+    findings = [
+        search.finding(answer.found[:SHOWN], image=pathlib.Path(answer.query))
+        if answer.is_image
+        else search.finding(answer.found[:SHOWN], text=answer.query)
+        for answer in answers
+    ]
+    method = gallery.model.method
+    heading = f"{title} in {len(gallery.files)} images"
+    by = f"{method.metric}, {method.feature_name}, {gallery.model.card.name}"
+    file.write_text(findings_page(heading, findings, intro=INTRO, ranked_by=by))
     rows = [
         {"query": answer.query, "rank": rank, "path": str(item.path), "distance": item.distance}
         for answer in answers
@@ -96,10 +104,3 @@ def _write(answers: list[Answer], gallery: search.Gallery, folder: pathlib.Path)
     content = {**about, "metric": gallery.model.method.metric, "results": rows}
     (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
     print(f"written: {file}, .csv, .json")
-
-
-def _figure(answer: Answer, gallery: search.Gallery) -> Explanation:
-    found = answer.found[:SHOWN]
-    if answer.is_image:
-        return search.figure(gallery, found, image=pathlib.Path(answer.query))
-    return search.figure(gallery, found, text=answer.query)

@@ -98,39 +98,54 @@ def page(
     entries, parts = [], []
     for i, table in enumerate(tables, start=1):
         entries.append((f"table-{i}", table.caption))
-        heading = f"<h2>{_text(table.caption)}</h2>"
+        heading = f"<h2>{escaped(table.caption)}</h2>"
         content = _table(table, captioned=False)
         parts.append(f'<section id="table-{i}">\n{heading}\n{content}\n</section>')
     for i, picture in enumerate(pictures, start=1):
         entries.append((f"picture-{i}", picture.caption))
-        heading = f"<h2>{_text(picture.caption)}</h2>"
-        figure = _figure(picture.png, _text(picture.alt), picture.scale)
+        heading = f"<h2>{escaped(picture.caption)}</h2>"
+        figure = _figure(picture.png, escaped(picture.alt), picture.scale)
         parts.append(f'<section id="picture-{i}">\n{heading}\n{figure}\n</section>')
     for i, explanation in enumerate(explanations, start=1):
         entries.append((f"explanation-{i}", f"Query {explanation.query.title}"))
         parts.append(_section(f"explanation-{i}", explanation, attributes))
-    contents = "\n".join(f'<li><a href="#{to}">{_text(text)}</a></li>' for to, text in entries)
-    paragraphs = "\n".join(f"<p>{_text(part)}</p>" for part in intro.split("\n\n") if part.strip())
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{_text(title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<header>
-<h1>{_text(title)}</h1>
-{paragraphs}
-</header>
-<nav aria-label="Contents">
+    return shell(title, intro, entries, parts)
+
+
+def shell(
+    title: str,
+    intro: str,
+    entries: Sequence[tuple[str, str]],
+    parts: Sequence[str],
+    *,
+    style: str = "",
+) -> str:
+    """A page of parts (HTML) with an introduction and, where there are entries (id, text), contents."""
+    contents = "\n".join(f'<li><a href="#{to}">{escaped(text)}</a></li>' for to, text in entries)
+    paragraphs = "\n".join(
+        f"<p>{escaped(part)}</p>" for part in intro.split("\n\n") if part.strip()
+    )
+    navigation = f"""<nav aria-label="Contents">
 <strong>Contents</strong>
 <ol>
 {contents}
 </ol>
 </nav>
-<main>
+"""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escaped(title)}</title>
+<style>{_STYLE}{style}</style>
+</head>
+<body>
+<header>
+<h1>{escaped(title)}</h1>
+{paragraphs}
+</header>
+{navigation * bool(entries)}<main>
 {chr(10).join(parts)}
 </main>
 </body>
@@ -148,8 +163,8 @@ def _section(name: str, explanation: Explanation, attributes: int) -> str:
         plain = f"{dataset}, ranked without the explainable stream"
         tables.append(_ranking_table(plain, explanation, explanation.plain))
     return f"""<section id="{name}">
-<h2>Query {_text(explanation.query.title)}</h2>
-<p class="label">Dataset: {_text(dataset)}. Ranked by: {_text(ranking)}.</p>
+<h2>Query {escaped(explanation.query.title)}</h2>
+<p class="label">Dataset: {escaped(dataset)}. Ranked by: {escaped(ranking)}.</p>
 {_figure(png, _alt(explanation), SCALE, caption)}
 <details>
 <summary>The rankings as text</summary>
@@ -214,12 +229,12 @@ def _alt(explanation: Explanation) -> str:
             f" Below, {len(explanation.plain)} images ranked without the explainable stream, "
             f"{right} of them known to show the person."
         )
-    return _text(text)
+    return escaped(text)
 
 
 def _table(table: Table, *, captioned: bool = True) -> str:
-    caption = f"<caption>{_text(table.caption)}</caption>\n" * captioned
-    head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in table.head)
+    caption = f"<caption>{escaped(table.caption)}</caption>\n" * captioned
+    head = "".join(f'<th scope="col">{escaped(cell)}</th>' for cell in table.head)
     rows = "\n".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in table.rows)
     return f"""<div class="wide"><table>
 {caption}<thead><tr>{head}</tr></thead>
@@ -231,10 +246,11 @@ def _table(table: Table, *, captioned: bool = True) -> str:
 
 def _cell(value: str | int | float) -> str:
     if isinstance(value, str):
-        return f"<td>{_text(value)}</td>"
+        return f"<td>{escaped(value)}</td>"
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return f'<td class="number">{text}</td>'
 
 
-def _text(value: str) -> str:
+def escaped(value: str) -> str:
+    """Text for HTML, also inside an attribute."""
     return html.escape(value, quote=True)

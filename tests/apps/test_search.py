@@ -61,7 +61,8 @@ def test_an_image_is_found_in_a_folder(images_only, use, folder, capsys):
     assert [path for _, path in listed[:2]] == near
     assert float(listed[0][0]) == pytest.approx(0.0, abs=1e-4) and len(listed) == 3
     page = (workdir / "search" / "3.html").read_text()
-    assert page.count("data:image/png;base64,") == 1 and "6 images of your own" in page
+    assert page.count("data:image/jpeg;base64,") == 4 and "3.png in 6 images" in page
+    assert f'href="{(folder / "3.png").as_uri()}"' in page
     rows = list(csv.DictReader((workdir / "search" / "3.csv").open()))
     assert [row["path"] for row in rows[:2]] == near and [row["rank"] for row in rows] == list(
         "123"
@@ -93,7 +94,7 @@ def test_several_questions_at_once(with_text, use, folder, tmp_path, capsys):
     assert list(dict.fromkeys(row["query"] for row in rows)) == queries and len(rows) == 8
     assert rows[0]["path"] == str(folder / "0.png") and rows[2]["path"] == str(folder / "1.png")
     page = (workdir / "search" / "search.html").read_text()
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/jpeg;base64,") == 2 * 3 + 2 * 2 and page.count("<li>") == 4
     assert "blue shoes\n" in capsys.readouterr().out
 
 
@@ -108,7 +109,7 @@ def test_a_sentence_finds_images(with_text, use, folder, capsys, caplog):
     assert caplog.text.count("have more than 12 tokens and are cut") == 1
     assert capsys.readouterr().out.count(".png\n") == 6
     (page,) = (file.read_text() for file in (workdir / "search").glob("*.html"))
-    assert f"Query {long}" in page and "data:image/png;base64," in page
+    assert f"<h2>{long}</h2>" in page and page.count("data:image/jpeg;base64,") == 6
     gallery = search.open_gallery(workdir, folder)
     found = gallery.by_text("<b>blue</b> shoes", top=2)
     assert len(found) == 2 and found[0].distance <= found[1].distance
