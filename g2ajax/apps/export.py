@@ -116,12 +116,9 @@ def stablehlo(function: Callable[[Array], Array], example: np.ndarray) -> bytes:
 
 def onnx(function: Callable[[Array], Array], example: np.ndarray) -> bytes:
     """`function` of arrays like `example` with any number of rows, as an ONNX model."""
-    from jax2onnx import to_onnx
+    from g2ajax.apps.to_onnx import to_onnx
 
-    # A name: jax2onnx makes a dimension of any size of it.
-    argument = jax.ShapeDtypeStruct(("rows", *example.shape[1:]), example.dtype)
-    model = to_onnx(function, [argument], input_names=["input"], output_names=["embedding"])
-    return model.SerializeToString()
+    return to_onnx(function, example, ("rows",))
 
 
 def load(path: str | os.PathLike) -> Program:
@@ -154,7 +151,7 @@ def difference(found: Array | np.ndarray, ours: Array | np.ndarray) -> float:
 
 def check_packages(format: str) -> None:
     """Raises ValueError for an unknown format, and without the packages that it needs."""
-    packages = {"stablehlo": ("flatbuffers",), "onnx": ("jax2onnx", "onnxruntime")}
+    packages = {"stablehlo": ("flatbuffers",), "onnx": ("onnx", "onnxruntime")}
     if format not in packages:
         raise ValueError(f"no format {format!r}; known: {', '.join(packages)}")
     for package in packages[format]:
