@@ -21,6 +21,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
+from g2ajax.apps.resizing import Interpolation, resized
 from g2ajax.apps.search import check_alone, fingerprint
 from g2ajax.data.tokenizer import END, PAD, START
 from g2ajax.methods import EmbedsCaptions, Method, evaluated, require
@@ -37,6 +38,8 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 TOLERANCE = 1e-4
 """Largest difference of an element between the program's embeddings and the method's."""
 BATCH_SIZES = (1, 3, 8)
+SIZES = ("rows", "height", "width")
+"""Axes of any length of a program that resizes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,20 +108,35 @@ def export_opened(
     return Exported(path, description, different)
 
 
-def stablehlo(function: Callable[[Array], Array], example: np.ndarray) -> bytes:
+def stablehlo(
+    function: Callable[[Array], Array], example: np.ndarray, *, resize: Interpolation | None = None
+) -> bytes:
     """`function` of arrays like `example` with any number of rows, as a serialised
-    `jax.export.Exported`."""
-    (rows,) = jax.export.symbolic_shape("rows")
-    argument = jax.ShapeDtypeStruct((rows, *example.shape[1:]), example.dtype)
+    `jax.export.Exported`. `resize`: of images of any size, which the program resizes so."""
+    function, _, lengths = _resizing(function, example, resize)
+    symbols = jax.export.symbolic_shape(", ".join(lengths))
+    argument = jax.ShapeDtypeStruct((*symbols, *example.shape[len(symbols) :]), example.dtype)
     program = jax.export.export(jax.jit(function), platforms=PLATFORMS)(argument)
     return bytes(program.serialize())
 
 
-def onnx(function: Callable[[Array], Array], example: np.ndarray) -> bytes:
-    """`function` of arrays like `example` with any number of rows, as an ONNX model."""
+def onnx(
+    function: Callable[[Array], Array], example: np.ndarray, *, resize: Interpolation | None = None
+) -> bytes:
+    """The same as an ONNX model from `input` to `embedding`."""
     from g2ajax.apps.to_onnx import to_onnx
 
-    return to_onnx(function, example, ("rows",))
+    return to_onnx(*_resizing(function, example, resize))
+
+
+def _resizing(
+    function: Callable[[Array], Array], example: np.ndarray, resize: Interpolation | None
+) -> tuple[Callable[[Array], Array], np.ndarray, tuple[str, ...]]:
+    """The function with the resize before it, its example, and names of axes of any length."""
+    if resize is None:
+        return function, example, ("rows",)
+    size = example.shape[1:3]
+    return lambda images: function(resized(images, size, resize)), example, SIZES
 
 
 def load(path: str | os.PathLike) -> Program:

@@ -134,7 +134,7 @@ class Graph:
         for node in reversed(self.nodes):
             if wanted.intersection(node.output):
                 wanted.update(node.input)
-                nodes.insert(0, node)
+                nodes.append(node)
         constants = [
             numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
             for name, value in self.constants.items()
@@ -142,7 +142,7 @@ class Graph:
         ]
         ends = [_described("input", self.dtype, self.input.shape)]
         ends.append(_described("embedding", dtype, shape))
-        graph = helper.make_graph(nodes, "g2ajax", ends[:1], ends[1:], constants)
+        graph = helper.make_graph(nodes[::-1], "g2ajax", ends[:1], ends[1:], constants)
         opset = helper.make_opsetid("", OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
         return model.SerializeToString()

@@ -18,26 +18,11 @@ from jaxtyping import Array
 from g2ajax.apps.onnx_graph import Graph, Value, element_type, known, unsupported
 
 SAME_OP = {
-    **{"abs": "Abs", "ceil": "Ceil", "cos": "Cos", "erf": "Erf", "exp": "Exp", "floor": "Floor"},
-    **{"log": "Log", "logistic": "Sigmoid", "neg": "Neg", "not": "Not", "sign": "Sign"},
-    **{"sin": "Sin", "sqrt": "Sqrt", "tanh": "Tanh"},
-    **{
-        "add": "Add",
-        "add_any": "Add",
-        "and": "And",
-        "div": "Div",
-        "eq": "Equal",
-        "ge": "GreaterOrEqual",
-    },
-    **{
-        "gt": "Greater",
-        "le": "LessOrEqual",
-        "lt": "Less",
-        "max": "Max",
-        "min": "Min",
-        "mul": "Mul",
-    },
-    **{"or": "Or", "pow": "Pow", "sub": "Sub", "xor": "Xor"},
+    **{"abs": "Abs", "add": "Add", "add_any": "Add", "and": "And", "ceil": "Ceil", "div": "Div"},
+    **{"eq": "Equal", "erf": "Erf", "exp": "Exp", "floor": "Floor", "ge": "GreaterOrEqual"},
+    **{"gt": "Greater", "le": "LessOrEqual", "log": "Log", "logistic": "Sigmoid", "lt": "Less"},
+    **{"max": "Max", "min": "Min", "mul": "Mul", "neg": "Neg", "not": "Not", "or": "Or"},
+    **{"pow": "Pow", "sign": "Sign", "sqrt": "Sqrt", "sub": "Sub", "tanh": "Tanh"},
 }
 """Operations on each element, and the ONNX node that does the same."""
 COMPOSED = (
@@ -68,8 +53,7 @@ def to_onnx(
     shape = (*symbols, *example.shape[len(symbols) :])
     traced = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(shape, example.dtype))
     graph = Graph(example.dtype, shape)
-    # Its float32 is exact; a TPU's matrix products are not.
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    with jax.default_matmul_precision("highest"):  # of what is computed here
         (result,) = _evaluate(graph, traced, [graph.input])
     return graph.model(result, traced.out_avals[0].dtype, traced.out_avals[0].shape)
 
@@ -143,7 +127,7 @@ def _joined(*inputs: Value) -> list:
 @_rule(*SAME_OP)
 def _same(graph: Graph, equation: Any, *inputs: Value) -> Value:
     name = equation.primitive.name
-    if name in ("and", "not", "or", "xor") and equation.outvars[0].aval.dtype != bool:
+    if name in ("and", "not", "or") and equation.outvars[0].aval.dtype.kind != "b":
         raise unsupported(f"{name!r} of integers")
     return graph.add(SAME_OP[name], *inputs, shape=_joined(*inputs))
 
@@ -154,27 +138,23 @@ def _composed(graph: Graph, equation: Any, *inputs: Value) -> Value:
     x, node = inputs[0], functools.partial(graph.add, shape=_joined(*inputs))
     match equation.primitive.name:
         case "clamp":
-            low, x, high = inputs
-            return node("Min", node("Max", x, low), high)
+            return node("Min", node("Max", inputs[1], inputs[0]), inputs[2])
         case "convert_element_type":
             return node("Cast", x, to=element_type(dtype))
         case "erfc":
             return node("Sub", np.ones((), dtype), node("Erf", x))
-        case "integer_pow" if equation.params["y"] != 2:
+        case "integer_pow":
             return node("Pow", x, np.asarray(equation.params["y"], dtype))
         case "ne":
             return node("Not", node("Equal", *inputs))
         case "rsqrt":
             return node("Reciprocal", node("Sqrt", x))
-        case "select_n" if len(inputs) == 3 and equation.invars[0].aval.dtype == bool:
-            if not jnp.issubdtype(dtype, jnp.bool):
-                return node("Where", x, inputs[2], inputs[1])
-            chosen = node("And", x, inputs[2]), node("And", node("Not", x), inputs[1])
-            return node("Or", *chosen)
-        case "square" | "integer_pow":
+        case "square":
             return node("Mul", x, x)
+        case "select_n" if len(inputs) == 3 and dtype.kind != "b":
+            return node("Where", node("Cast", x, to=element_type(bool)), inputs[2], inputs[1])
         case name:
-            raise unsupported(f"{name!r} of {len(inputs)} arrays")
+            raise unsupported(f"{name!r} of {len(inputs)} arrays of {dtype}")
 
 
 @_rule("copy", "copy_p", "optimization_barrier", "sharding_constraint", "stop_gradient")
@@ -237,10 +217,7 @@ def _split(graph: Graph, equation: Any, x: Value) -> list[Value]:
 
 @_rule("tile")
 def _tile(graph: Graph, equation: Any, x: Value) -> Value:
-    repeats = equation.params["reps"]
-    if all(n == 1 for n, dim in zip(repeats, x.shape, strict=True) if dim != 1):
-        return x
-    return graph.add("Tile", x, graph.lengths(repeats), shape=_out(equation))
+    return graph.add("Tile", x, graph.lengths(equation.params["reps"]), shape=_out(equation))
 
 
 @_rule("pad")
@@ -258,13 +235,6 @@ def _slice(graph: Graph, equation: Any, x: Value) -> Value:
     given = equation.params
     steps = given["strides"] or (1,) * len(x.shape)
     return graph.slice(x, given["start_indices"], given["limit_indices"], steps, _out(equation))
-
-
-@_rule("dynamic_slice")
-def _dynamic_slice(graph: Graph, equation: Any, x: Value, *starts: Value) -> Value:
-    if not all(isinstance(start, np.ndarray) for start in starts):
-        raise unsupported("a part of an array that depends on the input")
-    return _part(graph, x, dict(enumerate(starts)), _out(equation))
 
 
 def _part(graph: Graph, x: Value, starts: dict[int, Any], sizes: Sequence) -> Value:
@@ -312,21 +282,17 @@ def _gather(graph: Graph, equation: Any, x: Value, indices: Value) -> Value:
     return graph.transpose(found, np.argsort(order))
 
 
-REDUCTIONS = {"reduce_max": "ReduceMax", "reduce_min": "ReduceMin", "reduce_sum": "ReduceSum"}
-
-
-@_rule(*REDUCTIONS)
+@_rule("reduce_max", "reduce_min", "reduce_sum")
 def _reduce(graph: Graph, equation: Any, x: Value) -> Value:
+    op = "Reduce" + equation.primitive.name.removeprefix("reduce_").title()
     axes = np.asarray(equation.params["axes"], np.int64)
-    op = REDUCTIONS[equation.primitive.name]
     return graph.add(op, x, axes, shape=_out(equation), keepdims=0)
 
 
-@_rule("argmax", "argmin")
+@_rule("argmax")
 def _argmax(graph: Graph, equation: Any, x: Value) -> Value:
-    op = {"argmax": "ArgMax", "argmin": "ArgMin"}[equation.primitive.name]
     (axis,), shape = equation.params["axes"], _out(equation)
-    place = graph.add(op, x, shape=shape, axis=int(axis), keepdims=0)
+    place = graph.add("ArgMax", x, shape=shape, axis=int(axis), keepdims=0)
     return graph.add("Cast", place, shape=shape, to=element_type(equation.params["index_dtype"]))
 
 
@@ -344,10 +310,8 @@ def _dot(graph: Graph, equation: Any, left: Value, right: Value) -> Value:
     if plain:
         return graph.add("MatMul", left, right, shape=_out(equation))
     batch, size = left.shape[:shared], math.prod(left.shape[rows:])
-    height, width = (
-        math.prod(left.shape[shared:rows]),
-        math.prod(right.shape[shared + len(summed_r) :]),
-    )
+    height = math.prod(left.shape[shared:rows])
+    width = math.prod(right.shape[shared + len(summed_r) :])
     left = graph.reshape(left, (*batch, height, size))
     right = graph.reshape(right, (*batch, size, width))
     product = graph.add("MatMul", left, right, shape=(*batch, height, width))
@@ -379,28 +343,20 @@ def _scan(graph: Graph, equation: Any, *inputs: Value) -> list[Value]:
     """Writes the body once for each step."""
     inner = equation.params["jaxpr"]
     body = getattr(inner, "jaxpr", inner)
-    # Inputs: constants, values carried on, rows of each step; outputs: the carried, and rows. Rows
-    # have an axis more outside.
-    rows, made = (
-        sum(len(a.aval.shape) > len(b.aval.shape) for a, b in zip(*pair, strict=True))
-        for pair in ((equation.invars, body.invars), (equation.outvars, body.outvars))
-    )
-    if not rows:
-        raise unsupported("a loop over no array")
-    first, carries = len(inputs) - rows, len(equation.outvars) - made
-    constants, carried = inputs[: first - carries], inputs[first - carries : first]
-    steps, results = range(equation.invars[-1].aval.shape[0]), {}
-    for step in reversed(steps) if equation.params["reverse"] else steps:
+    # Inputs: constants, values carried on, and arrays of which each step takes a row, so that they
+    # have an axis more outside. Outputs: what was carried.
+    pairs = zip(equation.invars, body.invars, strict=True)
+    rows = sum(len(a.aval.shape) > len(b.aval.shape) for a, b in pairs)
+    pairs = zip(equation.outvars, body.outvars, strict=True)
+    if not rows or equation.params["reverse"] or any(a.aval.shape != b.aval.shape for a, b in pairs):
+        raise unsupported("a loop that runs backwards, over nothing, or collects its results")
+    first = len(inputs) - rows
+    start = first - len(equation.outvars)
+    carried = list(inputs[start:first])
+    for step in range(equation.invars[-1].aval.shape[0]):
         each = [_row(graph, x, step) for x in inputs[first:]]
-        outputs = _evaluate(graph, inner, [*constants, *carried, *each])
-        carried, results[step] = outputs[:carries], outputs[carries:]
-    stacked = []
-    for place, variable in enumerate(equation.outvars[carries:]):
-        shape = variable.aval.shape
-        parts = [graph.full(results[step][place], shape[1:]) for step in steps]
-        parts = [graph.reshape(x, (1, *shape[1:])) for x in parts]
-        stacked.append(graph.add("Concat", *parts, shape=shape, axis=0))
-    return [*carried, *stacked]
+        carried = _evaluate(graph, inner, [*inputs[:start], *carried, *each])
+    return carried
 
 
 def _row(graph: Graph, x: Value, place: int) -> Value:

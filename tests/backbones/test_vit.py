@@ -112,11 +112,12 @@ def test_every_parameter_gets_a_gradient():
             assert (got.max((1, 2)) > 0).all()
 
 
-def test_recomputation_changes_nothing():
+@pytest.mark.parametrize("first", [None, 1])
+def test_recomputation_changes_nothing(first):
     @nnx.jit
     def step(model, rngs):
         def loss(model, rngs):
-            return jnp.sum(jnp.square(model(images(), rngs=rngs)))
+            return jnp.sum(jnp.square(model(images(), only_first=first, rngs=rngs)))
 
         return nnx.value_and_grad(loss)(model, rngs)
 
