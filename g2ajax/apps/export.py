@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from g2ajax.apps.resizing import Interpolation, resized
 from g2ajax.apps.search import check_alone, fingerprint
+from g2ajax.data.images import resize as resized_by_pil
 from g2ajax.data.tokenizer import END, PAD, START
 from g2ajax.methods import EmbedsCaptions, Method, evaluated, require
 from g2ajax.retrieval.distances import unit
@@ -37,6 +38,8 @@ Program = Callable[[np.ndarray], Array | np.ndarray]
 PLATFORMS = ("cpu", "cuda", "tpu")
 TOLERANCE = 1e-4
 """Largest difference of an element between the program's embeddings and the method's."""
+TOLERANCE_RESIZED = 1e-2
+"""The same of images that were resized, of which a few values differ by one."""
 BATCH_SIZES = (1, 3, 8)
 SIZES = ("rows", "height", "width")
 """Axes of any length of a program that resizes."""
@@ -51,6 +54,8 @@ class Exported:
     """JSON: inputs and outputs of the program."""
     differences: dict[int, float]
     """Largest difference of an element to the method's embeddings, by batch size."""
+    difference_resized: float | None = None
+    """The same of images that the program resized, and PIL for the method."""
 
 
 def export_run(
@@ -60,52 +65,84 @@ def export_run(
     part: Part = "image",
     format: Format = "stablehlo",
     checkpoint: str = "best",
+    resize: bool = False,
 ) -> Exported:
     """Writes FOLDER/<part>.<format> and FOLDER/<part>.<format>.json of the run in `workdir`.
 
     The program computes in float32, whatever the run computed in. It is loaded again and compared
-    with the method on random input of three batch sizes.
+    with the method on random input of three batch sizes. With `resize` it takes images of any
+    height and width, all of a batch of the same, and resizes them as the run's test images.
 
-    Raises ValueError when a difference is above `TOLERANCE` (and writes nothing), for a method that
-    needs camera or platform, for text with a method of images, and without the packages of the
-    extra `export`; FileNotFoundError without a run.
+    Raises ValueError when a difference is above its tolerance (and writes nothing), for a method
+    that needs camera or platform, for text with a method of images, `resize` of text, an operation
+    that the format lacks, and without the packages of the extra `export`; FileNotFoundError without
+    a run.
     """
     workdir = pathlib.Path(workdir)
     check_packages(format)
     config = {**stored_config(workdir), "dtype": "float32"}
     run, meta = reopen(config, workdir, checkpoint, of=crops.Task)
     about = {"checkpoint": describe(checkpoint), "step": meta["total_step"]}
-    return export_opened(run, pathlib.Path(folder), part=part, format=format, about=about)
+    return export_opened(
+        run, pathlib.Path(folder), part=part, format=format, about=about, resize=resize
+    )
 
 
 def export_opened(
-    run: Run, folder: pathlib.Path, *, part: Part, format: Format, about: dict[str, Any]
+    run: Run,
+    folder: pathlib.Path,
+    *,
+    part: Part,
+    format: Format,
+    about: dict[str, Any],
+    resize: bool = False,
 ) -> Exported:
     """`export_run` of a run that is open; `about` goes into the description."""
     if part == "text":
         require(run.model, EmbedsCaptions, "part=text")
+        if resize:
+            raise ValueError("resize is of images; leave it out with part=text")
     function, reference, inputs = (_image if part == "image" else _text)(run)
     example = inputs[BATCH_SIZES[-1]]
+    interpolation = run.task.options.data.test_interpolation if resize else None
     folder.mkdir(parents=True, exist_ok=True)
     path, partial = folder / f"{part}.{format}", folder / f"{part}.partial.{format}"
     try:
-        partial.write_bytes((stablehlo if format == "stablehlo" else onnx)(function, example))
+        write = stablehlo if format == "stablehlo" else onnx
+        partial.write_bytes(write(function, example, resize=interpolation))
         program = load(partial)
         different = {size: difference(program(x), reference(x)) for size, x in inputs.items()}
         worst = float(np.max(list(different.values())))  # NaN where there is one
-        if not worst <= TOLERANCE:
-            raise ValueError(
-                f"the exported {part} embedding differs from the method's by {worst:.1e}, more than "
-                f"{TOLERANCE:.0e}; nothing was written"
-            )
+        _check(part, worst, TOLERANCE)
+        different_resized = None
+        if interpolation:
+            other = _of_another_size(example)
+            same = np.stack([resized_by_pil(x, example.shape[1:3], interpolation) for x in other])
+            different_resized = difference(program(other), reference(same))
+            _check("resized image", different_resized, TOLERANCE_RESIZED)
         dim = np.asarray(program(example)).shape[1]
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     description = folder / f"{part}.{format}.json"
-    text = json.dumps({**_described(run, part, example, dim), **about}, indent=2)
+    text = json.dumps({**_described(run, part, example, dim, resize), **about}, indent=2)
     description.write_text(text + "\n")
-    return Exported(path, description, different)
+    return Exported(path, description, different, different_resized)
+
+
+def _check(what: str, difference: float, tolerance: float) -> None:
+    if not difference <= tolerance:
+        raise ValueError(
+            f"the exported {what} embedding differs from the method's by {difference:.1e}, more "
+            f"than {tolerance:.0e}; nothing was written"
+        )
+
+
+def _of_another_size(images: UInt8[np.ndarray, "B H W 3"]) -> UInt8[np.ndarray, "B h w 3"]:
+    """Random images that shrink along one axis and grow along the other."""
+    rows, height, width = images.shape[:3]
+    shape = (rows, height * 3 // 2, width * 3 // 4, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def stablehlo(
@@ -248,13 +285,15 @@ def _as_compared(features: Float[Array, "B D"], metric: str) -> Float[Array, "B 
     return unit(features) if metric == "cosine" else features.astype(jnp.float32)
 
 
-def _described(run: Run, part: str, example: np.ndarray, dim: int) -> dict[str, Any]:
+def _described(run: Run, part: str, example: np.ndarray, dim: int, resize: bool) -> dict[str, Any]:
     options, model = run.task.options, run.model
+    shape = [*SIZES, 3] if resize else ["rows", *example.shape[1:]]
     if part == "image":
         details = {
             "values": "RGB, 0 to 255; normalised inside",
             "image_size": list(options.data.image_size),
-            "interpolation": f"{options.data.test_interpolation}, antialiased, before",
+            "interpolation": f"{options.data.test_interpolation}, antialiased, "
+            + ("inside" if resize else "before"),
             "mean": list(model.preprocessing.mean),
             "std": list(model.preprocessing.std),
         }
@@ -269,7 +308,7 @@ def _described(run: Run, part: str, example: np.ndarray, dim: int) -> dict[str, 
         "method": run.options.method["name"],
         "dataset": run.task.dataset.name,
         "part": part,
-        "input": {"shape": ["rows", *example.shape[1:]], "dtype": str(example.dtype), **details},
+        "input": {"shape": shape, "dtype": str(example.dtype), **details},
         "output": {
             "shape": ["rows", dim],
             "dtype": "float32",

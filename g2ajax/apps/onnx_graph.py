@@ -103,12 +103,11 @@ class Graph:
 
     def transpose(self, value: Value, order: Sequence[int]) -> Value:
         """The value with its axes in another order."""
-        order = [int(axis) for axis in order]
-        if order == sorted(order):
+        if list(order) == sorted(order):
             return value
         if isinstance(value, np.ndarray):
             return value.transpose(order)
-        return self.add("Transpose", value, shape=[value.shape[i] for i in order], perm=order)
+        return self.add("Transpose", value, shape=[value.shape[i] for i in order], perm=list(order))
 
     def slice(
         self, value: Value, starts: Sequence, stops: Sequence, steps: Sequence, shape: Sequence

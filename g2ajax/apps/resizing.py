@@ -1,6 +1,6 @@
 """Images resized inside a program as `data.images.resize` does it outside, from any size."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -52,12 +52,12 @@ def _along_rows(
     return jnp.clip(jnp.floor((y + 2.0**13) / 2.0**14), 0.0, 255.0)
 
 
-def _number(length: int) -> Float[Array, ""]:
-    """A length as a number; it may be a symbol of jax.export."""
+def _number(length: Any) -> Float[Array, ""]:
+    """A length, an `int` or a symbol of jax.export, as a number."""
     return jnp.asarray(length).astype(jnp.float32)
 
 
-def _weights(length: int, size: int, interpolation: Interpolation) -> Float[Array, "size length"]:
+def _weights(length: Any, size: int, interpolation: Interpolation) -> Float[Array, "size length"]:
     """Each result's weights of the values along an axis, in units of 2^-22."""
     one = jax.lax.broadcasted_iota(jnp.float32, (size, length), 0)
     other = jax.lax.broadcasted_iota(jnp.float32, (size, length), 1)

@@ -279,7 +279,7 @@ def _gather(graph: Graph, equation: Any, x: Value, indices: Value) -> Value:
         shape=[out[i] for i in order],
         batch_dims=len(shared),
     )
-    return graph.transpose(found, np.argsort(order))
+    return graph.transpose(found, np.argsort(order).tolist())
 
 
 @_rule("reduce_max", "reduce_min", "reduce_sum")
@@ -335,7 +335,7 @@ def _convolution(graph: Graph, equation: Any, x: Value, kernel: Value) -> Value:
         dilations=list(given["rhs_dilation"]),
         group=given["feature_group_count"],
     )
-    return graph.transpose(y, np.argsort(numbers.out_spec))
+    return graph.transpose(y, np.argsort(numbers.out_spec).tolist())
 
 
 @_rule("scan")
@@ -348,7 +348,11 @@ def _scan(graph: Graph, equation: Any, *inputs: Value) -> list[Value]:
     pairs = zip(equation.invars, body.invars, strict=True)
     rows = sum(len(a.aval.shape) > len(b.aval.shape) for a, b in pairs)
     pairs = zip(equation.outvars, body.outvars, strict=True)
-    if not rows or equation.params["reverse"] or any(a.aval.shape != b.aval.shape for a, b in pairs):
+    if (
+        not rows
+        or equation.params["reverse"]
+        or any(a.aval.shape != b.aval.shape for a, b in pairs)
+    ):
         raise unsupported("a loop that runs backwards, over nothing, or collects its results")
     first = len(inputs) - rows
     start = first - len(equation.outvars)

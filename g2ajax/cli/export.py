@@ -2,6 +2,7 @@
 
 python -m g2ajax export --workdir=runs/agreid_vit --format=stablehlo --part=image
 python -m g2ajax export --workdir=runs/irra --format=onnx --part=text --out=exported
+python -m g2ajax export --workdir=runs/agreid_vit --format=onnx --resize
 """
 
 import argparse
@@ -20,6 +21,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
     parser.add_argument("--format", choices=("stablehlo", "onnx"), default="stablehlo")
     parser.add_argument("--part", choices=("image", "text"), default="image")
+    parser.add_argument(
+        "--resize",
+        action="store_true",
+        help="the program takes images of any size and resizes them",
+    )
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best")
     parser.add_argument("--out", type=pathlib.Path, help="folder; default: WORKDIR/export")
     options = parser.parse_args(argv)
@@ -29,9 +35,12 @@ def main(argv: list[str]) -> int:
         part=options.part,
         format=options.format,
         checkpoint=options.checkpoint,
+        resize=options.resize,
     )
     for rows, difference in written.differences.items():
         print(f"batch of {rows}: largest difference {difference:.1e}")
+    if written.difference_resized is not None:
+        print(f"resized images: largest difference {written.difference_resized:.1e}")
     megabytes = written.program.stat().st_size / 1e6
     print(f"written: {written.program} ({megabytes:.1f} MB), {written.description}")
     return 0
