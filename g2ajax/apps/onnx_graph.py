@@ -11,7 +11,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 OPSET, IR_VERSION = 18, 8
-"""Any onnxruntime since 1.14 reads them."""
+"""Old enough for any onnxruntime of the last years."""
+
+LARGEST = 2_000_000_000
+"""Bytes of parameters in a file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +63,10 @@ class Graph:
         self, op: str, *inputs: Value, shapes: Sequence[Sequence], **attributes: Any
     ) -> list[Tensor]:
         """Adds a node with an output of each shape."""
-        outputs = [Tensor(f"{op}_{next(self._numbers)}", tuple(shape)) for shape in shapes]
-        names = [self.name(value) for value in inputs]
-        self.nodes.append(helper.make_node(op, names, [x.name for x in outputs], **attributes))
+        name = f"{op}_{next(self._numbers)}"  # old versions of onnxruntime want it to be unique
+        outputs = [Tensor(f"{name}_{i}", tuple(shape)) for i, shape in enumerate(shapes)]
+        given, made = [self.name(value) for value in inputs], [x.name for x in outputs]
+        self.nodes.append(helper.make_node(op, given, made, name=name, **attributes))
         return outputs
 
     def length(self, dim: Any) -> Value:
@@ -134,6 +138,12 @@ class Graph:
             if wanted.intersection(node.output):
                 wanted.update(node.input)
                 nodes.append(node)
+        size = sum(value.nbytes for name, value in self.constants.items() if name in wanted)
+        if size >= LARGEST:
+            raise ValueError(
+                f"{size / 1e9:.1f} GB of parameters: an ONNX file has at most 2 GB; use "
+                "format=stablehlo"
+            )
         constants = [
             numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
             for name, value in self.constants.items()

@@ -18,6 +18,7 @@ from g2ajax.nn.norm import BatchNorm
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+onnx_graph = pytest.importorskip("g2ajax.apps.onnx_graph")
 SIZE, LENGTH = (64, 32), 12
 TALLER = (96, 32)
 """MGN cuts its maps in three."""
@@ -83,7 +84,7 @@ def _build(config, size):
         if isinstance(module, BatchNorm):
             features = module.mean[...].shape
             module.mean[...] = jnp.asarray(rng.normal(0.0, 0.1, features), jnp.float32)
-            module.var[...] = jnp.asarray(rng.uniform(0.2, 0.6, features), jnp.float32)
+            module.var[...] = jnp.asarray(rng.uniform(0.5, 1.0, features), jnp.float32)
     return model
 
 
@@ -138,6 +139,13 @@ def test_captions(name, tmp_path):
 def test_an_unknown_operation():
     with pytest.raises(ValueError, match=r"does not know the operation 'sort'; use format=stable"):
         export.onnx(lambda images: jnp.sort(images.astype(jnp.float32), 1), _images(SIZE))
+
+
+def test_a_file_that_would_be_too_large(monkeypatch):
+    monkeypatch.setattr(onnx_graph, "LARGEST", 20_000)
+    weights = jnp.ones((*SIZE, 3))
+    with pytest.raises(ValueError, match=r"0.0 GB of parameters: an ONNX file has at most 2 GB"):
+        export.onnx(lambda images: images.astype(jnp.float32) * weights[None], _images(SIZE))
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
