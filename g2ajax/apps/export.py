@@ -22,7 +22,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
+from g2ajax.apps.resizing import Interpolation, resized
 from g2ajax.apps.search import check_alone
+from g2ajax.data.images import resize as resized_by_pil
 from g2ajax.data.tokenizer import END, PAD, START
 from g2ajax.methods import EmbedsCaptions, Method, evaluated, require
 from g2ajax.models.model import Model, fingerprint
@@ -34,7 +36,11 @@ Program = Callable[[np.ndarray], Array | np.ndarray]
 PLATFORMS = ("cpu", "cuda", "tpu")
 TOLERANCE = 1e-4
 """Largest difference of an element between the program's embeddings and the method's."""
+TOLERANCE_RESIZED = 1e-2
+"""The same of images that were resized, of which a few values differ by one."""
 BATCH_SIZES = (1, 3, 8)
+SIZES = ("rows", "height", "width")
+"""Axes of any length of a program that resizes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Exported:
     """JSON: inputs and outputs of the program."""
     differences: dict[int, float]
     """Largest difference of an element to the method's embeddings, by batch size."""
+    difference_resized: float | None = None
+    """The same of images that the program resized, and PIL for the method."""
 
 
 def export(
@@ -54,15 +62,17 @@ def export(
     *,
     part: Part = "image",
     format: Format = "stablehlo",
+    resize: bool = False,
 ) -> Exported:
     """Writes FOLDER/<part>.<format> and FOLDER/<part>.<format>.json of a model.
 
     The program computes in float32, so the model must. It is loaded again and compared with the method
-    on random input of three batch sizes.
+    on random input of three batch sizes. With `resize` it takes images of any height and width, all
+    of a batch of the same, and resizes them as the model's test images.
 
-    Raises ValueError when a difference is above `TOLERANCE` (and writes nothing), for a model in
-    bfloat16, for a method that needs camera or platform, for text with a method of images, and without
-    the packages of the extra `export`.
+    Raises ValueError when a difference is above its tolerance (and writes nothing), for a model in
+    bfloat16, for a method that needs camera or platform, for text with a method of images, `resize`
+    of text, an operation that the format lacks, and without the packages of the extra `export`.
     """
     check_packages(format)
     if model.facts.dtype != jnp.float32:
@@ -72,47 +82,80 @@ def export(
     folder = pathlib.Path(folder)
     if part == "text":
         require(model.method, EmbedsCaptions, "part=text")
+        if resize:
+            raise ValueError("resize is of images; leave it out with part=text")
     function, reference, inputs = (_image if part == "image" else _text)(model)
     example = inputs[BATCH_SIZES[-1]]
+    interpolation = model.options.data.test_interpolation if resize else None
     folder.mkdir(parents=True, exist_ok=True)
     path, partial = folder / f"{part}.{format}", folder / f"{part}.partial.{format}"
     try:
-        partial.write_bytes((stablehlo if format == "stablehlo" else onnx)(function, example))
+        write = stablehlo if format == "stablehlo" else onnx
+        partial.write_bytes(write(function, example, resize=interpolation))
         program = load(partial)
         different = {size: difference(program(x), reference(x)) for size, x in inputs.items()}
         worst = float(np.max(list(different.values())))  # NaN where there is one
-        if not worst <= TOLERANCE:
-            raise ValueError(
-                f"the exported {part} embedding differs from the method's by {worst:.1e}, more than "
-                f"{TOLERANCE:.0e}; nothing was written"
-            )
+        _check(part, worst, TOLERANCE)
+        different_resized = None
+        if interpolation:
+            other = _of_another_size(example)
+            same = np.stack([resized_by_pil(x, example.shape[1:3], interpolation) for x in other])
+            different_resized = difference(program(other), reference(same))
+            _check("resized image", different_resized, TOLERANCE_RESIZED)
         dim = np.asarray(program(example)).shape[1]
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     description = folder / f"{part}.{format}.json"
-    text = json.dumps(_described(model, part, example, dim), indent=2)
+    text = json.dumps(_described(model, part, example, dim, resize), indent=2)
     description.write_text(text + "\n")
-    return Exported(path, description, different)
+    return Exported(path, description, different, different_resized)
 
 
-def stablehlo(function: Callable[[Array], Array], example: np.ndarray) -> bytes:
+def _check(what: str, difference: float, tolerance: float) -> None:
+    if not difference <= tolerance:
+        raise ValueError(
+            f"the exported {what} embedding differs from the method's by {difference:.1e}, more "
+            f"than {tolerance:.0e}; nothing was written"
+        )
+
+
+def _of_another_size(images: UInt8[np.ndarray, "B H W 3"]) -> UInt8[np.ndarray, "B h w 3"]:
+    """Random images that shrink along one axis and grow along the other."""
+    rows, height, width = images.shape[:3]
+    shape = (rows, height * 3 // 2, width * 3 // 4, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def stablehlo(
+    function: Callable[[Array], Array], example: np.ndarray, *, resize: Interpolation | None = None
+) -> bytes:
     """`function` of arrays like `example` with any number of rows, as a serialised
-    `jax.export.Exported`."""
-    (rows,) = jax.export.symbolic_shape("rows")
-    argument = jax.ShapeDtypeStruct((rows, *example.shape[1:]), example.dtype)
+    `jax.export.Exported`. `resize`: of images of any size, which the program resizes so."""
+    function, _, lengths = _resizing(function, example, resize)
+    symbols = jax.export.symbolic_shape(", ".join(lengths))
+    argument = jax.ShapeDtypeStruct((*symbols, *example.shape[len(symbols) :]), example.dtype)
     program = jax.export.export(jax.jit(function), platforms=PLATFORMS)(argument)
     return bytes(program.serialize())
 
 
-def onnx(function: Callable[[Array], Array], example: np.ndarray) -> bytes:
-    """`function` of arrays like `example` with any number of rows, as an ONNX model."""
-    from jax2onnx import to_onnx
+def onnx(
+    function: Callable[[Array], Array], example: np.ndarray, *, resize: Interpolation | None = None
+) -> bytes:
+    """The same as an ONNX model from `input` to `embedding`."""
+    from g2ajax.apps.to_onnx import to_onnx
 
-    # A name: jax2onnx makes a dimension of any size of it.
-    argument = jax.ShapeDtypeStruct(("rows", *example.shape[1:]), example.dtype)
-    model = to_onnx(function, [argument], input_names=["input"], output_names=["embedding"])
-    return model.SerializeToString()
+    return to_onnx(*_resizing(function, example, resize))
+
+
+def _resizing(
+    function: Callable[[Array], Array], example: np.ndarray, resize: Interpolation | None
+) -> tuple[Callable[[Array], Array], np.ndarray, tuple[str, ...]]:
+    """The function with the resize before it, its example, and names of axes of any length."""
+    if resize is None:
+        return function, example, ("rows",)
+    size = example.shape[1:3]
+    return lambda images: function(resized(images, size, resize)), example, SIZES
 
 
 def load(path: str | os.PathLike) -> Program:
@@ -145,7 +188,7 @@ def difference(found: Array | np.ndarray, ours: Array | np.ndarray) -> float:
 
 def check_packages(format: str) -> None:
     """Raises ValueError for an unknown format, and without the packages that it needs."""
-    packages = {"stablehlo": ("flatbuffers",), "onnx": ("jax2onnx", "onnxruntime")}
+    packages = {"stablehlo": ("flatbuffers",), "onnx": ("onnx", "onnxruntime")}
     if format not in packages:
         raise ValueError(f"no format {format!r}; known: {', '.join(packages)}")
     for package in packages[format]:
@@ -224,14 +267,18 @@ def _as_compared(features: Float[Array, "B D"], metric: str) -> Float[Array, "B 
     return unit(features) if metric == "cosine" else features.astype(jnp.float32)
 
 
-def _described(model: Model, part: str, example: np.ndarray, dim: int) -> dict[str, Any]:
+def _described(
+    model: Model, part: str, example: np.ndarray, dim: int, resize: bool
+) -> dict[str, Any]:
     method, card, options = model.method, model.card, model.options
+    shape = [*SIZES, 3] if resize else ["rows", *example.shape[1:]]
     feature = method.feature_name
     if part == "image":
         details = {
             "values": "RGB, 0 to 255; normalised inside",
             "image_size": list(options.data.image_size),
-            "interpolation": f"{options.data.test_interpolation}, antialiased, before",
+            "interpolation": f"{options.data.test_interpolation}, antialiased, "
+            + ("inside" if resize else "before"),
             "mean": list(method.preprocessing.mean),
             "std": list(method.preprocessing.std),
         }
@@ -246,7 +293,7 @@ def _described(model: Model, part: str, example: np.ndarray, dim: int) -> dict[s
         "checkpoint": card.checkpoint,
         "step": card.step,
         "part": part,
-        "input": {"shape": ["rows", *example.shape[1:]], "dtype": str(example.dtype), **details},
+        "input": {"shape": shape, "dtype": str(example.dtype), **details},
         "output": {
             "shape": ["rows", dim],
             "dtype": "float32",

@@ -6,7 +6,7 @@ are TransReID's (He et al., ICCV 2021). Names are timm's: `patch_embed.proj`, `c
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -130,6 +130,15 @@ class Block(nnx.Module):
         y = self.attn(self.norm1(x.reshape(-1, dim)).reshape(x.shape), length=length, queries=first)
         rows = residual(x[:, :first].reshape(-1, dim), y.reshape(-1, dim), 0)
         return residual(rows, self.mlp(self.norm2(rows)), 1).reshape(batch, -1, dim)
+
+
+def _caller(length: int, first: int | None) -> Callable[[Block, Array, nnx.Rngs | None], Array]:
+    """Calls a block with numbers that `nnx.remat` must not see: it traces arguments with defaults."""
+
+    def call(block: Block, x: Array, rngs: nnx.Rngs | None) -> Array:
+        return block(x, length=length, first=first, rngs=rngs)
+
+    return call
 
 
 class ViT(nnx.Module):
@@ -274,13 +283,7 @@ class ViT(nnx.Module):
                 remat=self.remat,
             )
         for i, block in enumerate(blocks):
-            first = only_first if i == len(blocks) - 1 else None
-
-            def call(
-                block: Block, x: Array, rngs: nnx.Rngs | None, first: int | None = first
-            ) -> Array:
-                return block(x, length=length, first=first, rngs=rngs)
-
+            call = _caller(length, only_first if i == len(blocks) - 1 else None)
             x = (nnx.remat(call) if self.remat else call)(block, x, rngs)
         return x[:, :length]
 

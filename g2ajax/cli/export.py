@@ -15,9 +15,12 @@ def run(options: argparse.Namespace) -> int:
         folder_of(model, options.out, "export"),
         part=options.part,
         format=options.format,
+        resize=options.resize,
     )
     for rows, difference in written.differences.items():
         print(f"batch of {rows}: largest difference {difference:.1e}")
+    if written.difference_resized is not None:
+        print(f"resized images: largest difference {written.difference_resized:.1e}")
     megabytes = written.program.stat().st_size / 1e6
     print(f"written: {written.program} ({megabytes:.1f} MB), {written.description}")
     return 0

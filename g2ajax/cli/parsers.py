@@ -208,11 +208,15 @@ def export() -> Parser:
 Writes a model's embedding as one file (StableHLO or ONNX), checked against the model.
 
   g2ajax export --model=runs/agreid_vit --format=stablehlo --part=image
-  g2ajax export --model=runs/irra --format=onnx --part=text --out=exported""",
+  g2ajax export --model=runs/irra --format=onnx --part=text --out=exported
+  g2ajax export --model=runs/agreid_vit --format=onnx --resize""",
     )
     _model(parser)
     parser.add_argument("--format", choices=("stablehlo", "onnx"), default="stablehlo")
     parser.add_argument("--part", choices=("image", "text"), default="image")
+    parser.add_argument(
+        "--resize", action="store_true", help="the program takes images of any size"
+    )
     _out(parser, "export")
     return parser
 

@@ -89,7 +89,7 @@ def _write(answers: list[Answer], gallery: search.Gallery, folder: pathlib.Path)
     ]
     method = gallery.model.method
     heading = f"{title} in {len(gallery.files)} images"
-    by = f"{method.metric}, {method.feature_name}, {gallery.model.card.name}"
+    by = f"{method.metric.replace('_', ' ')}, {method.feature_name}, {gallery.model.card.name}"
     file.write_text(findings_page(heading, findings, intro=INTRO, ranked_by=by))
     rows = [
         {"query": answer.query, "rank": rank, "path": str(item.path), "distance": item.distance}

@@ -10,6 +10,7 @@ from flax import nnx
 from g2ajax.__main__ import main
 from g2ajax.apps import export
 from g2ajax.cli import opening
+from g2ajax.data.images import resize
 from g2ajax.data.tokenizer import Tokenizer
 from g2ajax.models.load import of_run
 from g2ajax.models.model import fingerprint
@@ -77,13 +78,31 @@ def test_a_text_tower(with_text, use, tmp_path):
 
 
 def test_the_same_as_onnx(with_text, tmp_path):
-    pytest.importorskip("jax2onnx")
+    pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     written = export.export(model_of(with_text), tmp_path, part="text", format="onnx")
     assert set(written.differences) == set(export.BATCH_SIZES)
     assert max(written.differences.values()) <= export.TOLERANCE
     found = export.load(written.program)(np.asarray(Tokenizer()(TEXT, context_length=12)))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("format", ["stablehlo", "onnx"])
+def test_the_resize_inside(images_only, use, tmp_path, capsys, format):
+    pytest.importorskip("onnxruntime")
+    arguments = [f"--workdir={use(images_only)}", f"--out={tmp_path}", f"--format={format}"]
+    assert main(["export", *arguments, "--resize"]) == 0
+    assert "resized images: largest difference" in capsys.readouterr().out
+    about = json.loads((tmp_path / f"image.{format}.json").read_text())["input"]
+    assert about["shape"] == ["rows", "height", "width", 3] and about["image_size"] == [48, 32]
+    assert about["interpolation"] == "bicubic, antialiased, inside"
+    images = np.random.default_rng(1).integers(0, 256, (2, 90, 50, 3), np.uint8)
+    small = np.stack([resize(image, (48, 32), "bicubic") for image in images])
+    batch = {"image": small, "camera": np.zeros(2, np.int32), "platform": np.zeros(2, np.int32)}
+    model = images_only.model
+    ours = unit(images_only.task.embedder.embed(nnx.state(model), batch))
+    found = export.load(tmp_path / f"image.{format}")(images)
+    np.testing.assert_allclose(found, ours, atol=export.TOLERANCE_RESIZED)
 
 
 def test_a_program_that_differs_is_not_kept(images_only, use, tmp_path, capsys, monkeypatch):
@@ -100,9 +119,11 @@ def test_a_program_that_differs_is_not_kept(images_only, use, tmp_path, capsys, 
     assert written and list((tmp_path / "out").iterdir()) == []
 
 
-def test_what_cannot_be_exported(images_only, tmp_path, monkeypatch):
+def test_what_cannot_be_exported(images_only, with_text, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"embeds captions, and 'strong_baseline'.*aea_firm, irra"):
         export.export(model_of(images_only), tmp_path, part="text")
+    with pytest.raises(ValueError, match="resize is of images; leave it out with part=text"):
+        export.export(model_of(with_text), tmp_path, part="text", format="onnx", resize=True)
     (tmp_path / "a.stablehlo").write_text("text")
     with pytest.raises(ValueError, match=r"is no exported program \(4 bytes\)"):
         export.load(tmp_path / "a.stablehlo")

@@ -127,6 +127,12 @@ def test_recomputation_changes_nothing():
         np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(a).max() + 1e-7)
 
 
+def test_recomputation_of_the_class_token_alone():
+    plain, saving = (evaluation(small(remat=remat)) for remat in (False, True))
+    expected = plain(images(), only_first=1)
+    np.testing.assert_allclose(saving(images(), only_first=1), expected, rtol=1e-6, atol=1e-6)
+
+
 def test_drop_path_grows_linearly_and_advances_its_random_numbers():
     model = build("vit_test", image_size=SIZE, drop_path=0.4, rngs=nnx.Rngs(params=0))
     assert [block.drop_path.rate for block in model.blocks] == [0.0, 0.4]
