@@ -108,6 +108,9 @@ def train(argv: list[str]) -> None:
         if TRACEBACK.value:
             raise
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:  # before the first step, or after the last
+        print("stopped; what has been saved is kept", file=sys.stderr)
+        sys.exit(130)
 
 
 def main(argv: list[str]) -> int:

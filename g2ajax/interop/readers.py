@@ -19,6 +19,19 @@ SAFETENSORS_DTYPES = {
     **{"BF16": ml_dtypes.bfloat16, "F8_E4M3": ml_dtypes.float8_e4m3fn},
     "F8_E5M2": ml_dtypes.float8_e5m2,
 }
+# First bytes of files that hold no weights, or hold them in a form that is not read here.
+FOREIGN = (
+    (b"\x89HDF", "an HDF5 file (Keras); save its weights as .npz or .safetensors"),
+    (b"\x93NUMPY", "a single NumPy array; weights are a .npz of arrays by name"),
+    (b"GGUF", "a GGUF file of a language model"),
+    (b"\x1f\x8b", "a gzip archive; unpack it and name the file inside"),
+    (b"BZh", "a bzip2 archive; unpack it and name the file inside"),
+    (b"\xfd7zXZ", "an xz archive; unpack it and name the file inside"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it and name the file inside"),
+    (b"Rar!", "a rar archive; unpack it and name the file inside"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"\x89PNG", "a PNG image"),
+)
 MAX_EXPANSION = 64
 """Maximum ratio of an archive's unpacked to its packed size; weights hardly compress."""
 
@@ -60,6 +73,9 @@ def read_tensors(path: str | pathlib.Path, *, entry: str = "") -> dict[str, np.n
         raise ValueError(f"{path} is a pointer of Git LFS, not the weights; run `git lfs pull`")
     reader = _reader(head)
     if reader is None:
+        kind = _foreign(path, head)
+        if kind:
+            raise ValueError(f"{path} is {kind}; it is no file of weights")
         raise ValueError(
             f"{path} is no known file of weights; it begins with {head[:12]!r}. Read are PyTorch "
             "files (the tar format of its first releases excepted: load such a file with PyTorch "
@@ -78,6 +94,16 @@ def read_tensors(path: str | pathlib.Path, *, entry: str = "") -> dict[str, np.n
             text += " (torch.save writes such files, too, when its checksums are switched off)"
         message = text if str(path) in text else f"{path} is truncated or damaged: {text}"
         raise ValueError(message) from error
+
+
+def _foreign(path: pathlib.Path, head: bytes) -> str:
+    """The name of a format that holds no weights for us, "" for an unknown one."""
+    # An ONNX file begins with its version's number, then names its writer.
+    if head[:1] == b"\x08" and (path.suffix == ".onnx" or b"onnx" in head or b"pytorch" in head):
+        return (
+            "an ONNX program, whose weights have lost their names; ask for the checkpoint behind it"
+        )
+    return next((kind for start, kind in FOREIGN if head.startswith(start)), "")
 
 
 def _reader(head: bytes) -> Callable[[pathlib.Path, str], dict[str, np.ndarray]] | None:

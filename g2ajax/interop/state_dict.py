@@ -23,6 +23,8 @@ from g2ajax.nn.memory import Memory
 
 # State without weights: random streams, caches, recorded activations, queues of features.
 NOT_WEIGHTS = (nnx.RngState, nnx.Cache, nnx.Intermediate, Memory)
+SHOWN = 8
+"""Most tensors of another shape that an error lists."""
 ALWAYS_IGNORED = r"(^|\.)num_batches_tracked$"
 
 # Guesses for error messages: the first family whose patterns all occur in the names. Families that
@@ -215,9 +217,14 @@ def _error(report: Report, names: Sequence[str], kind: str) -> str:
         parts.append("Missing in the file: " + ", ".join(report.missing) + ".")
     if report.unexpected:
         parts.append("Unexpected in the file: " + ", ".join(report.unexpected) + ".")
-    for row in report.rows:
-        if row.status == "shape":
-            parts.append(f"{row.name}: {row.file_shape} in the file, expected {row.module_shape}.")
+    others = [row for row in report.rows if row.status == "shape"]
+    for row in others[:SHOWN]:
+        parts.append(f"{row.name}: {row.file_shape} in the file, expected {row.module_shape}.")
+    if len(others) > SHOWN:
+        parts.append(
+            f"{len(others) - SHOWN} more tensors have other shapes: the file is of a network of another "
+            "width, depth or variant; `g2ajax weights --check=FILE` says of which."
+        )
     family = guess_family(names)
     if family:
         parts.append(f"The file looks like a {family} checkpoint.")

@@ -85,15 +85,17 @@ def thresholds(
     added to numerator and denominator, so that λ is ln 2 at M_E = 0; divisors are at least 1e-6.
     """
     count = jnp.asarray(count, jnp.float32)
-    bounded = jnp.clip(count, 0.0, attributes - 0.1) if guard else count
-    share = _power(bounded / attributes, v)
-    above, below = (attributes - bounded) * share, bounded * (1.0 - share)
+    # M − M_E before the guard: near M the difference of the bounded count would have few digits.
+    common = jnp.clip(attributes - count, 0.1, attributes) if guard else attributes - count
+    bounded = attributes - common
+    share, rest = _shares(common, attributes, v)
+    above, below = common * share, bounded * rest
     if guard:
         above, below = above + 4e-3, below + 1e-3
     log_ratio = 0.5 * (jnp.log(above) - jnp.log(below))
-    group_share = _power(count / attributes, v)
+    group_share, group_rest = _shares(attributes - count, attributes, v)
     low = jnp.exp(-log_ratio) * group_share / jnp.maximum(count, 1e-6)
-    high = jnp.exp(log_ratio) * (1.0 - group_share) / jnp.maximum(attributes - count, 1e-6)
+    high = jnp.exp(log_ratio) * group_rest / jnp.maximum(attributes - count, 1e-6)
     return Thresholds(log_ratio, group_share, low, high)
 
 
@@ -176,6 +178,14 @@ def attribute_distillation(
     )
 
 
-def _power(base: Float[Array, "..."], exponent: int | float) -> Float[Array, "..."]:
-    """base^exponent for base ≥ 0, with a finite gradient at 0, unlike jnp.power."""
-    return jnp.where(base > 0, jnp.power(jnp.where(base > 0, base, 1.0), exponent), 0.0)
+def _shares(
+    common: Float[Array, "..."], attributes: int, v: int | float
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """((M − c)/M)^v and one minus it for c common attributes of M.
+
+    By log1p and expm1, which lose no digits where c is small beside M; finite with finite gradients
+    at c = M, too.
+    """
+    some = common < attributes
+    power = v * jnp.log1p(-jnp.where(some, common, 0.0) / attributes)
+    return jnp.where(some, jnp.exp(power), 0.0), jnp.where(some, -jnp.expm1(power), 1.0)

@@ -31,7 +31,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
 
     Returns the results of the last and of the best checkpoint. Raises ValueError or
     FileNotFoundError for anything wrong with configuration, data, weights or folder, before compute
-    is spent; NonFiniteLoss when training diverges; Stopped after a SIGTERM.
+    is spent; NonFiniteLoss when training diverges; Stopped after a SIGTERM or Ctrl-C.
     """
     absl_logging.set_verbosity(absl_logging.ERROR)
     workdir, options = pathlib.Path(workdir), run_options(config)
@@ -156,7 +156,7 @@ def _train(
                 )
                 total_step, start = total_step - start + run.phase_steps(index), 0
             store.wait()
-            return _finish(runs[-1], results, best, total_step, workdir, store, journal)
+        return _finish(runs[-1], results, best, total_step, workdir, store, journal)
     finally:
         journal.close()
 

@@ -2,8 +2,11 @@
 
 import contextlib
 import dataclasses
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,34 +29,55 @@ from g2ajax.training.state import (
     trainable_filter,
 )
 
+IN_FLIGHT = 8
+"""Most steps that are dispatched and not finished; a device is never idle with so many."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
 
 class NonFiniteLoss(FloatingPointError):
     """A loss term became NaN or infinite; the message has the step and the batch's examples."""
 
 
 class Stopped(SystemExit):
-    """The run received a request to stop, has saved its state and ends with exit status 0."""
+    """The run received a request to stop, has saved its state and ends: with status 0 after a
+    SIGTERM, 130 after Ctrl-C."""
 
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Callable[[int], bool]]:
-    """Catches SIGTERM inside the context: `stop(step)` is True once it has come.
+    """Catches SIGTERM and Ctrl-C inside the context: `stop(step)` is True once one has come.
 
-    Several processes agree on the step at which they stop.
+    A second Ctrl-C ends the process at once, without saving. Several processes agree on the step at
+    which they stop.
     """
     if jax.process_count() > 1:
         yield multihost_utils.reached_preemption_sync_point
         return
-    signals = []
+    received: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if number == signal.SIGINT:
+            if number in received:
+                os._exit(INTERRUPTED)
+            print("\nsaving; Ctrl-C once more ends at once", file=sys.stderr, flush=True)
+        received.append(number)
+
+    caught = (signal.SIGTERM, signal.SIGINT)
     try:
-        previous = signal.signal(signal.SIGTERM, lambda *_: signals.append(True))
+        previous = {number: signal.signal(number, note) for number in caught}
     except ValueError:  # not in the main thread, as in a notebook's server: nothing to catch
         yield lambda step: False
         return
     try:
-        yield lambda step: bool(signals)
+        yield lambda step: bool(received)
+    except Stopped:
+        if signal.SIGINT in received:
+            raise Stopped(INTERRUPTED) from None
+        raise
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @dataclasses.dataclass
@@ -169,13 +193,17 @@ def train_phase(
         run.mesh,
         options.seed + index,
     )
-    progress = Progress(start, total, task.batch_size(task_phase))
+    batch = task.batch_size(task_phase)
+    journal.say(f"{name}: {total - start} steps of {batch} {task.noun}; the first is compiled now")
+    progress = Progress(start, total, batch)
     pending: list[tuple[int, Mapping[str, jax.Array]]] = []
     results: list[Result] = []
     with contextlib.closing(batches):
         for step in range(start + 1, total + 1):
             training.leaves, metrics = step_fn(training.leaves, next(batches), resident)
             pending.append((step, metrics))
+            if len(pending) > IN_FLIGHT:  # a stop waits for what has been dispatched
+                jax.block_until_ready(pending[-1 - IN_FLIGHT][1])
             due = options.task_options.evaluate.every_epochs * per_epoch
             evaluates = step == total or (due and step % due == 0)
             stops = stop(before + step)

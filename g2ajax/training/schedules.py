@@ -96,11 +96,12 @@ def _by_step(options, base, steps):
 
 def _fastreid(options, base, steps, steps_per_epoch, epochs):
     """Warm-up factor w(1 − i/W) + i/W at step i. The epoch's scheduler moves after an epoch only
-    once more than W steps are done and the epoch's count exceeds the delay; so milestones count
-    moves, not epochs, and the cosine's length is what is left of the epochs."""
+    once W steps are done and the epoch's count exceeds the delay; so milestones count moves, not
+    epochs, and the cosine's length is what is left of the epochs. The reference tests after its
+    counter has advanced: a warm-up of whole epochs ends with the last of them."""
     warmup = options.warmup_steps
     finished_epochs = np.arange(1, epochs + 1)
-    moves_after = (finished_epochs * steps_per_epoch > warmup) & (
+    moves_after = (finished_epochs * steps_per_epoch >= warmup) & (
         finished_epochs > options.delay_epochs
     )
     moves = np.concatenate([[0], np.cumsum(moves_after)[:-1]])

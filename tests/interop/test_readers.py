@@ -365,3 +365,19 @@ def test_harmless_classes_become_records_and_are_not_imported():
     assert content["a"] == [1, 2.5, "x", b"y", None, True, (1, 2)]
     assert (content["n"].name, content["n"].state) == ("argparse.Namespace", {"b": 1})
     assert "yacs" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("model.onnx", b"\x08\x07\x12\x07pytorch", "an ONNX program"),
+        ("model.h5", b"\x89HDF\r\n", "an HDF5 file"),
+        ("model.npy", b"\x93NUMPY\x01", "a single NumPy array"),
+        ("model.pth.tar.gz", b"\x1f\x8b\x08", "a gzip archive; unpack it"),
+        ("model.pth", b"\xff\xd8\xff\xe0", "a JPEG image"),
+    ],
+)
+def test_files_that_are_no_weights_are_called_by_their_name(tmp_path, name, data, kind):
+    (tmp_path / name).write_bytes(data + bytes(100))
+    with pytest.raises(ValueError, match=kind):
+        read_tensors(tmp_path / name)

@@ -61,6 +61,17 @@ def test_thresholds_meet_and_can_be_met(attributes):
     assert np.all(np.asarray(found.high) >= (1 - p) / (attributes - count) - 1e-4)
 
 
+@pytest.mark.parametrize("attributes", [15, 88, 105])
+def test_no_digits_are_lost_where_nearly_all_attributes_differ(attributes):
+    count = np.arange(attributes + 1)
+    bounded = np.minimum(count, attributes - 0.1)
+    share = (bounded / attributes) ** 0.5
+    above = (attributes - bounded) * share + 4e-3
+    exact = 0.5 * (np.log(above) - np.log(bounded * (1 - share) + 1e-3))
+    found = thresholds(jnp.asarray(count), attributes)
+    np.testing.assert_allclose(found.log_ratio, exact, rtol=5e-6)
+
+
 def test_no_exclusive_attribute_lets_a_share_reach_twice_the_uniform():
     found = thresholds(jnp.array(0), 88)
     assert float(found.log_ratio) == pytest.approx(np.log(2), abs=1e-4)

@@ -97,16 +97,18 @@ def test_killed_at_a_random_step(uninterrupted, tmp_path):
     assert_same(uninterrupted, tmp_path)
 
 
-def test_sigterm_saves_and_exits_cleanly(uninterrupted, tmp_path):
-    process = start(tmp_path, **LONG)
-    wait_for_step(process, tmp_path, 5)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    assert "stopped at step" in output
-    second = start(tmp_path, **LONG)
-    output, _ = second.communicate(timeout=300)
-    assert second.returncode == 0, output
+def test_requests_to_stop_save_and_exit_cleanly(uninterrupted, tmp_path):
+    """Ctrl-C, then SIGTERM, then the rest."""
+    for number, step, status in ((signal.SIGINT, 5, 130), (signal.SIGTERM, 12, 0)):
+        process = start(tmp_path, **LONG)
+        wait_for_step(process, tmp_path, step)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == status, output
+        assert "stopped at step" in output and "Traceback" not in output
+    last = start(tmp_path, **LONG)
+    output, _ = last.communicate(timeout=300)
+    assert last.returncode == 0, output
     assert_same(uninterrupted, tmp_path)
 
 

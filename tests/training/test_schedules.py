@@ -70,6 +70,27 @@ def test_fastreid_milestones_count_moves_after_the_warm_up():
     np.testing.assert_allclose(rates[[0, 38, 39, 88, 89, -1]], [1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
+@pytest.mark.parametrize(("steps", "warmup"), [(5, 10), (5, 9), (5, 11), (5, 0), (1, 1), (7, 7)])
+def test_fastreid_boundaries_that_coincide(steps, warmup):
+    """The counter of the reference, moved step by step: it tests after it has advanced."""
+    epochs, done, moves, expected = 8, 0, 0, []
+    for _ in range(epochs):
+        expected.append(moves)
+        done += steps
+        moves += done >= warmup
+    length = epochs - math.ceil(warmup / steps)
+    multistep = ScheduleOptions("fastreid_multistep", warmup_steps=warmup, milestones=(1, 3))
+    cosine = ScheduleOptions("fastreid_cosine", warmup_steps=warmup, floor=0.25)
+    last = slice(steps - 1, None, steps)
+    factor = np.minimum(np.arange(epochs * steps) / max(warmup, 1), 1.0) if warmup else 1.0
+    factor = np.maximum(factor, 0.01 + 0.99 * factor) if warmup else np.ones(epochs * steps)
+    rates = learning_rates(multistep, 1.0, steps, epochs)[last] / factor[last]
+    np.testing.assert_allclose(rates, [0.1 ** sum(m >= k for k in (1, 3)) for m in expected])
+    rates = learning_rates(cosine, 1.0, steps, epochs)[last] / factor[last]
+    share = np.minimum(np.array(expected) / length, 1.0)
+    np.testing.assert_allclose(rates, 0.25 + 0.375 * (1 + np.cos(np.pi * share)))
+
+
 def test_fastreid_delay_holds_the_first_move_back():
     options = ScheduleOptions("fastreid_multistep", milestones=(2,), delay_epochs=3)
     # The epochs 1 to 3 do not move; epochs 4 and 5 do, so the drop is in the sixth.
