@@ -76,7 +76,10 @@ def load(
             f"{path} is a folder, which says its own architecture; leave architecture={architecture!r} out"
         )
     if (path / "config.json").is_file():
-        return _from_run(path, checkpoint, dtype, mesh)
+        if not (path / "checkpoints").is_dir() and model_folder.is_model(path / "model"):
+            path = path / "model"  # the run was moved without its checkpoints
+        else:
+            return _from_run(path, checkpoint, dtype, mesh)
     if model_folder.is_model(path):
         return _from_folder(path, dtype, mesh)
     raise FileNotFoundError(

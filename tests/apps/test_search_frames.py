@@ -5,6 +5,7 @@ import pytest
 
 from g2ajax.__main__ import main
 from g2ajax.apps import search_frames as searching
+from g2ajax.apps.evaluate import evaluate_datasets
 from g2ajax.data.frame_source import open_frames
 from g2ajax.data.images import decode
 from g2ajax.models import load as models
@@ -56,6 +57,17 @@ def test_a_person_is_looked_for_in_a_folder(frames_run, frames, tmp_path, monkey
     one = found[0]
     assert (np.diff(one.similarity) <= 0).all() and (one.scores > 0.2).all()
     assert (one.boxes >= 0).all() and (one.boxes[:, 2] <= image.shape[1]).all()
+
+
+def test_a_model_of_frames_is_scored_like_its_run(frames_run, monkeypatch):
+    monkeypatch.setattr(models, "make_mesh", lambda devices: on_one_device(1, 1))
+    workdir, _, results = frames_run
+    found = evaluate_datasets(models.load(workdir / "model"))
+    best = [r for r in results if r.checkpoint.startswith("best")]
+    assert [(r.protocol, r.ranking) for r in found] == [(r.protocol, r.ranking) for r in best]
+    for one, other in zip(found, best, strict=True):
+        assert one.mAP == pytest.approx(other.mAP, abs=1e-3)
+        assert one.fingerprint == other.fingerprint
 
 
 @pytest.mark.parametrize(
