@@ -6,18 +6,15 @@ import pathlib
 import re
 
 import pytest
-import safetensors.numpy
 
 from g2ajax.backbones.osnet import OSNet
 from g2ajax.backbones.resnet import ResNet
 from g2ajax.backbones.resnet import build as build_resnet
 from g2ajax.backbones.vit import ViT
 from g2ajax.config import options
-from g2ajax.interop.state_dict import to_state_dict
 from g2ajax.methods import strong_baseline, transreid
 from g2ajax.recipes import files
 from g2ajax.training.options import resolved, run_options
-from g2ajax.training.setup import prepare
 
 PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "migrating.md").read_text()
 PROSE = re.sub(r"```python\n.*?```", "", PAGE, flags=re.S)
@@ -113,17 +110,3 @@ def test_commands_set_fields_that_their_file_has(command):
         value = config
         for part in path.split("."):
             value = value[part]
-
-
-def test_a_published_file_is_scored_without_training(tmp_path, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
-    config = load("market1501_bot_r50.py:tiny")
-    model = prepare(run_options(config.to_dict()), trains=False).model
-    file = tmp_path / "published.safetensors"
-    safetensors.numpy.save_file(to_state_dict(model), file)
-    code = code.replace("market1501_bot_r50.py", "market1501_bot_r50.py:tiny")
-    code = code.replace('"market_bot_R50.pth"', repr(str(file)))
-    exec(code, {})
-    printed = capsys.readouterr().out
-    assert "published" in printed
-    assert "A2G" in printed and "G2A" in printed
