@@ -14,7 +14,7 @@ METRICS = ("cosine", "squared_euclidean", "euclidean")
 def check_metric(metric: str) -> None:
     """Raises ValueError with the nearest known name unless `metric` is known."""
     if metric not in METRICS:
-        close = difflib.get_close_matches(metric, METRICS, n=1, cutoff=0.4)
+        close = difflib.get_close_matches(str(metric), METRICS, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"metric {metric!r} is unknown; {hint}known: {', '.join(METRICS)}")
 

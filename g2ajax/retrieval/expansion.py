@@ -1,19 +1,30 @@
 """Query expansion: replaces an embedding by a mean over the embeddings most similar to it."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
-from g2ajax.retrieval.search import AnyFloat, check_count, check_features, check_pair, search
+from g2ajax.retrieval.inputs import (
+    PLAIN,
+    Features,
+    Whole,
+    check_pair,
+    count,
+    read_features,
+    rounded,
+)
+from g2ajax.retrieval.search import search
 
 
 def expand(
-    query: AnyFloat,
-    gallery: AnyFloat,
+    query: Features,
+    gallery: Features,
     *,
-    k: int = 5,
+    k: Whole = 5,
     alpha: int | float = 3.0,
-    times: int = 1,
-    block_size: int = 256,
+    times: Whole = 1,
+    block_size: Whole = 256,
 ) -> tuple[Float[np.ndarray, "Q D"], Float[np.ndarray, "G D"]]:
     """Weighted average query expansion of queries and gallery together.
 
@@ -30,35 +41,64 @@ def expand(
       block_size: memory is about `block_size` × 16384 × 4 bytes besides the embeddings.
 
     Raises ValueError for k, alpha or times out of range, and for embeddings that are empty, not
-    finite or of different widths.
+    finite, of different widths or beyond the range of float32.
     """
-    query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
-    check_pair(query, gallery)
+    query, gallery = read_features(query, "query"), read_features(gallery, "gallery")
+    check_pair(query.width, gallery.width)
     check_expansion(len(query), len(gallery), k, alpha, times)
-    count = len(query) + len(gallery)
-    embeddings = np.concatenate([np.asarray(query, np.float32), np.asarray(gallery, np.float32)])
-    for _ in range(times):
+    block_size = count("block_size", block_size)
+    exponent = _mean_exponent(query.magnitudes, gallery.magnitudes)
+    sides = [np.asarray(side.scaled(exponent)) for side in (query, gallery)]
+    embeddings = np.concatenate(sides)
+    for _ in range(int(times)):
         neighbours = search(embeddings, embeddings, k, metric="cosine", block_size=block_size)
-        weight = (1.0 - neighbours.distance) ** int(alpha) / k
+        # A cosine rounded to more than 1 has powers without end.
+        with np.errstate(over="ignore"):
+            weight = (1.0 - neighbours.distance) ** int(alpha) / int(k)
+        if not np.isfinite(weight).all():
+            raise ValueError(f"alpha is {alpha}: float32 does not hold such powers of a cosine")
         expanded = np.empty_like(embeddings)
-        for start in range(0, count, block_size):
+        for start in range(0, len(embeddings), block_size):
             rows = slice(start, start + block_size)
             expanded[rows] = np.einsum(
                 "nk,nkd->nd", weight[rows], embeddings[neighbours.index[rows]]
             )
         embeddings = expanded
+    if exponent:
+        embeddings = rounded(np.ldexp(embeddings.astype(np.float64), exponent))
     return embeddings[: len(query)], embeddings[len(query) :]
 
 
-def check_expansion(queries: int, entries: int, k: int, alpha: int | float, times: int = 1) -> None:
+def _mean_exponent(*ranges: tuple[float, float]) -> int:
+    """Exponent of the power of 2 by which embeddings are divided before means are taken.
+
+    Raises ValueError for embeddings beyond the range of float32, as their means would be.
+    """
+    largest, smallest = max(r[0] for r in ranges), min(r[1] for r in ranges)
+    least, most = PLAIN
+    if not largest or (largest <= most and smallest >= least):
+        return 0
+    # Room for sums above, and for the components of the smallest row below.
+    exponent = math.frexp(largest)[1] - 60
+    if largest >= 2.0**127 or smallest < 2.0**-125 or math.ldexp(smallest, -exponent) < 2.0**-100:
+        raise ValueError(
+            f"embeddings of magnitudes from {smallest:.3g} to {largest:.3g}: float32 does not hold means "
+            "of both; divide each embedding by its norm, or leave out broken rows"
+        )
+    return exponent
+
+
+def check_expansion(
+    queries: int, entries: int, k: Whole, alpha: int | float, times: Whole = 1
+) -> None:
     """Raises ValueError if `expand` cannot use these options for that many embeddings."""
     if not queries or not entries:
         raise ValueError(f"{queries} queries and {entries} gallery entries: both are needed")
-    count = queries + entries
-    check_count("k", k)
-    check_count("times", times)
-    if k > count:
-        raise ValueError(f"k is {k}, but there are only {count} embeddings: at most {count}")
+    total = queries + entries
+    k = count("k", k)
+    count("times", times)
+    if k > total:
+        raise ValueError(f"k is {k}, but there are only {total} embeddings: at most {total}")
     if alpha < 0 or not float(alpha).is_integer():
         raise ValueError(
             f"alpha is {alpha}; it must be a whole number, 0 or more: negative cosines have no other "

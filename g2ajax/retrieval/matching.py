@@ -3,36 +3,40 @@
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
+
+from g2ajax.retrieval.labels import Flags, Labels, camera_pair, flags, label_pair
 
 
 class Pairs:
     """For each query, indices of the gallery entries that match it and of those it drops.
 
-    `sizes`: numbers of queries and gallery entries. Raises ValueError for labels of another length, an
-    empty gallery, no queries, and queries none of which has a match.
+    `sizes`: numbers of queries and gallery entries; `labels`: their identities and cameras, as numbers
+    that are equal where the labels are. Raises ValueError for labels of another length or of different
+    kinds, an empty gallery, no queries, and queries none of which has a match.
     """
 
     def __init__(
         self,
         sizes: tuple[int, int],
-        query_identity,
-        gallery_identity,
-        query_camera,
-        gallery_camera,
+        query_identity: Labels,
+        gallery_identity: Labels,
+        query_camera: Labels | None,
+        gallery_camera: Labels | None,
         drop_same_camera: bool,
-        junk: Bool[np.ndarray, " G"] | None,
-        distractor: Bool[np.ndarray, " G"] | None,
+        junk: Flags | None,
+        distractor: Flags | None,
     ):
         queries, entries = sizes
-        q_id = _checked(query_identity, queries, "query_identity")
-        g_id = _checked(gallery_identity, entries, "gallery_identity")
-        q_cam = _checked(query_camera, queries, "query_camera")
-        g_cam = _checked(gallery_camera, entries, "gallery_camera")
-        junk = np.zeros(entries, bool) if junk is None else _checked(junk, entries, "junk")
-        if distractor is None:
-            distractor = np.zeros(entries, bool)
-        distractor = _checked(distractor, entries, "distractor")
+        identity = label_pair(query_identity, gallery_identity, sizes, "identity")
+        camera = camera_pair(query_camera, gallery_camera, sizes)
+        q_id, g_id = identity.query, identity.gallery
+        if camera is None:
+            drop_same_camera = False
+            q_cam, g_cam = np.zeros(queries, np.int64), np.zeros(entries, np.int64)
+        else:
+            q_cam, g_cam = camera.query, camera.gallery
+        junk, distractor = flags(junk, entries, "junk"), flags(distractor, entries, "distractor")
         if not entries:
             raise ValueError("the gallery is empty")
         if not queries:
@@ -55,7 +59,7 @@ class Pairs:
             raise ValueError(
                 f"none of the {len(q_id)} queries has a match in the gallery: "
                 f"{absent.sum()} have an identity that the gallery lacks (the first: "
-                f"{q_id[absent][:5].tolist()}), {(~absent).sum()} only matches of their own camera; "
+                f"{identity.given[absent][:5].tolist()}), {(~absent).sum()} only matches of their own camera; "
                 "check that identities of query and gallery are numbered alike"
             )
 
@@ -76,11 +80,3 @@ def padded_lists(lists: list[np.ndarray], rows: int) -> Int[np.ndarray, "B M"]:
     for row, indices in zip(table, lists, strict=False):
         row[: len(indices)] = indices
     return table
-
-
-def _checked(labels, length: int, name: str) -> np.ndarray:
-    """`labels` as an array. Raises ValueError unless there is one label for each embedding."""
-    labels = np.asarray(labels)
-    if labels.shape != (length,):
-        raise ValueError(f"{name} has shape {labels.shape}, but there are {length} embeddings")
-    return labels

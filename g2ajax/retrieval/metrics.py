@@ -7,24 +7,44 @@ the whole distance matrix never exists.
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from g2ajax.retrieval.distances import check_metric, pairwise, unit
+from g2ajax.retrieval.inputs import (
+    Distances,
+    Features,
+    Whole,
+    array,
+    check_pair,
+    count,
+    in_float32,
+    read_distances,
+    read_features,
+    rounded,
+    unscaled,
+    whole,
+)
+from g2ajax.retrieval.labels import Flags, Labels, length
 from g2ajax.retrieval.matching import Pairs, padded_lists
-from g2ajax.retrieval.search import AnyFloat, check_features, check_pair
+from g2ajax.retrieval.search import comparable
 from g2ajax.retrieval.single_shot import single_gallery_shot
 
-AnyInt = Int[Array | np.ndarray, "..."] | Sequence[int]
+# Queries of a block, their distances or what ranks alike, and the distances of entries from both.
+Block = tuple[
+    np.ndarray,
+    Float[Array | np.ndarray, "B G"],
+    Callable[[np.ndarray, np.ndarray], np.ndarray],
+]
 RULES = ("standard", "single-gallery-shot")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class RetrievalResult:
     """Scores in 0..1 over the valid queries: those with a match that the filter leaves in the gallery."""
 
@@ -44,45 +64,85 @@ class RetrievalResult:
     """First gallery entries of each ranking, without dropped entries; −1 beyond the end of the ranking
     and for invalid queries. None unless `top` is set."""
     top_distance: Float[np.ndarray, "Q T"] | None = None
+    gallery: int | None = None
+    """Number of gallery entries."""
 
-    def rank(self, k: int) -> float:
-        """CMC at rank `k`; beyond the gallery it keeps its last value."""
-        return float(self.cmc[min(k, len(self.cmc)) - 1])
+    def __repr__(self) -> str:
+        scores = f"mAP={self.mAP:.4f}, rank-1={self.rank(1):.4f}, mINP={self.mINP:.4f}"
+        entries = "" if self.gallery is None else f", {self.gallery} gallery entries"
+        return (
+            f"RetrievalResult({scores}, {self.valid.sum()} of {len(self.valid)} queries "
+            f"valid{entries})"
+        )
 
-    def hits(self, k: int) -> Float[np.ndarray, " Q"]:
-        """CMC of each query at rank `k`: 1 or 0, or a share of draws; NaN for invalid queries."""
-        if self.shots is not None:
-            return self.shots[:, min(k, self.shots.shape[1]) - 1]
-        hit = (self.first_match <= k).astype(np.float64)
-        return np.where(self.valid, hit, np.nan)
+    def rank(self, k: Whole) -> float:
+        """CMC at rank `k`; beyond the gallery it keeps its last value.
+
+        Raises ValueError unless `k` is a whole number from 1 on, and under the rule
+        single-gallery-shot for ranks that were not asked for.
+        """
+        k = self._checked_rank(k)
+        if k <= len(self.cmc):
+            return float(self.cmc[k - 1])
+        return float(self.hits(k)[self.valid].mean())
+
+    def hits(self, k: Whole) -> Float[np.ndarray, " Q"]:
+        """CMC of each query at rank `k`: 1 or 0, or a share of draws; NaN for invalid queries.
+
+        Raises ValueError as `rank` does.
+        """
+        k = self._checked_rank(k)
+        if self.shots is None:
+            return np.where(self.valid, (self.first_match <= k).astype(np.float64), np.nan)
+        if k <= self.shots.shape[1]:
+            return self.shots[:, k - 1]
+        return np.where(self.valid, 1.0, np.nan)
+
+    def _checked_rank(self, k: Whole) -> int:
+        most = "" if self.gallery is None else f" to {self.gallery}, the gallery's entries"
+        try:
+            rank = count("rank", k)
+        except ValueError as error:
+            raise ValueError(f"rank {k!r}: expected a whole number from 1{most}") from error
+        if self.shots is not None and rank > self.shots.shape[1]:
+            complete = (self.shots[self.valid, -1] == 1.0).all()
+            if not complete and rank < (self.gallery or np.inf):
+                raise ValueError(
+                    f"rank {rank} was not computed, only ranks 1 to {self.shots.shape[1]}; pass "
+                    f"ranks={rank} to the evaluation"
+                )
+        return rank
 
 
 def evaluate(
-    query: AnyFloat,
-    gallery: AnyFloat,
-    query_identity: AnyInt,
-    gallery_identity: AnyInt,
-    query_camera: AnyInt,
-    gallery_camera: AnyInt,
+    query: Features,
+    gallery: Features,
+    query_identity: Labels,
+    gallery_identity: Labels,
+    query_camera: Labels | None = None,
+    gallery_camera: Labels | None = None,
     *,
     metric: str = "cosine",
-    ranks: Sequence[int] = (1, 5, 10),
+    ranks: Whole | Iterable[Whole] = (1, 5, 10),
     drop_same_camera: bool = True,
-    junk: Bool[np.ndarray, " G"] | None = None,
-    distractor: Bool[np.ndarray, " G"] | None = None,
+    junk: Flags | None = None,
+    distractor: Flags | None = None,
     cmc: str = "standard",
-    top: int = 0,
-    block_size: int = 256,
+    top: Whole = 0,
+    block_size: Whole = 256,
 ) -> RetrievalResult:
     """Ranks the gallery for every query and scores the rankings.
 
     Args:
-      query: embeddings [Q, D]; gallery: [G, D], which may be sharded over devices.
-      query_identity, gallery_identity, query_camera, gallery_camera: integers [Q] or [G].
+      query: embeddings [Q, D]; gallery: [G, D], which may be sharded over devices. Arrays of any
+        library, or nested lists; of any magnitude.
+      query_identity, gallery_identity, query_camera, gallery_camera: labels [Q] or [G], of one kind on
+        both sides: integers, text, bytes, booleans or hashable objects. Without cameras nothing is
+        dropped for them.
       metric: "cosine", "squared_euclidean" or "euclidean".
-      ranks: CMC is computed up to the largest of these (at least 50).
+      ranks: CMC is computed up to the largest of these (at least 50; not beyond the gallery).
       drop_same_camera: drop gallery entries with the identity and camera of the query.
-      junk: gallery entries dropped from every ranking.
+      junk: gallery entries dropped from every ranking, as booleans [G].
       distractor: gallery entries that are ranked but match no query, whatever their identity.
       cmc: "standard", or "single-gallery-shot" for CUHK03's first protocol: CMC is the mean over
         draws of one image per identity (see `single_gallery_shot`); mAP and mINP use the whole list.
@@ -91,38 +151,44 @@ def evaluate(
 
     Equal distances rank in gallery order. Beyond the gallery CMC keeps its last value.
 
-    Raises ValueError for features that are not finite, arrays that do not fit, an unknown metric or
-    rule, an empty gallery, and when no query has a match.
+    Raises ValueError for features that are not finite or that float32 cannot compare, labels of
+    different kinds or without a value, arrays that do not fit, an unknown metric or rule, an empty
+    gallery, and when no query has a match.
     """
     check_metric(metric)
-    query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
-    check_pair(query, gallery)
+    query, gallery = read_features(query, "query"), read_features(gallery, "gallery")
+    check_pair(query.width, gallery.width)
+    block_size = count("block_size", block_size)
     labels = (query_identity, gallery_identity, query_camera, gallery_camera)
     pairs = Pairs((len(query), len(gallery)), *labels, drop_same_camera, junk, distractor)
     # Placed and normalised once, not for each block.
-    query, gallery = jnp.asarray(query), jnp.asarray(gallery)
+    query, gallery, exponent = comparable(query, gallery, metric)
+    gallery = jnp.asarray(gallery)
     if metric == "cosine":
-        query, gallery = unit(query), unit(gallery)
-    query = np.asarray(query, np.float32)
-    blocks = (
-        (rows, _distances(_padded(query[rows], block_size), gallery, metric=metric))
-        for rows in pairs.blocks(block_size)
-    )
-    return _score(blocks, pairs, ranks, cmc, top)
+        query, gallery = np.asarray(unit(query)), unit(gallery)
+
+    def distances() -> Iterator[Block]:
+        for rows in pairs.blocks(block_size):
+            block = _distances(_padded(query[rows], block_size), gallery, metric=metric)
+            yield rows, block, lambda _, near: unscaled(near, metric, exponent)
+
+    return _score(distances(), pairs, ranks, cmc, top)
 
 
 def evaluate_distances(
-    distance: Float[Array | np.ndarray, "Q G"],
-    query_identity: AnyInt,
-    gallery_identity: AnyInt,
-    query_camera: AnyInt,
-    gallery_camera: AnyInt,
+    distance: Distances,
+    query_identity: Labels,
+    gallery_identity: Labels,
+    query_camera: Labels | None = None,
+    gallery_camera: Labels | None = None,
     *,
-    block_size: int = 256,
+    block_size: Whole = 256,
     **options: Any,
 ) -> RetrievalResult:
     """As `evaluate`, from a given distance matrix; `options` as in `evaluate_blocks`."""
-    distance = np.asarray(distance, np.float32)
+    block_size, distance = count("block_size", block_size), array(distance, "the distances")
+    if distance.ndim != 2:
+        raise ValueError(f"distances have shape {distance.shape}; expected [Q, G]")
     blocks = (
         (slice(start, start + block_size), distance[start : start + block_size])
         for start in range(0, len(distance), block_size)
@@ -132,67 +198,91 @@ def evaluate_distances(
 
 
 def evaluate_blocks(
-    blocks: Iterable[tuple[slice, Float[Array | np.ndarray, "B G"]]],
-    query_identity: AnyInt,
-    gallery_identity: AnyInt,
-    query_camera: AnyInt,
-    gallery_camera: AnyInt,
+    blocks: Iterable[tuple[slice | np.ndarray, Distances]],
+    query_identity: Labels,
+    gallery_identity: Labels,
+    query_camera: Labels | None = None,
+    gallery_camera: Labels | None = None,
     *,
-    ranks: Sequence[int] = (1, 5, 10),
+    ranks: Whole | Iterable[Whole] = (1, 5, 10),
     drop_same_camera: bool = True,
-    junk: Bool[np.ndarray, " G"] | None = None,
-    distractor: Bool[np.ndarray, " G"] | None = None,
+    junk: Flags | None = None,
+    distractor: Flags | None = None,
     cmc: str = "standard",
-    top: int = 0,
+    top: Whole = 0,
 ) -> RetrievalResult:
     """As `evaluate`, from pairs (rows of the queries, their distances), such as `rerank_blocks` yields.
 
-    The whole matrix never exists. Raises ValueError for NaN, for blocks of a wrong shape and for
-    blocks that do not cover every query.
+    The whole matrix never exists. Distances rank by their exact values, whatever their kind. Raises
+    ValueError for NaN, for blocks of a wrong shape and for blocks that do not give every query once.
     """
-    queries, entries = len(np.asarray(query_identity)), len(np.asarray(gallery_identity))
+    queries, entries = length(query_identity), length(gallery_identity)
     labels = (query_identity, gallery_identity, query_camera, gallery_camera)
     pairs = Pairs((queries, entries), *labels, drop_same_camera, junk, distractor)
     return _score(_checked(blocks, pairs, queries, entries), pairs, ranks, cmc, top)
 
 
-def _checked(blocks, pairs, queries: int, entries: int):
+def _checked(
+    blocks: Iterable[tuple[slice | np.ndarray, Distances]], pairs: Pairs, queries: int, entries: int
+) -> Iterator[Block]:
     """Yields the rows of each block with a match, padded to the size of the largest block so far."""
     seen, size = np.zeros(queries, bool), 0
     for place, block in blocks:
-        rows, block = np.arange(queries)[place], np.asarray(block, np.float32)
+        try:
+            rows = np.arange(queries)[place]
+            len(rows)
+        except (IndexError, TypeError) as error:
+            raise ValueError(f"rows {place!r} of {queries} queries: {error}") from error
+        block = read_distances(block)
         if block.shape != (len(rows), entries):
             raise ValueError(
                 f"distances of shape {block.shape} for {len(rows)} queries (from "
                 f"{rows[:1].tolist()}) and {entries} gallery entries"
             )
-        if np.isnan(block).any():
-            raise ValueError(f"{np.isnan(block).any(1).sum()} rows of the distances hold NaN")
+        if seen[rows].any() or len(np.unique(rows)) < len(rows):
+            raise ValueError(f"distances of some of the rows {place!r} are given twice")
         seen[rows] = True
         size = max(size, len(rows))
         kept = np.flatnonzero(pairs.counts[rows])
         if len(kept):
-            yield rows[kept], _padded(block[kept], size)
+            given = block[kept]
+            values = functools.partial(_values, given)
+            yield rows[kept], _padded(in_float32(given), size), values
     if not seen.all():
         raise ValueError(f"there are no distances of {(~seen).sum()} of {queries} queries")
 
 
+def _values(given: Shaped[np.ndarray, "B G"], index: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Given distances of the entries `index`; in `near` they may be places in the ranking."""
+    return np.take_along_axis(given, index[: len(given)], axis=1)
+
+
+def _largest_rank(ranks: Whole | Iterable[Whole], entries: int) -> int:
+    """Rank up to which CMC is computed. Raises ValueError for ranks that are no whole numbers from 1."""
+    if not isinstance(ranks, Iterable) or getattr(ranks, "ndim", 1) == 0:
+        ranks = (ranks,)
+    return max(50, min(max((count("a rank", rank) for rank in ranks), default=1), entries))
+
+
 def _score(
-    blocks: Iterable[tuple[np.ndarray, Float[Array | np.ndarray, "B G"]]],
+    blocks: Iterable[Block],
     pairs: Pairs,
-    ranks: Sequence[int],
+    ranks: Whole | Iterable[Whole],
     cmc: str,
-    top: int,
+    top: Whole,
 ) -> RetrievalResult:
     """Scores the rankings of blocks of distances; rows of a block beyond `rows` are padding."""
     if cmc not in RULES:
         raise ValueError(f"CMC rule {cmc!r} is not known; expected one of {', '.join(RULES)}")
-    queries, entries, max_rank = len(pairs.counts), len(pairs.labels[1]), max(50, *ranks)
-    ranks_of_rows = []
+    top = whole("top", top)
+    if top < 0:
+        raise ValueError(f"top is {top}; it must be at least 0")
+    queries, entries = len(pairs.counts), len(pairs.labels[1])
+    max_rank, ranks_of_rows = _largest_rank(ranks, entries), []
     shots = np.full((queries, max_rank), np.nan)
     first = np.full((queries, min(top, entries)), -1, np.int64)
     near = np.full(first.shape, np.nan, np.float32)
-    for rows, block in blocks:
+    for rows, block, values in blocks:
         matches = padded_lists([np.sort(pairs.matches[row]) for row in rows], len(block))
         left_out = [np.concatenate([pairs.dropped[row], pairs.junk]) for row in rows]
         dropped = padded_lists(left_out, len(block))
@@ -200,8 +290,10 @@ def _score(
         ranks_of_rows.append((rows, _ranks_in(block, matches, dropped)))
         if top:
             index, distance = map(np.asarray, _top_in(block, dropped, top=first.shape[1]))
-            first[rows] = np.where(np.isinf(distance), -1, index)[: len(rows)]
-            near[rows] = np.where(np.isinf(distance), np.nan, distance)[: len(rows)]
+            index, distance = index[: len(rows)], distance[: len(rows)]
+            end = np.isposinf(distance)
+            first[rows] = np.where(end, -1, index)
+            near[rows] = np.where(end, np.nan, rounded(values(index, distance)))
         if cmc == "single-gallery-shot":
             q_id, g_id, q_cam, g_cam = pairs.labels
             shots[rows] = single_gallery_shot(
@@ -217,6 +309,7 @@ def _score(
                 number=rows,
             )
     result = _summary(ranks_of_rows, pairs.matches, queries, max_rank)
+    result = dataclasses.replace(result, gallery=entries)
     if top:
         result = dataclasses.replace(result, top=first, top_distance=near)
     if cmc == "single-gallery-shot":

@@ -9,7 +9,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from g2ajax.retrieval.distances import check_metric, pairwise, unit
-from g2ajax.retrieval.search import Neighbours, check_count, check_features, check_pair, top
+from g2ajax.retrieval.inputs import (
+    Features,
+    Whole,
+    check_pair,
+    common_exponent,
+    count,
+    read_features,
+    rounded,
+    unscaled,
+)
+from g2ajax.retrieval.search import Neighbours, top
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -18,41 +28,55 @@ class Prepared:
 
     features: Float[Array, "G D"]
     metric: str
+    exponent: int = 0
+    """The embeddings are divided by 2 to this power."""
+    magnitudes: tuple[float, float] = (1.0, 1.0)
+    """Largest component of the largest row and of the smallest one, before that division; not needed for
+    "cosine"."""
 
     def __len__(self) -> int:
         return len(self.features)
 
 
-def prepare(features: Float[Array | np.ndarray, "G D"], metric: str = "cosine") -> Prepared:
+def prepare(features: Features, metric: str = "cosine") -> Prepared:
     """Prepares a gallery that fits the device for `search_prepared`.
 
-    Raises ValueError for an unknown metric and for empty or not finite embeddings.
+    Raises ValueError for an unknown metric, for empty or not finite embeddings, and for magnitudes so far
+    apart that float32 does not hold the squares of both.
     """
     check_metric(metric)
-    check_features(features, "gallery")
-    if not len(features):
+    entries = read_features(features, "gallery")
+    if not len(entries):
         raise ValueError("the gallery is empty")
-    features = jnp.asarray(features, jnp.float32)
-    return Prepared(unit(features) if metric == "cosine" else features, metric)
+    if metric == "cosine":
+        return Prepared(unit(entries.directions()), metric)
+    exponent = common_exponent(metric, entries.width, entries.magnitudes)
+    features = jnp.asarray(entries.scaled(exponent))
+    return Prepared(features, metric, exponent, entries.magnitudes)
 
 
-def search_prepared(
-    queries: Float[Array | np.ndarray, "Q D"], gallery: Prepared, k: int
-) -> Neighbours:
+def search_prepared(queries: Features, gallery: Prepared, k: Whole) -> Neighbours:
     """The k nearest gallery entries of every query, as `search`; all Q × G distances exist at once.
 
-    Raises ValueError for k outside 1..G, and for queries that are empty, not finite or of another
-    width.
+    Raises ValueError for k outside 1..G, for queries that are empty, not finite or of another width, and
+    for magnitudes too far from the gallery's for float32.
     """
-    check_features(queries, "query")
+    queries = read_features(queries, "query")
     if not len(queries):
         raise ValueError("there are no queries")
-    check_pair(queries, gallery.features)
-    check_count("k", k, len(gallery))
-    distance, index = _nearest(
-        jnp.asarray(queries, jnp.float32), gallery.features, k=k, metric=gallery.metric
-    )
-    return Neighbours(np.asarray(index).astype(np.int64), np.asarray(distance))
+    check_pair(queries.width, gallery.features.shape[1])
+    k = count("k", k, len(gallery))
+    metric, entries, exponent = gallery.metric, gallery.features, 0
+    if metric == "cosine":
+        rows = queries.directions()
+    else:
+        exponent = common_exponent(metric, queries.width, queries.magnitudes, gallery.magnitudes)
+        rows = queries.scaled(exponent)
+        if exponent != gallery.exponent:
+            entries = jnp.ldexp(entries, gallery.exponent - exponent)
+    distance, index = _nearest(jnp.asarray(rows), entries, k=k, metric=metric)
+    distance = rounded(unscaled(np.asarray(distance), metric, exponent))
+    return Neighbours(np.asarray(index).astype(np.int64), distance)
 
 
 @functools.partial(jax.jit, static_argnames=("k", "metric"))

@@ -17,21 +17,36 @@ from jaxtyping import Array, Float, Int
 from scipy import sparse
 
 from g2ajax.retrieval.distances import check_metric, pairwise, unit
-from g2ajax.retrieval.search import AnyFloat, check_count, check_features, check_pair
+from g2ajax.retrieval.inputs import (
+    Distances,
+    Embeddings,
+    Features,
+    Whole,
+    array,
+    check_pair,
+    common_exponent,
+    count,
+    numbers,
+    read_features,
+    rounded,
+    unscaled,
+)
 
 VARIANTS = ("zhong", "fastreid")
+# Distances whose squares float32 holds exactly enough.
+LEAST, MOST = 2.0**-62, 2.0**62
 
 
 def rerank_blocks(
-    query: AnyFloat,
-    gallery: AnyFloat,
+    query: Features,
+    gallery: Features,
     *,
     metric: str = "cosine",
-    k1: int = 20,
-    k2: int = 6,
+    k1: Whole = 20,
+    k2: Whole = 6,
     lambda_value: int | float = 0.3,
     variant: str = "zhong",
-    block_size: int = 256,
+    block_size: Whole = 256,
 ) -> Iterator[tuple[slice, Float[np.ndarray, "B G"]]]:
     """Yields re-ranked distances as pairs (rows of the queries, their distances), for `evaluate_blocks`.
 
@@ -51,35 +66,37 @@ def rerank_blocks(
         sparse weights (about 8 bytes × the total size of all neighbourhoods).
 
     An embedding is its own first neighbour; others at equal distance follow in the order queries,
-    gallery. Raises ValueError for options out of range and for embeddings that are empty, not finite
-    or of different widths.
+    gallery. Raises ValueError for options out of range, for embeddings that are empty, not finite
+    or of different widths, and for magnitudes that float32 cannot compare.
     """
     check_metric(metric)
-    query, gallery = check_features(query, "query"), check_features(gallery, "gallery")
-    check_pair(query, gallery)
+    query, gallery = read_features(query, "query"), read_features(gallery, "gallery")
+    check_pair(query.width, gallery.width)
     check_reranking(len(query), len(gallery), k1, k2, lambda_value, variant, block_size)
-    source = _Features(query, gallery, metric, block_size)
-    return _blocks(source, k1, k2, lambda_value, variant)
+    source = _Features(query, gallery, metric, int(block_size), variant)
+    return _blocks(source, int(k1), int(k2), lambda_value, variant)
 
 
-def rerank(query: AnyFloat, gallery: AnyFloat, **options: Any) -> Float[np.ndarray, "Q G"]:
+def rerank(query: Features, gallery: Features, **options: Any) -> Float[np.ndarray, "Q G"]:
     """Re-ranked distances of all queries to all gallery entries; arguments of `rerank_blocks`.
 
     For `evaluate_distances`, where Q × G numbers fit the memory.
     """
-    return _whole(rerank_blocks(query, gallery, **options), len(query), len(gallery))
+    query, gallery = array(query, "query embeddings"), array(gallery, "gallery embeddings")
+    blocks = rerank_blocks(query, gallery, **options)
+    return _whole(blocks, len(query), len(gallery))
 
 
 def rerank_distances(
-    query_gallery: AnyFloat,
-    query_query: AnyFloat,
-    gallery_gallery: AnyFloat,
+    query_gallery: Distances,
+    query_query: Distances,
+    gallery_gallery: Distances,
     *,
-    k1: int = 20,
-    k2: int = 6,
+    k1: Whole = 20,
+    k2: Whole = 6,
     lambda_value: int | float = 0.3,
     variant: str = "zhong",
-    block_size: int = 256,
+    block_size: Whole = 256,
 ) -> Float[np.ndarray, "Q G"]:
     """As `rerank`, from given distances [Q, G], [Q, Q] and [G, G].
 
@@ -87,9 +104,14 @@ def rerank_distances(
     NumPy memory maps are read a block of rows at a time. "fastreid" uses `query_gallery` itself, not
     its square, as the original distance.
 
-    Raises what `rerank` raises, and ValueError for wrong shapes and for NaN, infinite or negative
-    distances.
+    Raises what `rerank` raises, and ValueError for wrong shapes, for NaN, infinite or negative
+    distances and for those whose squares float32 cannot hold.
     """
+    names = "query × gallery", "query × query", "gallery × gallery"
+    query_gallery, query_query, gallery_gallery = (
+        _matrix(distance, f"distances {name}")
+        for distance, name in zip((query_gallery, query_query, gallery_gallery), names, strict=True)
+    )
     queries, entries = query_gallery.shape if query_gallery.ndim == 2 else (0, 0)
     shapes = [d.shape for d in (query_gallery, query_query, gallery_gallery)]
     if shapes != [(queries, entries), (queries, queries), (entries, entries)]:
@@ -98,19 +120,42 @@ def rerank_distances(
             f"{', '.join(map(str, shapes))}; expected [Q, G], [Q, Q], [G, G]"
         )
     check_reranking(queries, entries, k1, k2, lambda_value, variant, block_size)
-    source = _Matrices(query_gallery, query_query, gallery_gallery, block_size)
-    return _whole(_blocks(source, k1, k2, lambda_value, variant), queries, entries)
+    source = _Matrices(query_gallery, query_query, gallery_gallery, int(block_size))
+    blocks = _blocks(source, int(k1), int(k2), lambda_value, variant)
+    return _whole(blocks, queries, entries)
+
+
+def _matrix(distance: Distances, name: str) -> np.ndarray:
+    """A matrix of real numbers; a memory map is not read yet."""
+    distance = array(distance, name)
+    if isinstance(distance, np.ndarray) and distance.dtype.kind in "iuf":
+        return distance
+    return np.asarray(numbers(distance, name))
 
 
 class _Features:
     """Squared distances between all embeddings, computed on demand."""
 
-    def __init__(self, query: AnyFloat, gallery: AnyFloat, metric: str, block_size: int):
+    def __init__(
+        self, query: Embeddings, gallery: Embeddings, metric: str, block_size: int, variant: str
+    ):
         self.queries, self.count = len(query), len(query) + len(gallery)
-        self.metric, self.size = metric, min(block_size, self.count)
-        self.all = np.concatenate([np.asarray(query, np.float32), np.asarray(gallery, np.float32)])
+        self.metric, self.size, self.exponent = metric, min(block_size, self.count), 0
         if metric == "cosine":
-            self.all = np.array(unit(jnp.asarray(self.all)))
+            sides = [np.asarray(side.directions(), np.float32) for side in (query, gallery)]
+            self.all = np.array(unit(jnp.asarray(np.concatenate(sides))))
+        else:
+            ranges = query.magnitudes, gallery.magnitudes
+            self.exponent = common_exponent(metric, query.width, *ranges)
+            largest = max(of_side[0] for of_side in ranges)
+            if variant == "fastreid" and largest > 2.0**50:
+                raise ValueError(
+                    f"embeddings of magnitude {largest:.3g} with the variant 'fastreid', whose weights "
+                    "exp(−d²) depend on it: float32 does not hold d²; use 'cosine' or 'zhong'"
+                )
+            self.all = np.concatenate(
+                [np.asarray(side.scaled(self.exponent)) for side in (query, gallery)]
+            )
         self.on_device = jnp.asarray(self.all)
 
     def rows(self, start: int) -> Float[Array, "B N"]:
@@ -127,11 +172,16 @@ class _Features:
             result[part] = np.einsum("pd,pd->p", difference, difference)
         return result
 
+    def unscaled(self, square: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
+        """Squared distances of the embeddings as they were given."""
+        return unscaled(square, "squared_euclidean", self.exponent)
+
     def original(self, rows: slice) -> Float[np.ndarray, "B G"]:
         block = self.all[rows]
         block = np.pad(block, [(0, self.size - len(block)), (0, 0)])
         distance = _distances(block, self.on_device, self.metric)
-        return np.asarray(distance)[: rows.stop - rows.start, self.queries :]
+        distance = np.asarray(distance)[: rows.stop - rows.start, self.queries :]
+        return rounded(unscaled(distance, self.metric, self.exponent))
 
 
 class _Matrices:
@@ -142,11 +192,13 @@ class _Matrices:
         self.count = self.queries + entries
         self.size = min(block_size, self.count)
         self.cross, self.query, self.gallery = query_gallery, query_query, gallery_gallery
+        dtypes = (matrix.dtype for matrix in (query_gallery, query_query, gallery_gallery))
+        self.dtype = np.result_type(np.float32, *dtypes)
 
     def rows(self, start: int) -> Float[Array, "B N"]:
         stop, middle = min(start + self.size, self.count), self.queries
         upper, lower = slice(start, min(stop, middle)), slice(max(start - middle, 0), stop - middle)
-        block = np.zeros((self.size, self.count), np.float32)
+        block = np.zeros((self.size, self.count), self.dtype)
         if start < middle:
             rows = upper.stop - upper.start
             block[:rows, :middle], block[:rows, middle:] = self.query[upper], self.cross[upper]
@@ -154,11 +206,18 @@ class _Matrices:
             rows = slice(max(middle - start, 0), stop - start)
             block[rows, :middle] = np.asarray(self.cross[:, lower]).T
             block[rows, middle:] = self.gallery[lower]
+        if ((block > 0) & (block < LEAST)).any() or (np.isfinite(block) & (block > MOST)).any():
+            raise ValueError(
+                f"rows {start} to {stop - 1} of the distances (queries first) hold values whose squares "
+                f"float32 cannot hold: expected 0, or {LEAST:.3g} to {MOST:.3g}; multiply all three "
+                "matrices by a constant"
+            )
         if not np.isfinite(block).all() or (block < 0).any():
             raise ValueError(
                 f"rows {start} to {stop - 1} of the distances (queries first) hold NaN, infinite "
                 "or negative values; expected Euclidean distances"
             )
+        block = block.astype(np.float32, copy=False)
         return jnp.asarray(block * block)
 
     def pairs(self, i: Int[np.ndarray, " P"], j: Int[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
@@ -170,6 +229,9 @@ class _Matrices:
         result[qg] = self.cross[first[qg], second[qg] - middle]
         result[gg] = self.gallery[first[gg] - middle, second[gg] - middle]
         return result * result
+
+    def unscaled(self, square: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
+        return square
 
     def original(self, rows: slice) -> Float[np.ndarray, "B G"]:
         return np.asarray(self.cross[rows], np.float32)
@@ -253,8 +315,9 @@ def _weights(
         expanded.sort_indices()
         row = np.repeat(np.arange(expanded.shape[0]), np.diff(expanded.indptr))
         square = source.pairs(start + row, expanded.indices)
-        if largest is not None:
-            square = square / largest[start + row]
+        # Weights of the published form do not depend on the scale.
+        scale = largest[start + row] if largest is not None else None
+        square = source.unscaled(square) if scale is None else square / scale
         weight = np.exp(-square)
         total = np.bincount(row, weight, minlength=expanded.shape[0])
         expanded.data = (weight / total[row]).astype(np.float32)
@@ -309,18 +372,18 @@ def _whole(blocks, queries: int, entries: int) -> Float[np.ndarray, "Q G"]:
 def check_reranking(
     queries: int,
     entries: int,
-    k1: int,
-    k2: int,
+    k1: Whole,
+    k2: Whole,
     lambda_value: int | float,
     variant: str = "zhong",
-    block_size: int = 256,
+    block_size: Whole = 256,
 ) -> None:
     """Raises ValueError if `rerank` cannot use these options for that many embeddings."""
     if not queries or not entries:
         raise ValueError(f"{queries} queries and {entries} gallery entries: both are needed")
-    check_count("k1", k1, entries)
-    check_count("k2", k2, entries)
-    check_count("block_size", block_size)
+    count("k1", k1, entries)
+    count("k2", k2, entries)
+    count("block_size", block_size)
     if not 0.0 <= lambda_value <= 1.0:
         raise ValueError(f"lambda_value is {lambda_value}; expected a share from 0 to 1")
     if variant not in VARIANTS:

@@ -3,7 +3,10 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Shaped
+
+from g2ajax.retrieval.inputs import Distances, read_distances
+from g2ajax.retrieval.labels import Flags, Labels, camera_pair, flags, label_pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,46 +27,62 @@ class Roc:
 
 
 def pairs(
-    distance: Float[Array | np.ndarray, "Q G"],
-    query_identity: Int[Array | np.ndarray, " Q"],
-    gallery_identity: Int[Array | np.ndarray, " G"],
-    query_camera: Int[Array | np.ndarray, " Q"],
-    gallery_camera: Int[Array | np.ndarray, " G"],
-) -> tuple[Float[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+    distance: Distances,
+    query_identity: Labels,
+    gallery_identity: Labels,
+    query_camera: Labels | None = None,
+    gallery_camera: Labels | None = None,
+) -> tuple[Shaped[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
     """Distances of the pairs to verify, and whether each shows one identity.
 
-    Pairs of one identity in one camera are left out. Queries without a match keep their pairs, as in
-    fast-reid.
+    Pairs of one identity in one camera are left out; none are without cameras. Queries without a match
+    keep their pairs, as in fast-reid.
+
+    Raises ValueError for distances that are not [Q, G] or hold NaN, and for labels that do not fit them
+    or are of different kinds.
     """
-    distance = np.asarray(distance)
-    same = np.asarray(query_identity)[:, None] == np.asarray(gallery_identity)[None, :]
-    camera = np.asarray(query_camera)[:, None] == np.asarray(gallery_camera)[None, :]
-    kept = ~(same & camera)
+    distance = read_distances(distance)
+    if distance.ndim != 2:
+        raise ValueError(f"distances have shape {distance.shape}; expected [Q, G]")
+    identity = label_pair(query_identity, gallery_identity, distance.shape, "identity")
+    camera = camera_pair(query_camera, gallery_camera, distance.shape)
+    same = identity.query[:, None] == identity.gallery[None, :]
+    if camera is None:
+        return distance.ravel(), same.ravel()
+    kept = ~(same & (camera.query[:, None] == camera.gallery[None, :]))
     return distance[kept], same[kept]
 
 
 def roc(
-    distance: Float[np.ndarray, " N"],
-    same: Bool[np.ndarray, " N"],
+    distance: Distances,
+    same: Flags,
     *,
     convention: str = "usual",
 ) -> Roc:
     """ROC curve of accepting pairs by their distance.
 
+    `distance`: one a pair, [N]; `same`: whether the pair shows one identity, [N].
+
     `convention`: with "usual", pairs of one identity are positive and small distances are accepted
     first. With "fastreid", pairs of different identities are positive and large distances are
     accepted first; fast-reid's published "TPR at FPR" figures use it.
 
-    Raises ValueError for another convention, and when one of the two kinds of pairs is missing.
+    Raises ValueError for another convention, for NaN, for arrays that do not fit, and when one of the two
+    kinds of pairs is missing.
     """
     if convention not in ("usual", "fastreid"):
         raise ValueError(f"convention {convention!r}: expected 'usual' or 'fastreid'")
+    distance = read_distances(distance)
+    if distance.ndim != 1:
+        raise ValueError(f"distances have shape {distance.shape}; expected one a pair, [N]")
+    same = flags(same, len(distance), "same")
     if same.all() or not same.any():
         raise ValueError("a curve needs pairs of one identity and pairs of two")
-    score, positive = (-distance, same) if convention == "usual" else (distance, ~same)
-    order = np.argsort(-score, kind="stable")
-    score, positive = score[order], positive[order]
-    last_of_ties = np.append(np.flatnonzero(np.diff(score)), len(score) - 1)
+    order = np.argsort(distance, kind="stable")
+    if convention == "fastreid":
+        order, same = order[::-1], ~same
+    accepted, positive = distance[order], same[order]
+    last_of_ties = np.append(np.flatnonzero(accepted[1:] != accepted[:-1]), len(accepted) - 1)
     true = np.cumsum(positive)[last_of_ties]
     false = 1 + last_of_ties - true
     bends = (np.diff(true, 2) != 0) | (np.diff(false, 2) != 0)

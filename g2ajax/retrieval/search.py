@@ -7,12 +7,22 @@ from collections.abc import Iterable, Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from g2ajax.retrieval.distances import check_metric, pairwise
-
-AnyFloat = Float[Array | np.ndarray, "..."]
+from g2ajax.retrieval.inputs import (
+    Embeddings,
+    Features,
+    Whole,
+    array,
+    check_pair,
+    common_exponent,
+    count,
+    read_features,
+    rounded,
+    unscaled,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,18 +34,18 @@ class Neighbours:
 
 
 def search(
-    queries: AnyFloat,
-    gallery: AnyFloat | Iterable[AnyFloat],
-    k: int,
+    queries: Features,
+    gallery: Features | Iterable[Features],
+    k: Whole,
     *,
     metric: str = "cosine",
-    block_size: int = 256,
-    gallery_block_size: int = 16384,
+    block_size: Whole = 256,
+    gallery_block_size: Whole = 16384,
 ) -> Neighbours:
     """The k nearest gallery entries of every query, by exact distances in float32.
 
     Args:
-      queries: embeddings [Q, D].
+      queries: embeddings [Q, D], an array of any library or nested lists.
       gallery: embeddings [G, D]: a NumPy array or memory map, read once, `gallery_block_size` rows at
         a time; or an iterable of arrays [rows, D], read once and numbered consecutively; or a jax
         array, which may be sharded over devices by rows: each device then ranks its own rows, and
@@ -44,32 +54,39 @@ def search(
       metric: "cosine", "squared_euclidean" or "euclidean".
       block_size, gallery_block_size: size of the distance matrix held at a time.
 
-    Raises ValueError for an unknown metric, k out of range, and embeddings that are empty, not finite
-    or of different widths.
+    The order is right for embeddings of any magnitude; a distance beyond the range of float32 is
+    infinite or 0.
+
+    Raises ValueError for an unknown metric, k out of range, embeddings that are empty, not finite or of
+    different widths, and magnitudes so far apart that float32 does not hold the squares of both.
     """
     check_metric(metric)
-    check_count("k", k)
-    check_count("block_size", block_size)
-    check_count("gallery_block_size", gallery_block_size)
-    queries = np.asarray(check_features(queries, "query"), np.float32)
+    k, block_size = count("k", k), count("block_size", block_size)
+    gallery_block_size = count("gallery_block_size", gallery_block_size)
+    queries = read_features(queries, "query")
     if not len(queries):
         raise ValueError("there are no queries")
     size = min(block_size, len(queries))
-    gallery = _with_automatic_axes(gallery)
+    if isinstance(gallery, jax.Array):
+        gallery = array(gallery, "gallery embeddings")
     axes = _row_axes(gallery)
     if axes is not None:
-        check_pair(queries, check_features(gallery, "gallery"))
-        check_count("k", k, len(gallery))
+        entries = read_features(gallery, "gallery")
+        check_pair(queries.width, entries.width)
+        count("k", k, len(entries))
+        ready, entries, exponent = comparable(queries, entries, metric)
         nearest = functools.partial(
             _nearest_sharded, mesh=gallery.sharding.mesh, axes=axes, k=k, metric=metric
         )
-        return _by_query_blocks(queries, size, lambda block: nearest(block, gallery))
+        near = _by_query_blocks(ready, size, lambda block: nearest(block, entries))
+        return Neighbours(near.index, rounded(unscaled(near.distance, metric, exponent)))
 
-    best, count = None, 0
-    for block in _blocks(gallery, gallery_block_size):
-        check_features(block, "gallery", start=count)
-        check_pair(queries, block)
-        rows = len(block)
+    best, total = None, 0
+    for part in _blocks(gallery, gallery_block_size):
+        entries = read_features(part, "gallery", start=total)
+        check_pair(queries.width, entries.width)
+        rows = len(entries)
+        ready, block, exponent = comparable(queries, entries, metric)
         if 0 < rows < gallery_block_size:
             pad = jnp.pad if isinstance(block, jax.Array) else np.pad
             # Few different block sizes need few compilations.
@@ -79,65 +96,29 @@ def search(
         nearest = functools.partial(
             _nearest, gallery=block, rows=rows, k=min(k, len(block)), metric=metric
         )
-        near = _by_query_blocks(queries, size, nearest)
-        near = Neighbours(near.index[:, :kept] + count, near.distance[:, :kept])
+        near = _by_query_blocks(ready, size, nearest)
+        distance = unscaled(near.distance[:, :kept], metric, exponent)
+        near = Neighbours(near.index[:, :kept] + total, distance)
         best = near if best is None else _merge(best, near, k)
-        count += rows
-    if not count:
+        total += rows
+    if best is None or not total:
         raise ValueError("the gallery is empty")
-    check_count("k", k, count)
-    return best
+    count("k", k, total)
+    return Neighbours(best.index, rounded(best.distance))
 
 
-def check_count(name: str, count: int, largest: int | None = None) -> None:
-    """Raises ValueError unless 1 ≤ count ≤ `largest` (the number of gallery entries)."""
-    if count < 1:
-        raise ValueError(f"{name} is {count}; it must be at least 1")
-    if largest is not None and count > largest:
-        raise ValueError(
-            f"{name} is {count}, but the gallery has only {largest} entries: at most {largest}"
-        )
+def comparable(
+    queries: Embeddings, entries: Embeddings, metric: str
+) -> tuple[Float[np.ndarray, "Q D"], Float[Array | np.ndarray, "G D"], int]:
+    """Both sides in float32, of magnitudes whose distances float32 can hold, and the exponent of the
+    power of 2 that `unscaled` gives back to the distances.
 
-
-def check_features(features: AnyFloat, name: str, start: int = 0) -> AnyFloat:
-    """Returns `features`; raises ValueError unless they are [rows, D] and finite.
-
-    `start`: number of the first row, for the message.
+    Raises ValueError for magnitudes too far apart for a Euclidean distance.
     """
-    if features.ndim != 2:
-        raise ValueError(f"{name} embeddings have shape {features.shape}; expected [rows, D]")
-    numpy = jnp if isinstance(features, jax.Array) else np
-    finite = numpy.isfinite(features).all(axis=1)
-    # Reduced to one number first: rows of a sharded array may be on other processes.
-    if not finite.all():
-        bad = ~np.asarray(finite)
-        raise ValueError(
-            f"{bad.sum()} of {len(bad)} {name} embeddings are not finite (rows "
-            f"{(start + np.flatnonzero(bad)[:5]).tolist()}...); the network has diverged, or an "
-            "image is broken"
-        )
-    return features
-
-
-def check_pair(query: AnyFloat, gallery: AnyFloat) -> None:
-    """Raises ValueError unless query and gallery have the same width."""
-    if query.shape[1] != gallery.shape[1]:
-        raise ValueError(
-            f"query embeddings have {query.shape[1]} dimensions, gallery ones {gallery.shape[1]}; "
-            "embed both with one network"
-        )
-
-
-def _with_automatic_axes(gallery):
-    """The gallery with the same sharding on a mesh with automatic axes.
-
-    With explicit axes, the default of `jax.make_mesh`, `top_k` along a sharded axis fails.
-    """
-    if not isinstance(gallery, jax.Array) or not isinstance(gallery.sharding, NamedSharding):
-        return gallery
-    mesh, spec = gallery.sharding.mesh, gallery.sharding.spec
-    automatic = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * mesh.devices.ndim)
-    return jax.device_put(gallery, NamedSharding(automatic, spec))
+    if metric == "cosine":
+        return np.asarray(queries.directions()), entries.directions(), 0
+    exponent = common_exponent(metric, queries.width, queries.magnitudes, entries.magnitudes)
+    return np.asarray(queries.scaled(exponent)), entries.scaled(exponent), exponent
 
 
 def _row_axes(gallery) -> str | tuple[str, ...] | None:
@@ -148,8 +129,9 @@ def _row_axes(gallery) -> str | tuple[str, ...] | None:
     return spec[0] if len(spec) and gallery.sharding.num_devices > 1 and spec[0] else None
 
 
-def _blocks(gallery: AnyFloat | Iterable[AnyFloat], size: int) -> Iterator[AnyFloat]:
-    for part in [gallery] if hasattr(gallery, "ndim") else gallery:
+def _blocks(gallery: Features | Iterable[Features], size: int) -> Iterator[np.ndarray | Array]:
+    for part in _parts(gallery):
+        part = array(part, "gallery embeddings")
         if part.ndim != 2:
             raise ValueError(
                 f"gallery embeddings have shape {part.shape}; expected [rows, D], or an iterable "
@@ -157,6 +139,17 @@ def _blocks(gallery: AnyFloat | Iterable[AnyFloat], size: int) -> Iterator[AnyFl
             )
         for start in range(0, len(part), size):
             yield part[start : start + size]
+
+
+def _parts(gallery: Features | Iterable[Features]) -> Iterable[Features]:
+    """The arrays of a gallery: itself, or what it yields. A list is one array unless its first element
+    has two axes."""
+    if any(hasattr(gallery, name) for name in ("__array__", "__dlpack__")):
+        return [gallery]
+    if isinstance(gallery, list | tuple):
+        first = array(gallery[0], "gallery embeddings") if len(gallery) else None
+        return gallery if first is None or first.ndim == 2 else [gallery]
+    return gallery if isinstance(gallery, Iterable) else [gallery]
 
 
 def _by_query_blocks(queries: np.ndarray, size: int, nearest) -> Neighbours:

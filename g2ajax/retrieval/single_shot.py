@@ -1,28 +1,28 @@
 """CUHK03's first protocol: repeated random galleries of one image per identity."""
 
-from collections.abc import Sequence
-
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Float
 
-AnyInt = Int[Array | np.ndarray, "..."] | Sequence[int]
+from g2ajax.retrieval.inputs import Distances, Whole, array, count, read_distances, whole
+from g2ajax.retrieval.labels import Flags, Labels, camera_pair, flags, label_pair, length
+
 REPEATS = 10
 
 
 def single_gallery_shot(
-    distance: Float[Array | np.ndarray, "Q G"],
-    query_identity: AnyInt,
-    gallery_identity: AnyInt,
-    query_camera: AnyInt,
-    gallery_camera: AnyInt,
+    distance: Distances,
+    query_identity: Labels,
+    gallery_identity: Labels,
+    query_camera: Labels | None = None,
+    gallery_camera: Labels | None = None,
     *,
-    repeats: int = REPEATS,
+    repeats: Whole = REPEATS,
     seed: int = 0,
-    max_rank: int = 50,
+    max_rank: Whole = 50,
     drop_same_camera: bool = True,
-    junk: Bool[np.ndarray, " G"] | None = None,
-    distractor: Bool[np.ndarray, " G"] | None = None,
-    number: Int[np.ndarray, " Q"] | None = None,
+    junk: Flags | None = None,
+    distractor: Flags | None = None,
+    number: Labels | None = None,
 ) -> Float[np.ndarray, "Q K"]:
     """CMC of each query: the share of `repeats` galleries in which its match is within rank k.
 
@@ -35,23 +35,27 @@ def single_gallery_shot(
     Junk is never drawn. Distractors of one identity form one more identity, which matches nobody. A
     query without a match gets NaN. K is `max_rank`; beyond the number of identities CMC is 1.
 
-    Raises ValueError for fewer than one repeat and for arrays of the wrong length.
+    Raises ValueError for fewer than one repeat, for NaN, and for arrays of the wrong length or labels of
+    different kinds.
     """
+    repeats, max_rank = whole("repeats", repeats), count("max_rank", max_rank)
     if repeats < 1:
         raise ValueError(f"{repeats} repeats; at least 1 is needed")
-    distance = np.asarray(distance)
+    distance = read_distances(distance)
+    if distance.ndim != 2:
+        raise ValueError(f"distances have shape {distance.shape}; expected [Q, G]")
     queries, entries = distance.shape
-    of_query = [np.asarray(x) for x in (query_identity, query_camera)]
-    of_gallery = [np.asarray(x) for x in (gallery_identity, gallery_camera)]
-    if any(len(x) != queries for x in of_query) or any(len(x) != entries for x in of_gallery):
+    _check_lengths(distance, (query_identity, query_camera), (gallery_identity, gallery_camera))
+    identity = label_pair(query_identity, gallery_identity, distance.shape, "identity")
+    camera = camera_pair(query_camera, gallery_camera, distance.shape)
+    (q_id, g_id, _), drop_same_camera = identity, drop_same_camera and camera is not None
+    q_cam, g_cam = (camera.query, camera.gallery) if camera else (q_id, g_id)
+    junk, distractor = flags(junk, entries, "junk"), flags(distractor, entries, "distractor")
+    number = np.arange(queries) if number is None else array(number, "number")
+    if number.shape != (queries,) or not np.issubdtype(number.dtype, np.integer):
         raise ValueError(
-            f"distances {distance.shape} with identities and cameras of "
-            f"{[len(x) for x in of_query]} queries and {[len(x) for x in of_gallery]} entries"
+            f"number is {number.dtype} of shape {number.shape}; expected {queries} integers"
         )
-    (q_id, q_cam), (g_id, g_cam) = of_query, of_gallery
-    junk = np.zeros(entries, bool) if junk is None else junk
-    distractor = np.zeros(entries, bool) if distractor is None else distractor
-    number = np.arange(queries) if number is None else number
     # Entries sorted by identity, distractors after people, each in gallery order.
     order = np.lexsort((g_id, distractor))
     order = order[~junk[order]]
@@ -81,3 +85,16 @@ def single_gallery_shot(
         histogram = np.bincount(np.minimum(rank, max_rank), minlength=max_rank + 1)[:max_rank]
         result[row] = np.cumsum(histogram) / repeats
     return result
+
+
+def _check_lengths(distance: np.ndarray, of_query: tuple, of_gallery: tuple) -> None:
+    """Raises ValueError, naming all lengths, unless there is a label for each row or column."""
+    sides = [
+        [length(labels) for labels in side if labels is not None] for side in (of_query, of_gallery)
+    ]
+    expected = [[size] * len(side) for size, side in zip(distance.shape, sides, strict=True)]
+    if sides != expected:
+        raise ValueError(
+            f"distances {distance.shape} with identities and cameras of "
+            f"{sides[0]} queries and {sides[1]} entries"
+        )
