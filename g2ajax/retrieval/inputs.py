@@ -1,4 +1,4 @@
-"""What the functions of this folder accept: arrays of any library, and numbers that float32 can hold.
+"""Arguments of the functions of this folder: arrays of any library, and numbers that float32 can hold.
 
 An argument is an array of NumPy or JAX, nested lists, or anything with `__array__` or `__dlpack__`.
 Embeddings whose squares float32 cannot hold are scaled by powers of 2, which changes no ranking; others
