@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
 import json
 import pathlib
 import re
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
+from g2ajax.data.images import as_stored
 from tfds_builders.counts import content_hash, count_differences, images_and_identities, part
 
 PLATFORMS = ("aerial", "ground", "wearable")
@@ -87,21 +86,12 @@ def crop(
 
 
 def encoded_rgb(image: bytes | pathlib.Path) -> bytes:
-    """The encoded image, converted to PNG if its colours would not decode as RGB.
+    """The encoded image as it is stored: as it was found, or upright RGB pixels as PNG where it would
+    not decode as RGB (`g2ajax.data.images.as_stored`).
 
     A corrupt image is stored unchanged; `python -m g2ajax verify` reports it.
     """
-    data = image if isinstance(image, bytes) else pathlib.Path(image).read_bytes()
-    try:
-        opened = Image.open(io.BytesIO(data))
-        plain = opened.format in ("JPEG", "PNG") and opened.mode in ("RGB", "L")
-        if plain:
-            return data
-        buffer = io.BytesIO()
-        opened.convert("RGB").save(buffer, "PNG")
-        return buffer.getvalue()
-    except (OSError, ValueError):
-        return data
+    return as_stored(image if isinstance(image, bytes) else pathlib.Path(image).read_bytes())
 
 
 def protocol(
