@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import re
 import warnings
@@ -123,12 +124,26 @@ def labels_of(identities: Iterable[int]) -> dict[int, int]:
 
 
 def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The images of a folder, sorted; hidden files and other suffixes are ignored."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+    """The images of a folder, sorted; hidden files and other suffixes are ignored.
+
+    Links are followed, as in all folders of a dataset. Warns of those that lead nowhere, which are
+    left out.
+    """
+    with os.scandir(folder) as entries:
+        images = sorted(
+            (
+                entry
+                for entry in entries
+                if entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith(".")
+            ),
+            key=lambda entry: entry.name,
+        )
+    broken = {e.name for e in images if e.is_symlink() and not os.path.exists(e.path)}
+    if broken:
+        warnings.warn(
+            f"{folder}: {len(broken)} links lead nowhere and are left out, such as {min(broken)}"
+        )
+    return [folder / entry.name for entry in images if entry.name not in broken]
 
 
 @dataclasses.dataclass

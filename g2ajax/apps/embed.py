@@ -47,7 +47,8 @@ def embed_folder(
     """
     parquet = _parquet()
     check_alone(model.method)
-    files = files_of(folder)[shard[0] :: shard[1]]
+    skipped: list[tuple[pathlib.Path, str]] = []
+    files = files_of(folder, skipped)[shard[0] :: shard[1]]
     parts = out.with_name(out.name + ".parts")
     parts.mkdir(parents=True, exist_ok=True)
     for unfinished in parts.glob("*.partial"):
@@ -57,7 +58,6 @@ def embed_folder(
     for path in written:
         table = _read(parquet, path, model)
         done |= set(zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True))
-    skipped: list[tuple[pathlib.Path, str]] = []
     fresh = (
         (name, key, image)
         for name, key, image in _images(model, folder, files, skipped)

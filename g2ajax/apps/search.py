@@ -19,6 +19,7 @@ import numpy as np
 import tqdm
 from jaxtyping import Float, UInt8
 
+from g2ajax.data.folders import files_below
 from g2ajax.data.images import decode, resize
 from g2ajax.methods import EmbedsCrops, Method, require
 from g2ajax.models.load import load
@@ -47,7 +48,7 @@ class Gallery:
     files: tuple[pathlib.Path, ...]
     """Files in the order of the embeddings."""
     skipped: tuple[tuple[pathlib.Path, str], ...]
-    """Files that are no images, and why."""
+    """Files that are no images and links that were not followed, and why."""
     embedded: int
     """Number of images embedded by this call; the others were cached."""
     prepared: Prepared
@@ -109,7 +110,8 @@ def open_gallery(
     that needs camera or platform.
     """
     folder = pathlib.Path(folder)
-    files = files_of(folder)
+    skipped: list[tuple[pathlib.Path, str]] = []
+    files = files_of(folder, skipped)
     if not isinstance(model, Model):
         model = load(model, **options)
     check_alone(model.method)
@@ -119,7 +121,6 @@ def open_gallery(
     )
     known = _read(store)
     digest: dict[pathlib.Path, str] = {}
-    skipped: list[tuple[pathlib.Path, str]] = []
     before = len(known)
     try:
         with tqdm.tqdm(
@@ -156,24 +157,23 @@ def _parts(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
         yield part
 
 
-def files_of(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
-    """All files below a folder, sorted; hidden ones are left out.
+def files_of(
+    folder: pathlib.Path, skipped: list[tuple[pathlib.Path, str]] | None = None
+) -> tuple[pathlib.Path, ...]:
+    """All files below a folder, sorted, through links too; hidden ones are left out. What
+    `files_below` passes over is added to `skipped`, with the reason.
 
     Raises FileNotFoundError without the folder and ValueError for an empty one.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; the gallery is a folder of crops")
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    files = tuple(
-        sorted(
-            path
-            for path in paths
-            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        )
-    )
+    files, passed = files_below(folder)
     if not files:
-        raise ValueError(f"{folder} is empty; the gallery is a folder of crops")
-    return files
+        why = f" ({passed[0][0]} is {passed[0][1]})" if passed else ""
+        raise ValueError(f"{folder} is empty{why}; the gallery is a folder of crops")
+    if skipped is not None:
+        skipped += passed
+    return tuple(files)
 
 
 def check_alone(method: Method) -> None:
