@@ -5,12 +5,15 @@ gallery = g2ajax.search("runs/aea_firm", "crops/")
 print(gallery.by_text("a person in a red coat with a backpack", top=10))
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
+import logging
 import os
 import pathlib
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -103,22 +106,20 @@ def open_gallery(
 
     `model`: a model, or what `g2ajax.load` takes, with its `options`. An image is embedded once for
     each model: the folder `cache` keeps the embeddings by content (by default `search` in the
-    folder of the run or model, else ~/.cache/g2ajax/search). Files that are no images are left out
+    folder of the run or model, else ~/.cache/g2ajax/search), where it can be written. Files that are no images are left out
     and listed in `skipped`.
 
     Raises FileNotFoundError without the folder; ValueError without images in it, and for a method
     that needs camera or platform.
     """
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(os.path.expanduser(folder))
     skipped: list[tuple[pathlib.Path, str]] = []
     files = files_of(folder, skipped)
     if not isinstance(model, Model):
         model = load(model, **options)
     check_alone(model.method)
-    where = pathlib.Path(cache) if cache else (model.home or pathlib.Path(CACHE).expanduser())
-    store = (where if cache else where / "search" if model.home else where) / (
-        f"embeddings-{model.key}.npz"
-    )
+    own = model.home / "search" if model.home else CACHE
+    store = pathlib.Path(os.path.expanduser(cache or own)) / f"embeddings-{model.key}.npz"
     known = _read(store)
     digest: dict[pathlib.Path, str] = {}
     before = len(known)
@@ -230,14 +231,29 @@ def read_files(
 
 def _read(store: pathlib.Path) -> dict[str, Any]:
     """Stored embeddings by the SHA-256 of the image files; empty if none are stored."""
-    if not store.is_file():
+    try:
+        # Opened here, because numpy leaves a broken archive open.
+        with store.open("rb") as raw, np.load(raw) as archive:
+            return dict(zip(archive["sha256"].tolist(), archive["embedding"], strict=True))
+    except FileNotFoundError:
         return {}
-    with np.load(store) as archive:
-        return dict(zip(archive["sha256"].tolist(), archive["embedding"], strict=True))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logging.getLogger(__name__).warning(
+            f"{store} cannot be read ({error}); every image is embedded anew"
+        )
+        return {}
 
 
 def _write(store: pathlib.Path, known: dict[str, Any]) -> None:
-    store.parent.mkdir(parents=True, exist_ok=True)
+    """Keeps the embeddings; in a folder that cannot be written the next search computes them again."""
     partial = store.with_name(f"{store.stem}.{os.getpid()}.partial.npz")
-    np.savez(partial, sha256=np.array(list(known)), embedding=np.stack(list(known.values())))
-    partial.replace(store)
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(partial, sha256=np.array(list(known)), embedding=np.stack(list(known.values())))
+        partial.replace(store)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        logging.getLogger(__name__).warning(
+            f"the embeddings are not kept: {store} cannot be written ({error.strerror})"
+        )

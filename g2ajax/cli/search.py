@@ -3,12 +3,14 @@
 import argparse
 import csv
 import dataclasses
+import io
 import json
 import pathlib
 import re
 
 from g2ajax.apps import search
 from g2ajax.cli.opening import folder_of, open_model
+from g2ajax.report.files import shown, write_whole
 from g2ajax.report.findings import findings_page
 
 INTRO = """\
@@ -90,17 +92,23 @@ def _write(answers: list[Answer], gallery: search.Gallery, folder: pathlib.Path)
     method = gallery.model.method
     heading = f"{title} in {len(gallery.files)} images"
     by = f"{method.metric.replace('_', ' ')}, {method.feature_name}, {gallery.model.card.name}"
-    file.write_text(findings_page(heading, findings, intro=INTRO, ranked_by=by))
+    write_whole(file, findings_page(heading, findings, intro=INTRO, ranked_by=by))
     rows = [
-        {"query": answer.query, "rank": rank, "path": str(item.path), "distance": item.distance}
+        {
+            "query": shown(answer.query),
+            "rank": rank,
+            "path": shown(item.path),
+            "distance": item.distance,
+        }
         for answer in answers
         for rank, item in enumerate(answer.found, start=1)
     ]
-    with (folder / f"{name}.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(folder / f"{name}.csv", stream.getvalue())
     about = {"model": gallery.model.card.name, "origin": gallery.model.card.origin}
     content = {**about, "metric": gallery.model.method.metric, "results": rows}
-    (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_whole(folder / f"{name}.json", json.dumps(content, indent=2) + "\n")
     print(f"written: {file}, .csv, .json")
