@@ -37,12 +37,13 @@ def run(options: argparse.Namespace) -> int:
     # Everything that can be wrong with a query is checked before the gallery is embedded.
     if options.top < 1:
         raise ValueError(f"--top={options.top}; at least 1 image can be found")
-    paths = [path for query in options.query for path in _queries(query)]
+    skipped: list[tuple[pathlib.Path, str]] = []
+    paths = [path for query in options.query for path in _queries(query, skipped)]
     search.files_of(options.gallery)
     model = open_model(options)
     texts = model.embed_text(options.text) if options.text else None
     gallery = search.open_gallery(model, options.gallery)
-    for path, why in gallery.skipped:
+    for path, why in (*skipped, *gallery.skipped):
         print(f"skipped: {path} ({why})")
     cached = len(gallery.files) - gallery.embedded
     print(f"{len(gallery.files)} images, {cached} of them embedded before or twice there")
@@ -63,10 +64,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _queries(path: pathlib.Path) -> list[pathlib.Path]:
-    """The image itself, or the files of a folder."""
+def _queries(path: pathlib.Path, skipped: list[tuple[pathlib.Path, str]]) -> list[pathlib.Path]:
+    """The image itself, or the files of a folder, whose broken links go to `skipped`."""
     if path.is_dir():
-        return list(search.files_of(path))
+        return list(search.files_of(path, skipped))
     if not path.is_file():
         raise FileNotFoundError(f"--query={path} is neither a file nor a folder")
     return [path]
