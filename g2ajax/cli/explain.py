@@ -39,8 +39,8 @@ def run(options: argparse.Namespace) -> int:
         )
     protocol = options.protocol or protocols[0]
     query, name = _asked(dataset, protocol, options)
-    (explanation,) = pages.explain(model.method, embedder, protocol, query, options.top)
     folder = folder_of(model, options.out, "explain")
+    (explanation,) = pages.explain(model.method, embedder, protocol, query, options.top)
     write_whole(folder / f"{name}.png", draw(explanation))
     title = f"{model.card.name}: {query.titles[0]}"
     write_whole(folder / f"{name}.html", page(title, [explanation], intro=pages.INTRO))

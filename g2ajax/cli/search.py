@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
     search.files_of(options.gallery)
     model = open_model(options)
     texts = model.embed_text(options.text) if options.text else None
+    folder = folder_of(model, options.out, "search")
     gallery = search.open_gallery(model, options.gallery)
     for path, why in (*skipped, *gallery.skipped):
         print(f"skipped: {path} ({why})")
@@ -59,7 +60,6 @@ def run(options: argparse.Namespace) -> int:
             print(f"\n{answer.query}")
         for item in answer.found:
             print(f"{item.distance:9.4f}  {item.path}")
-    folder = folder_of(model, options.out, "search")
     _write(answers, gallery, folder)
     return 0
 

@@ -38,13 +38,13 @@ def run(options: argparse.Namespace) -> int:
     check_box(box, query)
     model = open_model(options)
     searching.check_searches(model)
+    folder = folder_of(model, options.out, f"search-frames/{options.query.stem}")
     skipped: list[str] = []
     frames = footage(options.frames, skipped, every=options.every)
     sightings, count = searching.search_frames(model, query, box, frames, top=options.top)
     for name in skipped:
         print(f"skipped: {name} cannot be read")
     print(f"{count} frames searched, {len(skipped)} skipped")
-    folder = folder_of(model, options.out, f"search-frames/{options.query.stem}")
     pictures = [
         _picture(folder / "query.png", f"Query {options.query.name}", query, np.array([box]), [""])
     ]

@@ -150,6 +150,17 @@ def test_a_run_that_cannot_be_written_is_searched_all_the_same(
     assert not list(workdir.rglob("*.npz"))
 
 
+def test_a_folder_of_results_is_asked_for_before_anything_is_embedded(
+    images_only, use, folder, tmp_path, capsys
+):
+    workdir = use(images_only)
+    arguments = [f"--workdir={workdir}", f"--gallery={folder}", f"--query={folder / '3.png'}"]
+    (tmp_path / "file").write_text("")
+    assert main(["search", *arguments, f"--out={tmp_path / 'file'}"]) == 1
+    assert "file cannot be made: File exists; name another folder" in capsys.readouterr().err
+    assert not list(workdir.rglob("*.npz"))
+
+
 def test_a_damaged_cache_is_made_anew(images_only, use, folder, caplog):
     workdir = use(images_only)
     assert search.open_gallery(workdir, folder).embedded == 5
