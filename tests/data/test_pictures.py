@@ -137,7 +137,7 @@ def test_decode(files):
     for case, path in files.items():
         data = path.read_bytes()
         check(decode(data), case)
-        check(pixels_of(Image.open(path)), case)
+        check(pixels_of(Image.open(io.BytesIO(data))), case)
         assert defect(data) == ""
 
 
