@@ -1,12 +1,15 @@
 """The program `g2ajax`, also `python -m g2ajax`: each command is a module of `g2ajax.cli`.
 
-What does not fit, a ValueError or FileNotFoundError, is said in one line and ends with 1.
+What does not fit, and what the system refuses (a ValueError or OSError), is said in one line and ends
+with 1.
 """
 
 import importlib
+import io
 import sys
 
 import g2ajax
+from g2ajax.cli.errors import EXPECTED, sentence
 from g2ajax.cli.parsers import PARSERS
 from g2ajax.config import nearest
 
@@ -45,14 +48,16 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] not in COMMANDS:
         print(f"no command {argv[0]!r}; {nearest(argv[0], COMMANDS)}", file=sys.stderr)
         return 2
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # file names need not be text of the terminal
     name, module = argv[0], f"g2ajax.cli.{argv[0].replace('-', '_')}"
     try:
         if name == "train":  # its flags are those of the configuration
             return importlib.import_module(module).main(argv[1:])
         options = PARSERS[name]().parse_args(argv[1:])
         return importlib.import_module(module).run(options)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except EXPECTED as error:
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

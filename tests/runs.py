@@ -32,6 +32,11 @@ def finished(workdir, config):
         return workdir, config, loop.run(config, workdir)
 
 
+def written(folder):
+    """What lies in a folder and when it was written: the same before and after what only reads it."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
 def ranked_config() -> dict:
     """One epoch, scored by re-ranking and query expansion too."""
     return tiny_config(

@@ -1,5 +1,6 @@
 """The program `g2ajax`: its commands, and a wheel of it in an empty folder."""
 
+import errno
 import os
 import pathlib
 import subprocess
@@ -10,7 +11,9 @@ import pytest
 from PIL import Image
 
 from g2ajax.__main__ import COMMANDS, main
+from g2ajax.cli import train, weights
 from g2ajax.cli.parsers import PARSERS
+from g2ajax.data.builders import data_root
 from g2ajax.recipes import files
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -69,6 +72,54 @@ def test_experiments_that_cannot_be(arguments, message):
         cwd=ROOT,
     )
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), "/a/b: Permission denied"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "/a"), "/a: Is a directory"),
+        (OSError(errno.EROFS, "Read-only", "/a", None, "/b"), "/a -> /b: Read-only"),
+        (FileNotFoundError("there is no run; name one"), "there is no run; name one"),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_one_line(monkeypatch, capsys, error, line):
+    def run(options):
+        raise error
+
+    monkeypatch.setattr(weights, "run", run)
+    assert main(["weights"]) == 1
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
+def test_home_is_meant_by_a_tilde(monkeypatch, tmp_path):
+    """In every option that is a path, also behind `=`, where the shell leaves it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    place = str(tmp_path / "x")
+    for name, options in {
+        "evaluate": ("model", "out", "data-dir", "manual-dir"),
+        "rank": ("workdir", "out", "data-dir"),
+        "explain": ("model", "query", "out"),
+        "search": ("model", "gallery", "query", "out"),
+        "search-frames": ("model", "query", "frames", "out"),
+        "embed": ("model", "images", "out"),
+        "export": ("model", "out"),
+        "pack": ("model", "out"),
+        "weights": ("check",),
+        "verify": ("data-dir", "manual-dir"),
+        "skyground": ("out", "sheet"),
+    }.items():
+        parser = PARSERS[name]()
+        needed = [a.option_strings[0] for a in parser._actions if a.required]
+        given = {**dict.fromkeys(needed, "1"), **{f"--{option}": "~/x" for option in options}}
+        values = vars(parser.parse_args([f"{key}={value}" for key, value in given.items()]))
+        for option in options:
+            value = values["model" if option == "workdir" else option.replace("-", "_")]
+            assert str(value[0] if isinstance(value, list) else value) == place, (name, option)
+    assert files.paths_as_arguments(model="~/x", images="y") == f"model={place},images=y"
+    assert train._with_file(["train", "--config=~/x:a"]) == ["train", f"--config={place}:a"]
+    assert data_root("~/x") == tmp_path / "x"
 
 
 def test_recipes_are_the_files_of_configs():

@@ -2,8 +2,8 @@
 
 import dataclasses
 import hashlib
-import io
 import json
+import os
 import pathlib
 import re
 import warnings
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
+from g2ajax.data.images import as_stored
 from tfds_builders.counts import content_hash, count_differences, images_and_identities, part
 
 PLATFORMS = ("aerial", "ground", "wearable")
@@ -87,21 +87,12 @@ def crop(
 
 
 def encoded_rgb(image: bytes | pathlib.Path) -> bytes:
-    """The encoded image, converted to PNG if its colours would not decode as RGB.
+    """The encoded image as it is stored: as it was found, or upright RGB pixels as PNG where it would
+    not decode as RGB (`g2ajax.data.images.as_stored`).
 
     A corrupt image is stored unchanged; `python -m g2ajax verify` reports it.
     """
-    data = image if isinstance(image, bytes) else pathlib.Path(image).read_bytes()
-    try:
-        opened = Image.open(io.BytesIO(data))
-        plain = opened.format in ("JPEG", "PNG") and opened.mode in ("RGB", "L")
-        if plain:
-            return data
-        buffer = io.BytesIO()
-        opened.convert("RGB").save(buffer, "PNG")
-        return buffer.getvalue()
-    except (OSError, ValueError):
-        return data
+    return as_stored(image if isinstance(image, bytes) else pathlib.Path(image).read_bytes())
 
 
 def protocol(
@@ -133,12 +124,26 @@ def labels_of(identities: Iterable[int]) -> dict[int, int]:
 
 
 def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The images of a folder, sorted; hidden files and other suffixes are ignored."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+    """The images of a folder, sorted; hidden files and other suffixes are ignored.
+
+    Links are followed, as in all folders of a dataset. Warns of those that lead nowhere, which are
+    left out.
+    """
+    with os.scandir(folder) as entries:
+        images = sorted(
+            (
+                entry
+                for entry in entries
+                if entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith(".")
+            ),
+            key=lambda entry: entry.name,
+        )
+    broken = {e.name for e in images if e.is_symlink() and not os.path.exists(e.path)}
+    if broken:
+        warnings.warn(
+            f"{folder}: {len(broken)} links lead nowhere and are left out, such as {min(broken)}"
+        )
+    return [folder / entry.name for entry in images if entry.name not in broken]
 
 
 @dataclasses.dataclass

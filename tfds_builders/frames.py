@@ -1,7 +1,6 @@
 """Base of builders of whole frames: schema, checks, labels and counts."""
 
 import hashlib
-import io
 import json
 import pathlib
 import warnings
@@ -10,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
+from g2ajax.data.images import size_of
 from tfds_builders.base import PLATFORMS, ManualBuilder, encoded_rgb, labels_of
 from tfds_builders.base import protocol as crop_protocol
 from tfds_builders.counts import content_hash
@@ -90,10 +89,10 @@ def protocol(
 
 
 def image_size(image: bytes | pathlib.Path, name: str) -> tuple[int, int]:
-    """Height and width of an encoded image. Raises ValueError, naming it, if it cannot be read."""
+    """Height and width of an encoded image, upright. Raises ValueError, naming it, if it cannot be
+    read."""
     try:
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
-            return opened.height, opened.width
+        return size_of(image if isinstance(image, bytes) else pathlib.Path(image).read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(f"{name} is no readable image: {error}; fetch it again") from error
 

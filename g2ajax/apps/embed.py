@@ -17,6 +17,7 @@ import tqdm
 
 from g2ajax.apps.search import NOT_AN_IMAGE, check_alone, files_of, read_files
 from g2ajax.models.model import Model
+from g2ajax.report.files import naming, shown
 
 ROWS = 1024
 """Images of a part."""
@@ -47,7 +48,8 @@ def embed_folder(
     """
     parquet = _parquet()
     check_alone(model.method)
-    files = files_of(folder)[shard[0] :: shard[1]]
+    skipped: list[tuple[pathlib.Path, str]] = []
+    files = files_of(folder, skipped)[shard[0] :: shard[1]]
     parts = out.with_name(out.name + ".parts")
     parts.mkdir(parents=True, exist_ok=True)
     for unfinished in parts.glob("*.partial"):
@@ -57,7 +59,6 @@ def embed_folder(
     for path in written:
         table = _read(parquet, path, model)
         done |= set(zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True))
-    skipped: list[tuple[pathlib.Path, str]] = []
     fresh = (
         (name, key, image)
         for name, key, image in _images(model, folder, files, skipped)
@@ -89,7 +90,7 @@ def _images(
         if image is None:
             skipped.append((file, NOT_AN_IMAGE))
         else:
-            yield file.relative_to(folder).as_posix(), key, image
+            yield shown(file.relative_to(folder).as_posix()), key, image
 
 
 def _write_part(
@@ -111,7 +112,8 @@ def _write_part(
     )
     number = 1 + max((int(path.stem) for path in parts.glob("*.parquet")), default=-1)
     partial = parts / f"{number:08d}.parquet.partial"
-    parquet.write_table(table, partial)
+    with naming(partial):
+        parquet.write_table(table, partial)
     partial.replace(parts / f"{number:08d}.parquet")
     return len(rows)
 
@@ -143,7 +145,8 @@ def _join(parquet: Any, out: pathlib.Path, parts: pathlib.Path, model: Model) ->
     last = {name: row for row, name in enumerate(table["path"].to_pylist())}
     table = table.take(sorted(last.values()))
     partial = out.with_name(out.name + ".partial")
-    parquet.write_table(table, partial)
+    with naming(partial):
+        parquet.write_table(table, partial)
     partial.replace(out)
     shutil.rmtree(parts)
     return len(table)

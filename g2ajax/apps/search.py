@@ -5,12 +5,15 @@ gallery = g2ajax.search("runs/aea_firm", "crops/")
 print(gallery.by_text("a person in a red coat with a backpack", top=10))
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
+import logging
 import os
 import pathlib
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,6 +22,7 @@ import numpy as np
 import tqdm
 from jaxtyping import Float, UInt8
 
+from g2ajax.data.folders import files_below
 from g2ajax.data.images import decode, resize
 from g2ajax.methods import EmbedsCrops, Method, require
 from g2ajax.models.load import load
@@ -47,7 +51,7 @@ class Gallery:
     files: tuple[pathlib.Path, ...]
     """Files in the order of the embeddings."""
     skipped: tuple[tuple[pathlib.Path, str], ...]
-    """Files that are no images, and why."""
+    """Files that are no images and links that were not followed, and why."""
     embedded: int
     """Number of images embedded by this call; the others were cached."""
     prepared: Prepared
@@ -102,24 +106,22 @@ def open_gallery(
 
     `model`: a model, or what `g2ajax.load` takes, with its `options`. An image is embedded once for
     each model: the folder `cache` keeps the embeddings by content (by default `search` in the
-    folder of the run or model, else ~/.cache/g2ajax/search). Files that are no images are left out
+    folder of the run or model, else ~/.cache/g2ajax/search), where it can be written. Files that are no images are left out
     and listed in `skipped`.
 
     Raises FileNotFoundError without the folder; ValueError without images in it, and for a method
     that needs camera or platform.
     """
-    folder = pathlib.Path(folder)
-    files = files_of(folder)
+    folder = pathlib.Path(os.path.expanduser(folder))
+    skipped: list[tuple[pathlib.Path, str]] = []
+    files = files_of(folder, skipped)
     if not isinstance(model, Model):
         model = load(model, **options)
     check_alone(model.method)
-    where = pathlib.Path(cache) if cache else (model.home or pathlib.Path(CACHE).expanduser())
-    store = (where if cache else where / "search" if model.home else where) / (
-        f"embeddings-{model.key}.npz"
-    )
+    own = model.home / "search" if model.home else CACHE
+    store = pathlib.Path(os.path.expanduser(cache or own)) / f"embeddings-{model.key}.npz"
     known = _read(store)
     digest: dict[pathlib.Path, str] = {}
-    skipped: list[tuple[pathlib.Path, str]] = []
     before = len(known)
     try:
         with tqdm.tqdm(
@@ -156,24 +158,23 @@ def _parts(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
         yield part
 
 
-def files_of(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
-    """All files below a folder, sorted; hidden ones are left out.
+def files_of(
+    folder: pathlib.Path, skipped: list[tuple[pathlib.Path, str]] | None = None
+) -> tuple[pathlib.Path, ...]:
+    """All files below a folder, sorted, through links too; hidden ones are left out. What
+    `files_below` passes over is added to `skipped`, with the reason.
 
     Raises FileNotFoundError without the folder and ValueError for an empty one.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; the gallery is a folder of crops")
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    files = tuple(
-        sorted(
-            path
-            for path in paths
-            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        )
-    )
+    files, passed = files_below(folder)
     if not files:
-        raise ValueError(f"{folder} is empty; the gallery is a folder of crops")
-    return files
+        why = f" ({passed[0][0]} is {passed[0][1]})" if passed else ""
+        raise ValueError(f"{folder} is empty{why}; the gallery is a folder of crops")
+    if skipped is not None:
+        skipped += passed
+    return tuple(files)
 
 
 def check_alone(method: Method) -> None:
@@ -230,14 +231,29 @@ def read_files(
 
 def _read(store: pathlib.Path) -> dict[str, Any]:
     """Stored embeddings by the SHA-256 of the image files; empty if none are stored."""
-    if not store.is_file():
+    try:
+        # Opened here, because numpy leaves a broken archive open.
+        with store.open("rb") as raw, np.load(raw) as archive:
+            return dict(zip(archive["sha256"].tolist(), archive["embedding"], strict=True))
+    except FileNotFoundError:
         return {}
-    with np.load(store) as archive:
-        return dict(zip(archive["sha256"].tolist(), archive["embedding"], strict=True))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logging.getLogger(__name__).warning(
+            f"{store} cannot be read ({error}); every image is embedded anew"
+        )
+        return {}
 
 
 def _write(store: pathlib.Path, known: dict[str, Any]) -> None:
-    store.parent.mkdir(parents=True, exist_ok=True)
+    """Keeps the embeddings; in a folder that cannot be written the next search computes them again."""
     partial = store.with_name(f"{store.stem}.{os.getpid()}.partial.npz")
-    np.savez(partial, sha256=np.array(list(known)), embedding=np.stack(list(known.values())))
-    partial.replace(store)
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(partial, sha256=np.array(list(known)), embedding=np.stack(list(known.values())))
+        partial.replace(store)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        logging.getLogger(__name__).warning(
+            f"the embeddings are not kept: {store} cannot be written ({error.strerror})"
+        )

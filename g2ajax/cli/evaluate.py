@@ -1,11 +1,10 @@
 """Scores a model, on its own dataset or on others, and prints one matrix."""
 
 import argparse
-import pathlib
 from typing import Any
 
 from g2ajax.apps.evaluate import evaluate_datasets, own_dataset
-from g2ajax.cli.opening import open_model
+from g2ajax.cli.opening import folder_of, open_model
 from g2ajax.evaluation import cross
 from g2ajax.models.model import Model
 
@@ -13,6 +12,7 @@ from g2ajax.models.model import Model
 def run(options: argparse.Namespace) -> int:
     """Runs the command. Raises ValueError or FileNotFoundError when something does not fit."""
     model = with_evaluation(open_model(options), options)
+    folder = folder_of(model, options.out, "")
     results = evaluate_datasets(
         model,
         words(options.datasets),
@@ -20,8 +20,6 @@ def run(options: argparse.Namespace) -> int:
         data_dir=options.data_dir,
         manual_dir=options.manual_dir,
     )
-    folder = options.out or model.home or pathlib.Path()
-    folder.mkdir(parents=True, exist_ok=True)
     trained_on = own_dataset(model) or "unknown data"
     cross.write(results, trained_on, folder)
     print(cross.as_text(results, trained_on))

@@ -13,6 +13,7 @@ from g2ajax.data.crop_source import Dataset
 from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.methods import Explains
 from g2ajax.report import draw, page
+from g2ajax.report.files import write_whole
 from g2ajax.tasks import explanation_pages as pages
 
 
@@ -38,11 +39,11 @@ def run(options: argparse.Namespace) -> int:
         )
     protocol = options.protocol or protocols[0]
     query, name = _asked(dataset, protocol, options)
-    (explanation,) = pages.explain(model.method, embedder, protocol, query, options.top)
     folder = folder_of(model, options.out, "explain")
-    (folder / f"{name}.png").write_bytes(draw(explanation))
+    (explanation,) = pages.explain(model.method, embedder, protocol, query, options.top)
+    write_whole(folder / f"{name}.png", draw(explanation))
     title = f"{model.card.name}: {query.titles[0]}"
-    (folder / f"{name}.html").write_text(page(title, [explanation], intro=pages.INTRO))
+    write_whole(folder / f"{name}.html", page(title, [explanation], intro=pages.INTRO))
     for item in explanation.ranked:
         mark = {True: "right", False: "wrong", None: "?"}[item.correct]
         largest = np.argsort(-item.shares)[:3]

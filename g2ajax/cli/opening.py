@@ -1,6 +1,7 @@
 """Opening of the model that a command names, and the folder of its results."""
 
 import argparse
+import os
 import pathlib
 from typing import Any
 
@@ -19,7 +20,17 @@ def open_model(options: argparse.Namespace, **more: Any) -> Model:
 
 def folder_of(model: Model, asked: pathlib.Path | None, name: str) -> pathlib.Path:
     """The folder of a command's results: the one that was asked for, else `name` in that of the model,
-    or, for a single file, in the present one."""
+    or, for a single file, in the present one.
+
+    Asked for before anything is computed: raises ValueError for one that cannot be written.
+    """
     folder = asked or (model.home or pathlib.Path()) / name
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{folder} cannot be made: {error.strerror}; name another folder with --out"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{folder} cannot be written; name another folder with --out")
     return folder

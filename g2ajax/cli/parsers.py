@@ -4,6 +4,7 @@ Nothing here imports jax, so that `--help` answers at once.
 """
 
 import argparse
+import os
 import pathlib
 from collections.abc import Callable
 
@@ -19,11 +20,16 @@ def _parser(name: str, text: str) -> Parser:
     )
 
 
+def _path(text: str) -> pathlib.Path:
+    return pathlib.Path(os.path.expanduser(text))
+
+
 def _model(parser: Parser, *, checkpoint: str = "best") -> None:
     parser.add_argument(
         "--model",
         "--workdir",
         required=True,
+        type=os.path.expanduser,
         help="folder of a run or of a model, hf:org/repo, or a public file of weights",
     )
     parser.add_argument(
@@ -35,15 +41,16 @@ def _model(parser: Parser, *, checkpoint: str = "best") -> None:
 
 
 def _data(parser: Parser) -> None:
-    parser.add_argument("--data-dir", "--data_dir", default="", help="folder of built datasets")
+    place = {"default": "", "type": os.path.expanduser}
+    parser.add_argument("--data-dir", "--data_dir", **place, help="folder of built datasets")
     parser.add_argument(
-        "--manual-dir", "--manual_dir", default="", help="folder of what you downloaded"
+        "--manual-dir", "--manual_dir", **place, help="folder of what you downloaded"
     )
 
 
 def _out(parser: Parser, folder: str) -> None:
     parser.add_argument(
-        "--out", type=pathlib.Path, help=f"folder of the results; default: {folder} in the model's"
+        "--out", type=_path, help=f"folder of the results; default: {folder} in the model's"
     )
 
 
@@ -75,7 +82,7 @@ folder of the model. On another dataset all its protocols are scored.""",
     parser.add_argument(
         "--datasets", default="", help="names with commas; default: the model's own"
     )
-    parser.add_argument("--out", type=pathlib.Path, help="folder of the results")
+    parser.add_argument("--out", type=_path, help="folder of the results")
     _evaluation(parser)
     return parser
 
@@ -120,7 +127,12 @@ Needs a run whose phase `explain` has been trained. A query is a number (its pla
 protocol), the name of a query image, or an image file.""",
     )
     _model(parser, checkpoint="latest")
-    parser.add_argument("--query", required=True, help="number, name of a query image, or a file")
+    parser.add_argument(
+        "--query",
+        required=True,
+        type=os.path.expanduser,
+        help="number, name of a query image, or a file",
+    )
     parser.add_argument("--top", type=int, default=5, help="gallery images shown (1 to 10)")
     parser.add_argument("--protocol", help="who is searched in whom; default: the first")
     parser.add_argument("--platform", help="where a file of your own is from: aerial, ground, ...")
@@ -143,12 +155,12 @@ Finds people in a folder of crops, by images or by sentences; writes a page (HTM
 A query is an image or a folder of images. Every image of the gallery is embedded once for each model.""",
     )
     _model(parser)
-    parser.add_argument("--gallery", required=True, type=pathlib.Path, help="folder of crops")
+    parser.add_argument("--gallery", required=True, type=_path, help="folder of crops")
     parser.add_argument(
         "--query",
         action="append",
         default=[],
-        type=pathlib.Path,
+        type=_path,
         help="an image or a folder of them; may be repeated",
     )
     parser.add_argument(
@@ -171,9 +183,9 @@ Finds a person in whole frames, a folder of images or a video, and draws where (
 The person is the one in the box of the query image, in pixels from its upper left corner.""",
     )
     _model(parser)
-    parser.add_argument("--query", required=True, type=pathlib.Path, help="image with the person")
+    parser.add_argument("--query", required=True, type=_path, help="image with the person")
     parser.add_argument("--box", required=True, help="x0,y0,x1,y1 of the person in it, in pixels")
-    parser.add_argument("--frames", required=True, type=pathlib.Path, help="folder or video")
+    parser.add_argument("--frames", required=True, type=_path, help="folder or video")
     parser.add_argument("--every", type=int, default=1, help="take every N-th frame of a video")
     parser.add_argument("--top", type=int, default=10, help="frames shown")
     _out(parser, "search-frames")
@@ -194,8 +206,8 @@ Vector databases read the file. A killed command goes on where it stopped; run a
 changed images only. `--shard=3/16` is the third of sixteen parts, one for each machine.""",
     )
     _model(parser)
-    parser.add_argument("--images", required=True, type=pathlib.Path, help="folder of crops")
-    parser.add_argument("--out", required=True, type=pathlib.Path, help="file to write")
+    parser.add_argument("--images", required=True, type=_path, help="folder of crops")
+    parser.add_argument("--out", required=True, type=_path, help="file to write")
     parser.add_argument("--shard", default="1/1", help="i/n: the i-th of n parts, from 1")
     return parser
 
@@ -234,7 +246,7 @@ Makes a model's folder of a run's checkpoint or of a public file: weights and mo
 A finished run has one already, WORKDIR/model, of its best checkpoint.""",
     )
     _model(parser)
-    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder to write")
+    parser.add_argument("--out", required=True, type=_path, help="folder to write")
     parser.add_argument("--name", help="name for tables of results; default: the model's")
     parser.add_argument("--licence", help="licence of the weights, such as MIT")
     parser.add_argument(
@@ -258,7 +270,7 @@ Lists the public files of weights of the field, and checks a local file against 
 A file is opened by g2ajax.load(FILE), or --model=FILE of every command; one without an architecture is a
 starting point of training (--config.init.file=FILE).""",
     )
-    parser.add_argument("--check", type=pathlib.Path, metavar="FILE", help="check a local file")
+    parser.add_argument("--check", type=_path, metavar="FILE", help="check a local file")
     parser.add_argument(
         "--architectures", action="store_true", help="list the architectures instead"
     )
@@ -295,9 +307,11 @@ Writes SkyGround, the embedded aerial-ground world, as files.
     parser.add_argument("--layout", help="write the files of this dataset, such as agreid")
     parser.add_argument("--size", default="tiny", help="tiny, small, many or full")
     parser.add_argument("--seed", type=int, default=0, help="seed of the world")
-    parser.add_argument("--out", help="folder of the layout")
+    parser.add_argument("--out", type=os.path.expanduser, help="folder of the layout")
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
-    parser.add_argument("--sheet", metavar="FILE", help="draw a contact sheet instead")
+    parser.add_argument(
+        "--sheet", metavar="FILE", type=os.path.expanduser, help="draw a contact sheet instead"
+    )
     parser.add_argument("--frames", action="store_true", help="the sheet shows whole frames")
     return parser
 

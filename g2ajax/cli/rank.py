@@ -11,6 +11,7 @@ from g2ajax.cli.opening import folder_of, open_model
 from g2ajax.config import nearest
 from g2ajax.data.crop_source import CropSplit
 from g2ajax.report import draw, page
+from g2ajax.report.files import write_whole
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,12 +45,12 @@ def run(options: argparse.Namespace) -> int:
             places = rank.worst(lists.result, options.worst).tolist()
         figures = rank.figures(lists, places, dataset.name)
         for row, figure in zip(places, figures, strict=True):
-            (folder / f"{protocol}-{name}-{row}.png").write_bytes(draw(figure))
+            write_whole(folder / f"{protocol}-{name}-{row}.png", draw(figure))
             marks = "".join("+" if item.correct else "-" for item in figure.ranked)
             print(f"{marks}  {figure.query.title}")
         text = page(f"{model.card.name}: {protocol}, {name}", figures, intro=rank.INTRO)
         file = folder / f"{protocol}-{name}.html"
-        file.write_text(text)
+        write_whole(file, text)
         print(f"written: {file}, and a PNG for each query")
     return 0
 

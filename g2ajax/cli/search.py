@@ -3,12 +3,14 @@
 import argparse
 import csv
 import dataclasses
+import io
 import json
 import pathlib
 import re
 
 from g2ajax.apps import search
 from g2ajax.cli.opening import folder_of, open_model
+from g2ajax.report.files import shown, write_whole
 from g2ajax.report.findings import findings_page
 
 INTRO = """\
@@ -35,12 +37,14 @@ def run(options: argparse.Namespace) -> int:
     # Everything that can be wrong with a query is checked before the gallery is embedded.
     if options.top < 1:
         raise ValueError(f"--top={options.top}; at least 1 image can be found")
-    paths = [path for query in options.query for path in _queries(query)]
+    skipped: list[tuple[pathlib.Path, str]] = []
+    paths = [path for query in options.query for path in _queries(query, skipped)]
     search.files_of(options.gallery)
     model = open_model(options)
     texts = model.embed_text(options.text) if options.text else None
+    folder = folder_of(model, options.out, "search")
     gallery = search.open_gallery(model, options.gallery)
-    for path, why in gallery.skipped:
+    for path, why in (*skipped, *gallery.skipped):
         print(f"skipped: {path} ({why})")
     cached = len(gallery.files) - gallery.embedded
     print(f"{len(gallery.files)} images, {cached} of them embedded before or twice there")
@@ -56,15 +60,14 @@ def run(options: argparse.Namespace) -> int:
             print(f"\n{answer.query}")
         for item in answer.found:
             print(f"{item.distance:9.4f}  {item.path}")
-    folder = folder_of(model, options.out, "search")
     _write(answers, gallery, folder)
     return 0
 
 
-def _queries(path: pathlib.Path) -> list[pathlib.Path]:
-    """The image itself, or the files of a folder."""
+def _queries(path: pathlib.Path, skipped: list[tuple[pathlib.Path, str]]) -> list[pathlib.Path]:
+    """The image itself, or the files of a folder, whose broken links go to `skipped`."""
     if path.is_dir():
-        return list(search.files_of(path))
+        return list(search.files_of(path, skipped))
     if not path.is_file():
         raise FileNotFoundError(f"--query={path} is neither a file nor a folder")
     return [path]
@@ -90,17 +93,23 @@ def _write(answers: list[Answer], gallery: search.Gallery, folder: pathlib.Path)
     method = gallery.model.method
     heading = f"{title} in {len(gallery.files)} images"
     by = f"{method.metric.replace('_', ' ')}, {method.feature_name}, {gallery.model.card.name}"
-    file.write_text(findings_page(heading, findings, intro=INTRO, ranked_by=by))
+    write_whole(file, findings_page(heading, findings, intro=INTRO, ranked_by=by))
     rows = [
-        {"query": answer.query, "rank": rank, "path": str(item.path), "distance": item.distance}
+        {
+            "query": shown(answer.query),
+            "rank": rank,
+            "path": shown(item.path),
+            "distance": item.distance,
+        }
         for answer in answers
         for rank, item in enumerate(answer.found, start=1)
     ]
-    with (folder / f"{name}.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(folder / f"{name}.csv", stream.getvalue())
     about = {"model": gallery.model.card.name, "origin": gallery.model.card.origin}
     content = {**about, "metric": gallery.model.method.metric, "results": rows}
-    (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_whole(folder / f"{name}.json", json.dumps(content, indent=2) + "\n")
     print(f"written: {file}, .csv, .json")

@@ -16,6 +16,7 @@ from g2ajax.data.images import decode
 from g2ajax.models.model import check_box
 from g2ajax.report import Picture, Table, page
 from g2ajax.report.boxes import draw_boxes
+from g2ajax.report.files import write_whole
 
 WIDEST = 1280
 INTRO = """\
@@ -37,13 +38,13 @@ def run(options: argparse.Namespace) -> int:
     check_box(box, query)
     model = open_model(options)
     searching.check_searches(model)
+    folder = folder_of(model, options.out, f"search-frames/{options.query.stem}")
     skipped: list[str] = []
     frames = footage(options.frames, skipped, every=options.every)
     sightings, count = searching.search_frames(model, query, box, frames, top=options.top)
     for name in skipped:
         print(f"skipped: {name} cannot be read")
     print(f"{count} frames searched, {len(skipped)} skipped")
-    folder = folder_of(model, options.out, f"search-frames/{options.query.stem}")
     pictures = [
         _picture(folder / "query.png", f"Query {options.query.name}", query, np.array([box]), [""])
     ]
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     tables = [Table(f"{len(sightings)} of {count} frames, {len(skipped)} skipped", head, rows)]
     title = f"{model.card.name}: {options.query.name} in {options.frames.name}"
     file = folder / "frames.html"
-    file.write_text(page(title, (), intro=INTRO, tables=tables, pictures=pictures))
+    write_whole(file, page(title, (), intro=INTRO, tables=tables, pictures=pictures))
     print(f"written: {file}")
     return 0
 
@@ -82,7 +83,9 @@ def _picture(
 ) -> Picture:
     """The frame with its boxes, written to `file`; for the page at most `WIDEST` pixels wide."""
     picture = draw_boxes(image, boxes, labels)
-    picture.save(file)
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    write_whole(file, data.getvalue())
     picture.thumbnail((WIDEST, WIDEST))
     data = io.BytesIO()
     picture.save(data, "PNG")

@@ -10,12 +10,16 @@ A run that was stopped or killed goes on from its last checkpoint when it is sta
 `python run.py` is the same program.
 """
 
+import os
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 
 from absl import app, flags
 from ml_collections import config_flags
+
+from g2ajax.cli.errors import EXPECTED, sentence
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file, with its arguments after a colon.", lock_config=True
@@ -35,7 +39,7 @@ HELP_CONFIG = flags.DEFINE_bool(
     "help_config", False, "Print every option of the configuration and exit."
 )
 TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error was raised.")
-ERRORS = (ValueError, FileNotFoundError, FloatingPointError, flags.Error)
+ERRORS = (*EXPECTED, FloatingPointError, flags.Error)
 
 
 def parse(argv: Sequence[str]) -> list[str]:
@@ -54,7 +58,7 @@ def parse(argv: Sequence[str]) -> list[str]:
     except ERRORS as error:
         if "--traceback" in argv:
             raise
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {sentence(error)}")
 
 
 def _with_file(argv: list[str]) -> list[str]:
@@ -71,7 +75,8 @@ def _with_file(argv: list[str]) -> list[str]:
             "name an experiment: --recipe=NAME (such as --recipe=agreid_vit:skyground) or --config=FILE"
         )
     if "recipe" not in given:
-        return argv
+        home = re.compile("(--?config=)(~.*)")
+        return [home.sub(lambda m: m[1] + os.path.expanduser(m[2]), text) for text in argv]
     if "config" in given:
         raise ValueError("--recipe and --config both name an experiment; give one of them")
     name, colon, arguments = given["recipe"].partition(":")
@@ -98,7 +103,7 @@ def train(argv: list[str]) -> None:
         return
     mesh.initialise_processes()
     name = files.run_name(config_flags.get_config_filename(flags.FLAGS["config"]))
-    workdir = WORKDIR.value or str(pathlib.Path("runs") / name)
+    workdir = os.path.expanduser(WORKDIR.value or pathlib.Path("runs") / name)
     try:
         if EVALUATE.value:
             loop.evaluate(config, workdir, EVALUATE.value)
@@ -107,7 +112,7 @@ def train(argv: list[str]) -> None:
     except ERRORS as error:
         if TRACEBACK.value:
             raise
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {sentence(error)}")
     except KeyboardInterrupt:  # before the first step, or after the last
         print("stopped; what has been saved is kept", file=sys.stderr)
         sys.exit(130)

@@ -28,7 +28,7 @@ def ensure_built(
     """Builds a dataset if it is missing, or if it was built from other files than those in
     `manual_dir`; returns its builder. Raises as `source.open_dataset`.
     """
-    manual = pathlib.Path(manual_dir) if manual_dir else root / "downloads" / "manual"
+    manual = pathlib.Path(os.path.expanduser(manual_dir or root / "downloads" / "manual"))
     folder = pathlib.Path(builder.data_dir)
     if (folder / "dataset_info.json").exists():
         # Builders of a user's own files say what they were built from; others have counts to check.
@@ -48,9 +48,8 @@ def ensure_built(
 
 def data_root(data_dir: str | None) -> pathlib.Path:
     """The folder of built datasets."""
-    return pathlib.Path(
-        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    ).expanduser()
+    folder = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return pathlib.Path(os.path.expanduser(folder))
 
 
 def schema_of(builder: Any) -> str:

@@ -3,11 +3,13 @@
 import importlib
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from g2ajax.data.images import decode
+from g2ajax.data.folders import files_below
+from g2ajax.data.images import TURNS, decode, upright
 
 Named = tuple[str, UInt8[np.ndarray, "_ _ 3"]]
 """The name of a frame, and its pixels."""
@@ -16,8 +18,8 @@ Named = tuple[str, UInt8[np.ndarray, "_ _ 3"]]
 def footage(path: pathlib.Path, skipped: list[str], *, every: int = 1) -> Iterator[Named]:
     """The frames of a folder (its images at any depth, by name) or of a video, one by one.
 
-    `every`: step between the frames of a video. Unreadable files are left out and named in
-    `skipped`.
+    `every`: step between the frames of a video, which is turned upright as its data say. Unreadable
+    files, and links that `files_below` passes over, are left out and named in `skipped`.
 
     Raises FileNotFoundError for a missing path, and ValueError for a file that is no video, a video
     without the package that reads videos, an `every` below 1, and when no frame can be read.
@@ -37,14 +39,14 @@ def footage(path: pathlib.Path, skipped: list[str], *, every: int = 1) -> Iterat
 
 
 def _images(folder: pathlib.Path, skipped: list[str]) -> Iterator[Named]:
-    for file in sorted(folder.rglob("*")):
-        name = file.relative_to(folder)
-        if not file.is_file() or any(part.startswith(".") for part in name.parts):
-            continue
+    files, passed = files_below(folder)
+    skipped += [f"{path.relative_to(folder)} ({why})" for path, why in passed]
+    for file in files:
+        name = str(file.relative_to(folder))
         try:
-            yield str(name), decode(file.read_bytes(), str(file))
-        except ValueError:
-            skipped.append(str(name))
+            yield name, decode(file.read_bytes(), str(file))
+        except (OSError, ValueError):
+            skipped.append(name)
 
 
 def _video(path: pathlib.Path, skipped: list[str], every: int) -> Iterator[Named]:
@@ -71,5 +73,21 @@ def _video(path: pathlib.Path, skipped: list[str], every: int) -> Iterator[Named
                 continue
             for frame in decoded:
                 if number % every == 0:
-                    yield f"frame {number}", frame.to_ndarray(format="rgb24")
+                    pixels = frame.to_ndarray(format="rgb24")
+                    yield f"frame {number}", upright(pixels, _orientation(frame))
                 number += 1
+
+
+def _orientation(frame: Any) -> int:
+    """How a frame of a video is turned upright, as an orientation of EXIF."""
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV has no name for another of the frame's data
+        return (1, 8, 3, 6)[round(frame.rotation / 90) % 4]
+    if matrix is None:
+        return 1
+    # x and y of a pixel become a x + c y and b x + d y.
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    across = abs(b) + abs(c) > abs(a) + abs(d)
+    turn = (across, b < 0, c < 0) if across else (across, d < 0, a < 0)
+    return next(number for number, one in TURNS.items() if one == turn)

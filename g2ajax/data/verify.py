@@ -2,15 +2,14 @@
 
 import dataclasses
 import hashlib
-import io
 import json
 import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from g2ajax.data.crop_source import CropSplit, Dataset
+from g2ajax.data.images import decode
 
 PERSON = 0
 
@@ -151,17 +150,16 @@ def _content(split: CropSplit, recorded: str | None) -> Content:
 
 
 def defect(data: bytes) -> str:
-    """The reason an encoded image cannot be used; empty if it can."""
+    """The reason an encoded image cannot be used; empty if it can. Its reader is that of training."""
     if not data:
         return "empty file"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # oddities of metadata, which no pixel depends on
-            image = Image.open(io.BytesIO(data))
-            image.convert("RGB").load()
-    except Exception as error:  # decoders of broken files raise many kinds
-        return f"does not decode ({str(error).split(' <')[0]})"
-    return "" if min(image.size) > 0 else "has no pixels"
+            pixels = decode(data)
+    except ValueError as error:
+        return f"does not decode ({str(error.__cause__).split(' <')[0]})"
+    return "" if pixels.size else "has no pixels"
 
 
 def table(counts: Sequence[Count]) -> str:

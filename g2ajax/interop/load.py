@@ -1,6 +1,7 @@
 """Initialises a model from a public checkpoint: strict loading, with a report of every tensor."""
 
 import dataclasses
+import os
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -160,7 +161,7 @@ def initialise(
         raise ValueError(f"{file}: {error}") from error
     result = InitReport(report.rows, str(init.file), file.family.name, file.why, tuple(plan.notes))
     if init.report:
-        target = pathlib.Path(init.report)
+        target = pathlib.Path(os.path.expanduser(init.report))
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(f"{result}\n\n{result.table()}\n")
     return result

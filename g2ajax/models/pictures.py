@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PIL
-from PIL import ImageOps
 
-from g2ajax.data.images import decode, resize
+from g2ajax.data.images import decode, pixels_of, resize
 
 # Whatever else a caller gives is refused by `pixels`, in a sentence.
 Image = str | os.PathLike | PIL.Image | np.ndarray
@@ -55,7 +54,7 @@ def pixels(image: Any, name: str = "image") -> UInt8[np.ndarray, "H W 3"]:
             raise ValueError(f"{path} is a folder; give its files, sorted(path.iterdir())")
         return decode(path.read_bytes(), str(path))
     if isinstance(image, PIL.Image):
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        return pixels_of(image)
     array = np.asarray(image)
     _check(array, name, 3)
     return array.astype(np.uint8, copy=False)

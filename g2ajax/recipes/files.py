@@ -1,6 +1,7 @@
 """Experiment files, by path (`configs/seqnet.py:dataset=prw,hkd`) or by name (`seqnet`)."""
 
 import importlib.util
+import os
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
@@ -63,7 +64,7 @@ def paths_as_arguments(**paths: str | None) -> str:
             raise ValueError(
                 f"--{name}={path}: a path with a comma cannot be given here; rename it"
             )
-    return ",".join(f"{name}={path}" for name, path in paths.items())
+    return ",".join(f"{name}={os.path.expanduser(path)}" for name, path in paths.items())
 
 
 def check_overrides(config: Mapping[str, Any], arguments: list[str]) -> None:

@@ -14,6 +14,7 @@ from g2ajax.interop.model_folder import Card
 from g2ajax.methods import DataFacts, Method
 from g2ajax.models.model import Model
 from tests.fake_data import make_dataset
+from tests.runs import written
 
 
 def make_other():
@@ -36,8 +37,10 @@ def two_datasets(monkeypatch):
 
 def test_the_matrix_of_two_datasets(ranked_run, two_datasets, tmp_path, capsys):
     workdir, _, results = ranked_run
+    before = written(workdir)
     arguments = [f"--workdir={workdir}", "--datasets=fake,other/small", f"--out={tmp_path}"]
     assert main(["evaluate", *arguments]) == 0
+    assert written(workdir) == before
     printed = capsys.readouterr().out
     assert "trained on fake, checkpoint best, chosen on the test split (step 3)" in printed
     assert "other small A2G (aerial -> ground)" in printed

@@ -7,6 +7,7 @@ from g2ajax.__main__ import main
 from g2ajax.apps import rank
 from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.training import loop
+from tests.runs import written
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ def test_lists_are_those_of_the_scores(opened, ranked_run, ranking):
 
 def test_the_command_writes_a_page_and_figures(ranked_run, fake_dataset, tmp_path, capsys):
     workdir, _, _ = ranked_run
+    before = written(workdir)
     name = str(fake_dataset.splits["query"].image_id[0])
     common = [f"--workdir={workdir}", "--protocol=A2G", "--top=3", f"--out={tmp_path}"]
     assert main(["rank", *common, "--worst=2", "--rankings=reid,rerank"]) == 0
@@ -55,6 +57,7 @@ def test_the_command_writes_a_page_and_figures(ranked_run, fake_dataset, tmp_pat
     printed = capsys.readouterr().out
     assert f"{name} (camera 0): AP " in printed
     assert (tmp_path / "A2G-reid-1.png").exists() and (tmp_path / "A2G-reid-0.png").exists()
+    assert written(workdir) == before
 
 
 @pytest.mark.parametrize(

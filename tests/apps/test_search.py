@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import os
 import pathlib
 
 import numpy as np
@@ -131,6 +132,65 @@ def test_bad_questions_of_a_search(with_text, use, folder, capsys, arguments, me
     workdir = use(with_text)
     assert main(["search", f"--workdir={workdir}", f"--gallery={folder}", *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_be_written_is_searched_all_the_same(
+    images_only, use, folder, tmp_path, monkeypatch, caplog
+):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    workdir = use(images_only)
+    arguments = [f"--workdir={workdir}", f"--gallery={folder}", f"--query={folder / '3.png'}"]
+    monkeypatch.setattr(np, "savez", refuse)
+    assert main(["search", *arguments, f"--out={tmp_path / 'out'}"]) == 0
+    assert (tmp_path / "out" / "3.html").is_file()
+    (line,) = [one.getMessage() for one in caplog.records if one.name == search.__name__]
+    assert line.startswith("the embeddings are not kept: ") and "(Permission denied)" in line
+    assert not list(workdir.rglob("*.npz"))
+
+
+def test_a_folder_of_results_is_asked_for_before_anything_is_embedded(
+    images_only, use, folder, tmp_path, capsys
+):
+    workdir = use(images_only)
+    arguments = [f"--workdir={workdir}", f"--gallery={folder}", f"--query={folder / '3.png'}"]
+    (tmp_path / "file").write_text("")
+    assert main(["search", *arguments, f"--out={tmp_path / 'file'}"]) == 1
+    assert "file cannot be made: File exists; name another folder" in capsys.readouterr().err
+    assert not list(workdir.rglob("*.npz"))
+
+
+def test_a_damaged_cache_is_made_anew(images_only, use, folder, caplog):
+    workdir = use(images_only)
+    assert search.open_gallery(workdir, folder).embedded == 5
+    (cache,) = workdir.rglob("*.npz")
+    cache.write_bytes(cache.read_bytes()[:100])
+    assert search.open_gallery(workdir, folder).embedded == 5
+    assert f"{cache} cannot be read" in caplog.text
+    assert search.open_gallery(workdir, folder).embedded == 0
+
+
+def test_names_that_are_not_utf8(images_only, use, folder, capsys):
+    workdir = use(images_only)
+    name = os.fsdecode(b"caf\xe9.png")
+    asked = folder.with_name("asked")
+    asked.mkdir()
+    for file in ("3.png", "4.png"):
+        (asked / file.replace("3.png", name)).write_bytes((folder / file).read_bytes())
+    (folder / "3.png").rename(folder / name)
+    common = [f"--workdir={workdir}", f"--gallery={folder}"]
+    assert main(["search", *common, f"--query={asked}"]) == 0
+    assert "caf?.png" in capsys.readouterr().out
+    results = workdir / "search"
+    page = (results / "search.html").read_text()
+    assert "<h2>caf?.png</h2>" in page and "caf%E9.png" in page
+    assert str(folder / "caf?.png") in (results / "search.csv").read_text()
+    paths = [row["path"] for row in json.loads((results / "search.json").read_text())["results"]]
+    assert str(folder / "caf?.png") in paths
+    # Alone it gives the results its name.
+    assert main(["search", *common, f"--query={folder / name}"]) == 0
+    assert (results / f"{pathlib.Path(name).stem}.html").is_file()
 
 
 def test_bad_galleries(images_only, use, tmp_path):

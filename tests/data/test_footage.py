@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from g2ajax.data import footage as module
 from g2ajax.data.footage import footage
+from g2ajax.data.images import decode
 
 
 def png(level):
@@ -99,6 +101,44 @@ def test_what_is_no_footage(tmp_path, folder):
         (folder / name).unlink()
     with pytest.raises(ValueError, match=r"has no frame; 1 cannot be read, such as broken.jpg"):
         list(footage(folder, []))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "orientation"),
+    [
+        ((1, 0, 0, 1), 1),
+        ((-1, 0, 0, 1), 2),
+        ((-1, 0, 0, -1), 3),
+        ((0, 1, 1, 0), 5),
+        ((0, 1, -1, 0), 6),
+        ((0, -1, 1, 0), 8),
+    ],
+)
+def test_a_video_is_as_upright_as_a_photo(tmp_path, matrix, orientation):
+    """A phone writes the same pixels and says the same turn, in a video by a matrix."""
+    av = pytest.importorskip("av")
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:24, :32], pixels[:24, 32:], pixels[24:, :32] = 60, 120, 240
+    path = tmp_path / "video.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height = 64, 48
+        for frame in (av.VideoFrame.from_ndarray(pixels, format="rgb24"), None):
+            for packet in stream.encode(frame):
+                container.mux(packet)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 44  # of a b u c d v x y w, in 65536ths
+    a, b, c, d = (65536 * value for value in matrix)
+    data[place : place + 20] = struct.pack(">5i", a, b, 0, c, d)
+    path.write_bytes(data)
+    ((_, image),) = footage(path, [])
+
+    exif, photo = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(photo, "PNG", exif=exif)
+    expected = decode(photo.getvalue())
+    assert image.shape == expected.shape
+    assert np.median(np.abs(image.astype(int) - expected)) < 6
 
 
 def test_an_unreadable_video(tmp_path):

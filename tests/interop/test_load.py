@@ -60,9 +60,10 @@ def test_torchvision_resnet_into_the_backbone_only(tmp_path, resnet):
     assert "layer1.0.conv2.weight" not in text
 
 
-def test_report_of_every_tensor_goes_to_a_file(tmp_path, resnet):
+def test_report_of_every_tensor_goes_to_a_file(tmp_path, resnet, monkeypatch):
     path = write_zip(tmp_path / "resnet.pth", tensors(resnet))
-    start(Method("resnet_tiny"), path, report=str(tmp_path / "sub" / "report.txt"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    start(Method("resnet_tiny"), path, report="~/sub/report.txt")
     written = (tmp_path / "sub" / "report.txt").read_text()
     assert all(f"backbone.{name} " in written for name in resnet)
 

@@ -203,6 +203,15 @@ def test_table_of_a_spreadsheet_with_a_byte_order_mark(tmp_path):
     assert built.info.splits["train"].num_examples == 3
 
 
+@pytest.mark.parametrize(
+    ("encoding", "name", "byte"), [("cp1252", "Öl", "0xd6"), ("gbk", "王芳", "0xcd")]
+)
+def test_a_table_in_another_encoding_says_what_to_do(tmp_path, encoding, name, byte):
+    message = f"crops.csv, line 4: the byte {byte} is not UTF-8; save the table as UTF-8"
+    with pytest.raises(ValueError, match=message):
+        build(tmp_path, TABLE.replace("Öl", name), encoding=encoding)
+
+
 def test_changed_files_are_noticed(tmp_path, capsys):
     """A built dataset is never another folder's, nor an earlier state of its own."""
     data_dir, manual = str(tmp_path / "data"), write(tmp_path / "manual", TABLE)

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import hashlib
+import io
 import itertools
 import pathlib
 import re
@@ -12,6 +13,7 @@ from tfds_builders.base import IMAGE_SUFFIXES, PLATFORMS
 
 REQUIRED_COLUMNS = ("path", "identity", "camera", "platform")
 SPLITS = ("train", "query", "gallery")
+SUFFIXES = (*IMAGE_SUFFIXES, ".webp", ".tif", ".tiff", ".gif", ".mpo")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,14 +34,16 @@ class Row:
 def read_rows(table: pathlib.Path) -> tuple[list[Row], tuple[str, ...]]:
     """Reads the rows of a table and the names of its attribute columns.
 
-    Raises ValueError, naming the line, for a missing or repeated column, an empty identity, a
-    camera that is not a number from 0, an unknown platform or split, a path outside the folder or
-    of no image format, an image listed twice in a split, and a camera on two platforms.
+    Raises ValueError, naming the line, for text that is not UTF-8, a missing or repeated column, an
+    empty identity, a camera that is not a number from 0, an unknown platform or split, a path outside
+    the folder or of no image format, an image listed twice in a split, and a camera on two platforms.
     """
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
+    reader = csv.reader(io.StringIO(_text(table), newline=""))
+    try:
         header = [name.strip() for name in next(reader, [])]
         lines = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise ValueError(f"{table.name}, line {reader.line_num}: {error}") from None
     missing = [name for name in REQUIRED_COLUMNS if name not in header]
     if missing:
         raise ValueError(
@@ -72,6 +76,20 @@ def read_rows(table: pathlib.Path) -> tuple[list[Row], tuple[str, ...]]:
     return rows, attributes
 
 
+def _text(table: pathlib.Path) -> str:
+    """The text of a table. Raises ValueError, naming the line, for one that is not UTF-8."""
+    data = table.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{table.name}, line {line}: the byte 0x{data[error.start]:02x} is not UTF-8; save the table "
+            'as UTF-8 (a spreadsheet\'s "CSV UTF-8"; or iconv -f GBK -t UTF-8, with the encoding it has '
+            "in the place of GBK)"
+        ) from None
+
+
 def _row(header: Sequence[str], cells: Sequence[str], line: int, attributes: Sequence[str]) -> Row:
     if len(cells) != len(header):
         raise ValueError(f"{len(cells)} values, expected {len(header)}")
@@ -80,8 +98,8 @@ def _row(header: Sequence[str], cells: Sequence[str], line: int, attributes: Seq
     posix = pathlib.PurePosixPath(path)
     if not path or posix.is_absolute() or ".." in posix.parts or re.match(r"[A-Za-z]:", path):
         raise ValueError(f"path {path!r} is not a file below the folder of the table")
-    if posix.suffix.lower() not in IMAGE_SUFFIXES:
-        raise ValueError(f"path {path!r} does not end in {', '.join(IMAGE_SUFFIXES)}")
+    if posix.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"path {path!r} does not end in {', '.join(SUFFIXES)}")
     if not value["identity"]:
         raise ValueError("the identity is empty")
     if not re.fullmatch(r"[0-9]{1,9}", value["camera"]):
