@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Int
 
+from g2ajax.config.ranges import Count, Natural
 from g2ajax.data.samplers import Sampler
 from g2ajax.data.sharding import check_batch
 from g2ajax.evaluation.explanation import Measure
@@ -30,9 +31,9 @@ class DataOptions:
     """Folder of built datasets; empty: `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
     manual_dir: str = ""
     """Folder of downloaded archives; empty: `<dir>/downloads/manual`."""
-    num_workers: int = 0
+    num_workers: Natural = 0
     """Processes that decode; 0: threads of the main process."""
-    num_threads: int = 4
+    num_threads: Count = 4
     """Threads that decode, in each process."""
 
 
@@ -40,20 +41,20 @@ class DataOptions:
 class EvaluateOptions:
     """When and how the run is scored."""
 
-    every_epochs: int = 10
+    every_epochs: Natural = 10
     """Epochs between evaluations; 0: only at the end."""
-    batch_size: int = 128
+    batch_size: Count = 128
     """Images (or frames) embedded at a time."""
     protocols: tuple[str, ...] = ()
     """Names of the dataset's protocols; empty: all it has."""
-    bootstrap_samples: int = 1000
+    bootstrap_samples: Count = 1000
     """Resamplings of the query identities behind the 95% intervals."""
     best: str = "mAP"
     """Score that chooses the best checkpoint of a phase, averaged over protocols and rankings."""
     rankings: tuple[str, ...] = ()
     """Further rankings besides the phase's own when the run ends. They do not choose the best
     checkpoint."""
-    reported_queries: int = 4
+    reported_queries: Natural = 4
     """Queries shown on the run's report page; 0: no page."""
 
 

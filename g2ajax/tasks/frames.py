@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Float32, Int
 
+from g2ajax.config.ranges import Count, Probability, Range
 from g2ajax.data.frame_batches import (
     FittedFrames,
     eval_frame_table,
@@ -50,6 +51,7 @@ from g2ajax.retrieval.person_search import ContextMatching, FrameDetections
 from g2ajax.tasks import base
 from g2ajax.tasks.base import Batch, Phase, RunInfo, Say, warn
 
+Side = Annotated[int, Range(MULTIPLE)]
 INPUTS = ("image", "size", "boxes", "box_mask")
 INTRO = """\
 People searched in whole frames. The score of a search counts both kinds of error: "missed" is what the \
@@ -62,25 +64,25 @@ given no one is missed: that row bounds what a better detector could give."""
 class FrameOptions:
     """Options of resizing, padding and batching frames."""
 
-    batch_size: int = 5
+    batch_size: Count = 5
     """Frames of a training step; they are shuffled."""
-    min_size: int = MIN_SIZE
+    min_size: Count = MIN_SIZE
     """Short side of a resized frame in pixels, unless the long side would exceed `max_size`."""
-    max_size: int = MAX_SIZE
+    max_size: Count = MAX_SIZE
     """Longest long side of a resized frame in pixels."""
-    canvases: tuple[tuple[int, int], ...] = BUCKETS
+    canvases: tuple[tuple[Side, Side], ...] = BUCKETS
     """(height, width) to which resized frames are padded, multiples of 32; each size is compiled
     once."""
-    max_boxes: int = 64
+    max_boxes: Count = 64
     """Most people in a frame; a frame with more is an error that names it."""
-    flip: float = 0.5
+    flip: Probability = 0.5
     """Probability of mirroring a frame."""
     skip_unreadable: bool = False
     """Name unreadable frames and leave them out, instead of ending the run."""
 
     def __post_init__(self) -> None:
         for canvas in self.canvases:
-            if len(canvas) != 2 or any(side % MULTIPLE or side < MULTIPLE for side in canvas):
+            if any(side % MULTIPLE for side in canvas):
                 raise ValueError(
                     f"frames.canvases names {tuple(canvas)}: expected (height, width), multiples of "
                     f"{MULTIPLE}"
