@@ -215,6 +215,36 @@ class Task(abc.ABC):
         return ""
 
 
+def on_protocols(info: RunInfo, dataset: Any, fault: Callable[[Any, str], str]) -> RunInfo:
+    """The same run, scored on the protocols that can be (`scorable`)."""
+    evaluate = info.options.evaluate
+    names = scorable(dataset, evaluate.protocols, fault)
+    evaluate = dataclasses.replace(evaluate, protocols=names)
+    return dataclasses.replace(info, options=dataclasses.replace(info.options, evaluate=evaluate))
+
+
+def scorable(
+    dataset: Any, named: Sequence[str], fault: Callable[[Any, str], str]
+) -> tuple[str, ...]:
+    """The protocols to score a model on: those `named`, else all of the dataset's but those at fault,
+    each of which a line names.
+
+    `fault(dataset, protocol)`: the reason why a protocol gives no score; "" if it does. Raises
+    ValueError for a named protocol at fault, and if all of the dataset's are.
+    """
+    names = tuple(named or (row["name"] for row in dataset.protocols))
+    reasons = {name: reason for name in names if (reason := fault(dataset, name))}
+    if reasons and (named or len(reasons) == len(names)):
+        name, reason = next(iter(reasons.items()))
+        hint = (
+            "; name others in evaluate.protocols" if len(dataset.protocols) > len(reasons) else ""
+        )
+        raise ValueError(f"protocol {name} of {dataset.name} cannot be scored: {reason}{hint}")
+    for name, reason in reasons.items():
+        warn(f"protocol {name} of {dataset.name} is left out: {reason}")
+    return tuple(name for name in names if name not in reasons)
+
+
 def warn(text: str) -> None:
     """Prints a warning to stderr, each text once."""
     if text not in _WARNED:

@@ -28,10 +28,10 @@ from g2ajax.data.sharding import batch_sharding, replicated
 from g2ajax.detection.transform import BUCKETS, MAX_SIZE, MIN_SIZE, bucket_of, resized_size
 from g2ajax.evaluation.person_search import (
     Found,
-    check_rankings,
     evaluate_detector,
     evaluate_frames,
     gallery_sizes,
+    scoring_fault,
 )
 from g2ajax.evaluation.results import Result, dataset_label, tables
 from g2ajax.methods import (
@@ -41,14 +41,13 @@ from g2ajax.methods import (
     Method,
     SearchesPersons,
     evaluated,
-    method_name,
     require,
 )
 from g2ajax.methods.base import MULTIPLE
 from g2ajax.report import Picture, Table, page
 from g2ajax.report.curves import Point, curves
 from g2ajax.retrieval.person_search import ContextMatching, FrameDetections
-from g2ajax.tasks import base
+from g2ajax.tasks import base, frame_checks
 from g2ajax.tasks.base import Batch, Phase, RunInfo, Say, warn
 
 Side = Annotated[int, Range(MULTIPLE)]
@@ -151,7 +150,7 @@ class Task(base.Task):
         self.dataset = open_frames(
             info.dataset, data_dir=data.dir or None, manual_dir=data.manual_dir or None
         )
-        check(info, self.dataset)
+        frame_checks.check(info, self.dataset)
         splits, frames = self.dataset.splits, self.options.frames
         self.train, self.gallery = fit(splits["train"], frames), fit(splits["gallery"], frames)
         # A row of this split is one person.
@@ -169,7 +168,9 @@ class Task(base.Task):
         )
 
     def use(self, model: Method) -> None:
-        check_model(model, self.options.evaluate)
+        frame_checks.check_model(model, self.options.evaluate)
+        if isinstance(model, SearchesPersons):
+            self.info = base.on_protocols(self.info, self.dataset, scoring_fault)
         self.model = model
         self.functions = make_functions(model, self.info.mesh)
 
@@ -301,31 +302,6 @@ class Task(base.Task):
             png = curves(lines, size="frames in a query's gallery", score="mAP in percent")
             pictures.append(Picture(heading, png, alt))
         return page(self.info.name, (), intro=INTRO, tables=sections, pictures=pictures)
-
-
-def check(info: RunInfo, dataset: FrameDataset) -> None:
-    """Raises ValueError for protocols and rankings that the frames do not have, and for a training
-    split without identities."""
-    evaluate: EvaluateOptions = info.options.evaluate
-    for name in evaluate.protocols:
-        dataset.protocol(name)
-    check_rankings(evaluate.rankings, "evaluate.rankings")
-    for phase in info.phases:
-        check_rankings(phase.options.rankings, f"phase.{phase.name}.rankings")
-    if not dataset.num_identities:
-        raise ValueError(f"{dataset.name}: no person of the training split has an identity")
-
-
-def check_model(model: Method, evaluate: EvaluateOptions) -> None:
-    """Raises ValueError for a method that detects no persons, and for options that need identities
-    from a plain detector."""
-    require(model, Detects, "a dataset of whole frames")
-    ranks = evaluate.rankings or evaluate.best != "detection AP"
-    if not isinstance(model, SearchesPersons) and ranks:
-        raise ValueError(
-            f"method {method_name(model)!r} finds people and does not tell them apart: give "
-            "evaluate.rankings=() and evaluate.best='detection AP'"
-        )
 
 
 def fit(split: FrameSplit, options: FrameOptions) -> FittedFrames:
