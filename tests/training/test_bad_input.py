@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from g2ajax.data.samplers import make_sampler
-from g2ajax.tasks import crops, embedder
+from g2ajax.tasks import base, crops, embedder
 from g2ajax.training import loop
 from g2ajax.training.options import run_options
 from g2ajax.training.phase import NonFiniteLoss
@@ -97,7 +97,8 @@ def without_matches(*platforms: int):
     return dataclasses.replace(dataset, splits=splits)
 
 
-def test_a_protocol_without_a_match_is_left_out_with_a_line(capsys):
+def test_a_protocol_without_a_match_is_left_out_with_a_line(capsys, monkeypatch):
+    monkeypatch.setattr(base, "_WARNED", set())
     task = runs.opened(tiny_config(), without_matches(0)).task
     assert task.protocols == task.embedder.protocols == ("G2A",)
     err = capsys.readouterr().err
