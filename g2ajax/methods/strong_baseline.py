@@ -75,6 +75,13 @@ class Options:
     metric: Literal["cosine", "squared_euclidean"] = "cosine"
     """Distance used in the evaluation."""
 
+    def __post_init__(self) -> None:
+        if self.smoothing < 0 and self.smoothing_form != "fastreid":
+            raise ValueError(
+                f"method.smoothing = {self.smoothing:g} (adaptive) needs "
+                f"method.smoothing_form='fastreid', not {self.smoothing_form!r}"
+            )
+
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "StrongBaseline":
     """Builds the method. Raises ValueError for unknown options."""
