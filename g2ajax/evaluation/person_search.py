@@ -217,10 +217,13 @@ def scoring_fault(dataset: FrameDataset, protocol: str) -> str:
     rows, _ = dataset.protocol(protocol)
     if not len(rows):
         return "no query takes part"
-    galleries = [(row, dataset.gallery(row, protocol)) for row in map(int, rows)]
-    if any(not np.isnan(dataset.targets(row, frames)).all() for row, frames in galleries):
-        return ""
-    return f"the people of its {len(rows)} queries are in none of their gallery frames"
+    met = False
+    for row in map(int, rows):
+        frames = dataset.gallery(row, protocol)
+        met = met or not np.isnan(dataset.targets(row, frames)).all()
+    return (
+        "" if met else f"the people of its {len(rows)} queries are in none of their gallery frames"
+    )
 
 
 def search_queries(found: Found, dataset: FrameDataset, protocol: str) -> list[SearchQuery]:

@@ -125,10 +125,8 @@ def test_bad_options_are_named():
 
 
 def test_adaptive_smoothing_is_of_one_form():
-    config = {"name": "strong_baseline", "backbone": {"name": "resnet_tiny"}, "smoothing": -1.0}
-    facts = methods.DataFacts(num_classes=2, image_size=(64, 32))
     with pytest.raises(ValueError, match=r"smoothing = -1 \(adaptive\) needs .*, not 'uniform'"):
-        methods.build({**config, "smoothing_form": "uniform"}, facts, rngs=nnx.Rngs(params=0))
+        make(**CONFIGS["resnet"], smoothing=-1.0, smoothing_form="uniform")
 
 
 def test_a_method_outside_the_package_is_named_by_its_module():

@@ -12,7 +12,7 @@ from g2ajax.training import loop
 from g2ajax.training.options import run_options
 from g2ajax.training.phase import NonFiniteLoss
 from tests import runs
-from tests.fake_data import make_dataset
+from tests.fake_data import make_dataset, without_matches
 from tests.runs import tiny_config
 
 
@@ -83,18 +83,6 @@ def test_cameras_unseen_in_training_are_refused_with_a_camera_embedding(monkeypa
     monkeypatch.setattr(crops, "open_dataset", lambda *args, **kwargs: changed)
     with pytest.raises(ValueError, match=r"cameras \[2\] of the query split"):
         loop.run(tiny_config(method__camera_embedding=True), tmp_path)
-
-
-def without_matches(*platforms: int):
-    """The dataset with one camera among the test images whose queries are of these platforms."""
-    dataset = make_dataset()
-    query, gallery = dataset.splits["query"], dataset.splits["gallery"]
-    alone = np.isin(query.camera, platforms)
-    # A query of the air is searched on the ground, and the reverse.
-    camera = np.where(alone, 1 - query.camera, query.camera).astype(np.int32)
-    splits = {**dataset.splits, "query": dataclasses.replace(query, camera=camera)}
-    assert (gallery.camera == gallery.platform).all()
-    return dataclasses.replace(dataset, splits=splits)
 
 
 def test_a_protocol_without_a_match_is_left_out_with_a_line(capsys, monkeypatch):
