@@ -178,6 +178,7 @@ def kept_same_camera(dataset):
 GALLERY = DATASET.splits["gallery"]
 
 
+@pytest.mark.filterwarnings("ignore:fake A2G")
 @pytest.mark.parametrize(
     ("dataset", "reason"),
     [
