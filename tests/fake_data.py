@@ -90,3 +90,13 @@ def make_dataset(train_people: int = 6, test_people: int = 5, per_camera: int = 
         attribute_groups=GROUPS,
         splits=splits,
     )
+
+
+def without_matches(*cameras: int) -> Dataset:
+    """The whole, but queries of these cameras are numbered as of the other one, against whose images
+    they are searched."""
+    dataset = make_dataset()
+    query = dataset.splits["query"]
+    camera = np.where(np.isin(query.camera, cameras), 1 - query.camera, query.camera)
+    changed = dataclasses.replace(query, camera=camera.astype(np.int32))
+    return dataclasses.replace(dataset, splits={**dataset.splits, "query": changed})

@@ -9,6 +9,7 @@ from flax import nnx
 
 from g2ajax import backbones
 from g2ajax.config import options
+from g2ajax.config.ranges import Share
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.methods import DataFacts, EmbedsCrops, Method
 
@@ -19,7 +20,7 @@ class Options:
 
     backbone: Mapping[str, Any]
     """`name` of a backbone that gives a map, and its own options."""
-    smoothing: float = 0.1
+    smoothing: Share = 0.1
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> Method:

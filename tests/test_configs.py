@@ -199,7 +199,10 @@ def test_command_line_prints_every_option():
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "  config.method.student.backbone.last_stride: int = 2 (default 1)" in lines
-    assert "  config.method.student.matching.queue_size: int = 500 (default 5000)" in lines
+    assert (
+        "  config.method.student.matching.queue_size: int (at least 0) = 500 (default 5000)"
+        in lines
+    )
     assert "config.frames: " in done.stdout
     assert "config.augment" not in done.stdout  # frames are not augmented so
 

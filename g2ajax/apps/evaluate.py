@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from g2ajax.data.crop_source import Dataset
 from g2ajax.data.source import open_dataset
 from g2ajax.evaluation import embedded, rankings
+from g2ajax.evaluation.crops import scoring_fault
 from g2ajax.evaluation.embedded import EMBEDDED
 from g2ajax.evaluation.results import Result
 from g2ajax.models.model import Model
 from g2ajax.tasks import crops, task_class
-from g2ajax.tasks.base import RunInfo
+from g2ajax.tasks.base import RunInfo, scorable
 from g2ajax.tasks.crop_checks import check_rankings, check_sides
 from g2ajax.tasks.embedder import Embedder, score_crops
 
@@ -95,7 +96,8 @@ def on_dataset(
     """The functions of a model of crops with a dataset and its protocols; `name` is by default the
     dataset that it was trained on.
 
-    Raises ValueError or FileNotFoundError for a dataset or rankings that do not fit the model.
+    Protocols without a score are left out. Raises ValueError or FileNotFoundError for a dataset or
+    rankings that do not fit the model, and if no protocol has a score.
     """
     own = own_dataset(model)
     name = name or own
@@ -114,8 +116,7 @@ def on_dataset(
         manual_dir=manual_dir or model.manual_dir or None,
     )
     evaluate = model.options.evaluate
-    protocols = evaluate.protocols if name == own else ()
-    protocols = protocols or tuple(row["name"] for row in dataset.protocols)
+    protocols = scorable(dataset, evaluate.protocols if name == own else (), scoring_fault)
     embedded.check(
         dataset,
         protocols,

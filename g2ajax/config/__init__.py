@@ -7,6 +7,8 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from g2ajax.config.ranges import arms, check_range
+
 T = TypeVar("T")
 # Arguments of a constructor, which replaces each None by its own default.
 ARGUMENTS = ("backbone",)
@@ -28,7 +30,8 @@ def options(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
 
     Raises:
       ValueError: for an unknown key (naming where it is an option, or the nearest), a missing
-        required one, and a value of another type.
+        required one, a value of another type, and a number that is not finite or not in the range
+        that the field's type states (`config.ranges`).
     """
     where = where or cls.__name__
     return _options(cls, mapping, where, (cls, where))
@@ -37,12 +40,14 @@ def options(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
 def _options(cls: type[T], mapping: Mapping[str, Any], where: str, root: tuple[type, str]) -> T:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
+    ranged = typing.get_type_hints(cls, include_extras=True)
     values = {}
     for key, value in mapping.items():
         if key not in fields:
             hint = elsewhere(key, _paths(*root)) or nearest(key, fields)
             raise ValueError(f"{where} has no option {key!r}; {hint}")
         values[key] = _value(hints[key], value, f"{where}.{key}", root)
+        check_range(ranged[key], value, f"{where}.{key}")
     for name, field in fields.items():
         if default_of(field) is dataclasses.MISSING and name not in values:
             raise ValueError(f"{where} needs the option {name!r}")
@@ -78,12 +83,6 @@ def elsewhere(name: str, paths: Iterable[str]) -> str:
 def inner_dataclass(hint: Any) -> type | None:
     """The dataclass in `X` or `X | None`."""
     return next((arm for arm in arms(hint) if dataclasses.is_dataclass(arm)), None)
-
-
-def arms(hint: Any) -> tuple[Any, ...]:
-    """The types of a union, or the one type."""
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return typing.get_args(hint) if union else (hint,)
 
 
 def _value(hint: Any, value: Any, where: str, root: tuple[type, str]) -> Any:

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import config_dict as library
 
-from g2ajax.config import arms, default_of, inner_dataclass, set_only, type_name, unset
+from g2ajax.config import default_of, inner_dataclass, set_only, type_name, unset
+from g2ajax.config.ranges import arms, stated_ranges
 
 
 class Option(NamedTuple):
@@ -26,6 +27,8 @@ class Option(NamedTuple):
     type: Any
     default: Any = None
     sentence: str = ""
+    range: str = ""
+    """The numbers that it may have, in words; "": any."""
 
 
 class Block(NamedTuple):
@@ -50,6 +53,7 @@ def block(
     `free(name, value)` may return the block of a mapping whose options `cls` does not know.
     """
     texts, hints, entries = sentences(cls), typing.get_type_hints(cls), {}
+    ranged = typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         name, inner = field.name, inner_dataclass(hints[field.name])
         base = default_of(field) if default is None else getattr(default, name)
@@ -63,7 +67,8 @@ def block(
             entry = nested
         else:
             current = base if set_at_all and name not in values else value
-            entry = Option(current, hints[name], base, texts.get(name, ""))
+            words = "; ".join(dict.fromkeys(filter(None, map(str, stated_ranges(ranged[name])))))
+            entry = Option(current, hints[name], base, texts.get(name, ""), words)
         entries[name] = entry
     unknown = {key: Option(value, Any) for key, value in values.items() if key not in entries}
     return Block(entries | unknown, _first_sentence(cls))
@@ -139,7 +144,7 @@ def _flag_type(hint: Any) -> type:
 
 
 def listing(block: Block, path: str) -> Iterator[str]:
-    """Lines of text: for each block its sentence, for each option type, value and sentence."""
+    """Lines of text: for each block its sentence, for each option type, range, value and sentence."""
     inner = {name: entry for name, entry in block.entries.items() if isinstance(entry, Block)}
     yield f"\n{path}: {block.sentence}".rstrip(": ")
     for name, entry in block.entries.items():
@@ -148,7 +153,8 @@ def listing(block: Block, path: str) -> Iterator[str]:
         differs = entry.value != entry.default and entry.default is not None
         default = f" (default {entry.default!r})" if differs else ""
         text = "not set" if differs and entry.value is None else repr(entry.value)
-        yield f"  {path}.{name}: {type_name(entry.type)} = {text}{default}"
+        kind = f"{type_name(entry.type)} ({entry.range})" if entry.range else type_name(entry.type)
+        yield f"  {path}.{name}: {kind} = {text}{default}"
         yield from textwrap.wrap(
             entry.sentence, 100, initial_indent=" " * 6, subsequent_indent=" " * 6
         )

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, UInt8
 
+from g2ajax.config.ranges import Count, Natural, Positive, Probability, Share
 from g2ajax.data.auto_augment import JitterOptions, auto_augment, jitter
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -23,15 +24,15 @@ class EraseOptions:
     TransReID (timm): area (.02, 1/3), log-uniform aspect (.3, 3.33), 10 attempts, `noise`.
     """
 
-    probability: float = 0.5
+    probability: Probability = 0.5
     """Probability of erasing a rectangle; 0: never."""
-    area: tuple[float, float] = (0.02, 0.33)
+    area: tuple[Share, Share] = (0.02, 0.33)
     """Smallest and largest area of the rectangle, as a share of the image."""
-    aspect: tuple[float, float] = (0.3, 3.3)
+    aspect: tuple[Positive, Positive] = (0.3, 3.3)
     """Smallest and largest height of the rectangle over its width."""
     aspect_draw: Literal["log", "uniform"] = "log"
     """Distribution of the aspect: uniform in its logarithm, or uniform."""
-    attempts: int = 10
+    attempts: Count = 10
     """Draws of a rectangle until one fits; if none does, the image stays."""
     fill: Literal["imagenet_mean", "normalised_mean", "noise"] = "imagenet_mean"
     """`imagenet_mean`: that colour, whatever the network's own mean. `normalised_mean`: ImageNet's
@@ -43,12 +44,12 @@ class EraseOptions:
 class AugmentOptions:
     """Random changes of a training image."""
 
-    flip: float = 0.5
+    flip: Probability = 0.5
     """Probability of a horizontal flip."""
-    pad: int = 10
+    pad: Natural = 10
     """Black pixels added on every side before a random crop of the old size; 0: no crop."""
     erase: EraseOptions = EraseOptions()
-    auto_augment: float = 0.0
+    auto_augment: Probability = 0.0
     """Probability of a sub-policy of AutoAugment (ImageNet), before anything else."""
     jitter: JitterOptions = JitterOptions()
     """Colour jitter, after the crop."""

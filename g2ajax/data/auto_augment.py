@@ -1,12 +1,14 @@
 """AutoAugment's policy found on ImageNet, and colour jitter, on the device, image by image."""
 
 import dataclasses
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, UInt8
 
+from g2ajax.config.ranges import NonNegative, Probability, Range
 from g2ajax.data import pixel_ops
 from g2ajax.data.pixel_ops import BLENDS, WARPS, op_index
 
@@ -91,15 +93,15 @@ def auto_augment(key: PRNGKeyArray, image: UInt8[Array, "H W 3"]) -> UInt8[Array
 class JitterOptions:
     """torchvision's colour jitter; the amounts are fast-reid's."""
 
-    probability: float = 0.0
+    probability: Probability = 0.0
     """Probability of changing an image's colours; 0: never."""
-    brightness: float = 0.15
+    brightness: NonNegative = 0.15
     """Brightness factor x: drawn from 1 − x to 1 + x."""
-    contrast: float = 0.15
+    contrast: NonNegative = 0.15
     """Contrast factor x: drawn from 1 − x to 1 + x."""
-    saturation: float = 0.1
+    saturation: NonNegative = 0.1
     """Saturation factor x: drawn from 1 − x to 1 + x."""
-    hue: float = 0.1
+    hue: Annotated[float, Range(0, 0.5)] = 0.1
     """Largest turn of the hue, as a share of the circle; at most 0.5."""
 
 

@@ -2,11 +2,12 @@
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Int
 
+from g2ajax.config.ranges import Range
 from g2ajax.data.crop_source import CropSplit
 from g2ajax.data.tokenizer import CONTEXT_LENGTH, Tokenizer
 
@@ -17,10 +18,11 @@ Views = Literal["image", "pair", "both"]
 class TextOptions:
     """Options of captions in training."""
 
-    length: int = CONTEXT_LENGTH
-    """Tokens of a caption; longer captions are cut. Padding changes no feature of a causal text
-    tower, but IRRA's cross-modal transformer attends to it, so its recipe keeps CLIP's 77."""
-    mask: float = 0.0
+    length: Annotated[int, Range(2)] = CONTEXT_LENGTH
+    """Tokens of a caption, start and end included; longer captions are cut. Padding changes no
+    feature of a causal text tower, but IRRA's cross-modal transformer attends to it, so its recipe
+    keeps CLIP's 77."""
+    mask: Annotated[float, Range(0, below=1, noun="a probability")] = 0.0
     """Probability that a word is masked; 0.15 in the recipes of IRRA and AEA-FIRM."""
     clean_copy: bool = False
     """True: the losses take the original caption, and IRRA's masked-word loss a masked copy (the

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from g2ajax.config.ranges import Probability, Share
 from g2ajax.data.tokenizer import MASK, Tokenizer
 
 PERSON = "The person in the picture is {}."
@@ -78,10 +79,10 @@ def sentence_ids(
 class MaskOptions:
     """Options of word masking; the shares are BERT's."""
 
-    probability: float = 0.15
-    masked: float = 0.8
+    probability: Probability = 0.15
+    masked: Share = 0.8
     """Share of the chosen words that becomes the mask word."""
-    random: float = 0.1
+    random: Share = 0.1
     """Share of the chosen words that becomes a random word; the rest stays unchanged."""
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from g2ajax.data.crop_source import KINDS, Dataset
+from g2ajax.data.crop_source import KINDS, CropSplit, Dataset
 from g2ajax.evaluation.bootstrap import interval
 from g2ajax.evaluation.embedded import EXPANSION, RERANK, ExpansionOptions, RerankOptions, ranker
 from g2ajax.evaluation.embedded import parameters as parameters_of
@@ -114,6 +114,38 @@ def protocol_rows(
             what = key if key == "image" else f"{key} image"
             raise ValueError(f"{dataset.name}: no {what} takes part in {protocol}")
     return query_rows, gallery_rows
+
+
+def scoring_fault(dataset: Dataset, protocol: str) -> str:
+    """Why no query of a protocol has a score: none takes part, or the gallery holds no other image of
+    their people that the protocol's filter keeps; "" if one has. Raises ValueError for a protocol
+    that the dataset does not have."""
+    described = dataset.protocol(protocol)[2]
+    try:
+        query_rows, gallery_rows = protocol_rows(dataset, protocol)
+    except ValueError as error:
+        return str(error).removeprefix(f"{dataset.name}: ")
+    (_, query), (_, gallery) = dataset.sides(protocol)
+    gallery_rows = gallery_rows[gallery.kind[gallery_rows] == KINDS.index("person")]
+    key = described.get("camera_key", "camera")
+    seen: dict[int, set[int]] = {}
+    for identity, camera in _people(gallery, gallery_rows, key):
+        seen.setdefault(identity, set()).add(camera)
+    alone = 0
+    for identity, camera in _people(query, query_rows, key):
+        cameras = seen.get(identity, set())
+        if cameras - {camera} or (cameras and not described["drop_same_camera"]):
+            return ""
+        alone += bool(cameras)
+    return (
+        f"none of its {len(query_rows)} queries has a match: {len(query_rows) - alone} have an "
+        f"identity that the gallery lacks, {alone} only images of their own {key}, which do not count"
+    )
+
+
+def _people(split: CropSplit, rows: Int[np.ndarray, " n"], key: str) -> Iterator[tuple[int, int]]:
+    """Identity and camera (or platform) of rows."""
+    return zip(split.identity[rows].tolist(), getattr(split, key)[rows].tolist(), strict=True)
 
 
 def rank_protocol(

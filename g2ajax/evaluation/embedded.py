@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from g2ajax.config.ranges import Count, Natural, Share
 from g2ajax.data.crop_source import KINDS, Dataset
 from g2ajax.retrieval import RetrievalResult, evaluate, evaluate_blocks, expand, rerank_blocks
 from g2ajax.retrieval.expansion import check_expansion
@@ -23,11 +24,11 @@ EMBEDDED = ("reid", "query_expansion", "rerank", "query_expansion_rerank")
 class RerankOptions:
     """k-reciprocal re-ranking; see `retrieval.rerank`."""
 
-    k1: int = 20
+    k1: Count = 20
     """Neighbours that count as near; at most the gallery's size."""
-    k2: int = 6
+    k2: Count = 6
     """Neighbours whose weights are averaged; 1: no averaging."""
-    lambda_value: float = 0.3
+    lambda_value: Share = 0.3
     """Share of the original distance, 0 to 1."""
     variant: Literal["zhong", "fastreid"] = "zhong"
     """`zhong`: the published form; `fastreid`: what fast-reid's evaluator computes."""
@@ -37,11 +38,11 @@ class RerankOptions:
 class ExpansionOptions:
     """Average query expansion; see `retrieval.expand`."""
 
-    k: int = 5
+    k: Count = 5
     """Embeddings in each mean, the expanded one included."""
-    alpha: int = 3
+    alpha: Natural = 3
     """Power of the cosine that weights them."""
-    times: int = 1
+    times: Count = 1
     """Number of times the expansion is repeated."""
 
 

@@ -211,6 +211,21 @@ def evaluate_detector(
     ]
 
 
+def scoring_fault(dataset: FrameDataset, protocol: str) -> str:
+    """Why no query of a protocol has a score: none takes part, or their people are in none of their
+    gallery frames; "" if one has. Raises ValueError for a query without gallery frames."""
+    rows, _ = dataset.protocol(protocol)
+    if not len(rows):
+        return "no query takes part"
+    met = False
+    for row in map(int, rows):
+        frames = dataset.gallery(row, protocol)
+        met = met or not np.isnan(dataset.targets(row, frames)).all()
+    return (
+        "" if met else f"the people of its {len(rows)} queries are in none of their gallery frames"
+    )
+
+
 def search_queries(found: Found, dataset: FrameDataset, protocol: str) -> list[SearchQuery]:
     """A protocol's queries with their gallery frames and the person's true boxes in them."""
     rows, _ = dataset.protocol(protocol)

@@ -5,7 +5,7 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from flax import nnx
@@ -41,7 +41,7 @@ class InitOptions:
     """Key (dotted) of the state dictionary inside a PyTorch checkpoint; empty: the usual ones."""
     allow_classifier_mismatch: bool = False
     """With `part=all`: leave out a classifier for another number of classes."""
-    position_grid: tuple[int, ...] = ()
+    position_grid: tuple[Annotated[int, (1, None)], ...] = ()
     """(rows, columns) of the file's position table, where it is not square and must be resized."""
     ignore: tuple[str, ...] = ()
     """Patterns of further tensors of the file to leave out."""

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from g2ajax.backbones import clip
 from g2ajax.config import options
+from g2ajax.config.ranges import Natural, NonNegative, Positive
 from g2ajax.losses.attribute_matching import attribute_matching, pick_sentences
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.elastic_alignment import Queue, aea, empty_queue, over_pairs, push
@@ -40,19 +41,19 @@ class Options:
     losses: tuple[Term, ...] = ("aea", "match")
     """Losses whose sum is trained. `sdm` and `itc` are means over the three pairs of kinds, `bisdm`
     and `biitc` over the pairs with the text."""
-    temperature: float = 0.02
+    temperature: Positive = 0.02
     """Temperature of the alignment losses; fixed."""
-    queue_length: int = 192
+    queue_length: Natural = 192
     """Pairs remembered by `aea` and `contrastive`, three batches in the published code; 0: none."""
     mask_empty: bool = False
     """Ignore the queue's empty places; the published code counts them as positives of identity
     0."""
-    pair_bonus: float = 0.15
+    pair_bonus: NonNegative = 0.15
     """Extra weight in `aea` of positives of the paired kind: a caption's aerial images, an aerial
     image's captions."""
-    identity_weight: float = 1.0
+    identity_weight: NonNegative = 1.0
     """Weight of the identity loss."""
-    match_weight: float = 1.0
+    match_weight: NonNegative = 1.0
     """Weight of the loss of the attribute sentences, `match`."""
     joint: Literal["product", "concatenation"] = "product"
     """Joint feature of an image and a sentence: their product, or both in a row."""

@@ -15,6 +15,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from g2ajax.config.ranges import Number, Positive
+
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 MULTIPLE = 32
@@ -71,9 +73,9 @@ def _tuples(value: Any) -> Any:
 class Preprocessing:
     """Normalisation of pixels 0..255 to the network's input: `(x - mean) / std`, once."""
 
-    mean: tuple[float, float, float] = IMAGENET_MEAN
+    mean: tuple[Number, Number, Number] = IMAGENET_MEAN
     """Mean of each channel, subtracted from pixels 0..255."""
-    std: tuple[float, float, float] = IMAGENET_STD
+    std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     """Standard deviation of each channel, by which pixels are divided."""
 
     def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:

@@ -18,6 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
 from g2ajax.config import options
+from g2ajax.config.ranges import Count, NonNegative, Share
 from g2ajax.detection.stages import Maps, Stages, Truth
 from g2ajax.detection.targets import TrainingSamples, per_image
 from g2ajax.losses.cross_entropy import cross_entropy
@@ -50,30 +51,30 @@ Draw = Callable[[str, Key[Array, ""], Bool[Array, " N"]], Exchanges]
 class Weights:
     """Weights of the losses."""
 
-    rpn_cls: float = 1.0
+    rpn_cls: NonNegative = 1.0
     """Weight of the proposal network's classification loss."""
-    rpn_reg: float = 1.0
+    rpn_reg: NonNegative = 1.0
     """Weight of the proposal network's box loss."""
-    cls_1st: float = 1.0
+    cls_1st: NonNegative = 1.0
     """Weight of the first head's classification loss."""
-    cls_2nd: float = 1.0
+    cls_2nd: NonNegative = 1.0
     """Weight of the second head's classification loss."""
-    cls_3rd: float = 1.0
+    cls_3rd: NonNegative = 1.0
     """Weight of the third head's classification loss."""
-    reg_1st: float = 10.0
+    reg_1st: NonNegative = 10.0
     """Weight of the first head's box loss."""
-    reg_2nd: float = 10.0
+    reg_2nd: NonNegative = 10.0
     """Weight of the second head's box loss."""
-    reg_3rd: float = 10.0
+    reg_3rd: NonNegative = 10.0
     """Weight of the third head's box loss."""
-    reid_2nd: float = 0.5
+    reid_2nd: NonNegative = 0.5
     """Weight of the second head's identity loss."""
-    reid_3rd: float = 0.5
+    reid_3rd: NonNegative = 0.5
     """Weight of the third head's identity loss."""
-    softmax_2nd: float = 0.5
+    softmax_2nd: NonNegative = 0.5
     """Weight of the second head's identity classifier: 0.1 for CUHK-SYSU, 3 with distillation on
     G2APS; 0: none."""
-    softmax_3rd: float = 0.5
+    softmax_3rd: NonNegative = 0.5
     """Weight of the third head's identity classifier; 0: none."""
 
 
@@ -82,14 +83,14 @@ class Options(DetectorOptions):
     """Options of the method; the defaults are those published for PRW."""
 
     regions: RegionOptions = RegionOptions(positive_fraction=0.25)
-    iou: tuple[float, float, float] = (0.5, 0.6, 0.7)
+    iou: tuple[Share, Share, Share] = (0.5, 0.6, 0.7)
     """Overlap with a person that a region needs to train each head as one."""
-    embedding_dim: int = 256
+    embedding_dim: Count = 256
     """Width of the embedding of each of the two heads."""
     matching: MatchingOptions = MatchingOptions(queue_size=500)
-    kernels: tuple[int, ...] = (1, 3)
+    kernels: tuple[Count, ...] = (1, 3)
     """Kernel of each scale of the transformer heads."""
-    num_heads: int = 8
+    num_heads: Count = 8
     """Attention heads at each scale."""
     weights: Weights = Weights()
     feature: Literal["concat", "stage2", "stage3"] = "concat"

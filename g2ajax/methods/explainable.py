@@ -11,7 +11,7 @@ AG-ReID released no code; AMD's code decides whatever AG-ReID's paper leaves ope
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from g2ajax import backbones, methods
 from g2ajax.backbones import split as cut
 from g2ajax.backbones.vit import ViT
 from g2ajax.config import options
+from g2ajax.config.ranges import Natural, NonNegative, Positive, Range
 from g2ajax.losses.attribute_distillation import (
     Terms,
     attribute_distances,
@@ -53,20 +54,20 @@ class Options:
 
     stream1: Mapping[str, Any]
     """`name` of the re-identification method, which has `backbone` and `heads`, and its options."""
-    split: int = -1
+    split: Annotated[int, Range(1, also=-1)] = -1
     """Place where stream 2 leaves stream 1: blocks of a ViT, or the stage (3: stem and stages 1 and
     2 are shared); −1: half of the blocks, or 3."""
-    hidden: int = 0
+    hidden: Natural = 0
     """Channels inside the attribute decomposition head; 0: an eighth of the map's."""
-    k: float = 1.0
+    k: Positive = 1.0
     """Factor K of the attention's activation."""
-    t: float = 0.5
+    t: Positive = 0.5
     """Exponent T of the attention's activation."""
-    alpha: float = 10.0
+    alpha: NonNegative = 10.0
     """Weight of L_p1."""
-    beta: float = 100.0
+    beta: NonNegative = 100.0
     """Weight of L_p2."""
-    v: float = 0.5
+    v: NonNegative = 0.5
     """Exponent of the share that exclusive attributes must explain, (M_E/M)^v."""
     reduction: Literal["mean", "sum"] = "mean"
     """Reduction of the d^k to d: their mean (AMD's code), or their sum (as printed; take k =
@@ -103,7 +104,10 @@ class Explainable(Method, Explains):
                 "none; agreid, agreid_v2 and skyground have them, and so has crops_from_csv with "
                 "attribute columns"
             )
-        self.stream1 = methods.build(options.stream1, facts, rngs=rngs)
+        try:
+            self.stream1 = methods.build(options.stream1, facts, rngs=rngs)
+        except ValueError as error:
+            raise ValueError(f"in method.stream1: {error}") from None
         for part in ("backbone", "heads"):
             if not hasattr(self.stream1, part):
                 raise ValueError(

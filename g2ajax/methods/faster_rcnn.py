@@ -27,6 +27,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from g2ajax.backbones import resnet
 from g2ajax.config import options
+from g2ajax.config.ranges import NonNegative
 from g2ajax.detection import anchors as anchor_grid
 from g2ajax.detection.boxes import ROI_WEIGHTS, clip_boxes, decode_boxes
 from g2ajax.detection.options import ProposalOptions, RegionOptions
@@ -85,7 +86,7 @@ class DetectorOptions(TrunkOptions):
 class Options(DetectorOptions):
     """Options of the plain detector."""
 
-    proposal_box_weight: float = 1.0
+    proposal_box_weight: NonNegative = 1.0
     """Weight of the head's box loss; 10 in SeqNet's first head."""
 
 

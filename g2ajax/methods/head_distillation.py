@@ -17,6 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
 from g2ajax.config import nearest, options
+from g2ajax.config.ranges import NonNegative, Positive
 from g2ajax.losses import head_distillation as losses
 from g2ajax.losses.oim import OimRows
 from g2ajax.methods import DataFacts, coat, seqnet
@@ -30,27 +31,27 @@ from g2ajax.nn.regions import Parts
 class Distillation:
     """The teacher's own loss and the terms between the two; defaults: SeqNet on G2APS."""
 
-    matching_weight: float = 1.0
+    matching_weight: NonNegative = 1.0
     """Weight of the teacher's identity loss; 0: the teacher is a constant, tables included."""
-    softmax_weight: float = 0.0
+    softmax_weight: NonNegative = 0.0
     """Weight of the teacher's identity classifier (COAT only); 0: none."""
-    logit_weight: float = 1.0
+    logit_weight: NonNegative = 1.0
     """Weight of the divergence between the logits of the identities; 0: none."""
-    logit_temperature: float = 2.0
+    logit_temperature: Positive = 2.0
     """Temperature of that divergence."""
     logit_bidirectional: bool = False
     """Add the divergence in the other direction."""
-    similarity_weight: float = 200.0
+    similarity_weight: NonNegative = 200.0
     """Weight of the loss between the similarities within a batch; 0: none."""
-    similarity_temperature: float = 4.0
+    similarity_temperature: Positive = 4.0
     """Temperature of its divergence."""
     similarity_bidirectional: bool = False
     """Add its divergence in the other direction."""
     similarity_form: Literal["divergence", "distance"] = "divergence"
     """Form of that loss: a divergence of the rows, or a distance of the matrices."""
-    feature_weight: float = 0.0
+    feature_weight: NonNegative = 0.0
     """Weight of the distance between the embeddings; 0: none."""
-    transfer_weight: float = 0.0
+    transfer_weight: NonNegative = 0.0
     """Weight of probabilistic knowledge transfer (Passalis and Tefas, ECCV 2018); 0: none."""
 
 

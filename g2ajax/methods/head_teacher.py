@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from g2ajax.config import options
+from g2ajax.config.ranges import Count, NonNegative
 from g2ajax.methods import DataFacts, EmbedsCrops, coat
 from g2ajax.methods.faster_rcnn import POOLED, Terms, Trunk, TrunkOptions
 from g2ajax.methods.seqnet import InstanceMatching, MatchingOptions, identity_parts
@@ -30,17 +31,17 @@ class Options(TrunkOptions):
 
     head: Literal["seqnet", "coat"] = "seqnet"
     """Method whose head is trained."""
-    embedding_dim: int = 256
+    embedding_dim: Count = 256
     """Width of the embedding."""
     matching: MatchingOptions = MatchingOptions()
-    kernels: tuple[int, ...] = (1, 3)
+    kernels: tuple[Count, ...] = (1, 3)
     """Kernel of each scale of COAT's transformer head."""
-    num_heads: int = 8
+    num_heads: Count = 8
     """Attention heads at each of its scales."""
-    matching_weight: float = 1.0
+    matching_weight: NonNegative = 1.0
     """Weight of the identity loss: 11, 1 and 7 for CUHK-SYSU, G2APS and PRW with SeqNet; 11, 0.5
     and 15 with COAT."""
-    softmax_weight: float = 0.0
+    softmax_weight: NonNegative = 0.0
     """Weight of an identity classifier; 3, 3 and 0.5 with COAT; 0: none."""
     drop_first_identity: bool = False
     """Never train identity 0: a mistake of the published code."""

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from g2ajax.backbones import clip
 from g2ajax.config import options
+from g2ajax.config.ranges import Count, NonNegative, Positive, Share
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.image_text import cmpm, itc, masked_words, sdm
 from g2ajax.methods import DataFacts, EmbedsCaptions, Method, Preprocessing
@@ -33,15 +34,15 @@ class Options:
     """`name` of a CLIP (`clip_vit_b16`) and its own options."""
     losses: tuple[Literal["sdm", "itc", "cmpm", "id", "mlm"], ...] = ("sdm", "mlm", "id")
     """Losses whose sum is trained."""
-    temperature: float = 0.02
+    temperature: Positive = 0.02
     """Temperature of `sdm` and `itc`; fixed."""
-    identity_weight: float = 1.0
+    identity_weight: NonNegative = 1.0
     """Weight of the identity loss."""
-    word_weight: float = 1.0
+    word_weight: NonNegative = 1.0
     """Weight of the loss of the masked words."""
-    depth: int = 4
+    depth: Count = 4
     """Blocks of the cross-modal transformer."""
-    labelled_share: float = 0.25
+    labelled_share: Share = 0.25
     """Share of all positions (plus 64) that the word classifier computes; masking labels about 0.15
     of the words. Words labelled beyond that do not count."""
     preprocessing: Preprocessing = CLIP_PIXELS

@@ -9,7 +9,7 @@ joined stripes of a branch.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from g2ajax import backbones
 from g2ajax.backbones.resnet import ResNet
 from g2ajax.backbones.split import keep_upper
 from g2ajax.config import options
+from g2ajax.config.ranges import Natural, NonNegative, Positive, Range
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet
 from g2ajax.methods import DataFacts, EmbedsCrops, Method, Preprocessing, strong_baseline
@@ -38,11 +39,11 @@ class HeadOptions(strong_baseline.HeadOptions):
     """Each of the eight heads; the defaults are fast-reid's for MGN."""
 
     pool: str = "GeneralizedMeanPoolingP"
-    embedding_dim: int = 256
+    embedding_dim: Natural = 256
     neck_feature: Literal["before", "after"] = "after"
     classifier: str = "CircleSoftmax"
-    scale: float = 64.0
-    margin: float = 0.35
+    scale: Positive = 64.0
+    margin: NonNegative = 0.35
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +54,13 @@ class Options:
     """`name` of a ResNet and its own options."""
     head: HeadOptions = HeadOptions()
     preprocessing: Preprocessing = Preprocessing()
-    smoothing: float = 0.1
+    smoothing: Annotated[float, Range(0, 1, also=-1)] = 0.1
     """Label smoothing in fast-reid's form; 0: none; −1: adaptive."""
-    margin: float | None = 0.0
+    margin: NonNegative | None = 0.0
     """Margin of the batch-hard triplet losses; None or 0: soft margin."""
-    identity_weight: float = 1.0
+    identity_weight: NonNegative = 1.0
     """Weight of the mean of the eight identity losses (fast-reid: 8 x 0.125)."""
-    triplet_weight: float = 1.0
+    triplet_weight: NonNegative = 1.0
     """Weight of the mean of the five triplet losses (fast-reid: 5 x 0.2)."""
     metric: Literal["cosine", "squared_euclidean"] = "cosine"
     """Distance used in the evaluation."""

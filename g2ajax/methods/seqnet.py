@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from g2ajax.config import options
+from g2ajax.config.ranges import Count, Natural, NonNegative, Positive, Share
 from g2ajax.detection.proposals import Detections
 from g2ajax.detection.stages import Maps, Stages
 from g2ajax.detection.targets import per_image
@@ -40,12 +41,12 @@ from g2ajax.nn.regions import BoxPredictor, BoxRegressor, Parts
 class MatchingOptions:
     """Online instance matching."""
 
-    queue_size: int = 5000
+    queue_size: Natural = 5000
     """Embeddings of people without identity kept as negatives: 5000 for CUHK-SYSU, 500 for PRW,
     2000 for G2APS."""
-    momentum: float = 0.5
+    momentum: Share = 0.5
     """Share of the old row when the table of identities is updated."""
-    scale: float = 30.0
+    scale: Positive = 30.0
     """Factor of the similarities before the softmax."""
     overflow: Overflow = "unlabelled"
     """Treatment of a label beyond the classes; `queue_column`: the references' mistake with PRW."""
@@ -58,19 +59,19 @@ class MatchingOptions:
 class Weights:
     """Weights of the losses."""
 
-    rpn_cls: float = 1.0
+    rpn_cls: NonNegative = 1.0
     """Weight of the proposal network's classification loss."""
-    rpn_reg: float = 1.0
+    rpn_reg: NonNegative = 1.0
     """Weight of the proposal network's box loss."""
-    proposal_cls: float = 1.0
+    proposal_cls: NonNegative = 1.0
     """Weight of the first head's classification loss."""
-    proposal_reg: float = 10.0
+    proposal_reg: NonNegative = 10.0
     """Weight of the first head's box loss."""
-    box_cls: float = 1.0
+    box_cls: NonNegative = 1.0
     """Weight of the second head's classification loss."""
-    box_reg: float = 1.0
+    box_reg: NonNegative = 1.0
     """Weight of the second head's box loss."""
-    box_reid: float = 1.0
+    box_reid: NonNegative = 1.0
     """Weight of the identity loss."""
 
 
@@ -78,7 +79,7 @@ class Weights:
 class Options(DetectorOptions):
     """Options of the method; the defaults are the published ones."""
 
-    embedding_dim: int = 256
+    embedding_dim: Count = 256
     """Width of the embedding."""
     matching: MatchingOptions = MatchingOptions()
     weights: Weights = Weights()

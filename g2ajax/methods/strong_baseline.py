@@ -7,7 +7,7 @@ ViT this is the crop system on which AG-ReID (Nguyen et al., ICME 2023) builds.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from g2ajax import backbones
 from g2ajax.backbones.split import patch_map
 from g2ajax.backbones.vit import ViT, class_token
 from g2ajax.config import options
+from g2ajax.config.ranges import Natural, NonNegative, Positive, Range
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet
 from g2ajax.methods import DataFacts, EmbedsCrops, Method, Preprocessing
@@ -30,15 +31,15 @@ class HeadOptions:
 
     pool: str = "GlobalAvgPool"
     """`Identity` for a ViT's class token; any other pools its patch tokens."""
-    embedding_dim: int = 0
+    embedding_dim: Natural = 0
     """Width of a reduction before the neck; 0: none."""
     neck_feature: Literal["before", "after"] = "before"
     """Feature given to the triplet loss: before or after the neck."""
     classifier: str = "Linear"
     """Classifier: `Linear`, or one with a margin (`CircleSoftmax`, ...)."""
-    scale: float = 1.0
+    scale: Positive = 1.0
     """Scale of the logits of a classifier with a margin."""
-    margin: float = 0.0
+    margin: NonNegative = 0.0
     """Margin of that classifier."""
 
 
@@ -50,29 +51,36 @@ class Options:
     """`name` of a backbone and its own options."""
     head: HeadOptions = HeadOptions()
     """Embedding head."""
-    fc_dim: int = 0
+    fc_dim: Natural = 0
     """Width of torchreid's head in place of fast-reid's: a linear map, batch norm, ReLU, and a
     classifier with a bias (its OSNets: 512); 0: the head of `head`. With it, `head` chooses the
     pooling only, and both losses and the test use its feature."""
     preprocessing: Preprocessing = Preprocessing()
     camera_embedding: bool = False
     """Side information of the camera, added to every token of a ViT (TransReID)."""
-    smoothing: float = 0.1
+    smoothing: Annotated[float, Range(0, 1, also=-1)] = 0.1
     """Label smoothing; 0: none; −1: adaptive (fast-reid)."""
     smoothing_form: Literal["fastreid", "uniform"] = "fastreid"
     """Spread of the smoothed mass: eps/(C−1) to the other classes, or eps/C to all."""
-    margin: float | None = 0.3
+    margin: NonNegative | None = 0.3
     """Margin of the batch-hard triplet loss; None or 0: soft margin."""
     hard_mining: bool = True
     """Mine the hardest pairs; False: the weighted triplet of AGW."""
-    identity_weight: float = 1.0
+    identity_weight: NonNegative = 1.0
     """Weight of the identity loss."""
-    triplet_weight: float = 1.0
+    triplet_weight: NonNegative = 1.0
     """Weight of the triplet loss; 0: none."""
     test_feature: Literal["after", "before"] = "after"
     """Embedding after or before the neck's batch norm."""
     metric: Literal["cosine", "squared_euclidean"] = "cosine"
     """Distance used in the evaluation."""
+
+    def __post_init__(self) -> None:
+        if self.smoothing < 0 and self.smoothing_form != "fastreid":
+            raise ValueError(
+                f"method.smoothing = {self.smoothing:g} (adaptive) needs "
+                f"method.smoothing_form='fastreid', not {self.smoothing_form!r}"
+            )
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "StrongBaseline":

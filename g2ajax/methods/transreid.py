@@ -19,6 +19,7 @@ from g2ajax import backbones
 from g2ajax.backbones.split import keep_upper
 from g2ajax.backbones.vit import ViT, class_token
 from g2ajax.config import options
+from g2ajax.config.ranges import Count, Natural, NonNegative, Share
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet_transreid
 from g2ajax.methods import DataFacts, EmbedsCrops, Method, Preprocessing
@@ -36,28 +37,28 @@ class Options:
     preprocessing: Preprocessing = Preprocessing(HALF, HALF)
     camera_embedding: bool = True
     """Side information of the camera (SIE)."""
-    platforms: int = 0
+    platforms: Natural = 0
     """Number of platforms (0 aerial, 1 ground, 2 wearable) given as side information, the "view" of
     the code; 0: none."""
     jigsaw: bool = True
     """The jigsaw branch (JPM)."""
-    stripes: int = 4
+    stripes: Count = 4
     """Parts of the jigsaw branch; the test feature divides their features by this number."""
     rearrange: bool = True
     """Shift and shuffle; False: the stripes are consecutive patches."""
-    shift: int = 5
+    shift: Count = 5
     """Patches by which the sequence is rolled, plus one: the code counts the class token."""
-    shuffle_groups: int = 2
+    shuffle_groups: Count = 2
     """Number of interleaved groups."""
-    smoothing: float = 0.0
+    smoothing: Share = 0.0
     """Label smoothing, eps/C to every class."""
-    margin: float | None = None
+    margin: NonNegative | None = None
     """Margin of the batch-hard triplet loss; None or 0: soft margin."""
-    identity_weight: float = 1.0
+    identity_weight: NonNegative = 1.0
     """Weight of the identity losses."""
-    triplet_weight: float = 1.0
+    triplet_weight: NonNegative = 1.0
     """Weight of the triplet losses; 0: none."""
-    global_share: float = 0.5
+    global_share: Share = 0.5
     """Share of the global feature in both losses; the mean of the stripes has the rest."""
     test_feature: Literal["before", "after"] = "before"
     """Embedding before or after the necks."""

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int
 from g2ajax import backbones
 from g2ajax.backbones.vit import ViT
 from g2ajax.config import options
+from g2ajax.config.ranges import Count, Decay, NonNegative
 from g2ajax.losses.gaussian_mixture import large_margin_gaussian_mixture
 from g2ajax.losses.triplet import triplet
 from g2ajax.methods import DataFacts, EmbedsCrops, Method, Preprocessing
@@ -35,26 +36,26 @@ class Options:
     backbone: Mapping[str, Any]
     """`name` of a backbone that gives a map, and its own options."""
     preprocessing: Preprocessing = Preprocessing()
-    ranking_width: int = 2048
+    ranking_width: Count = 2048
     """Width of the hidden layer before the embedding of the triplet loss."""
-    dropout: float = 0.5
+    dropout: Decay = 0.5
     """Dropout after that hidden layer."""
-    groups: int = 4
+    groups: Count = 4
     """Parts into which the channels are cut."""
-    group_width: int = 256
+    group_width: Count = 256
     """Width of the layer that all groups share."""
-    embedding_dim: int = 128
+    embedding_dim: Count = 128
     """Width of the embedding given to each loss."""
-    margin: float | None = 0.2
+    margin: NonNegative | None = 0.2
     """Margin of the batch-hard triplet loss; None or 0: soft margin."""
-    mixture_weight: float = 0.25
+    mixture_weight: NonNegative = 0.25
     """Weight of each group's mixture loss; 0: triplet loss alone, and no groups are built."""
     covariance: Literal["identity", "diagonal"] = "identity"
     """`diagonal` learns a log-variance for each class and dimension, clamped to ±8; the logged
     `clamped` is the share of them at the clamp."""
-    alpha: float = 0.1
+    alpha: NonNegative = 0.1
     """Margin of the mixture: the true class's distance counts 1 + alpha times."""
-    likelihood_weight: float = 0.1
+    likelihood_weight: NonNegative = 0.1
     """Weight lambda of the likelihood in the mixture loss."""
 
 

@@ -6,7 +6,7 @@ graph matching of Li and Miao, AAAI 2021. NumPy on the host, since frames hold f
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -14,6 +14,8 @@ from scipy.optimize import linear_sum_assignment
 
 BLOCK = 64
 """Number of queries whose similarities to the whole gallery are computed at once."""
+# Smallest and largest value, as `config.ranges` reads them; this floor imports nothing of ours.
+Count = Annotated[int, (1, None)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +50,9 @@ class SearchQuery:
 class ContextMatching:
     """Options of re-ranking by the people around the query: k1 10, k2 3 for CUHK-SYSU; 30, 4 for PRW."""
 
-    k1: int = 10
+    k1: Count = 10
     """Only the frames of the k1 most similar detections are re-ranked."""
-    k2: int = 3
+    k2: Count = 3
     """Number of people of the query frame to match, the query included."""
 
 

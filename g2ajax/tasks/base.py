@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Int
 
+from g2ajax.config.ranges import Count, Natural
 from g2ajax.data.samplers import Sampler
 from g2ajax.data.sharding import check_batch
 from g2ajax.evaluation.explanation import Measure
@@ -30,9 +31,9 @@ class DataOptions:
     """Folder of built datasets; empty: `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
     manual_dir: str = ""
     """Folder of downloaded archives; empty: `<dir>/downloads/manual`."""
-    num_workers: int = 0
+    num_workers: Natural = 0
     """Processes that decode; 0: threads of the main process."""
-    num_threads: int = 4
+    num_threads: Count = 4
     """Threads that decode, in each process."""
 
 
@@ -40,20 +41,20 @@ class DataOptions:
 class EvaluateOptions:
     """When and how the run is scored."""
 
-    every_epochs: int = 10
+    every_epochs: Natural = 10
     """Epochs between evaluations; 0: only at the end."""
-    batch_size: int = 128
+    batch_size: Count = 128
     """Images (or frames) embedded at a time."""
     protocols: tuple[str, ...] = ()
     """Names of the dataset's protocols; empty: all it has."""
-    bootstrap_samples: int = 1000
+    bootstrap_samples: Count = 1000
     """Resamplings of the query identities behind the 95% intervals."""
     best: str = "mAP"
     """Score that chooses the best checkpoint of a phase, averaged over protocols and rankings."""
     rankings: tuple[str, ...] = ()
     """Further rankings besides the phase's own when the run ends. They do not choose the best
     checkpoint."""
-    reported_queries: int = 4
+    reported_queries: Natural = 4
     """Queries shown on the run's report page; 0: no page."""
 
 
@@ -212,6 +213,36 @@ class Task(abc.ABC):
     def page_of_results(self, results: Sequence[Result]) -> str:
         """The report page of all results of a finished run; "" for none."""
         return ""
+
+
+def on_protocols(info: RunInfo, dataset: Any, fault: Callable[[Any, str], str]) -> RunInfo:
+    """The same run, scored on the protocols that can be (`scorable`)."""
+    evaluate = info.options.evaluate
+    names = scorable(dataset, evaluate.protocols, fault)
+    evaluate = dataclasses.replace(evaluate, protocols=names)
+    return dataclasses.replace(info, options=dataclasses.replace(info.options, evaluate=evaluate))
+
+
+def scorable(
+    dataset: Any, named: Sequence[str], fault: Callable[[Any, str], str]
+) -> tuple[str, ...]:
+    """The protocols to score a model on: those `named`, else all of the dataset's but those at fault,
+    each of which a line names.
+
+    `fault(dataset, protocol)`: the reason why a protocol gives no score; "" if it does. Raises
+    ValueError for a named protocol at fault, and if all of the dataset's are.
+    """
+    names = tuple(named or (row["name"] for row in dataset.protocols))
+    reasons = {name: reason for name in names if (reason := fault(dataset, name))}
+    if reasons and (named or len(reasons) == len(names)):
+        name, reason = next(iter(reasons.items()))
+        hint = (
+            "; name others in evaluate.protocols" if len(dataset.protocols) > len(reasons) else ""
+        )
+        raise ValueError(f"protocol {name} of {dataset.name} cannot be scored: {reason}{hint}")
+    for name, reason in reasons.items():
+        warn(f"protocol {name} of {dataset.name} is left out: {reason}")
+    return tuple(name for name in names if name not in reasons)
 
 
 def warn(text: str) -> None:

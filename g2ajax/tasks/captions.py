@@ -29,14 +29,6 @@ class Options(crop_options.Options):
 
     text: TextOptions = TextOptions()
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.text.length < 2 or not 0.0 <= self.text.mask < 1.0:
-            raise ValueError(
-                f"text: length = {self.text.length} and mask = {self.text.mask}; start and end need a "
-                "length of 2, and mask is a probability below 1"
-            )
-
 
 class Task(crops.Task):
     """Crops with captions: a training row is an (image, caption) pair."""

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from g2ajax.config.ranges import Count, Natural, NonNegative
 from g2ajax.data.augment import AugmentOptions
 from g2ajax.evaluation.embedded import ExpansionOptions, RerankOptions
 from g2ajax.tasks import base
@@ -12,7 +13,7 @@ from g2ajax.tasks import base
 class DataOptions(base.DataOptions):
     """Options of the source of images and their path to the device."""
 
-    image_size: tuple[int, int] = (256, 128)
+    image_size: tuple[Count, Count] = (256, 128)
     """Height and width in pixels."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     """Interpolation used to resize training images."""
@@ -28,9 +29,9 @@ class SamplerOptions:
 
     name: str = "naive_identity"
     """`random_identity`, `naive_identity`, `balanced_identity`, `balanced_platform` or `shuffled`."""
-    identities: int = 16
+    identities: Count = 16
     """Identities in a batch, P."""
-    images: int = 4
+    images: Count = 4
     """Images of each identity, K."""
     allow_single_image: bool = False
     """Let identities with one image take part; it is repeated K times."""
@@ -46,9 +47,9 @@ class EvaluateOptions(base.EvaluateOptions):
 
     best: Literal["mAP", "rank1"] = "mAP"
     """Score that chooses the best checkpoint of a phase, averaged over protocols and rankings."""
-    explained_images: int = 200
+    explained_images: Natural = 200
     """Test images whose attention maps are measured if parts are known (SkyGround); 0: none."""
-    reweight: float = 1.0
+    reweight: NonNegative = 1.0
     """Weight w of the re-weighted rankings; never choose it on the test split."""
     flip: bool = False
     """Embed each test image and its mirror, and take the mean of the two."""
@@ -64,13 +65,6 @@ class Options(base.Options):
     sampler: SamplerOptions = SamplerOptions()
     augment: AugmentOptions = AugmentOptions()
     evaluate: EvaluateOptions = EvaluateOptions()
-
-    def __post_init__(self) -> None:
-        height, width = self.data.image_size
-        if height < 1 or width < 1:
-            raise ValueError(
-                f"data.image_size = {self.data.image_size}: height and width in pixels"
-            )
 
 
 @dataclasses.dataclass(frozen=True)

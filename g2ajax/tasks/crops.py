@@ -17,6 +17,7 @@ from g2ajax.data.samplers import Sampler, make_sampler
 from g2ajax.data.sharding import batch_sharding, put_batch
 from g2ajax.data.source import open_dataset
 from g2ajax.evaluation import embedded
+from g2ajax.evaluation.crops import scoring_fault
 from g2ajax.evaluation.explanation import Measure
 from g2ajax.evaluation.results import Result
 from g2ajax.methods import DataFacts, Method
@@ -38,12 +39,12 @@ class Task(base.Task):
 
     def __init__(self, info: RunInfo) -> None:
         super().__init__(info)
-        data, evaluate = self.options.data, self.options.evaluate
+        data = self.options.data
         self.dataset = open_dataset(
             info.dataset, data_dir=data.dir or None, manual_dir=data.manual_dir or None
         )
-        for name in evaluate.protocols:
-            self.dataset.protocol(name)
+        self.info = base.on_protocols(info, self.dataset, scoring_fault)
+        evaluate = self.options.evaluate
         names = {*evaluate.rankings, *(r for phase in info.phases for r in phase.options.rankings)}
         embedded.check(
             self.dataset, self.protocols, sorted(names), evaluate.rerank, evaluate.expansion

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Float32, Int
 
+from g2ajax.config.ranges import Count, Probability, Range
 from g2ajax.data.frame_batches import (
     FittedFrames,
     eval_frame_table,
@@ -27,10 +28,10 @@ from g2ajax.data.sharding import batch_sharding, replicated
 from g2ajax.detection.transform import BUCKETS, MAX_SIZE, MIN_SIZE, bucket_of, resized_size
 from g2ajax.evaluation.person_search import (
     Found,
-    check_rankings,
     evaluate_detector,
     evaluate_frames,
     gallery_sizes,
+    scoring_fault,
 )
 from g2ajax.evaluation.results import Result, dataset_label, tables
 from g2ajax.methods import (
@@ -40,16 +41,16 @@ from g2ajax.methods import (
     Method,
     SearchesPersons,
     evaluated,
-    method_name,
     require,
 )
 from g2ajax.methods.base import MULTIPLE
 from g2ajax.report import Picture, Table, page
 from g2ajax.report.curves import Point, curves
 from g2ajax.retrieval.person_search import ContextMatching, FrameDetections
-from g2ajax.tasks import base
+from g2ajax.tasks import base, frame_checks
 from g2ajax.tasks.base import Batch, Phase, RunInfo, Say, warn
 
+Side = Annotated[int, Range(MULTIPLE)]
 INPUTS = ("image", "size", "boxes", "box_mask")
 INTRO = """\
 People searched in whole frames. The score of a search counts both kinds of error: "missed" is what the \
@@ -62,25 +63,25 @@ given no one is missed: that row bounds what a better detector could give."""
 class FrameOptions:
     """Options of resizing, padding and batching frames."""
 
-    batch_size: int = 5
+    batch_size: Count = 5
     """Frames of a training step; they are shuffled."""
-    min_size: int = MIN_SIZE
+    min_size: Count = MIN_SIZE
     """Short side of a resized frame in pixels, unless the long side would exceed `max_size`."""
-    max_size: int = MAX_SIZE
+    max_size: Count = MAX_SIZE
     """Longest long side of a resized frame in pixels."""
-    canvases: tuple[tuple[int, int], ...] = BUCKETS
+    canvases: tuple[tuple[Side, Side], ...] = BUCKETS
     """(height, width) to which resized frames are padded, multiples of 32; each size is compiled
     once."""
-    max_boxes: int = 64
+    max_boxes: Count = 64
     """Most people in a frame; a frame with more is an error that names it."""
-    flip: float = 0.5
+    flip: Probability = 0.5
     """Probability of mirroring a frame."""
     skip_unreadable: bool = False
     """Name unreadable frames and leave them out, instead of ending the run."""
 
     def __post_init__(self) -> None:
         for canvas in self.canvases:
-            if len(canvas) != 2 or any(side % MULTIPLE or side < MULTIPLE for side in canvas):
+            if any(side % MULTIPLE for side in canvas):
                 raise ValueError(
                     f"frames.canvases names {tuple(canvas)}: expected (height, width), multiples of "
                     f"{MULTIPLE}"
@@ -149,7 +150,7 @@ class Task(base.Task):
         self.dataset = open_frames(
             info.dataset, data_dir=data.dir or None, manual_dir=data.manual_dir or None
         )
-        check(info, self.dataset)
+        frame_checks.check(info, self.dataset)
         splits, frames = self.dataset.splits, self.options.frames
         self.train, self.gallery = fit(splits["train"], frames), fit(splits["gallery"], frames)
         # A row of this split is one person.
@@ -167,7 +168,9 @@ class Task(base.Task):
         )
 
     def use(self, model: Method) -> None:
-        check_model(model, self.options.evaluate)
+        frame_checks.check_model(model, self.options.evaluate)
+        if isinstance(model, SearchesPersons):
+            self.info = base.on_protocols(self.info, self.dataset, scoring_fault)
         self.model = model
         self.functions = make_functions(model, self.info.mesh)
 
@@ -299,31 +302,6 @@ class Task(base.Task):
             png = curves(lines, size="frames in a query's gallery", score="mAP in percent")
             pictures.append(Picture(heading, png, alt))
         return page(self.info.name, (), intro=INTRO, tables=sections, pictures=pictures)
-
-
-def check(info: RunInfo, dataset: FrameDataset) -> None:
-    """Raises ValueError for protocols and rankings that the frames do not have, and for a training
-    split without identities."""
-    evaluate: EvaluateOptions = info.options.evaluate
-    for name in evaluate.protocols:
-        dataset.protocol(name)
-    check_rankings(evaluate.rankings, "evaluate.rankings")
-    for phase in info.phases:
-        check_rankings(phase.options.rankings, f"phase.{phase.name}.rankings")
-    if not dataset.num_identities:
-        raise ValueError(f"{dataset.name}: no person of the training split has an identity")
-
-
-def check_model(model: Method, evaluate: EvaluateOptions) -> None:
-    """Raises ValueError for a method that detects no persons, and for options that need identities
-    from a plain detector."""
-    require(model, Detects, "a dataset of whole frames")
-    ranks = evaluate.rankings or evaluate.best != "detection AP"
-    if not isinstance(model, SearchesPersons) and ranks:
-        raise ValueError(
-            f"method {method_name(model)!r} finds people and does not tell them apart: give "
-            "evaluate.rankings=() and evaluate.best='detection AP'"
-        )
 
 
 def fit(split: FrameSplit, options: FrameOptions) -> FittedFrames:

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from g2ajax.config.ranges import Decay, NonNegative, Positive
 from g2ajax.training.schedules import ScheduleOptions, learning_rates
 
 
@@ -23,31 +24,31 @@ class OptimizerOptions:
 
     name: Literal["sgd", "adam", "amsgrad", "adamw"] = "adam"
     """Update rule, as in PyTorch; `adamw` alone decouples the weight decay."""
-    learning_rate: float = 3.5e-4
+    learning_rate: NonNegative = 3.5e-4
     """Base learning rate, which the schedule changes."""
-    momentum: float = 0.9
+    momentum: Decay = 0.9
     """Momentum of `sgd`."""
-    beta1: float = 0.9
+    beta1: Decay = 0.9
     """Decay of the first moment of `adam`, `amsgrad` and `adamw`."""
-    beta2: float = 0.999
+    beta2: Decay = 0.999
     """Decay of their second moment."""
-    eps: float = 1e-8
+    eps: Positive = 1e-8
     """Constant added to the root of the second moment."""
-    weight_decay: float = 5e-4
+    weight_decay: NonNegative = 5e-4
     """Weight decay of weights (kernels, tokens, tables)."""
-    weight_decay_norm: float | None = None
+    weight_decay_norm: NonNegative | None = None
     """Weight decay of the scale and bias of normalisation layers; None: `weight_decay`."""
-    weight_decay_bias: float | None = None
+    weight_decay_bias: NonNegative | None = None
     """Weight decay of other biases; None: `weight_decay`."""
-    bias_factor: float = 1.0
+    bias_factor: NonNegative = 1.0
     """Multiplies the rate of every bias, those of normalisation layers too (TransReID: 2)."""
-    factors: tuple[tuple[str, float], ...] = ()
+    factors: tuple[tuple[str, NonNegative], ...] = ()
     """(module path, factor) pairs that multiply the rate below the path; the last match counts."""
-    rules: tuple[tuple[str, float], ...] = ()
+    rules: tuple[tuple[str, NonNegative], ...] = ()
     """(part of a parameter's name, factor) pairs, as in IRRA: the last match gives the factor (1
     without one), instead of `bias_factor` and `factors`; `weight_decay_bias` is then the decay
     of every parameter whose name has "bias", in normalisation layers too."""
-    clip_norm: float = 0.0
+    clip_norm: NonNegative = 0.0
     """Largest gradient norm; 0: no clipping."""
     clip_by: Literal["global", "group"] = "global"
     """Gradients clipped together: all of them, or each group of equal rate and decay by its own

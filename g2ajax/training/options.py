@@ -7,10 +7,11 @@ phase has the fields of `PhaseOptions` and those of its task (`Task.PhaseOptions
 import dataclasses
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from g2ajax import methods, tasks
 from g2ajax.config import nearest, options
+from g2ajax.config.ranges import Count, Decay, Natural, Range
 from g2ajax.interop.load import InitOptions
 from g2ajax.tasks import base
 from g2ajax.training.optimizer import OptimizerOptions
@@ -21,9 +22,9 @@ from g2ajax.training.schedules import ScheduleOptions
 class MeshOptions:
     """Arrangement of the devices; `data=-1`: all that `fsdp` leaves."""
 
-    data: int = -1
+    data: Annotated[int, Range(1, also=-1)] = -1
     """Devices that share the batch; -1: all that `fsdp` leaves."""
-    fsdp: int = 1
+    fsdp: Count = 1
     """Devices that share large parameters and their optimizer state."""
 
 
@@ -31,9 +32,9 @@ class MeshOptions:
 class PhaseOptions:
     """One stretch of training: its parameters, loss, optimizer, schedule and length."""
 
-    epochs: int = 120
+    epochs: Count = 120
     """Length in epochs of `examples // batch` steps each, whatever the sampler's own pass is."""
-    steps_per_epoch: int = 0
+    steps_per_epoch: Natural = 0
     """Steps of an epoch; 0: `examples // batch`."""
     trainable: tuple[str, ...] = ("*",)
     """Module paths that are trained with all below them; `*` matches everything."""
@@ -43,9 +44,9 @@ class PhaseOptions:
     """Name of the method's function that computes the loss."""
     optimizer: OptimizerOptions = OptimizerOptions()
     schedule: ScheduleOptions = ScheduleOptions()
-    ema: float = 0.0
+    ema: Decay = 0.0
     """Decay of the averaged parameters that are evaluated instead; 0: none are kept."""
-    accumulate: int = 1
+    accumulate: Count = 1
     """Micro-batches a step; only for losses that look at one example at a time."""
     copy: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Module paths whose parameters and statistics are copied at the start of the phase, as target:
@@ -58,7 +59,7 @@ class PhaseOptions:
 class CheckpointOptions:
     """When the state is saved, besides at each evaluation and at the end."""
 
-    every_steps: int = 1000
+    every_steps: Count = 1000
     """Steps between checkpoints."""
 
 
@@ -66,7 +67,7 @@ class CheckpointOptions:
 class LogOptions:
     """Options of the output written while the run works."""
 
-    every_steps: int = 50
+    every_steps: Count = 50
     """Steps between lines of the log."""
     tensorboard: bool = True
     """Write the log for TensorBoard too."""
@@ -89,7 +90,7 @@ class RunOptions:
     task: str = "crops"
     """Kind of data: a module of `g2ajax.tasks`, or a dotted name outside the package; missing: the
     one that the method and the blocks of the configuration imply."""
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     """Seed of parameters, batches and augmentation."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the computation; parameters, statistics, losses and distances are always float32."""
@@ -111,8 +112,8 @@ class RunOptions:
 def run_options(config: Mapping[str, Any]) -> RunOptions:
     """The options of a configuration.
 
-    Raises ValueError for an unknown field, naming the nearest or the block that has it, and for
-    values that cannot work together.
+    Raises ValueError for an unknown field, naming the nearest or the block that has it, for a value of
+    another type or outside its range, and for values that cannot work together.
     """
     task = tasks.task_name(config)
     kind = tasks.task_class(task)
@@ -130,10 +131,6 @@ def run_options(config: Mapping[str, Any]) -> RunOptions:
     for name in run.phases:
         if name not in run.phase:
             raise ValueError(f"phases names {name!r}, but phase has only {sorted(run.phase)}")
-        if run.phase[name].epochs < 1:
-            raise ValueError(
-                f"phase.{name}.epochs = {run.phase[name].epochs}; at least 1 is needed"
-            )
     return run
 
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float
+
+from g2ajax.config.ranges import Natural, NonNegative, Positive, Range, Share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,30 +25,30 @@ class ScheduleOptions:
     detectors, person search): warm-up every step, drops by the epoch's number from 0. `irra_*`
     (IRRA, AEA-FIRM): one rate an epoch; after the warm-up, at the share r of the epochs left,
     (1 + cos πr) / 2, 1 − r, power^(1−r) or power^r; `irra_step`: drops."""
-    warmup_steps: int = 0
+    warmup_steps: Natural = 0
     """Length of the warm-up, for the kinds that count it in steps."""
-    warmup_epochs: int = 0
+    warmup_epochs: Natural = 0
     """Length of the warm-up, for the kinds that count it in epochs; for `detection_multistep` it
     replaces `warmup_steps` and ends at the last step of these epochs."""
-    warmup_factor: float = 0.01
+    warmup_factor: Share = 0.01
     """Start of the warm-up, as a share of the base rate."""
-    warmup_start: float | None = None
+    warmup_start: NonNegative | None = None
     """Start of the warm-up of `epoch_cosine` as an absolute rate, the same for every group; None:
     from `warmup_factor`."""
     warmup_constant: bool = False
     """Keep the rate at `warmup_factor` for the whole warm-up of `irra_*`."""
-    milestones: tuple[int, ...] = ()
+    milestones: tuple[Natural, ...] = ()
     """Epochs (for `fastreid_multistep`: moves after the warm-up) at which the rate drops."""
-    gamma: float = 0.1
+    gamma: Annotated[float, Range(above=0, high=1)] = 0.1
     """Factor by which the rate drops."""
-    floor: float = 0.0
+    floor: NonNegative = 0.0
     """Lowest rate of a cosine and of `irra_poly`, absolute."""
-    power: float = 0.9
+    power: Positive = 0.9
     """Power of `irra_poly` (which RISES from power to 1, as in that code) and of `irra_exp`."""
     unfinished_warmup: bool = False
     """`detection_multistep`: a warm-up longer than the first epoch stops at the end of that epoch
     and keeps its factor to the end of the run, as in the code of head distillation."""
-    delay_epochs: int = 0
+    delay_epochs: Natural = 0
     """Epochs before the first move of `fastreid_*`."""
     first_epoch: Literal[0, 1] = 1
     """Number of the first epoch in the codebase of `epoch_*` (torchreid: 0)."""

@@ -13,7 +13,7 @@ from g2ajax.apps import evaluate
 from g2ajax.interop.model_folder import Card
 from g2ajax.methods import DataFacts, Method
 from g2ajax.models.model import Model
-from tests.fake_data import make_dataset
+from tests.fake_data import make_dataset, without_matches
 from tests.runs import written
 
 
@@ -102,6 +102,17 @@ def test_what_does_not_fit_is_refused_before_embedding(
     workdir, _, _ = ranked_run
     assert main(["evaluate", f"--workdir={workdir}", *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_protocol_without_a_match_is_left_out(ranked_run, monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluate, "open_dataset", lambda *_, **__: without_matches(0))
+    workdir, _, _ = ranked_run
+    arguments = [f"--workdir={workdir}", "--datasets=fake", f"--out={tmp_path}"]
+    assert main(["evaluate", *arguments, "--rankings=reid"]) == 0
+    rows = json.loads((tmp_path / "cross_results.json").read_text())["results"]
+    assert [row["protocol"] for row in rows] == ["G2A"]
+    monkeypatch.setattr(evaluate, "open_dataset", lambda *_, **__: without_matches(0, 1))
+    assert main(["evaluate", *arguments]) == 1
 
 
 class Sided(Method):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from g2ajax.data.crop_source import KINDS
-from g2ajax.evaluation.crops import evaluate_crops
+from g2ajax.evaluation.crops import evaluate_crops, scoring_fault
 from g2ajax.retrieval import evaluate_distances
 from tests.fake_data import make_dataset
 
@@ -155,6 +155,78 @@ def test_a_protocol_without_queries():
     dataset = dataclasses.replace(DATASET, splits={**DATASET.splits, "query": changed})
     with pytest.raises(ValueError, match="fake: no query image takes part in A2G"):
         scored(dataset)
+
+
+def with_column(name: str, **columns):
+    split = dataclasses.replace(DATASET.splits[name], **columns)
+    return dataclasses.replace(DATASET, splits={**DATASET.splits, name: split})
+
+
+def of_one_camera():
+    """As `DATASET`, but all test images are of camera 0."""
+    splits = dict(DATASET.splits)
+    for name in ("query", "gallery"):
+        splits[name] = dataclasses.replace(splits[name], camera=splits[name].camera * 0)
+    return dataclasses.replace(DATASET, splits=splits)
+
+
+def kept_same_camera(dataset):
+    rows = tuple({**row, "drop_same_camera": False} for row in dataset.protocols)
+    return dataclasses.replace(dataset, protocols=rows)
+
+
+GALLERY = DATASET.splits["gallery"]
+
+
+@pytest.mark.filterwarnings("ignore:fake A2G")
+@pytest.mark.parametrize(
+    ("dataset", "reason"),
+    [
+        (DATASET, ""),
+        (
+            of_one_camera(),
+            "none of its 2 queries has a match: 0 have an identity that the gallery lacks",
+        ),
+        (of_one_camera(), "2 only images of their own camera, which do not count"),
+        (kept_same_camera(of_one_camera()), ""),
+        (
+            with_column("gallery", identity=GALLERY.identity + 50),
+            "2 have an identity that the gall",
+        ),
+        (with_column("gallery", identity=GALLERY.identity + 1), ""),
+        (
+            with_column("gallery", kind=np.full_like(GALLERY.kind, KINDS.index("junk"))),
+            "2 have an id",
+        ),
+        (
+            with_column("gallery", kind=np.full_like(GALLERY.kind, KINDS.index("distractor"))),
+            "2 have an identity that the gallery lacks",
+        ),
+        (
+            with_column("gallery", protocols=np.zeros_like(GALLERY.protocols)),
+            "no gallery image takes part in A2G",
+        ),
+    ],
+)
+def test_why_a_protocol_has_no_score(dataset, reason):
+    fault = scoring_fault(dataset, "A2G")
+    assert reason in fault and bool(reason) == bool(fault)
+    if fault:  # the score itself is refused then, and only then
+        with pytest.raises(ValueError, match=r"has a match|takes part"):
+            scored(dataset, protocols=["A2G"])
+    else:
+        scored(dataset, protocols=["A2G"])
+
+
+def test_the_filter_of_a_protocol_may_be_by_platform():
+    rows = tuple({**row, "camera_key": "platform"} for row in DATASET.protocols)
+    by_platform = dataclasses.replace(of_one_camera(), protocols=rows)
+    assert scoring_fault(by_platform, "A2G") == ""
+
+
+def test_the_fault_of_an_unknown_protocol():
+    with pytest.raises(ValueError, match="fake has no protocol 'A2H'; did you mean 'A2G'"):
+        scoring_fault(DATASET, "A2H")
 
 
 @pytest.mark.parametrize("rows", [3, 6])

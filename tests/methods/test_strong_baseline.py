@@ -124,6 +124,11 @@ def test_bad_options_are_named():
         make(backbone={"name": "vit_tes"})
 
 
+def test_adaptive_smoothing_is_of_one_form():
+    with pytest.raises(ValueError, match=r"smoothing = -1 \(adaptive\) needs .*, not 'uniform'"):
+        make(**CONFIGS["resnet"], smoothing=-1.0, smoothing_form="uniform")
+
+
 def test_a_method_outside_the_package_is_named_by_its_module():
     assert methods.module("g2ajax.methods.strong_baseline") is methods.module("strong_baseline")
 

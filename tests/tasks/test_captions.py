@@ -128,8 +128,11 @@ def test_a_batch_is_of_pairs_and_their_words_are_masked():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"text__length": 1}, r"text: length = 1 and mask = 0.15; start and end"),
-        ({"text__mask": 1.0}, r"mask = 1.0; start and end"),
+        ({"text__length": 1}, "config.text.length = 1: expected a whole number, at least 2"),
+        (
+            {"text__mask": 1.0},
+            r"config.text.mask = 1.0: expected a probability, at least 0, below 1",
+        ),
         ({"text__lenght": 77}, r"no option 'lenght'; did you mean 'length'"),
     ],
 )

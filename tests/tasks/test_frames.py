@@ -11,7 +11,8 @@ from flax import nnx
 
 from g2ajax import methods
 from g2ajax.data.frame_source import open_frames
-from g2ajax.tasks import crops, frames
+from g2ajax.evaluation.person_search import scoring_fault
+from g2ajax.tasks import base, crops, frame_checks, frames
 from g2ajax.tasks.base import Phase, RunInfo
 from g2ajax.training import loop, mesh, phase, setup
 from g2ajax.training.options import run_options
@@ -91,7 +92,26 @@ def info_of(options) -> RunInfo:
 )
 def test_what_frames_do_not_have_is_refused(dataset, path, value, message):
     with pytest.raises(ValueError, match=message):
-        frames.check(info_of(run_options(frames_config(**{path: value}))), dataset)
+        frame_checks.check(info_of(run_options(frames_config(**{path: value}))), dataset)
+
+
+def test_protocols_whose_people_nobody_meets_are_not_scored(dataset, capsys, monkeypatch):
+    monkeypatch.setattr(base, "_WARNED", set())
+    names = [row["name"] for row in dataset.protocols]
+    assert [scoring_fault(dataset, name) for name in names] == [""] * len(names)
+    query = dataset.splits["query"]
+    nobody = dataclasses.replace(query, identity=query.identity + 10_000)
+    none_asks = dataclasses.replace(query, protocols=query.protocols & (np.arange(len(names)) > 0))
+    strangers, without = (
+        dataclasses.replace(dataset, splits={**dataset.splits, "query": one})
+        for one in (nobody, none_asks)
+    )
+    reason = r"the people of its \d+ queries are in none of their gallery frames"
+    with pytest.raises(ValueError, match=f"{names[0]} of .* cannot be scored: {reason}"):
+        base.scorable(strangers, (), scoring_fault)
+    assert base.scorable(without, (), scoring_fault) == tuple(names[1:])
+    line = f"protocol {names[0]} of {dataset.name} is left out: no query takes part"
+    assert line in capsys.readouterr().err
 
 
 @pytest.mark.xdist_group("frames_run")
@@ -110,13 +130,13 @@ def test_a_plain_detector_is_not_asked_whom_it_found(dataset, changes):
     facts = methods.DataFacts(dataset.num_identities, (128, 128))
     model = nnx.eval_shape(lambda: methods.build(method, facts, rngs=nnx.Rngs(params=0)))
     with pytest.raises(ValueError, match=r"does not tell them apart: give evaluate.rankings=\(\)"):
-        frames.check_model(model, options.task_options.evaluate)
+        frame_checks.check_model(model, options.task_options.evaluate)
 
 
 def test_a_method_of_crops_finds_nobody():
     options = run_options(frames_config())
     with pytest.raises(ValueError, match=r"finds persons in whole frames, and .*, seqnet"):
-        frames.check_model(methods.Method(), options.task_options.evaluate)
+        frame_checks.check_model(methods.Method(), options.task_options.evaluate)
 
 
 def test_commands_on_crops_refuse_a_run_on_frames(tmp_path):

@@ -100,6 +100,24 @@ def test_search_in_the_own_platform_needs_two_cameras():
     assert [p["name"] for p in protocols_of(rows, rows)] == ["A2G", "G2A", "G2G", "ALL"]
 
 
+def test_a_direction_without_a_match_is_no_protocol():
+    # Two drones that never saw the same person, and a camera on the ground.
+    rows = [
+        *(row("a", 0, "1", "aerial"), row("a", 2, "2")),
+        *(row("b", 1, "3", "aerial"), row("b", 2, "4")),
+    ]
+    assert [p["name"] for p in protocols_of(rows, rows)] == ["A2G", "G2A", "ALL"]
+    met = [*rows, row("b", 0, "5", "aerial")]
+    assert [p["name"] for p in protocols_of(met, met)] == ["A2G", "G2A", "A2A", "ALL"]
+    strangers = [row("c", 3, "6", "wearable")]
+    assert [p["name"] for p in protocols_of(rows, [*rows, *strangers])] == ["A2G", "G2A", "ALL"]
+
+
+def test_where_nothing_matches_all_is_left():
+    rows = [row("a", 0, "1"), row("b", 0, "2")]
+    assert [p["name"] for p in protocols_of(rows, rows)] == ["ALL"]
+
+
 def test_division_without_a_split_column(tmp_path):
     people = ["anna", "berta", "carl", "dora", "emil"]
     by_hash = sorted(people, key=lambda name: hashlib.sha256(name.encode()).hexdigest())

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from g2ajax.data.samplers import make_sampler
-from g2ajax.tasks import crops, embedder
+from g2ajax.tasks import base, crops, embedder
 from g2ajax.training import loop
 from g2ajax.training.options import run_options
 from g2ajax.training.phase import NonFiniteLoss
-from tests.fake_data import make_dataset
+from tests import runs
+from tests.fake_data import make_dataset, without_matches
 from tests.runs import tiny_config
 
 
@@ -25,7 +26,8 @@ from tests.runs import tiny_config
         ({"phases": ()}, "phases is empty"),
         ({"phase__reid__epochs": 0}, "phase.reid.epochs = 0"),
         ({"dtype": "float16"}, "config.dtype = 'float16'"),
-        ({"data__image_size": (0, 128)}, "data.image_size"),
+        ({"data__image_size": (0, 128)}, r"data.image_size\[0\] = 0: expected a whole number, at"),
+        ({"evaluate__bootstrap_samples": 0}, "config.evaluate.bootstrap_samples = 0: expected"),
     ],
 )
 def test_configuration(changes, message):
@@ -81,6 +83,40 @@ def test_cameras_unseen_in_training_are_refused_with_a_camera_embedding(monkeypa
     monkeypatch.setattr(crops, "open_dataset", lambda *args, **kwargs: changed)
     with pytest.raises(ValueError, match=r"cameras \[2\] of the query split"):
         loop.run(tiny_config(method__camera_embedding=True), tmp_path)
+
+
+def test_a_protocol_without_a_match_is_left_out_with_a_line(capsys, monkeypatch):
+    monkeypatch.setattr(base, "_WARNED", set())
+    task = runs.opened(tiny_config(), without_matches(0)).task
+    assert task.protocols == task.embedder.protocols == ("G2A",)
+    err = capsys.readouterr().err
+    assert "protocol A2G of fake is left out: none of its 5 queries has a match" in err
+
+
+@pytest.mark.parametrize(
+    ("platforms", "changes", "message"),
+    [
+        (
+            (0,),
+            {"evaluate__protocols": ("A2G",)},
+            r"A2G of fake cannot .*; name others in evaluate",
+        ),
+        ((0,), {"evaluate__protocols": ("G2A", "A2G")}, r"A2G of fake cannot be scored: none of"),
+        (
+            (0, 1),
+            {},
+            r"A2G of fake cannot be scored: .*, 5 only images of their own camera, which do",
+        ),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_the_first_step(
+    monkeypatch, tmp_path, platforms, changes, message
+):
+    dataset = without_matches(*platforms)
+    monkeypatch.setattr(crops, "open_dataset", lambda *args, **kwargs: dataset)
+    with pytest.raises(ValueError, match=message):
+        loop.run(tiny_config(**changes), tmp_path)
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_a_corrupt_image_names_itself(monkeypatch, tmp_path):

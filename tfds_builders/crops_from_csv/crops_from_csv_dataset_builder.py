@@ -113,18 +113,23 @@ def hash_of(root: pathlib.Path) -> str:
 def protocols_of(query: Sequence[Row], gallery: Sequence[Row]) -> list[dict[str, Any]]:
     """Protocols for a test set: between platforms (A2G, …), within platforms (A2A, …), then ALL.
 
-    Search within a platform needs at least two cameras, because the query's own is dropped.
+    Those in which some query has a match: an image of its person in the gallery from another camera,
+    because the query's own is dropped. ALL stays where there is none.
     """
-    query_platforms = [p for p in PLATFORMS if any(row.platform == p for row in query)]
-    gallery_platforms = [p for p in PLATFORMS if any(row.platform == p for row in gallery)]
-    pairs = [(a, b) for a in query_platforms for b in gallery_platforms if a != b]
-    if len({*query_platforms, *gallery_platforms}) > 1:
-        pairs += [
-            (p, p)
-            for p in query_platforms
-            if p in gallery_platforms
-            and len({row.camera for row in [*query, *gallery] if row.platform == p}) > 1
-        ]
+    seen: dict[str, set[tuple[str, int]]] = {}
+    for row in gallery:
+        seen.setdefault(row.identity, set()).add((row.platform, row.camera))
+    directions = {
+        (row.platform, platform)
+        for row in query
+        for platform, camera in seen.get(row.identity, ())
+        if camera != row.camera
+    }
+    pairs = [(a, b) for a in PLATFORMS for b in PLATFORMS if (a, b) in directions]
+    pairs.sort(key=lambda pair: pair[0] == pair[1])
+    # With one platform its own protocol is ALL.
+    if len({row.platform for row in [*query, *gallery]}) == 1:
+        pairs = []
     rows = [protocol(f"{a[0].upper()}2{b[0].upper()}", a, b) for a, b in pairs]
     return [*rows, protocol("ALL", "any", "any")]
 
