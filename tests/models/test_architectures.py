@@ -70,7 +70,13 @@ def shapes_of(architecture: str) -> dict[str, tuple[int, ...]]:
     shapes = public_shapes(
         nnx.eval_shape(lambda: build(options.method, facts, rngs=nnx.Rngs(params=0)))
     )
-    return {public_name(architecture, name): shape for name, shape in shapes.items()}
+    public = {public_name(architecture, name): shape for name, shape in shapes.items()}
+    if architecture == "transreid":  # whose files keep ImageNet's last block and norm, too
+        kept = (("b1.0.", "base.blocks.11."), ("b1.1.", "base.norm."))
+        for own, kept_as in kept:
+            originals = {n: shape for n, shape in public.items() if n.startswith(own)}
+            public |= {kept_as + n.removeprefix(own): s for n, s in originals.items()}
+    return public
 
 
 def marks(**more):
