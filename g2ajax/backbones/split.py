@@ -60,8 +60,10 @@ def upper(
 
 
 def patch_map(backbone: ViT, tokens: Float[Array, "B T D"]) -> Float[Array, "B h w D"]:
-    """Patch tokens of a ViT as a map, without the class token."""
-    return jnp.reshape(tokens[:, 1:], (tokens.shape[0], *backbone.grid, tokens.shape[-1]))
+    """Patch tokens of a ViT as a map, without the special tokens."""
+    return jnp.reshape(
+        backbone.layout.patches(tokens), (tokens.shape[0], *backbone.grid, tokens.shape[-1])
+    )
 
 
 def keep_upper(backbone: nnx.Module, split: int) -> nnx.Module:

@@ -62,7 +62,13 @@ def scan_blocks(
         values, own = part
         state = jax.tree.map(lambda leaf: leaf, shape)
         nnx.replace_by_pure_dict(state, values)
-        return call(nnx.merge(graphdef, state), x, own), None
+        y = call(nnx.merge(graphdef, state), x, own)
+        if y.shape != x.shape:
+            raise ValueError(
+                f"a loop over blocks got tokens of shape {x.shape} and gave {y.shape}; a hook that "
+                "changes their number must name one block"
+            )
+        return y, None
 
     body = jax.checkpoint(body, prevent_cse=False) if remat else body
     return jax.lax.scan(body, x, (stacked, each))[0]

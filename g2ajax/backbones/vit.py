@@ -16,6 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from g2ajax.backbones.stack import check_scan, scan_blocks, scans
+from g2ajax.backbones.tokens import Hook, Layout, stretches
 from g2ajax.nn.activations import gelu
 from g2ajax.nn.attention import Attention, pad_tokens
 from g2ajax.nn.drop_path import DropPath, drop_path
@@ -132,17 +133,29 @@ class Block(nnx.Module):
         return residual(rows, self.mlp(self.norm2(rows)), 1).reshape(batch, -1, dim)
 
 
-def _caller(length: int, first: int | None) -> Callable[[Block, Array, nnx.Rngs | None], Array]:
-    """Calls a block with numbers that `nnx.remat` must not see: it traces arguments with defaults."""
+def _caller(
+    length: int, first: int | None, hooks: Sequence[Hook]
+) -> Callable[[Block, Array, nnx.Rngs | None, Drop | None], Array]:
+    """Calls a block and its hooks, with numbers that `nnx.remat` must not see: it traces arguments
+    with defaults. Without hooks the tokens come padded and stay so."""
 
-    def call(block: Block, x: Array, rngs: nnx.Rngs | None) -> Array:
-        return block(x, length=length, first=first, rngs=rngs)
+    def call(block: Block, x: Array, rngs: nnx.Rngs | None, drop: Drop | None) -> Array:
+        if not hooks:
+            return block(x, length=length, first=first, rngs=rngs, drop=drop)
+        for hook in (hook for hook in hooks if hook.place == "before"):
+            x = hook.function(x)
+        real, x = x.shape[1], pad_tokens(x, block.attn)
+        x = block(x, length=real, first=first, rngs=rngs, drop=drop)[:, :real]
+        for hook in (hook for hook in hooks if hook.place == "after"):
+            x = hook.function(x)
+        return x
 
     return call
 
 
 class ViT(nnx.Module):
-    """Images [B,H,W,3], normalised, to tokens [B,1+h*w,D]; the class token is first.
+    """Images [B,H,W,3], normalised, to tokens [B,1+h*w,D]; the class token is first. `tokens` names
+    further special tokens behind it (`view`: the parameter `view_token`), which start at 0.
 
     `image_size` (H, W) is fixed: another size raises. `stride` < 16 makes patches overlap
     (256x128: 16 gives 16x8, 12 gives 21x10). Drop path grows linearly from 0 to `drop_path`. `scan`
@@ -167,6 +180,7 @@ class ViT(nnx.Module):
         stride: int | tuple[int, int] = 16,
         cameras: int = 0,
         views: int = 0,
+        tokens: tuple[str, ...] = (),
         sie_coefficient: int | float = 3.0,
         drop_path: int | float = 0.1,
         remat: bool = False,
@@ -185,6 +199,7 @@ class ViT(nnx.Module):
         self.image_size = tuple(image_size)
         self.grid = grid_size(self.image_size, variant.patch_size, strides)
         self.feature_dim = dim = variant.embed_dim
+        self.layout = Layout(("cls", *tokens))
         self.cameras = cameras
         self.views = views
         self.sie_coefficient = sie_coefficient
@@ -194,7 +209,10 @@ class ViT(nnx.Module):
         self.patch_embed = PatchEmbed(variant.patch_size, strides, dim, dtype=dtype, rngs=rngs)
         count = self.grid[0] * self.grid[1]
         self.cls_token = nnx.Param(token_init(rngs.params(), (1, 1, dim)))
-        self.pos_embed = nnx.Param(token_init(rngs.params(), (1, 1 + count, dim)))
+        for name in tokens:
+            setattr(self, f"{name}_token", nnx.Param(jnp.zeros((1, 1, dim))))
+        places = len(self.layout.special) + count
+        self.pos_embed = nnx.Param(token_init(rngs.params(), (1, places, dim)))
         self.with_sie = cameras > 0 or views > 0
         if self.with_sie:
             pairs = max(cameras, 1) * max(views, 1)
@@ -215,15 +233,16 @@ class ViT(nnx.Module):
         camera: Int[Array | np.ndarray, " B"] | None = None,
         view: Int[Array | np.ndarray, " B"] | None = None,
     ) -> Float[Array, "B T D"]:
-        """The tokens that enter the first block: class token and patches, positions, SIE."""
+        """The tokens that enter the first block: special ones and patches, positions, SIE."""
         if images.shape[1:3] != self.image_size:
             raise ValueError(
                 f"images of {images.shape[1]}x{images.shape[2]} pixels; this network was built for "
                 f"{self.image_size[0]}x{self.image_size[1]} (its position table fixes the size)"
             )
         patches = self.patch_embed(images)
-        token = self.cls_token[...].astype(patches.dtype)
-        tokens = jnp.concatenate([jnp.tile(token, (images.shape[0], 1, 1)), patches], axis=1)
+        special = [getattr(self, f"{name}_token")[...] for name in self.layout.special]
+        special = [jnp.tile(t.astype(patches.dtype), (images.shape[0], 1, 1)) for t in special]
+        tokens = jnp.concatenate([*special, patches], axis=1)
         extra = self.pos_embed[...]
         side = self._side_information(camera, view)
         if side is not None:
@@ -264,28 +283,46 @@ class ViT(nnx.Module):
         start: int = 0,
         stop: int | None = None,
         only_first: int | None = None,
+        hooks: Sequence[Hook] = (),
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "B T2 D"]:
-        """Tokens after the blocks `start` to `stop` (as a slice; negative counts from the end), all
-        or the `only_first` of them."""
+        """Tokens after the blocks `start` to `stop` (as a slice; negative counts from the end) and
+        their hooks, all or the `only_first` of them."""
+        count = len(self.blocks)
+        numbers = range(count)[start:stop]
+        for run in stretches(numbers, hooks, count):
+            own = [hook for hook in hooks if hook.beside(run[0])]
+            first = only_first if run[-1] == numbers[-1] else None
+            tokens = self._run_equal(self.blocks[run[0] : run[-1] + 1], tokens, first, own, rngs)
+        return tokens
+
+    def _run_equal(
+        self,
+        blocks: Sequence[Block],
+        tokens: Float[Array, "B T D"],
+        only_first: int | None,
+        hooks: Sequence[Hook],
+        rngs: nnx.Rngs | None,
+    ) -> Float[Array, "B T2 D"]:
+        """Tokens after blocks that all have these hooks."""
         length = tokens.shape[1]
-        blocks = self.blocks[start:stop]
-        x = pad_tokens(tokens, blocks[-1].attn) if blocks else tokens
-        if scans(self.scan, len(blocks) - 1):
+        x = tokens if hooks else pad_tokens(tokens, blocks[-1].attn)
+        if len(blocks) > 1 and scans(self.scan, len(blocks) - 1):
             # Without the last block, which computes only the tokens that are read.
             looped, blocks = blocks[:-1], blocks[-1:]
+            call = _caller(length, None, hooks)
             x = scan_blocks(
                 looped,
                 x,
-                lambda block, x, drop: block(x, length=length, drop=drop),
+                lambda block, x, drop: call(block, x, None, drop),
                 self._drops(looped, rngs),
                 dtype=self.dtype,
                 remat=self.remat,
             )
         for i, block in enumerate(blocks):
-            call = _caller(length, only_first if i == len(blocks) - 1 else None)
-            x = (nnx.remat(call) if self.remat else call)(block, x, rngs)
-        return x[:, :length]
+            call = _caller(length, only_first if i == len(blocks) - 1 else None, hooks)
+            x = (nnx.remat(call) if self.remat else call)(block, x, rngs, None)
+        return x if hooks else x[:, :length]
 
     def _drops(self, blocks: Sequence[Block], rngs: nnx.Rngs | None) -> Drop | None:
         """The draws of the blocks' drop paths, from the same keys as outside a loop."""
@@ -305,11 +342,12 @@ class ViT(nnx.Module):
         camera: Int[Array | np.ndarray, " B"] | None = None,
         view: Int[Array | np.ndarray, " B"] | None = None,
         only_first: int | None = None,
+        hooks: Sequence[Hook] = (),
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "B T D"]:
         """All tokens after the final norm, or the `only_first` of them (1: the class token)."""
-        tokens = self.embed_patches(images, camera=camera, view=view)
-        return self.norm(self.run_blocks(tokens, only_first=only_first, rngs=rngs))
+        x = self.embed_patches(images, camera=camera, view=view)
+        return self.norm(self.run_blocks(x, only_first=only_first, hooks=hooks, rngs=rngs))
 
 
 def class_token(tokens: Float[Array, "B T D"]) -> Float[Array, "B D"]:

@@ -46,8 +46,8 @@ _IMAGENET_VIT = {
     "rename": ((r"^", "backbone."),),
     # ImageNet's classifiers, and the distillation token.
     "ignore": (r"head", r"dist", r"pre_logits"),
-    # Side information is learned on the re-identification dataset.
-    "allow_missing": (r"^backbone\.sie_embed$",),
+    # Side information and the view token are learned on the re-identification dataset.
+    "allow_missing": (r"^backbone\.(sie_embed|view_token)$",),
     "head": False,
     "square_grid": True,
 }

@@ -15,9 +15,9 @@ from g2ajax.backbones.vit import ViT
 from g2ajax.interop import families
 from g2ajax.interop.clip_files import check_towers
 from g2ajax.interop.hub import fetch
+from g2ajax.interop.positions import fit_positions
 from g2ajax.interop.readers import read_tensors
 from g2ajax.interop.state_dict import Report, guess_family, load_state_dict, public_shapes
-from g2ajax.nn.patches import resize_pos_embed
 
 CLASSIFIER = r"^((heads|b\d+_head)\.weight|((heads|neck(_\d+)?)\.)?classifier\.(weight|bias))$"
 USUAL = {"ResNet": "resnet50", "ViT": "vit_base", "OSNet": "osnet", "CLIP": "clip"}
@@ -155,7 +155,7 @@ def initialise(
             rename=rename,
             ignore=plan.ignore,
             allow_missing=plan.allow_missing,
-            transform=_transforms(network, prefix, file.family, init, shapes, plan.notes),
+            transform=_transforms(network, prefix, file, init, shapes, plan.notes),
         )
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
@@ -351,7 +351,7 @@ def _mismatched_classifiers(
 def _transforms(
     network: nnx.Module,
     prefix: str,
-    family: families.Family,
+    file: WeightFile,
     init: InitOptions,
     shapes: Shapes,
     notes: list[str],
@@ -360,25 +360,18 @@ def _transforms(
     if not isinstance(network, ViT | CLIP):
         return {}
     is_clip = isinstance(network, CLIP)
-    rows, columns = (network.visual if is_clip else network).grid
+    special = () if is_clip else network.layout.special[1:]
 
     def positions(table: np.ndarray) -> np.ndarray:
-        table = np.asarray(table, np.float32)
-        if family.distilled:
-            table = np.concatenate([table[:, :1], table[:, 2:]], 1)
-        places = table.shape[1] - 1
-        old_grid = init.position_grid
-        if not old_grid and family.square_grid:
-            old_grid = (round(places**0.5),) * 2
-        if tuple(old_grid) == (rows, columns) or (not old_grid and places == rows * columns):
-            return table
-        try:
-            resized = resize_pos_embed(table, (rows, columns), old_grid=tuple(old_grid) or None)
-        except ValueError as error:
-            raise ValueError(f"{error}; say so in init.position_grid") from error
-        size = "x".join(map(str, old_grid)) if old_grid else f"{places} places"
-        notes.append(f"positions resized from {size} to {rows}x{columns}")
-        return np.asarray(resized)
+        return fit_positions(
+            table,
+            (network.visual if is_clip else network).grid,
+            [f"backbone.{name}_token" for name in special],
+            family=file.family,
+            names=set(file.names.values()),
+            old_grid=init.position_grid,
+            notes=notes,
+        )
 
     def patches(weight: np.ndarray) -> np.ndarray:
         shape = shapes[f"{prefix}patch_embed.proj.weight"]

@@ -19,7 +19,7 @@ from g2ajax.training.options import PhaseOptions, RunOptions
 
 NETWORKS = {resnet: resnet.ResNet, osnet: osnet.OSNet, vit: vit.ViT, clip: clip.CLIP}
 # Arguments of a network that the method sets, or that its name implies.
-GIVEN = {"image_size", "dtype", "rngs", "norm", "block", "cameras", "views"}
+GIVEN = {"image_size", "dtype", "rngs", "norm", "block", "cameras", "views", "tokens"}
 
 
 def experiment(

@@ -50,9 +50,9 @@ class OptimizerOptions:
     of every parameter whose name has "bias", in normalisation layers too."""
     clip_norm: NonNegative = 0.0
     """Largest gradient norm; 0: no clipping."""
-    clip_by: Literal["global", "group"] = "global"
-    """Gradients clipped together: all of them, or each group of equal rate and decay by its own
-    norm, as fast-reid's flat buffers do."""
+    clip_by: Literal["global", "group", "tensor"] = "global"
+    """Gradients clipped together: all of them, each group of equal rate and decay by its own norm
+    (fast-reid's flat buffers), or each tensor by its own (VDT)."""
 
 
 class Group(NamedTuple):
@@ -142,6 +142,8 @@ def build_optimizer(
         steps = []
         if options.clip_norm and options.clip_by == "group":
             steps.append(clip_by_norm(options.clip_norm))
+        elif options.clip_norm and options.clip_by == "tensor":
+            steps.append(clip_by_norm(options.clip_norm, each=True))
         steps.append(update_rule(options, group.weight_decay))
         steps.append(optax.scale_by_learning_rate(_looked_up(tables[group.name])))
         transforms[group.name] = optax.chain(*steps)
@@ -196,12 +198,18 @@ def amsgrad(beta1: float, beta2: float, eps: float) -> optax.GradientTransformat
     return optax.GradientTransformation(init, update)
 
 
-def clip_by_norm(limit: float, eps: float = 1e-6) -> optax.GradientTransformation:
-    """PyTorch's clipping: gradients times min(1, limit / (norm + eps))."""
+def clip_by_norm(
+    limit: float, eps: float = 1e-6, *, each: bool = False
+) -> optax.GradientTransformation:
+    """PyTorch's clipping: gradients times min(1, limit / (norm + eps)); `each`: every tensor by its
+    own norm."""
+
+    def clip(grads: Any) -> Any:
+        factor = jnp.minimum(1.0, limit / (optax.global_norm(grads) + eps))
+        return jax.tree.map(lambda g: g * factor, grads)
 
     def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        factor = jnp.minimum(1.0, limit / (optax.global_norm(grads) + eps))
-        return jax.tree.map(lambda g: g * factor, grads), state
+        return jax.tree.map(clip, grads) if each else clip(grads), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 

@@ -210,6 +210,22 @@ def test_clipping_by_hand():
     np.testing.assert_array_equal(zero["a"], 0.0)
 
 
+def test_each_tensor_by_its_own_norm():
+    transform = clip_by_norm(1.0, each=True)
+    grads = {"a": jnp.array([3.0, 4.0]), "b": jnp.array([0.5])}
+    clipped, _ = transform.update(grads, transform.init(grads))
+    np.testing.assert_allclose(clipped["a"], [0.6, 0.8], rtol=1e-6)
+    np.testing.assert_array_equal(clipped["b"], grads["b"])
+    params = nnx.State({"one": nnx.Param(jnp.zeros(2)), "two": nnx.Param(jnp.zeros(1))})
+    grads = nnx.State({"one": nnx.Param(grads["a"]), "two": nnx.Param(grads["b"])})
+    options = OptimizerOptions(
+        "sgd", 1.0, momentum=0.0, weight_decay=0.0, clip_norm=1.0, clip_by="tensor"
+    )
+    update = first_update(options, params, grads)
+    np.testing.assert_allclose(update["one"], [-0.6, -0.8], rtol=1e-6)
+    np.testing.assert_allclose(update["two"], -0.5, rtol=1e-6)
+
+
 def test_each_group_by_its_own_norm_or_all_by_one():
     params = nnx.State(
         {"kernel": nnx.Param(jnp.zeros(1)), "bias": nnx.Param(jnp.zeros(1))},
