@@ -1,4 +1,8 @@
-"""A stack of equal blocks as one loop, so that a compiler handles one block and not twelve."""
+"""A stack of equal blocks as one loop, so that a compiler handles one block and not twelve.
+
+A loop compiles in a third of the time for TPUs, and moves three times the bytes there, because each turn
+writes and reads the values for the backward pass: it is for those who compile often and run little.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,26 +11,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
-
-from g2ajax.nn.attention import current_device
-
-SCANS = ("auto", True, False)
-# Below this many blocks a loop saves no time worth its copies.
-FEWEST = 4
-
-
-def check_scan(scan: str | bool) -> str | bool:
-    """Returns `scan`. Raises ValueError unless it is "auto", True or False."""
-    if scan not in SCANS:
-        raise ValueError(f"scan {scan!r}: expected 'auto', True or False")
-    return scan
-
-
-def scans(scan: str | bool, count: int) -> bool:
-    """True if `count` blocks run as a loop. "auto": on a TPU, whose compiler takes minutes for a
-    whole stack, and whose fusions write and read the values for the backward pass. A GPU's matrix
-    products cannot: there each loop copies their results."""
-    return current_device().platform == "tpu" and count >= FEWEST if scan == "auto" else scan
 
 
 def scan_blocks(

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from g2ajax.backbones.stack import check_scan, scan_blocks, scans
+from g2ajax.backbones.stack import scan_blocks
 from g2ajax.backbones.tokens import Hook, Layout, stretches
 from g2ajax.nn.activations import gelu
 from g2ajax.nn.attention import Attention, pad_tokens
@@ -159,7 +159,7 @@ class ViT(nnx.Module):
 
     `image_size` (H, W) is fixed: another size raises. `stride` < 16 makes patches overlap
     (256x128: 16 gives 16x8, 12 gives 21x10). Drop path grows linearly from 0 to `drop_path`. `scan`
-    runs the blocks as a loop (`stack.scans`).
+    runs the blocks as a loop (`stack`).
 
     Side information (SIE): `cameras` > 1 and/or `views` > 1 add `sie_coefficient` times a learned
     vector of the image's camera, view, or pair (camera * views + view) to ALL tokens. Ids count
@@ -184,7 +184,7 @@ class ViT(nnx.Module):
         sie_coefficient: int | float = 3.0,
         drop_path: int | float = 0.1,
         remat: bool = False,
-        scan: str | bool = "auto",
+        scan: bool = False,
         attention: str = "auto",
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
@@ -204,7 +204,7 @@ class ViT(nnx.Module):
         self.views = views
         self.sie_coefficient = sie_coefficient
         self.remat = remat
-        self.scan = check_scan(scan)
+        self.scan = scan
         self.dtype = dtype
         self.patch_embed = PatchEmbed(variant.patch_size, strides, dim, dtype=dtype, rngs=rngs)
         count = self.grid[0] * self.grid[1]
@@ -307,7 +307,7 @@ class ViT(nnx.Module):
         """Tokens after blocks that all have these hooks."""
         length = tokens.shape[1]
         x = tokens if hooks else pad_tokens(tokens, blocks[-1].attn)
-        if len(blocks) > 1 and scans(self.scan, len(blocks) - 1):
+        if self.scan and len(blocks) > 1:
             # Without the last block, which computes only the tokens that are read.
             looped, blocks = blocks[:-1], blocks[-1:]
             call = _caller(length, None, hooks)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 from g2ajax.backbones import vit
 from g2ajax.backbones.tokens import Hook
 from g2ajax.config import options
+from g2ajax.config.ranges import NonNegative, Probability, Share
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet
 from g2ajax.losses.views import orthogonal, view_cross_entropy, view_label
@@ -44,13 +45,13 @@ class Options:
     those of the identity feature. The code does so by calling the head twice in a step, the paper
     does not say it; the test feature is normalised by these statistics, so True is what the
     published weights and numbers need. False: by the identity feature's alone."""
-    smoothing: float = 0.0
+    smoothing: Share = 0.0
     """Label smoothing of the identity loss, eps/(C−1) to the other classes."""
-    margin: float | None = None
+    margin: NonNegative | None = None
     """Margin of the batch-hard triplet loss on the identity feature; None or 0: soft margin."""
-    view_weight: float = 0.001
+    view_weight: NonNegative = 0.001
     """λ, the weight of the view loss and of the orthogonal loss."""
-    cap: float | None = None
+    cap: Probability | None = None
     """Largest |cosine| that counts in the orthogonal loss (TAG-CLIP: 0.1); None: none, as in VDT."""
 
 

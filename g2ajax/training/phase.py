@@ -56,7 +56,7 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
         return
     received: list[int] = []
 
-    def note(number: int, frame: Any) -> None:
+    def note(number: int, _stack: Any) -> None:
         if number == signal.SIGINT:
             if number in received:
                 os._exit(INTERRUPTED)
@@ -193,17 +193,15 @@ def train_phase(
         run.mesh,
         options.seed + index,
     )
-    batch = task.batch_size(task_phase)
+    progress = Progress(start, total, batch := task.batch_size(task_phase))
     journal.say(f"{name}: {total - start} steps of {batch} {task.noun}; the first is compiled now")
-    progress = Progress(start, total, batch)
     pending: list[tuple[int, Mapping[str, jax.Array]]] = []
     results: list[Result] = []
     with contextlib.closing(batches):
         for step in range(start + 1, total + 1):
             training.leaves, metrics = step_fn(training.leaves, next(batches), resident)
             pending.append((step, metrics))
-            if len(pending) > IN_FLIGHT:  # a stop waits for what has been dispatched
-                jax.block_until_ready(pending[-1 - IN_FLIGHT][1])
+            jax.block_until_ready(pending[-IN_FLIGHT:][0][1])  # a stop waits for what is in flight
             due = options.task_options.evaluate.every_epochs * per_epoch
             evaluates = step == total or (due and step % due == 0)
             stops = stop(before + step)
