@@ -19,6 +19,7 @@ CONFIGS = {
     "transreid": "agreid_transreid:tiny",
     "mgn": "agreid_mgn_r50:tiny",
     "uav_group": "market1501_uav_group:tiny",
+    "vdt": "vdt:tiny",
     "explainable": "agreid_vit:tiny",
     "irra": "irra:tiny",
     "aea_firm": "aea_firm:tiny",

@@ -122,6 +122,9 @@ class Method(nnx.Module):
     """Platforms that an embedding may depend on, numbered from 0; 0: on none."""
     learns_from_attributes: bool = False
     """True if every training identity needs an annotated attribute."""
+    learns_from_platforms: bool = False
+    """True if a loss tells aerial images from others: training needs both, and each one's
+    platform."""
     teacher: nnx.Module | None = None
     """Part that `init.teacher` fills; None: the method has no teacher."""
 

@@ -14,11 +14,12 @@ from ml_collections import ConfigDict
 from g2ajax.backbones import clip, osnet
 from g2ajax.config import nearest
 from g2ajax.interop.load import WeightFile
-from g2ajax.recipes import blocks, captions, crops, person_search
+from g2ajax.recipes import blocks, captions, crops, person_search, view_aware
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Our name → shape."""
 Read = Callable[[Shapes], ConfigDict]
+VIEW_TOKEN = "backbone.view_token"
 FASTREID = ("fast-reid", "fast-reid, model zoo v0.1.1")
 # A recipe asks for a dataset; nothing of it is used.
 DATASET = "market1501"
@@ -131,9 +132,16 @@ def _fastreid_vit(shapes: Shapes) -> ConfigDict:
     return config
 
 
+def _vdt(shapes: Shapes) -> ConfigDict:
+    config = view_aware.vdt(DATASET)
+    _set_vit(config, shapes)
+    return config
+
+
 def _set_vit(config: ConfigDict, shapes: Shapes) -> None:
     """Width, image size's stride and side information of a ViT's file, at 256 x 128."""
-    width, places = shapes["backbone.cls_token"][-1], shapes["backbone.pos_embed"][1] - 1
+    special = 1 + (VIEW_TOKEN in shapes)
+    width, places = shapes["backbone.cls_token"][-1], shapes["backbone.pos_embed"][1] - special
     name = {768: "vit_base", 384: "vit_small"}.get(width)
     if name is None:
         raise ValueError(
@@ -291,9 +299,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     "fastreid_bot_vit": Architecture(
         "fast-reid's BOT on a ViT",
         FASTREID,
-        lambda shapes: "backbone.cls_token" in shapes,
+        lambda shapes: "backbone.cls_token" in shapes and VIEW_TOKEN not in shapes,
         _fastreid_vit,
     ),
+    "vdt": Architecture("VDT on a ViT", ("fast-reid",), lambda shapes: VIEW_TOKEN in shapes, _vdt),
     "transreid": Architecture(
         "TransReID with the jigsaw branch",
         ("TransReID with jigsaw patches",),

@@ -56,6 +56,30 @@ def check_triplet(model: Method, phase: str, sampler: SamplerOptions) -> None:
         )
 
 
+def check_platforms(model: Method, dataset: Dataset) -> None:
+    """Raises ValueError when a method that learns from views would see a single one, or images of
+    an unknown platform."""
+    if not model.learns_from_platforms:
+        return
+    train = dataset.splits["train"]
+    codes = train.platform[train.label >= 0]
+    unknown = int((codes < 0).sum())
+    if unknown:
+        raise ValueError(
+            f"{dataset.name}: the platform of {unknown} training images is unknown, but the view loss "
+            f"of the method {method_name(model)} learns it from every image; give their platforms or "
+            "leave them out"
+        )
+    aerial = int((codes == 0).sum())
+    if aerial in (0, len(codes)):
+        only = "only aerial" if aerial else "no aerial"
+        raise ValueError(
+            f"{dataset.name} has {only} training images, so the view loss of the method "
+            f"{method_name(model)} has nothing to tell apart; take data from both sides, or a method "
+            "without views (strong_baseline)"
+        )
+
+
 def check_rankings(model: Method, where: str, names: Sequence[str]) -> None:
     """Raises ValueError for an unknown ranking, or one the method cannot give."""
     for ranking in names:

@@ -81,6 +81,7 @@ class Task(base.Task):
         return make_embedder(model, self.dataset, self.options, self.info.mesh)
 
     def check_phase(self, phase: Phase) -> None:
+        crop_checks.check_platforms(self.model, self.dataset)
         crop_checks.check_triplet(self.model, phase.name, self.sampler_options(phase))
         crop_checks.check_rankings(self.model, f"phase.{phase.name}", phase.options.rankings)
         if phase.options.source == "features":

@@ -49,6 +49,7 @@ FAMILIES = {
     "transreid_global": {**TRANSREID, "jigsaw": False},
     "explainable": {"name": "explainable", "stream1": _baseline("resnet_tiny")},
     "uav_group": {"name": "uav_group", "backbone": RESNET},
+    "vdt": {"name": "vdt", "backbone": VIT},
     "irra": {"name": "irra", "backbone": CLIP},
     "aea_firm": {"name": "aea_firm", "backbone": CLIP, "queue_length": 8},
 }

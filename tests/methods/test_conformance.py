@@ -40,6 +40,7 @@ OPTIONS = {
     "strong_baseline": {"backbone": RESNET},
     "transreid": {"backbone": VIT, "camera_embedding": True, "platforms": 2},
     "uav_group": {"backbone": RESNET},
+    "vdt": {"backbone": VIT},
     OUTSIDE: {"backbone": RESNET},
 }
 FACTS = methods.DataFacts(
@@ -93,6 +94,7 @@ def test_what_callers_read_is_there(name):
     assert model.feature_name and isinstance(model.feature_name, str)
     assert all(isinstance(term, str) for term in model.in_batch_terms)
     assert isinstance(model.needs_camera, bool) and isinstance(model.learns_from_attributes, bool)
+    assert isinstance(model.learns_from_platforms, bool)
     assert model.needs_platform == (model.platforms > 0)
     assert isinstance(model.pretrained, nnx.Module)
     assert methods.method_name(model) == name

@@ -42,6 +42,7 @@ PUBLIC = {
     "text_irra_forward": "irra",
     "ps_seqnet_eval": "seqnet",
     "ps_coat_eval": "coat",
+    "vdt_train_step": "vdt",
 }
 
 
