@@ -22,7 +22,7 @@ from g2ajax.training.options import resolved, run_options
 
 ROOT = pathlib.Path(__file__).parents[1]
 FRAMES = ("dataset=g2aps", "dataset=cuhk_sysu", "dataset=prw")
-SIDES = ("cargo", "agreid", "agreid_v2", "lagper", "g2aps_reid")
+SIDES = tuple(f"dataset={n}" for n in ("cargo", "agreid", "agreid_v2", "lagper", "g2aps_reid"))
 PEDES = ("dataset=tbagpr", "dataset=cuhk_pedes")
 # File → the values of each of its arguments; the other files have none.
 ARGUMENTS = {
@@ -31,7 +31,7 @@ ARGUMENTS = {
     "head_teacher": (("head=seqnet", "head=coat"), FRAMES),
     "irra": (PEDES,),
     "contrastive": (PEDES,),
-    "vdt": (tuple(f"dataset={name}" for name in SIDES),),
+    "vdt": (SIDES,),
 }
 
 
