@@ -44,8 +44,8 @@ _PIXELS = (r"^pixel_(mean|std)$",)
 _VIT_BLOCK = r"^blocks\.0\.attn\.qkv\.weight$"
 _IMAGENET_VIT = {
     "rename": ((r"^", "backbone."),),
-    # ImageNet's classifiers, and the distillation token.
-    "ignore": (r"head", r"dist", r"pre_logits"),
+    # ImageNet's classifiers, the distillation token, and the decoder of a masked autoencoder.
+    "ignore": (r"head", r"dist", r"pre_logits", r"^decoder_", r"^mask_token$"),
     # Side information and the view token are learned on the re-identification dataset.
     "allow_missing": (r"^backbone\.(sie_embed|view_token)$",),
     "head": False,

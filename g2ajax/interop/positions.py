@@ -33,8 +33,10 @@ def fit_positions(
     new = [name for name in tokens if name not in names]
     special = 1 + len(tokens) - len(new)
     places = table.shape[1] - special
-    if not old_grid and family.square_grid:
-        old_grid = (round(places**0.5),) * 2
+    side = round(places**0.5)
+    # A table that is not square has been resized already, by whoever fine-tuned the file.
+    if not old_grid and family.square_grid and side * side == places:
+        old_grid = (side, side)
     same = tuple(old_grid) == grid or (not old_grid and places == grid[0] * grid[1])
     if same and not new:
         return table

@@ -25,8 +25,13 @@ CONTAINERS = (
     *("net", "network", "module", "params", "weights", "backbone", "teacher", "student"),
 )
 """Usual keys of the model's state dictionary in a checkpoint, tried in this order."""
-WRAPPERS = ("module.", "_orig_mod.", "model.module.")
-"""Prefixes that data-parallel and compiled modules add to every name."""
+WRAPPERS = (
+    *("module.", "_orig_mod.", "model.module.", "model.", "net.", "network."),
+    *("teacher.backbone.", "student.backbone."),
+)
+"""Prefixes that data-parallel, compiled and training modules add to the names."""
+STRAYS = 0.05
+"""Largest share of the tensors that may stand beside a wrapped network, such as a loss's centre."""
 
 
 def read_zip(path: pathlib.Path, entry: str = "") -> dict[str, np.ndarray]:
@@ -141,10 +146,13 @@ def model_tensors(content: Any, path: pathlib.Path, entry: str = "") -> dict[str
 
 
 def without_wrapper(tensors: dict[str, Any]) -> dict[str, Any]:
-    """Removes the prefixes that a data-parallel or compiled module adds to all names."""
+    """Removes the prefixes that a wrapping module adds to all names; a few others may stand beside."""
     for prefix in WRAPPERS:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            return without_wrapper({n.removeprefix(prefix): t for n, t in tensors.items()})
+        wrapped = sum(name.startswith(prefix) for name in tensors)
+        if tensors and wrapped >= (1.0 - STRAYS) * len(tensors):
+            bare = {n.removeprefix(prefix): t for n, t in tensors.items()}
+            if len(bare) == len(tensors):
+                return without_wrapper(bare)
     return tensors
 
 

@@ -124,3 +124,30 @@ def test_position_table_of_a_trained_model_is_taken_as_it_is_or_with_its_grid(tm
         start(method, path)
     report = start(method, path, position_grid=(4, 2))
     assert "positions resized from 4x2 to 2x2" in str(report)
+
+
+def test_a_table_that_is_not_square_is_the_models_own(tmp_path):
+    """A fine-tuned ViT in timm's names, its table resized already."""
+    state = backbone_file("vit_test", image_size=TALL)
+    module = Method("vit_test", image_size=TALL)
+    start(module, write_zip(tmp_path / "vit.pth", tensors(state)))
+    check_backbone(module, state)
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.", "teacher.backbone.", "module."])
+def test_wrapped_networks_with_a_stray_tensor(tmp_path, vit, prefix):
+    content = {**prefixed(prefix, vit), "criterion.center": np.zeros(3, "f4")}
+    module = Method("vit_test")
+    start(
+        module,
+        write_zip(tmp_path / "vit.pth", tensors(content)),
+        ignore=(r"^criterion\.",),
+    )
+    check_backbone(module, vit)
+
+
+def test_the_decoder_of_a_masked_autoencoder_is_left_out(tmp_path, vit):
+    decoder = {"mask_token": np.zeros((1, 1, 8), "f4"), "decoder_embed.weight": np.zeros((8, 32))}
+    module = Method("vit_test")
+    start(module, write_zip(tmp_path / "mae.pth", tensors({**vit, **decoder})))
+    check_backbone(module, vit)
