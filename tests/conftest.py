@@ -26,6 +26,8 @@ flags.FLAGS.mark_as_parsed()
 
 LARGE = 1_500_000_000
 """Bytes in memory from which freed memory is given back to the system."""
+MANY_PROGRAMS = 2 * LARGE
+"""Bytes from which compiled programs are dropped."""
 
 
 def _give_back() -> int:
@@ -53,7 +55,7 @@ def _free_memory():
 def _free_programs():
     """Drops compiled programs that pile up; the cache on the disk has those that are needed again."""
     yield
-    if _give_back() > LARGE:
+    if _give_back() > MANY_PROGRAMS:
         jax.clear_caches()
         gc.collect()
         _give_back()

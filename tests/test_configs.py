@@ -45,7 +45,7 @@ def _experiments():
 
 NAMES = list(_experiments())
 # The others run with `make test-slow`; smaller runs of their methods are among the other tests.
-QUICK = ("agreid_bot_r50", "agreid_transreid")
+QUICK = ("agreid_bot_r50",)
 
 SENTENCES = tuple(map(tuple, sentence_ids(Tokenizer()).tolist()))
 

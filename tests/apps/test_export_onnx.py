@@ -54,6 +54,8 @@ FAMILIES = {
     "aea_firm": {"name": "aea_firm", "backbone": CLIP, "queue_length": 8},
 }
 WITH_TEXT = ("irra", "aea_firm")
+# Tried with `make test-slow`: others of the same family are among the quick ones.
+VARIANTS = ("basic", "agw", "se", "osnet_ibn", "vit_pooled", "transreid_global", "uav_group")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -111,7 +113,9 @@ def _compare(function, example, tmp_path):
         assert export.difference(found, expected[:rows]) <= export.TOLERANCE
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in VARIANTS else ()) for n in FAMILIES]
+)
 def test_images(name, tmp_path):
     size = TALLER if name == "mgn" else SIZE
     model = _build(FAMILIES[name], size)
