@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from g2ajax.apps.search import NOT_AN_IMAGE, check_alone, files_of, read_files
+from g2ajax.apps.search import NOT_AN_IMAGE, batched, check_alone, files_of, read_files
 from g2ajax.models.model import Model
 from g2ajax.report.files import naming, shown
 
@@ -66,18 +66,12 @@ def embed_folder(
     )
     new = 0
     with tqdm.tqdm(unit="image", delay=3, disable=not sys.stderr.isatty()) as bar:
-        rows: list[tuple[str, str, np.ndarray]] = []
-        for row in fresh:
-            rows.append(row)
-            if len(rows) == ROWS:
-                new += _write_part(parquet, parts, rows, model)
-                bar.update(len(rows))
-                rows = []
-        if rows:
+        for rows in batched(fresh, ROWS):
             new += _write_part(parquet, parts, rows, model)
+            bar.update(len(rows))
     if not done and not new:
         raise ValueError(f"{folder} has no images ({len(skipped)} other files)")
-    return Embedded(out, _join(parquet, out, parts, model), new, tuple(skipped))
+    return Embedded(out, _join(parquet, out, parts), new, tuple(skipped))
 
 
 def _images(
@@ -135,7 +129,7 @@ def _read(parquet: Any, path: pathlib.Path, model: Model) -> Any:
     return table
 
 
-def _join(parquet: Any, out: pathlib.Path, parts: pathlib.Path, model: Model) -> int:
+def _join(parquet: Any, out: pathlib.Path, parts: pathlib.Path) -> int:
     """Joins all parts into one file; of a path that changed its content the newest row stays."""
     import pyarrow
 

@@ -106,8 +106,8 @@ def open_gallery(
 
     `model`: a model, or what `g2ajax.load` takes, with its `options`. An image is embedded once for
     each model: the folder `cache` keeps the embeddings by content (by default `search` in the
-    folder of the run or model, else ~/.cache/g2ajax/search), where it can be written. Files that are no images are left out
-    and listed in `skipped`.
+    folder of the run or model, else ~/.cache/g2ajax/search), where it can be written. Files that
+    are no images are left out and listed in `skipped`.
 
     Raises FileNotFoundError without the folder; ValueError without images in it, and for a method
     that needs camera or platform.
@@ -127,7 +127,7 @@ def open_gallery(
         with tqdm.tqdm(
             total=len(files), unit="image", delay=3, disable=not sys.stderr.isatty()
         ) as bar:
-            for part in _parts(read_files(model, files, known), model.batch_size):
+            for part in batched(read_files(model, files, known), model.batch_size):
                 bar.update(len(part))
                 fresh: dict[str, np.ndarray] = {}
                 for file, key, image in part:
@@ -135,7 +135,7 @@ def open_gallery(
                         skipped.append((file, NOT_AN_IMAGE))
                         continue
                     digest[file] = key
-                    if key not in known and image is not None:
+                    if key not in known:
                         fresh[key] = image
                 if fresh:
                     features = model.embed(
@@ -153,7 +153,8 @@ def open_gallery(
     return Gallery(model, tuple(digest), tuple(skipped), len(known) - before, prepared, known)
 
 
-def _parts(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
+def batched(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of `size` rows, the last one shorter."""
     while part := list(itertools.islice(rows, size)):
         yield part
 
