@@ -5,7 +5,8 @@ import importlib.metadata
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -123,18 +124,16 @@ def _from_folder(path: pathlib.Path, dtype: str, mesh: Mesh) -> Model:
     tensors = model_folder.read_weights(path, weights)
     facts = _with_dtype(DataFacts.from_dict(card.facts), dtype)
     method = empty(card.method, facts)
-    left_out = set(weights.get("left_out", ()))
     try:
-        load_state_dict(
-            method, tensors, allow_missing=[f"^{_exact(left_out)}$"] if left_out else []
-        )
+        load_state_dict(method, tensors, allow_missing=_exactly(weights.get("left_out", ())))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return Model(method, card, facts, mesh, home=path)
 
 
-def _exact(names: set[str]) -> str:
-    return "(" + "|".join(name.replace(".", r"\.") for name in sorted(names)) + ")"
+def _exactly(names: Iterable[str]) -> list[str]:
+    """Patterns of these names and no others."""
+    return [f"^{re.escape(name)}$" for name in names]
 
 
 def _from_run(path: pathlib.Path, kind: str, dtype: str, mesh: Mesh) -> Model:
@@ -155,9 +154,8 @@ def _from_run(path: pathlib.Path, kind: str, dtype: str, mesh: Mesh) -> Model:
     facts = _with_dtype(trained.facts, dtype)
     method = empty(options.method, facts)
     tensors = read_checkpoint(path / "checkpoints" / kind)
-    ignore = [f"^{_exact(_not_weights(method))}$"] if _not_weights(method) else []
     try:
-        load_state_dict(method, tensors, ignore=ignore)
+        load_state_dict(method, tensors, ignore=_exactly(_not_weights(method)))
     except ValueError as error:
         raise ValueError(f"{path}, checkpoint {kind}: {error}") from None
     return _of_checkpoint(options, meta["phase"], trained, method, facts, mesh, kind, step, path)
