@@ -179,6 +179,17 @@ def open_frames(
     )
 
 
+def with_clipped_boxes(dataset: FrameDataset) -> FrameDataset:
+    """The dataset with every box cut at the edges of its frame."""
+    splits = {}
+    for name, split in dataset.splits.items():
+        people = np.diff(split.offsets)
+        width, height = (np.repeat(side, people) for side in (split.width, split.height))
+        edges = np.stack([width, height, width, height], axis=1).astype(np.float32)
+        splits[name] = dataclasses.replace(split, boxes=np.clip(split.boxes, 0.0, edges))
+    return dataclasses.replace(dataset, splits=splits, fingerprint=fingerprint(splits))
+
+
 def fingerprint(splits: Mapping[str, FrameSplit]) -> str:
     """Twelve hex digits that two builds share if all their records are the same but for pixels."""
     digest = hashlib.sha256()

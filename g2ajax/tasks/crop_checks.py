@@ -1,13 +1,16 @@
 """Checks of a dataset of crops, and of a model on it, before anything is computed."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from g2ajax.data.crop_source import KINDS, Dataset
+from g2ajax.data import readable
+from g2ajax.data.crop_source import KINDS, Dataset, fingerprint
 from g2ajax.evaluation import rankings
 from g2ajax.methods import EmbedsCaptions, Method, method_name, require
-from g2ajax.tasks.crop_options import SamplerOptions
+from g2ajax.tasks.base import warn
+from g2ajax.tasks.crop_options import DataOptions, SamplerOptions
 
 
 def check_codes(dataset: Dataset) -> None:
@@ -31,6 +34,36 @@ def check_codes(dataset: Dataset) -> None:
                 f"for {dataset.attribute_groups[group][0]!r}; expected 0 to {sizes[group] - 1}, or "
                 "-1 (not annotated)"
             )
+
+
+def with_readable_tests(
+    dataset: Dataset, protocols: Sequence[str], options: DataOptions
+) -> Dataset:
+    """The dataset without the test images that cannot be read, each split of which a line names.
+
+    Raises ValueError for such images unless `options.skip_unreadable`, and for those that sentences
+    describe.
+    """
+    kept = {}
+    for name in {split.name for row in protocols for _, split in dataset.sides(row)}:
+        split = dataset.splits[name]
+        bad = readable.unreadable(split, num_threads=options.num_threads)
+        if not bad:
+            continue
+        text = readable.found(dataset.name, name, bad)
+        if not options.skip_unreadable or split.captions is not None:
+            way = "fetch them again (`g2ajax verify` lists all)"
+            if split.captions is None:
+                way += ", or leave them out with config.data.skip_unreadable=True"
+            raise ValueError(f"{text}; {way}")
+        warn(f"{text}; they are left out")
+        kept[name] = split.take(np.flatnonzero(~np.isin(split.image_id, list(bad))))
+    if not kept:
+        return dataset
+    # Other test images make another protocol: its results never share a column with the whole one's.
+    splits = {**dataset.splits, **kept}
+    changed = fingerprint(splits, dataset.metadata.get("source", ""))
+    return dataclasses.replace(dataset, splits=splits, fingerprint=changed)
 
 
 def check_annotated(dataset: Dataset) -> None:

@@ -21,6 +21,8 @@ class DataOptions(base.DataOptions):
     """Interpolation used to resize test images."""
     residency: Literal["host", "device"] = "host"
     """`device` keeps the whole resized training split in device memory."""
+    skip_unreadable: bool = False
+    """Name unreadable test images and leave them out, instead of refusing to start."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,6 +43,8 @@ class Task(base.Task):
         self.dataset = open_dataset(
             info.dataset, data_dir=data.dir or None, manual_dir=data.manual_dir or None
         )
+        tested = info.options.evaluate.protocols or [p["name"] for p in self.dataset.protocols]
+        self.dataset = crop_checks.with_readable_tests(self.dataset, tested, data)
         self.info = base.on_protocols(info, self.dataset, scoring_fault)
         evaluate = self.options.evaluate
         names = {*evaluate.rankings, *(r for phase in info.phases for r in phase.options.rankings)}

@@ -1,5 +1,6 @@
 """Checks of a dataset of whole frames, and of a model on it, before anything is computed."""
 
+from g2ajax.data import readable
 from g2ajax.data.frame_source import FrameDataset
 from g2ajax.evaluation.person_search import check_rankings
 from g2ajax.methods import Detects, Method, SearchesPersons, method_name, require
@@ -17,6 +18,20 @@ def check(info: RunInfo, dataset: FrameDataset) -> None:
         check_rankings(phase.options.rankings, f"phase.{phase.name}.rankings")
     if not dataset.num_identities:
         raise ValueError(f"{dataset.name}: no person of the training split has an identity")
+
+
+def check_readable(info: RunInfo, dataset: FrameDataset) -> None:
+    """Raises ValueError for test frames that cannot be read, unless they may be left out."""
+    if info.options.frames.skip_unreadable:
+        return
+    for name in ("query", "gallery"):
+        split = dataset.splits[name]
+        bad = readable.unreadable(split, num_threads=info.options.data.num_threads)
+        if bad:
+            raise ValueError(
+                f"{readable.found(dataset.name, name, bad)}; fetch them again (`g2ajax verify` lists "
+                "all), or leave them out with config.frames.skip_unreadable=True"
+            )
 
 
 def check_model(model: Method, evaluate: EvaluateOptions) -> None:

@@ -22,7 +22,12 @@ from g2ajax.data.frame_batches import (
     frame_batches,
     frame_sampler,
 )
-from g2ajax.data.frame_source import FrameDataset, FrameSplit, open_frames
+from g2ajax.data.frame_source import (
+    FrameDataset,
+    FrameSplit,
+    open_frames,
+    with_clipped_boxes,
+)
 from g2ajax.data.samplers import Sampler
 from g2ajax.data.sharding import batch_sharding, replicated
 from g2ajax.detection.transform import BUCKETS, MAX_SIZE, MIN_SIZE, bucket_of, resized_size
@@ -78,6 +83,8 @@ class FrameOptions:
     """Probability of mirroring a frame."""
     skip_unreadable: bool = False
     """Name unreadable frames and leave them out, instead of ending the run."""
+    clip_boxes: bool = False
+    """Cut annotated boxes at the edges of their frame; the published codes take them as they are."""
 
     def __post_init__(self) -> None:
         for canvas in self.canvases:
@@ -150,7 +157,10 @@ class Task(base.Task):
         self.dataset = open_frames(
             info.dataset, data_dir=data.dir or None, manual_dir=data.manual_dir or None
         )
+        if self.options.frames.clip_boxes:
+            self.dataset = with_clipped_boxes(self.dataset)
         frame_checks.check(info, self.dataset)
+        frame_checks.check_readable(info, self.dataset)
         splits, frames = self.dataset.splits, self.options.frames
         self.train, self.gallery = fit(splits["train"], frames), fit(splits["gallery"], frames)
         # A row of this split is one person.

@@ -3,12 +3,15 @@
 import hashlib
 import json
 
+import numpy as np
 import pytest
 
+from g2ajax.data.crop_source import KINDS
 from g2ajax.data.source import open_dataset
+from g2ajax.evaluation.crops import evaluate_crops, scoring_fault
 from tests.tfds_builders import dummies
 from tfds_builders.crops_from_csv.crops_from_csv_dataset_builder import Builder, protocols_of
-from tfds_builders.crops_from_csv.listing import Row, divide, numbers_of
+from tfds_builders.crops_from_csv.listing import Row, divide, numbers_of, read_rows
 
 TABLE = """\
 path,identity,camera,platform,split,bag,hat
@@ -162,24 +165,36 @@ LINE = "a/1.jpg,anna,0,aerial\n"
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("path,identity,platform\n" + LINE, "line 1: no column camera; the first line"),
-        ("", "line 1: no column path, identity, camera, platform"),
+        ("path,identity,camera\n" + LINE, "line 1: no column platform; the first line"),
+        ("", "line 1: no column path, identity, platform"),
         ("path,identity,camera,platform,bag,bag\n", "line 1: an empty or repeated column"),
-        (HEADER, "crops.csv lists no images"),
+        (HEADER, "crops.csv lists no images of people"),
+        (HEADER + "a/1.jpg,junk,0,aerial\n", "crops.csv lists no images of people"),
         (HEADER + LINE + "a/2.jpg,anna,1,drone\n", "line 3: platform 'drone' is none of aerial"),
-        (HEADER + LINE + "\na/2.jpg,anna,-1,ground\n", "line 4: camera '-1' is not a whole"),
+        (HEADER + LINE + "\na/2.jpg,anna,-2,ground\n", "line 4: camera '-2' is not a whole"),
+        (HEADER + LINE + "\na/2.jpg,anna,-1,ground\n", "line 4: no camera, but line 2 has one"),
+        (HEADER + "a/1.jpg,anna,,aerial\n" + LINE, "line 3: a/1.jpg is in line 2 already"),
         (HEADER + "a/2.jpg,anna,c1,ground\n", "line 2: camera 'c1' is not a whole"),
         (HEADER + LINE + "a/2.jpg,,1,ground\n", "line 3: the identity is empty"),
         (HEADER + LINE + "a/2.jpg,anna,1\n", "line 3: 3 values, expected 4"),
         (HEADER + LINE + LINE, "line 3: a/1.jpg is in line 2 already"),
-        (HEADER + "../1.jpg,anna,1,ground\n", "line 2: path '../1.jpg' is not a file below"),
-        (HEADER + "/1.jpg,anna,1,ground\n", "line 2: path '/1.jpg' is not a file below"),
-        (HEADER + "C:\\1.jpg,anna,1,ground\n", "line 2: path 'C:/1.jpg' is not a file below"),
+        (HEADER + "../1.jpg,anna,1,ground\n", "line 2: path '../1.jpg' is not below the table's"),
+        (HEADER + "/1.jpg,anna,1,ground\n", "line 2: path '/1.jpg' is not below the table's"),
+        (HEADER + "C:\\1.jpg,anna,1,ground\n", r"line 2: path 'C:\\\\1.jpg' is not below the"),
+        (HEADER + ",anna,1,ground\n", "line 2: path '' is not below the table's folder"),
         (HEADER + "1.txt,anna,1,ground\n", "line 2: path '1.txt' does not end in .jpg"),
         (HEADER + LINE + "a/2.jpg,bo,0,ground\n", "line 3: camera 0 is ground, but aerial in line"),
         (
             "path,identity,camera,platform,split\na/1.jpg,anna,0,aerial,test\n",
             "line 2: split 'test' is none of train, query, gallery",
+        ),
+        (
+            "path,identity,camera,platform,split\na/1.jpg,-1,0,aerial,train\n",
+            "line 2: the identity '-1' is junk, no person: it may be in the gallery, not in train",
+        ),
+        (
+            "path,identity,platform,split\na/1.jpg,bo,aerial,query\na/1.jpg,bo,aerial,gallery\n",
+            r"line 2: a/1.jpg is in the gallery too \(line 3\), and without cameras a query would",
         ),
         (
             "path,identity,camera,platform,split\na/1.jpg,anna,0,aerial,train\n",
@@ -190,6 +205,71 @@ LINE = "a/1.jpg,anna,0,aerial\n"
 def test_errors_name_the_line(tmp_path, table, message):
     with pytest.raises(ValueError, match=message):
         build(tmp_path, table)
+
+
+def test_absolute_paths_below_the_folder(tmp_path):
+    """A table made by another program names its images from the root on, and with detours."""
+    manual = write(tmp_path / "manual", TABLE)
+    linked = tmp_path / "linked"
+    linked.symlink_to(manual)
+    for folder in (manual, linked):
+        paths = {"a/1.jpg": f"{folder}/a/1.jpg", "c/4.jpg": "a/../c/4.jpg"}
+        table = TABLE
+        for name, path in paths.items():
+            table = table.replace(name, path)
+        (manual / "crops.csv").write_text(table)
+        rows, _ = read_rows(linked / "crops.csv")
+        assert [row.path for row in rows[:1] + rows[3:4]] == ["a/1.jpg", "c/4.jpg"]
+
+
+OTHERS = """\
+path,identity,camera,platform,split
+a/1.jpg,7,0,aerial,train
+a/2.jpg,7,1,ground,train
+b/1.jpg,9,0,aerial,query
+b/2.jpg,9,1,ground,gallery
+b/3.jpg,-1,1,ground,gallery
+b/4.jpg,Junk,1,ground,gallery
+b/5.jpg,distractor,2,ground,gallery
+"""
+
+
+def test_junk_and_distractors_are_nobody(tmp_path):
+    build(tmp_path, OTHERS)
+    data_dir, manual = str(tmp_path / "data"), str(tmp_path / "manual")
+    dataset = open_dataset("crops_from_csv", data_dir=data_dir, manual_dir=manual)
+    gallery = dataset.splits["gallery"]
+    assert gallery.identity.tolist() == [9, -1, -1, -1]
+    assert [KINDS[kind] for kind in gallery.kind] == ["person", "junk", "junk", "distractor"]
+    # The person is behind both pieces of junk and the distractor: junk does not count.
+    features = {"query": np.array([[0.0]]), "gallery": np.array([[4.0], [1.0], [2.0], [3.0]])}
+    (a2g, *_) = evaluate_crops(
+        features, dataset, metric="squared_euclidean", feature_name="f", bootstrap_samples=10
+    )
+    assert (a2g.protocol, a2g.valid_queries, a2g.mAP, a2g.rank1) == ("A2G", 1, 50.0, 0.0)
+
+
+@pytest.mark.parametrize("column", ["", ",camera"])
+def test_without_cameras_nothing_is_left_out(tmp_path, column):
+    people = ["anna", "berta", "carl", "dora", "emil", "frida"]
+    lines = [f"{p}/{i}.jpg,{p},ground{',' if column else ''}" for p in people for i in (1, 2)]
+    lines[1] = lines[-1] = ""  # one image of the first and of the last person
+    build(tmp_path, "\n".join([f"path,identity,platform{column}", *lines]))
+    data_dir, manual = str(tmp_path / "data"), str(tmp_path / "manual")
+    dataset = open_dataset("crops_from_csv", data_dir=data_dir, manual_dir=manual)
+    query, gallery = (dataset.splits[name] for name in ("query", "gallery"))
+    assert set(query.camera) == set(gallery.camera) == {-1}
+    assert not set(query.image_id) & set(gallery.image_id)
+    assert set(query.identity) <= set(gallery.identity)
+    assert [row["drop_same_camera"] for row in dataset.protocols] == [False]
+    assert not scoring_fault(dataset, "ALL")
+    # Each query's own person lies beside it.
+    features = {name: dataset.splits[name].identity[:, None] * 1.0 for name in ("query", "gallery")}
+    (result,) = evaluate_crops(
+        features, dataset, metric="squared_euclidean", feature_name="f", bootstrap_samples=10
+    )
+    assert (result.valid_queries, result.mAP) == (len(query), 100.0)
+    assert result.filter == "nothing left out"
 
 
 def test_missing_images(tmp_path):

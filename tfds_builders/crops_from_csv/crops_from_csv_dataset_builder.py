@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from tfds_builders.base import PLATFORMS, ManualBuilder, count_configs, labels_of, protocol
 from tfds_builders.crops_from_csv.listing import (
     SPLITS,
+    UNKNOWN,
     Row,
     classes_of,
     divide,
@@ -33,7 +34,8 @@ Put your images below manual_dir, and a table manual_dir/{TABLE} beside them, fo
   path,identity,camera,platform
   images/anna_1.jpg,anna,0,aerial
   images/anna_2.jpg,anna,1,ground
-A column `split` (train, query, gallery) is optional; every other column is an attribute."""
+The column `camera`, and one `split` (train, query, gallery), are optional; every other column is an
+attribute. Identity -1 (junk) is left out of rankings; `distractor` is nobody's match."""
     FOLDER = "crops_from_csv"
     REQUIRED = (TABLE,)
 
@@ -62,7 +64,7 @@ A column `split` (train, query, gallery) is optional; every other column is an a
         self.info.metadata["source"] = hash_of(root)
         self.info.metadata["protocols"] = json.dumps(protocols)
         self.info.metadata["attribute_groups"] = json.dumps(classes)
-        numbers = numbers_of({row.identity for row in rows})
+        numbers = numbers_of({row.identity for row in rows if row.kind == "person"})
         labels = labels_of(numbers[row.identity] for row in splits["train"])
         return self.split_records(
             {
@@ -114,24 +116,27 @@ def protocols_of(query: Sequence[Row], gallery: Sequence[Row]) -> list[dict[str,
     """Protocols for a test set: between platforms (A2G, …), within platforms (A2A, …), then ALL.
 
     Those in which some query has a match: an image of its person in the gallery from another camera,
-    because the query's own is dropped. ALL stays where there is none.
+    because the query's own is dropped. Of unknown cameras nothing is. ALL stays where there is none.
     """
     seen: dict[str, set[tuple[str, int]]] = {}
     for row in gallery:
-        seen.setdefault(row.identity, set()).add((row.platform, row.camera))
+        if row.kind == "person":
+            seen.setdefault(row.identity, set()).add((row.platform, row.camera))
+    unknown = any(row.camera == UNKNOWN for row in query)
     directions = {
         (row.platform, platform)
         for row in query
         for platform, camera in seen.get(row.identity, ())
-        if camera != row.camera
+        if unknown or camera != row.camera
     }
     pairs = [(a, b) for a in PLATFORMS for b in PLATFORMS if (a, b) in directions]
     pairs.sort(key=lambda pair: pair[0] == pair[1])
     # With one platform its own protocol is ALL.
     if len({row.platform for row in [*query, *gallery]}) == 1:
         pairs = []
-    rows = [protocol(f"{a[0].upper()}2{b[0].upper()}", a, b) for a, b in pairs]
-    return [*rows, protocol("ALL", "any", "any")]
+    rows = [(f"{a[0].upper()}2{b[0].upper()}", a, b) for a, b in pairs]
+    rows.append(("ALL", "any", "any"))
+    return [protocol(*row, drop_same_camera=not unknown) for row in rows]
 
 
 def _record(
@@ -144,6 +149,8 @@ def _record(
     classes: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
     side = f"{split}_platform"
+    # Junk and distractors are nobody: their kind says that they match no query.
+    identity = numbers.get(row.identity, -1)
     codes = [
         names.index(value) if value else -1
         for names, value in zip(classes.values(), row.attributes, strict=True)
@@ -151,11 +158,12 @@ def _record(
     return {
         "image": root / row.path,
         "image_id": row.path,
-        "identity": numbers[row.identity],
+        "identity": identity,
         "identity_raw": row.identity,
-        "label": labels[numbers[row.identity]] if split == "train" else -1,
+        "label": labels[identity] if split == "train" else -1,
+        "kind": row.kind,
         "camera": row.camera,
-        "camera_raw": str(row.camera),
+        "camera_raw": "" if row.camera == UNKNOWN else str(row.camera),
         "platform": row.platform,
         "attributes": codes,
         "protocols": [

@@ -5,14 +5,20 @@ import dataclasses
 import hashlib
 import io
 import itertools
+import os
 import pathlib
 import re
 from collections.abc import Sequence
 
 from tfds_builders.base import IMAGE_SUFFIXES, PLATFORMS
 
-REQUIRED_COLUMNS = ("path", "identity", "camera", "platform")
+REQUIRED_COLUMNS = ("path", "identity", "platform")
+OTHER_COLUMNS = ("camera", "split")
 SPLITS = ("train", "query", "gallery")
+# Identities that name no person, as Market-1501 has them: junk is left out of every ranking, a
+# distractor is never a match.
+KINDS = {"-1": "junk", "junk": "junk", "distractor": "distractor"}
+UNKNOWN = -1
 SUFFIXES = (*IMAGE_SUFFIXES, ".webp", ".tif", ".tiff", ".gif", ".mpo")
 
 
@@ -25,18 +31,23 @@ class Row:
     """Relative to the table, with forward slashes."""
     identity: str
     camera: int
+    """`UNKNOWN` if the table has no cameras."""
     platform: str
     split: str
     """Empty if the table has no such column."""
     attributes: tuple[str, ...]
+    kind: str = "person"
+    """`person`, `junk` or `distractor`."""
 
 
 def read_rows(table: pathlib.Path) -> tuple[list[Row], tuple[str, ...]]:
     """Reads the rows of a table and the names of its attribute columns.
 
     Raises ValueError, naming the line, for text that is not UTF-8, a missing or repeated column, an
-    empty identity, a camera that is not a number from 0, an unknown platform or split, a path outside
-    the folder or of no image format, an image listed twice in a split, and a camera on two platforms.
+    empty identity, a camera that is not a number from 0, cameras in some lines only, an unknown
+    platform or split, a path outside the folder or of no image format, junk or a distractor outside
+    the gallery, an image listed twice in a split, a camera on two platforms, and an image that would
+    find itself, because without cameras nothing is left out of a ranking.
     """
     reader = csv.reader(io.StringIO(_text(table), newline=""))
     try:
@@ -52,28 +63,51 @@ def read_rows(table: pathlib.Path) -> tuple[list[Row], tuple[str, ...]]:
         )
     if "" in header or len(set(header)) != len(header):
         raise ValueError(f"{table.name}, line 1: an empty or repeated column name in {header}")
-    attributes = tuple(name for name in header if name not in (*REQUIRED_COLUMNS, "split"))
+    named = (*REQUIRED_COLUMNS, *OTHER_COLUMNS)
+    attributes = tuple(name for name in header if name not in named)
+    folder = table.parent
     rows, seen, cameras = [], {}, {}
     for line, cells in lines:
         if not any(cell.strip() for cell in cells):
             continue
         try:
-            row = _row(header, cells, line, attributes)
+            row = _row(header, cells, line, attributes, folder)
         except ValueError as error:
             raise ValueError(f"{table.name}, line {line}: {error}") from None
         earlier = seen.setdefault((row.split, row.path), line)
         if earlier != line:
             raise ValueError(f"{table.name}, line {line}: {row.path} is in line {earlier} already")
         first = cameras.setdefault(row.camera, row)
-        if first.platform != row.platform:
+        if row.camera != UNKNOWN and first.platform != row.platform:
             raise ValueError(
                 f"{table.name}, line {line}: camera {row.camera} is {row.platform}, but "
                 f"{first.platform} in line {first.line}; number the cameras through all platforms"
             )
         rows.append(row)
-    if not rows:
-        raise ValueError(f"{table.name} lists no images")
+    if not any(row.kind == "person" for row in rows):
+        raise ValueError(f"{table.name} lists no images of people")
+    if UNKNOWN in cameras:
+        _check_without_cameras(rows, table.name)
     return rows, attributes
+
+
+def _check_without_cameras(rows: Sequence[Row], name: str) -> None:
+    """Raises ValueError if only some rows have a camera, or an image is query and gallery."""
+    unknown = next(row for row in rows if row.camera == UNKNOWN)
+    known = next((row for row in rows if row.camera != UNKNOWN), None)
+    if known:
+        raise ValueError(
+            f"{name}, line {unknown.line}: no camera, but line {known.line} has one; give every image "
+            "its camera, or none"
+        )
+    gallery = {row.path: row.line for row in rows if row.split == "gallery"}
+    for row in rows:
+        if row.split == "query" and row.path in gallery:
+            raise ValueError(
+                f"{name}, line {row.line}: {row.path} is in the gallery too (line "
+                f"{gallery[row.path]}), and without cameras a query would find itself; give cameras, "
+                "or list it once"
+            )
 
 
 def _text(table: pathlib.Path) -> str:
@@ -90,34 +124,62 @@ def _text(table: pathlib.Path) -> str:
         ) from None
 
 
-def _row(header: Sequence[str], cells: Sequence[str], line: int, attributes: Sequence[str]) -> Row:
+def _row(
+    header: Sequence[str],
+    cells: Sequence[str],
+    line: int,
+    attributes: Sequence[str],
+    folder: pathlib.Path,
+) -> Row:
     if len(cells) != len(header):
         raise ValueError(f"{len(cells)} values, expected {len(header)}")
     value = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-    path = value["path"].replace("\\", "/")
-    posix = pathlib.PurePosixPath(path)
-    if not path or posix.is_absolute() or ".." in posix.parts or re.match(r"[A-Za-z]:", path):
-        raise ValueError(f"path {path!r} is not a file below the folder of the table")
-    if posix.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"path {path!r} does not end in {', '.join(SUFFIXES)}")
+    path = _below(folder, value["path"])
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"path {value['path']!r} does not end in {', '.join(SUFFIXES)}")
     if not value["identity"]:
         raise ValueError("the identity is empty")
-    if not re.fullmatch(r"[0-9]{1,9}", value["camera"]):
-        raise ValueError(f"camera {value['camera']!r} is not a whole number from 0")
+    camera = value.get("camera", "")
+    if not re.fullmatch(r"[0-9]{1,9}|-1|", camera):
+        raise ValueError(f"camera {camera!r} is not a whole number from 0")
     platform = value["platform"].lower()
     if platform not in PLATFORMS:
         raise ValueError(f"platform {value['platform']!r} is none of {', '.join(PLATFORMS)}")
     split = value.get("split", "")
     if "split" in value and split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    kind = KINDS.get(value["identity"].lower(), "person")
+    if kind != "person" and split in ("train", "query"):
+        raise ValueError(
+            f"the identity {value['identity']!r} is {kind}, no person: it may be in the gallery, not "
+            f"in {split}"
+        )
     return Row(
         line=line,
-        path=str(posix),
+        path=path.as_posix(),
         identity=value["identity"],
-        camera=int(value["camera"]),
+        camera=int(camera or UNKNOWN),
         platform=platform,
         split=split,
         attributes=tuple(value[name] for name in attributes),
+        kind=kind,
+    )
+
+
+def _below(folder: pathlib.Path, text: str) -> pathlib.PurePath:
+    """The path of an image from its table's folder on; `text` may be absolute.
+
+    Raises ValueError for one that is not below the folder.
+    """
+    path = os.path.expanduser(text.replace("\\", "/"))
+    windows = re.match(r"[A-Za-z]:", path) and os.name != "nt"
+    for base in (folder.absolute(), folder.resolve()):
+        place = pathlib.PurePath(os.path.normpath(base / path))
+        if path and not windows and base in place.parents:
+            return place.relative_to(base)
+    raise ValueError(
+        f"path {text!r} is not below the table's folder {folder.resolve()}; move or link the images "
+        "there, and write their paths from there on, like images/anna_1.jpg"
     )
 
 
@@ -146,17 +208,21 @@ def divide(rows: Sequence[Row]) -> dict[str, list[Row]]:
     For each other identity and camera the first image by path is a query, all others form the
     gallery. The only image of an identity in a camera is a query and in the gallery, so that other
     cameras can find it; it never matches itself, because images of the query's identity and camera
-    are dropped from a ranking.
+    are dropped from a ranking. Without cameras nothing is dropped, and an identity's only image is in
+    the gallery alone. Junk and distractors are in the gallery.
     """
-    identities = sorted({row.identity for row in rows}, key=_hash)
+    people = [row for row in rows if row.kind == "person"]
+    identities = sorted({row.identity for row in people}, key=_hash)
     training = set(identities[: (len(identities) + 1) // 2])
     splits: dict[str, list[Row]] = {"train": [], "query": [], "gallery": []}
-    splits["train"] = [row for row in rows if row.identity in training]
-    test = [row for row in rows if row.identity not in training]
+    splits["train"] = [row for row in people if row.identity in training]
+    splits["gallery"] = [row for row in rows if row.kind != "person"]
+    test = [row for row in people if row.identity not in training]
     test.sort(key=lambda row: (row.identity, row.camera, row.path))
     for _, group in itertools.groupby(test, key=lambda row: (row.identity, row.camera)):
         first, *others = group
-        splits["query"].append(first)
+        if others or first.camera != UNKNOWN:
+            splits["query"].append(first)
         splits["gallery"] += others or [first]
     return splits
 
