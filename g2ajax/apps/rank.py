@@ -17,7 +17,8 @@ from g2ajax.tasks.embedder import Embedder, rankers
 
 INTRO = """\
 Each figure shows one query and the first images of its ranking: green frames are the query's person, \
-red ones are not. What the protocol leaves out for a query, images of its own person in its own camera \
+red ones are not. Where none of them shows the person, the first image that does comes last, with its \
+rank. What the protocol leaves out for a query, images of its own person in its own camera \
 and junk, is left out here too.
 
 AP is the average precision over the query's whole ranking, not over the images shown."""
@@ -70,7 +71,12 @@ def figures(lists: Lists, rows: Sequence[int], dataset: str) -> list[Explanation
                 f"query {row} ({lists.query.image_id[row]}) has no image of its person left in the "
                 "gallery, so it has no average precision and is not scored; choose another"
             )
-        entries = result.top[row]
+        entries, distances = result.top[row], result.top_distance[row]
+        entries = entries[entries >= 0]
+        shown = [(*pair, None) for pair in zip(entries, distances, strict=False)]
+        first = int(result.first_match[row])
+        if first > len(entries):
+            shown.append((result.match[row], result.match_distance[row], first))
         correct = person & (lists.gallery.identity == lists.query.identity[row])
         explanations.append(
             Explanation(
@@ -82,10 +88,9 @@ def figures(lists: Lists, rows: Sequence[int], dataset: str) -> list[Explanation
                         _name(lists.gallery, entry),
                         bool(correct[entry]),
                         float(distance),
+                        rank=rank,
                     )
-                    for entry, distance in zip(
-                        entries[entries >= 0], result.top_distance[row], strict=False
-                    )
+                    for entry, distance, rank in shown
                 ),
                 (),
                 f"{by}, {described['metric']}, {described['feature_name']}",
@@ -109,4 +114,10 @@ def _image(split: CropSplit, row: int | np.integer) -> np.ndarray:
 
 
 def _name(split: CropSplit, row: int | np.integer) -> str:
-    return f"{split.image_id[row]} (camera {split.camera[row]})"
+    """The image's name without the folders that all images of the split are in, and its camera."""
+    name, folder = str(split.image_id[row]), str(split.image_id[0]).rpartition("/")[0]
+    while folder and not np.char.startswith(split.image_id, folder + "/").all():
+        folder = folder.rpartition("/")[0]
+    name = name[len(folder) + 1 if folder else 0 :]
+    camera = split.camera[row]
+    return name if camera < 0 else f"{name} (camera {camera})"

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         figures = rank.figures(lists, places, dataset.name)
         for row, figure in zip(places, figures, strict=True):
             write_whole(folder / f"{protocol}-{name}-{row}.png", draw(figure))
-            marks = "".join("+" if item.correct else "-" for item in figure.ranked)
+            marks = "".join("+" if item.correct else "-" for item in figure.ranked[: options.top])
             print(f"{marks}  {figure.query.title}")
         text = page(f"{model.card.name}: {protocol}, {name}", figures, intro=rank.INTRO)
         file = folder / f"{protocol}-{name}.html"

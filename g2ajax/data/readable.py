@@ -23,7 +23,8 @@ def unreadable(split: CropSplit | FrameSplit, *, num_threads: int = 4) -> dict[s
     def scan() -> Columns:
         if len(split) >= MANY:
             print(
-                f"checking once that the {len(split):,} images of {split.name} can be read", flush=True
+                f"checking once that the {len(split):,} images of {split.name} can be read",
+                flush=True,
             )
         with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
             reasons = list(threads.map(lambda row: defect(split.read(row)), range(len(split))))

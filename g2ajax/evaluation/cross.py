@@ -4,7 +4,15 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-from g2ajax.evaluation.results import Result, aligned, as_csv, as_dict, dataset_label, with_interval
+from g2ajax.evaluation.results import (
+    WIDTH,
+    Result,
+    aligned,
+    as_csv,
+    as_dict,
+    dataset_label,
+    with_interval,
+)
 
 HEAD = (
     "dataset and protocol",
@@ -48,7 +56,7 @@ def caption(results: Sequence[Result], trained_on: str) -> str:
 
 def as_text(results: Sequence[Result], trained_on: str) -> str:
     """An aligned table for a terminal."""
-    return "\n".join([caption(results, trained_on), *aligned([HEAD, *matrix(results)])])
+    return "\n".join([caption(results, trained_on), *aligned([HEAD, *matrix(results)], WIDTH)])
 
 
 def as_markdown(results: Sequence[Result], trained_on: str) -> str:

@@ -4,10 +4,12 @@ import csv
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import pathlib
+import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from g2ajax.config import nearest
 from g2ajax.data.crop_source import Dataset
@@ -15,6 +17,8 @@ from g2ajax.data.frame_source import FrameDataset
 from g2ajax.evaluation.explanation import Measure, as_rows
 
 SCORES = ("mAP", "rank1", "rank5", "rank10", "mINP")
+WIDTH = 100
+"""Columns of a terminal that lines and tables fit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,16 +105,24 @@ class Result:
         """The ranking with its parameters."""
         return f"{self.ranking} ({self.parameters})" if self.parameters else self.ranking
 
-    def line(self) -> str:
-        """The result in one line, for the progress of a run."""
-        title = " ".join(filter(None, (self.label, _shown(self))))
+    def lines(self, before: str = "") -> str:
+        """The result after a text, for the progress of a run; what does not fit `WIDTH` columns is
+        on further lines."""
+        name = " ".join(filter(None, (self.label, _shown(self))))
         parts = []
         if self.mAP is not None:
-            parts.append(f"mAP {with_interval(self.mAP, self.interval_mAP)}")
-            parts.append(f"rank-1 {self.rank1:.2f}")
+            parts += [f"mAP {with_interval(self.mAP, self.interval_mAP)}"]
+            parts += [f"rank-1 {self.rank1:.2f}"]
         more = () if self.mINP is None else (("mINP", self.mINP),)
-        parts += [f"{name} {value:.2f}" for name, value in (*more, *self.measures)]
-        return f"{title}: {'  '.join(parts)}  ({self.counts})"
+        parts += [f"{measure} {value:.2f}" for measure, value in (*more, *self.measures)]
+        rows = [f"{before}{name}:"]
+        for i, part in enumerate([*parts, f"({self.counts})"]):
+            gap = "  " if i else " "
+            if len(rows[-1]) + len(gap) + len(part) <= WIDTH:
+                rows[-1] += gap + part
+            else:
+                rows.append("    " + part)
+        return "\n".join(rows)
 
     @property
     def counts(self) -> str:
@@ -118,6 +130,19 @@ class Result:
         if not self.queries:
             return f"{self.gallery} frames"
         return f"{self.valid_queries} of {self.queries} queries, {self.gallery} gallery"
+
+
+def fitted(head: str, parts: Sequence[str], tail: str, width: int) -> str:
+    """A line of the head, the first parts that fit (one at least) and the tail; "..." for the
+    others."""
+    for count in range(len(parts), 0, -1):
+        cut = ["..."] if count < len(parts) else []
+        line = head + "  ".join(filter(None, [*parts[:count], *cut, tail]))
+        if len(line) <= width:
+            break
+    else:
+        line = head + "  ".join([*parts, tail])
+    return line
 
 
 def dataset_label(dataset: str) -> str:
@@ -148,6 +173,17 @@ def _score(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
+class ResultTable(NamedTuple):
+    """The results of one protocol for a reader."""
+
+    title: str
+    """Dataset, protocol and direction."""
+    details: str
+    """Counts, rules, feature, distance and fingerprints; they may differ among its rows."""
+    rows: list[tuple[str, ...]]
+    """The head first."""
+
+
 def cells(result: Result) -> tuple[str, ...]:
     return (
         result.name,
@@ -163,7 +199,8 @@ def cells(result: Result) -> tuple[str, ...]:
 
 def rows_of(results: Sequence[Result]) -> list[tuple[str, ...]]:
     """A table of results of one protocol: its head, then its rows. Empty columns are left out;
-    further measures come last."""
+    further measures come last. One checkpoint that is both last and best is one row."""
+    results = _without_twins(results)
     names = tuple(dict.fromkeys(name for result in results for name, _ in result.measures))
     rows = [(*HEAD, *names)]
     for result in results:
@@ -171,6 +208,21 @@ def rows_of(results: Sequence[Result]) -> list[tuple[str, ...]]:
         rows.append((*cells(result), *(f"{values[n]:.2f}" if n in values else "-" for n in names)))
     columns = [i for i in range(len(rows[0])) if any(row[i] != "-" for row in rows[1:])]
     return [tuple(row[i] for i in columns) for row in rows]
+
+
+def _without_twins(results: Sequence[Result]) -> list[Result]:
+    """The results; of those that differ in the checkpoint's description alone one, with all
+    descriptions."""
+    merged: list[Result] = []
+    for result in results:
+        for i, one in enumerate(merged):
+            if dataclasses.replace(result, checkpoint=one.checkpoint) == one:
+                names = f"{one.checkpoint} and {result.checkpoint}"
+                merged[i] = dataclasses.replace(one, checkpoint=names)
+                break
+        else:
+            merged.append(result)
+    return merged
 
 
 def by_protocol(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -190,8 +242,14 @@ def data_of(dataset: Dataset | FrameDataset) -> dict[str, str]:
     }
 
 
-def caption(results: Sequence[Result]) -> str:
-    """Dataset and protocol of a table; features, distances and seeds may differ among its rows."""
+def title(results: Sequence[Result]) -> str:
+    """Dataset, protocol and direction of a table."""
+    first = results[0]
+    return f"{first.label} ({first.direction})"
+
+
+def details(results: Sequence[Result]) -> str:
+    """The rest of a table's protocol; features, distances and seeds may differ among its rows."""
 
     def all_of(field: str) -> str:
         return "/".join(dict.fromkeys(str(getattr(result, field)) for result in results))
@@ -201,7 +259,7 @@ def caption(results: Sequence[Result]) -> str:
     if first.queries:
         counts = f"{all_of('valid_queries')} of {first.queries} queries, {first.gallery} gallery"
     return (
-        f"{first.label} ({first.direction}); {counts}; {first.filter}; "
+        f"{counts}; {first.filter}; "
         f"{'' if first.cmc_rule == 'standard' else f'CMC by {first.cmc_rule}; '}"
         f"{f'{first.given}; ' if first.given else ''}{all_of('feature')}, {all_of('metric')}; "
         f"data {first.version}/{first.dataset_fingerprint}, protocol {first.fingerprint}, "
@@ -209,41 +267,76 @@ def caption(results: Sequence[Result]) -> str:
     )
 
 
-def tables(results: Sequence[Result]) -> list[tuple[str, list[tuple[str, ...]]]]:
-    """The caption and the rows, the head first, of a table for each protocol: two protocols never
-    share a column."""
-    return [(caption(group), rows_of(group)) for group in by_protocol(results).values()]
+def tables(results: Sequence[Result]) -> list[ResultTable]:
+    """A table for each protocol: two protocols never share a column."""
+    return [
+        ResultTable(title(group), details(group), rows_of(group))
+        for group in by_protocol(results).values()
+    ]
 
 
 def as_table(results: Sequence[Result]) -> str:
-    """The tables as aligned text."""
-    return "\n\n".join("\n".join([text, *aligned(rows)]) for text, rows in tables(results))
+    """The tables as aligned text, at most `WIDTH` columns wide where their words allow it."""
+    blocks = []
+    for table in tables(results):
+        rows, title = table.rows, table.title
+        if rows[0][0] == HEAD[0] and len({row[0] for row in rows[1:]}) == 1:
+            title = f"{rows[1][0]} on {title}"
+            rows = [row[1:] for row in rows]
+        head = [title, *(f"  {line}" for line in textwrap.wrap(table.details, WIDTH - 2))]
+        body = aligned(rows, WIDTH)
+        shared = sum(name in HEAD for name in rows[0])
+        if max(map(len, body)) > WIDTH and shared < len(rows[0]):  # measures stand below
+            named = sum(name in HEAD[:3] for name in rows[0])
+            body = aligned([row[:shared] for row in rows], WIDTH)
+            body += ["", *aligned([(*row[:named], *row[shared:]) for row in rows], WIDTH)]
+        blocks.append("\n".join([*head, *body]))
+    return "\n\n".join(blocks)
 
 
 def explanations_table(measures: Sequence[Measure], dataset: str) -> str:
     """The measures of the explanations, as an aligned text table."""
     head, rows = as_rows(measures)
-    return "\n".join([f"explanations on {dataset_label(dataset)}", *aligned([head, *rows])])
+    lines = aligned([head, *rows], WIDTH)
+    return "\n".join([f"explanations on {dataset_label(dataset)}", *lines])
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A line for each row, its cells filled up to the widths of their columns."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
+def aligned(rows: Sequence[Sequence[str]], width: int = 10**6) -> list[str]:
+    """The lines of a table, its cells filled up to the widths of their columns.
+
+    Beyond `width` the widest cells are broken between words, those of text before those of numbers,
+    and a row has several lines.
+    """
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    least = [
+        max(len(word) for cell in column for word in cell.split() or [""]) for column in columns
     ]
+    texts = [any(cell[:1].isalpha() for cell in column[1:]) for column in columns]
+    while sum(widths) + 2 * (len(widths) - 1) > width:
+        slack = [wide - word for wide, word in zip(widths, least, strict=True)]
+        if not any(slack):
+            break
+        widest = max(range(len(widths)), key=lambda i: (slack[i] > 0, texts[i], widths[i]))
+        widths[widest] -= 1
+    lines = []
+    for row in rows:
+        cells = [textwrap.wrap(cell, w) or [""] for cell, w in zip(row, widths, strict=True)]
+        for parts in itertools.zip_longest(*cells, fillvalue=""):
+            line = "  ".join(part.ljust(w) for part, w in zip(parts, widths, strict=True))
+            lines.append(line.rstrip())
+    return lines
 
 
 def as_markdown(results: Sequence[Result]) -> str:
     """The same tables in Markdown."""
     blocks = []
-    for text, (head, *scores) in tables(results):
+    for text, protocol, (head, *scores) in tables(results):
         rows = [head, ("---",) * len(head), *scores]
         # A bar inside a name would open another column.
         escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
         lines = ["| " + " | ".join(row) + " |" for row in escaped]
-        blocks.append("\n".join([f"**{text}**", "", *lines]))
+        blocks.append("\n".join([f"**{text}**", "", protocol, "", *lines]))
     return "\n\n".join(blocks) + "\n"
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from g2ajax import backbones
 from g2ajax.config import nearest, options
 from g2ajax.methods.base import (
     CAPABILITIES,
@@ -55,6 +56,7 @@ __all__ = [
     "method_name",
     "module",
     "names",
+    "network",
     "require",
     "resolved",
 ]
@@ -75,6 +77,16 @@ def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> Met
             "which has the attributes that a run reads"
         )
     return model
+
+
+def network(config: Mapping[str, Any]) -> str:
+    """The backbone that a method's block names, or the first in a block inside it, for a reader; ""
+    for none."""
+    backbone = config.get("backbone")
+    if isinstance(backbone, Mapping) and "name" in backbone:
+        return backbones.title(backbone["name"])
+    inside = (network(value) for value in config.values() if isinstance(value, Mapping))
+    return next(filter(None, inside), "")
 
 
 def drawn(config: Mapping[str, Any], facts: DataFacts, *, seed: int = 0) -> Method:

@@ -51,7 +51,7 @@ def _experiment(name: str, dataset: str, method: Mapping[str, Any]) -> ConfigDic
 def irra(dataset: str) -> ConfigDict:
     """IRRA (Jiang and Ye, CVPR 2023): SDM, identities, masked words; with its augmentation."""
     method = {"name": "irra", "backbone": CLIP, "losses": ("sdm", "mlm", "id")}
-    config = _experiment("IRRA (CLIP ViT-B/16)", dataset, method)
+    config = _experiment("IRRA", dataset, method)
     config.augment.pad = 10
     config.augment.erase.update(
         probability=0.5, area=(0.02, 0.4), aspect=(0.3, 3.3), fill="normalised_mean"
@@ -62,7 +62,7 @@ def irra(dataset: str) -> ConfigDict:
 def contrastive(dataset: str) -> ConfigDict:
     """CLIP's own loss on (image, caption) pairs, the baseline of both papers; no words masked."""
     config = irra(dataset)
-    config.name = "CLIP, contrastive (ViT-B/16)"
+    config.name = "Contrastive"
     config.method.losses = ("itc",)
     config.text.mask = 0.0
     return config
@@ -77,7 +77,7 @@ def aea_firm(dataset: str) -> ConfigDict:
         "losses": ("aea", "match"),
         "queue_length": 192,
     }
-    return _experiment("AEA-FIRM (CLIP ViT-B/16)", dataset, method)
+    return _experiment("AEA-FIRM", dataset, method)
 
 
 def _small(config: ConfigDict, variant: str) -> None:

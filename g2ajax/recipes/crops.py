@@ -43,7 +43,7 @@ def bot_resnet50(dataset: str) -> ConfigDict:
         "smoothing_form": "fastreid",
         "margin": 0.3,
     }
-    config = _experiment("BoT (ResNet-50)", dataset, method)
+    config = _experiment("BoT", dataset, method)
     reid = config.phase.reid
     reid.epochs = 120
     reid.optimizer.update(name="adam", learning_rate=3.5e-4, weight_decay=5e-4)
@@ -56,7 +56,6 @@ def bot_resnet50(dataset: str) -> ConfigDict:
 def bot_osnet(dataset: str) -> ConfigDict:
     """`bot_resnet50` with OSNet x1.0 in place of the ResNet. Cost unknown."""
     config = bot_resnet50(dataset)
-    config.name = "BoT (OSNet x1.0)"
     blocks.set_network(config.method, name="osnet_x1_0")
     return config
 
@@ -74,7 +73,7 @@ def bot_vit(dataset: str) -> ConfigDict:
         "smoothing": 0.0,
         "margin": 0.0,
     }
-    config = _experiment("BoT (ViT-B/16)", dataset, method)
+    config = _experiment("BoT", dataset, method)
     reid = config.phase.reid
     reid.epochs = 120
     reid.optimizer.update(
@@ -100,7 +99,7 @@ def agw_resnet50(dataset: str) -> ConfigDict:
     loss with a soft margin. Cost unknown.
     """
     config = bot_resnet50(dataset)
-    config.name = "AGW (ResNet-50)"
+    config.name = "AGW"
     config.method.backbone.with_nl = True
     config.method.head.pool = "GeneralizedMeanPooling"
     config.method.update(margin=0.0, hard_mining=False)
@@ -120,7 +119,7 @@ def sbs_resnet50(dataset: str) -> ConfigDict:
         "smoothing": 0.1,
         "margin": 0.0,
     }
-    config = _experiment("SBS (ResNet-50)", dataset, method, ("head", "reid"))
+    config = _experiment("SBS", dataset, method, ("head", "reid"))
     _sbs_batches(config)
     config.data.image_size = (384, 128)
     for phase in (config.phase.head, config.phase.reid):
@@ -147,7 +146,6 @@ def _sbs_batches(config: ConfigDict) -> None:
 def sbs_osnet(dataset: str) -> ConfigDict:
     """`sbs_resnet50` with OSNet x1.0 in place of the ResNet. Cost unknown."""
     config = sbs_resnet50(dataset)
-    config.name = "SBS (OSNet x1.0)"
     blocks.set_network(config.method, name="osnet_x1_0")
     return config
 
@@ -158,7 +156,7 @@ def sbs_vit(dataset: str) -> ConfigDict:
     Cost unknown.
     """
     config = bot_vit(dataset)
-    config.name = "SBS (ViT-B/16)"
+    config.name = "SBS"
     _sbs_batches(config)
     config.method.smoothing = 0.1
     config.method.head.update(CIRCLE_HEAD)
@@ -172,7 +170,7 @@ def mgn(dataset: str) -> ConfigDict:
     trains the heads, as intended. The three branches start alike: `copy`.
     """
     config = sbs_resnet50(dataset)
-    config.name = "MGN (ResNet-50)"
+    config.name = "MGN"
     config.method = blocks.method(
         {"name": "mgn", "backbone": {**RESNET50, "with_ibn": False}, "smoothing": 0.1}
     )
@@ -193,7 +191,7 @@ def transreid(dataset: str) -> ConfigDict:
         "camera_embedding": True,
         "jigsaw": True,
     }
-    config = _experiment("TransReID (ViT-B/16)", dataset, method)
+    config = _experiment("TransReID", dataset, method)
     config.data.test_interpolation = "bilinear"
     config.augment.erase.update(area=(0.02, 1 / 3), aspect=(0.3, 3.33), fill="noise")
     config.sampler.name = "random_identity"
@@ -219,7 +217,7 @@ def uav_group(name: str, dataset: str, *, constant_steps: int, steps: int) -> Co
         "name": "uav_group",
         "backbone": {"name": "resnet50", "last_stride": 1, "pool": "torchvision"},
     }
-    config = _experiment(f"UAV network, {name} (ResNet-50)", dataset, method)
+    config = _experiment(f"UAV network, {name}", dataset, method)
     config.sampler.update(identities=32, images=4)
     config.augment.erase.probability = 0.0
     first, last = constant_steps // 100, steps // 100
@@ -272,7 +270,7 @@ def small_bot(
     """
     tiny, network = variant == "tiny", networks[variant]
     dataset = "skyground/crops_tiny" if tiny else "skyground/crops_small"
-    small.embedded(config, variant, dataset, network=network["name"])
+    small.embedded(config, variant, dataset)
     config.data.update(image_size=(64, 32) if tiny else (128, 64), residency="device")
     config.augment.pad = 2 if tiny else 5
     if tiny:

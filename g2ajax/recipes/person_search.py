@@ -73,7 +73,7 @@ def seqnet(dataset: str, **training: Any) -> ConfigDict:
         "embedding_dim": 256,
         "matching": {"queue_size": QUEUES[dataset]},
     }
-    return _experiment("SeqNet (ResNet-50)", dataset, method, **training)
+    return _experiment("SeqNet", dataset, method, **training)
 
 
 def coat(dataset: str, *, softmax: float, **training: Any) -> ConfigDict:
@@ -87,7 +87,7 @@ def coat(dataset: str, *, softmax: float, **training: Any) -> ConfigDict:
         "matching": {"queue_size": QUEUES[dataset]},
         "weights": {"softmax_2nd": softmax, "softmax_3rd": softmax},
     }
-    return _experiment("COAT (ResNet-50)", dataset, method, **training)
+    return _experiment("COAT", dataset, method, **training)
 
 
 def faster_rcnn(dataset: str, **training: Any) -> ConfigDict:
@@ -97,7 +97,7 @@ def faster_rcnn(dataset: str, **training: Any) -> ConfigDict:
     `training`: as for `seqnet`.
     """
     method = {"name": "faster_rcnn", "proposal_box_weight": 10.0}
-    config = _experiment("Faster R-CNN (ResNet-50)", dataset, method, **training)
+    config = _experiment("Faster R-CNN", dataset, method, **training)
     config.evaluate.update(rankings=(), best="detection AP")
     return config
 
@@ -142,7 +142,7 @@ def teacher(
         "softmax_weight": softmax,
     }
     config = blocks.experiment(
-        f"{name}'s teacher (ResNet-50)",
+        f"{name}'s teacher",
         task="crops",
         dataset=dataset,
         method=method,

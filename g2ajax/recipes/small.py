@@ -8,13 +8,9 @@ from g2ajax.training.optimizer import OptimizerOptions
 from g2ajax.training.schedules import ScheduleOptions
 
 
-def embedded(config: ConfigDict, variant: str, dataset: str, *, network: str = "") -> None:
-    """Puts a run on a data set of the embedded world, in float32 and from scratch.
-
-    `network`: network named in the run's name, if it is not the full experiment's.
-    """
+def embedded(config: ConfigDict, variant: str, dataset: str) -> None:
+    """Puts a run on a data set of the embedded world, in float32 and from scratch."""
     tiny = variant == "tiny"
-    config.name += f" ({', '.join(filter(None, (variant, network)))})"
     config.update(dataset=dataset, dtype="float32")
     config.init.file = ""
     config.data.num_threads = 2

@@ -15,7 +15,7 @@ def vdt(dataset: str) -> ConfigDict:
     set, here by mAP over the protocols. Cost unknown.
     """
     config = crops.bot_vit(dataset)
-    config.name = "VDT (ViT-B/16)"
+    config.name = "VDT"
     config.method = blocks.method(
         {
             "name": "vdt",

@@ -5,6 +5,7 @@ After Fig. 5 of "Aerial-Ground Person Re-ID" (AG-ReID, Nguyen et al., ICME 2023)
 ICCV 2021).
 """
 
+import bisect
 import io
 from collections.abc import Mapping, Sequence
 
@@ -19,6 +20,8 @@ from matplotlib.transforms import IdentityTransform
 from PIL import Image
 
 from g2ajax.report.layout import (
+    ABOVE,
+    ABOVE_MAPS,
     ALL_LISTED,
     BAR,
     BELOW,
@@ -120,12 +123,15 @@ def draw(explanation: Explanation, *, attributes: int = 3) -> bytes:
     _image(figure, plan.query, query.image, frame=_INK)
     _write(figure, _middle(plan.query), row.top + 52, "query", _TEXT, ha="center", weight="bold")
     _title(figure, plan.query, row, query.title)
-    _ranking(figure, plan.ranked, row, ranked)
+    _ranking(figure, plan.ranked[: plan.strip], row, ranked[: plan.strip], 1)
+    for start in range(plan.strip, len(ranked), plan.strip):
+        part = slice(start, start + plan.strip)
+        _ranking(figure, plan.ranked[part], next(rows), ranked[part], start + 1, ABOVE_MAPS)
     if explanation.plain:
         row = next(rows)
         text = "the same query and gallery, ranked by the re-identification features alone"
         _heading(figure, row, "Without the explainable stream", text)
-        _ranking(figure, plan.plain, row, explanation.plain)
+        _ranking(figure, plan.plain, row, explanation.plain, 1)
 
     for k, boxes in zip(plan.shown, plan.maps, strict=True):
         row = next(rows)
@@ -153,13 +159,21 @@ def draw(explanation: Explanation, *, attributes: int = 3) -> bytes:
     return data.getvalue()
 
 
-def _ranking(figure: Figure, boxes: Sequence[Box], row: Box, items: Sequence[RankedImage]) -> None:
-    for place, (box, item) in enumerate(zip(boxes, items, strict=True), start=1):
+def _ranking(
+    figure: Figure,
+    boxes: Sequence[Box],
+    row: Box,
+    items: Sequence[RankedImage],
+    first: int,
+    above: int = ABOVE,
+) -> None:
+    """Draws a row of ranked images, the first of them at place `first`."""
+    for place, (box, item) in enumerate(zip(boxes, items, strict=True), start=first):
         colour = _hex(COLOURS[item.correct])
         _image(figure, box, item.image, frame=colour)
-        text = f"{SIGNS[item.correct]} {place}   d = {item.distance:.4g}"
+        text = f"{SIGNS[item.correct]} {item.rank or place}   d = {item.distance:.4g}"
         _write(
-            *(figure, _middle(box), row.top + 52, text, _TEXT),
+            *(figure, _middle(box), row.top + above - 8, text, _TEXT),
             ha="center",
             weight="bold",
             colour=colour if item.correct is not None else _FAINT,
@@ -241,7 +255,7 @@ def _heading(figure: Figure, row: Box, text: str, more: str, *, beside: bool = F
 
 
 def _title(figure: Figure, box: Box, row: Box, text: str) -> None:
-    """Draws a caption of at most two lines under the cell of an image."""
+    """Draws a caption of at most three lines under the cell of an image."""
     base = row.top + row.height - BELOW + FRAME + 13
     for i, line in enumerate(_wrapped(figure, text, _SMALL, COLUMN)):
         _write(figure, _middle(box), base + 13 * i, line, _SMALL, ha="center", colour=_FAINT)
@@ -353,12 +367,15 @@ def _shortened(figure: Figure, text: str, size: Length, width: Length, weight: s
     return "…"
 
 
-def _wrapped(figure: Figure, text: str, size: Length, width: Length) -> list[str]:
-    """Breaks a text into at most two lines, between words."""
-    parts = _drawable(text).split()
-    for cut in range(len(parts), 0, -1):
-        first = " ".join(parts[:cut])
-        if cut == 1 or _width(figure, first, size) <= width:
-            lines = [first, " ".join(parts[cut:])]
-            return [_shortened(figure, line, size, width, "normal") for line in lines if line]
-    return []
+def _wrapped(figure: Figure, text: str, size: Length, width: Length, most: int = 3) -> list[str]:
+    """Breaks a text into at most `most` lines, between words where their ends allow it; what does
+    not fit is left out of the middle of the last one, so that a file's name keeps its end."""
+    rest, lines = _drawable(text).strip(), []
+    while rest and len(lines) < most - 1 and _width(figure, rest, size) > width:
+        places = range(1, len(rest))
+        cut = bisect.bisect_right(places, width, key=lambda n: _width(figure, rest[:n], size))
+        space = rest.rfind(" ", cut // 2, cut + 1)
+        cut = max(1, cut if space < 0 else space)
+        lines.append(rest[:cut].rstrip())
+        rest = rest[cut:].lstrip()
+    return [*lines, _shortened(figure, rest, size, width, "normal")] if rest else lines

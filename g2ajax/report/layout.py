@@ -17,8 +17,11 @@ HIGHEST = 216
 """Maximum height of an image; wide images fill their column."""
 TITLE, BAR = 62, 21
 """Heights of the figure's title and of a bar with its name."""
-ABOVE, BELOW, ABOVE_MAPS, BELOW_MAPS = 60, 48, 30, 34
+ABOVE, BELOW, ABOVE_MAPS, BELOW_MAPS = 60, 58, 30, 34
 """Space above and below the images of a row, for heading and captions."""
+STRIP = 5
+"""Ranked images of a line of a plain ranking, so that it fits a page; with attributes below it a
+ranking is one line."""
 LISTED, ALL_LISTED = 12, 15
 """Number of bars if there are more than `ALL_LISTED` attributes; one more bar sums up the rest."""
 
@@ -49,6 +52,8 @@ class RankedImage:
     """True for attributes in which the annotations of both images differ; None: not annotated."""
     maps: Float[np.ndarray, "M h w"] | None = None
     """Attention of every attribute."""
+    rank: int | None = None
+    """Its rank, if images before it are not shown; None: its place among those shown."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,7 +128,10 @@ class Layout:
     bars: tuple[Box, ...]
     """A chart for each ranked image; empty without shares."""
     rows: tuple[Box, ...]
-    """Rows from heading to last caption: ranked, plain (if any), each of `shown`, charts (if any)."""
+    """Rows from heading to last caption: ranked (one or more), plain (if any), each of `shown`, charts
+    (if any)."""
+    strip: int
+    """Ranked images of a row."""
 
 
 def layout(explanation: Explanation, *, attributes: int = 3) -> Layout:
@@ -135,8 +143,9 @@ def layout(explanation: Explanation, *, attributes: int = 3) -> Layout:
         raise ValueError(f"attributes is {attributes}; it is a number of rows, 0 or more")
     query, ranked, plain = explanation.query, explanation.ranked, explanation.plain
     cell = max(_fitted(item.image)[1] for item in (query, *ranked, *plain))
+    strip = max(len(ranked), len(plain)) if explanation.attributes else STRIP
     # The legends need four columns.
-    width = _left(max(1 + len(ranked), 1 + len(plain), 4)) - GAP + MARGIN
+    width = _left(max(1 + min(len(ranked), strip), 1 + len(plain), 4)) - GAP + MARGIN
     rows: list[Box] = []
 
     def row(above: int, height: int, below: int) -> int:
@@ -152,7 +161,9 @@ def layout(explanation: Explanation, *, attributes: int = 3) -> Layout:
             for i, (w, h) in enumerate(sizes)
         )
 
-    query_box, *ranked_boxes = place((query, *ranked), row(ABOVE, cell, BELOW), 0)
+    query_box, *ranked_boxes = place((query, *ranked[:strip]), row(ABOVE, cell, BELOW), 0)
+    for start in range(strip, len(ranked), strip):
+        ranked_boxes += place(ranked[start : start + strip], row(ABOVE_MAPS, cell, BELOW), 1)
     plain_boxes = place(plain, row(ABOVE, cell, BELOW), 1) if plain else ()
     shown = _largest(explanation, attributes)
     maps = tuple(place((query, *ranked), row(ABOVE_MAPS, cell, BELOW_MAPS), 0) for _ in shown)
@@ -175,6 +186,7 @@ def layout(explanation: Explanation, *, attributes: int = 3) -> Layout:
         maps,
         bars,
         tuple(rows),
+        strip,
     )
 
 

@@ -59,6 +59,8 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[str | int | float]]
     """Floats are printed with four significant digits; pass text for another format."""
+    details: str = ""
+    """Text about the table, folded away below it."""
 
     def __post_init__(self) -> None:
         for i, row in enumerate(self.rows):
@@ -100,6 +102,10 @@ def page(
         entries.append((f"table-{i}", table.caption))
         heading = f"<h2>{escaped(table.caption)}</h2>"
         content = _table(table, captioned=False)
+        if table.details:
+            content += (
+                f"\n<details><summary>Protocol</summary><p>{escaped(table.details)}</p></details>"
+            )
         parts.append(f'<section id="table-{i}">\n{heading}\n{content}\n</section>')
     for i, picture in enumerate(pictures, start=1):
         entries.append((f"picture-{i}", picture.caption))
@@ -187,7 +193,9 @@ def _figure(png: bytes, alt: str, scale: int, caption: str = "") -> str:
 def _ranking_table(caption: str, explanation: Explanation, items: Sequence[RankedImage]) -> Table:
     """A ranking as a table, with contributions if there are any."""
     head = ["rank", "image", "the query's person", "distance"]
-    rows = [[i, x.title, _answer(x), float(x.distance)] for i, x in enumerate(items, start=1)]
+    rows = [
+        [x.rank or i, x.title, _answer(x), float(x.distance)] for i, x in enumerate(items, start=1)
+    ]
     if any(item.shares is not None for item in items):
         head.append(f"largest contributions ({MARK} annotations differ)")
         for row, item in zip(rows, items, strict=True):

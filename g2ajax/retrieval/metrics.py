@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
 from g2ajax.retrieval.distances import check_metric, pairwise, unit
 from g2ajax.retrieval.inputs import (
@@ -32,6 +32,7 @@ from g2ajax.retrieval.inputs import (
 )
 from g2ajax.retrieval.labels import Flags, Labels, length
 from g2ajax.retrieval.matching import Pairs, padded_lists
+from g2ajax.retrieval.result import RetrievalResult
 from g2ajax.retrieval.search import comparable
 from g2ajax.retrieval.single_shot import single_gallery_shot
 
@@ -42,76 +43,6 @@ Block = tuple[
     Callable[[np.ndarray, np.ndarray], np.ndarray],
 ]
 RULES = ("standard", "single-gallery-shot")
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class RetrievalResult:
-    """Scores in 0..1 over the valid queries: those with a match that the filter leaves in the gallery."""
-
-    mAP: float
-    mINP: float
-    cmc: Float[np.ndarray, " K"]
-    """Share of valid queries with a match within rank k, at index k − 1."""
-    valid: Bool[np.ndarray, " Q"]
-    average_precision: Float[np.ndarray, " Q"]
-    """NaN for invalid queries; likewise below."""
-    inverse_negative_penalty: Float[np.ndarray, " Q"]
-    first_match: Int[np.ndarray, " Q"]
-    """Rank (from 1) of the first match in the whole list; 0 for invalid queries."""
-    shots: Float[np.ndarray, "Q K"] | None = None
-    """CMC of each query under the rule single-gallery-shot; None under the standard rule."""
-    top: Int[np.ndarray, "Q T"] | None = None
-    """First gallery entries of each ranking, without dropped entries; −1 beyond the end of the ranking
-    and for invalid queries. None unless `top` is set."""
-    top_distance: Float[np.ndarray, "Q T"] | None = None
-    gallery: int | None = None
-    """Number of gallery entries."""
-
-    def __repr__(self) -> str:
-        scores = f"mAP={self.mAP:.4f}, rank-1={self.rank(1):.4f}, mINP={self.mINP:.4f}"
-        entries = "" if self.gallery is None else f", {self.gallery} gallery entries"
-        return (
-            f"RetrievalResult({scores}, {self.valid.sum()} of {len(self.valid)} queries "
-            f"valid{entries})"
-        )
-
-    def rank(self, k: Whole) -> float:
-        """CMC at rank `k`; beyond the gallery it keeps its last value.
-
-        Raises ValueError unless `k` is a whole number from 1 on, and under the rule
-        single-gallery-shot for ranks that were not asked for.
-        """
-        k = self._checked_rank(k)
-        if k <= len(self.cmc):
-            return float(self.cmc[k - 1])
-        return float(self.hits(k)[self.valid].mean())
-
-    def hits(self, k: Whole) -> Float[np.ndarray, " Q"]:
-        """CMC of each query at rank `k`: 1 or 0, or a share of draws; NaN for invalid queries.
-
-        Raises ValueError as `rank` does.
-        """
-        k = self._checked_rank(k)
-        if self.shots is None:
-            return np.where(self.valid, (self.first_match <= k).astype(np.float64), np.nan)
-        if k <= self.shots.shape[1]:
-            return self.shots[:, k - 1]
-        return np.where(self.valid, 1.0, np.nan)
-
-    def _checked_rank(self, k: Whole) -> int:
-        most = "" if self.gallery is None else f" to {self.gallery}, the gallery's entries"
-        try:
-            rank = count("rank", k)
-        except ValueError as error:
-            raise ValueError(f"rank {k!r}: expected a whole number from 1{most}") from error
-        if self.shots is not None and rank > self.shots.shape[1]:
-            complete = (self.shots[self.valid, -1] == 1.0).all()
-            if not complete and rank < (self.gallery or np.inf):
-                raise ValueError(
-                    f"rank {rank} was not computed, only ranks 1 to {self.shots.shape[1]}; pass "
-                    f"ranks={rank} to the evaluation"
-                )
-        return rank
 
 
 def evaluate(
@@ -282,13 +213,20 @@ def _score(
     shots = np.full((queries, max_rank), np.nan)
     first = np.full((queries, min(top, entries)), -1, np.int64)
     near = np.full(first.shape, np.nan, np.float32)
+    match, match_distance = np.full(queries, -1, np.int64), np.full(queries, np.nan, np.float32)
     for rows, block, values in blocks:
         matches = padded_lists([np.sort(pairs.matches[row]) for row in rows], len(block))
         left_out = [np.concatenate([pairs.dropped[row], pairs.junk]) for row in rows]
         dropped = padded_lists(left_out, len(block))
         block = jnp.asarray(block)
-        ranks_of_rows.append((rows, _ranks_in(block, matches, dropped)))
+        ranks = np.asarray(_ranks_in(block, matches, dropped))
+        ranks_of_rows.append((rows, ranks))
         if top:
+            found = np.argmin(np.where(matches < 0, entries, ranks), axis=1)[:, None]
+            entry = np.take_along_axis(matches, found, axis=1)
+            distance = np.take_along_axis(np.asarray(block), entry, axis=1)[: len(rows)]
+            match[rows] = entry[: len(rows), 0]
+            match_distance[rows] = rounded(values(entry, distance))[:, 0]
             index, distance = map(np.asarray, _top_in(block, dropped, top=first.shape[1]))
             index, distance = index[: len(rows)], distance[: len(rows)]
             end = np.isposinf(distance)
@@ -311,7 +249,9 @@ def _score(
     result = _summary(ranks_of_rows, pairs.matches, queries, max_rank)
     result = dataclasses.replace(result, gallery=entries)
     if top:
-        result = dataclasses.replace(result, top=first, top_distance=near)
+        result = dataclasses.replace(
+            result, top=first, top_distance=near, match=match, match_distance=match_distance
+        )
     if cmc == "single-gallery-shot":
         result = dataclasses.replace(result, shots=shots, cmc=shots[result.valid].mean(0))
     return result

@@ -201,7 +201,9 @@ def run_page(
     measured: Sequence[Measure],
 ) -> str:
     """The page of a run: scores, measures, and queries spread over the protocols' query lists."""
-    sections = [Table(text, head, rows) for text, (head, *rows) in tables(results)]
+    sections = [
+        Table(text, head, rows, details) for text, details, (head, *rows) in tables(results)
+    ]
     if measured:
         head, rows = as_rows(measured)
         sections.append(

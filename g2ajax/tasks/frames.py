@@ -296,7 +296,9 @@ class Task(base.Task):
         """The scores, and their fall with the size of the gallery."""
         if not self.options.evaluate.reported_queries:
             return ""
-        sections = [Table(text, head, rows) for text, (head, *rows) in tables(results)]
+        sections = [
+            Table(text, head, rows, details) for text, details, (head, *rows) in tables(results)
+        ]
         pictures = []
         sweeps = gallery_sizes([result for result in results if result.checkpoint == "last"])
         if sweeps:

@@ -118,7 +118,7 @@ def make_card(
     `checkpoint`: its description in results; `results`: rows of `results.json`.
     """
     return Card(
-        name=options.name,
+        name=options.title,
         task=options.task,
         method=methods.resolved(options.method),
         facts=trained.facts.as_dict(),
@@ -126,7 +126,7 @@ def make_card(
         metric=model.metric,
         feature=model.feature_name,
         preprocessing=dataclasses.asdict(model.preprocessing),
-        origin=f"a run of g2ajax: {options.name or options.method['name']}, step {step}",
+        origin=f"a run of g2ajax: {options.title}, step {step}",
         trained_on=trained.source,
         initial_weights=trained.initial_weights,
         checkpoint=checkpoint,

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from tensorboardX import SummaryWriter
 
+from g2ajax.evaluation.results import WIDTH, fitted
+
 
 class Journal:
     """Writes scalars of a run, on the first process only.
@@ -70,13 +72,13 @@ class Progress:
         self.seconds_per_step = None
 
     def line(self, phase: str, step: int, metrics: Mapping[str, float], rate: float) -> str:
-        terms = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+        """The step's line, with the terms that fit; `metrics.jsonl` has all."""
+        terms = [f"{name} {value:.3f}" for name, value in metrics.items()]
         remaining = self.seconds_per_step * (self.total - step) if self.seconds_per_step else 0.0
         images = self.batch_size / self.seconds_per_step if self.seconds_per_step else 0.0
-        return (
-            f"{phase}  {step}/{self.total} ({100 * step / self.total:.0f}%)  {terms}  "
-            f"lr {rate:.2e}  {images:.0f} img/s  {clock(remaining)} left"
-        )
+        place = f"{phase}  {step}/{self.total} ({100 * step / self.total:.0f}%)  "
+        pace = f"lr {rate:.2e}  {images:.0f} img/s  {clock(remaining)} left"
+        return fitted(place, terms, pace, WIDTH)
 
     def advance(self, step: int) -> None:
         """Measures the time since the last call; the first interval, which compiles, is not kept."""

@@ -1,5 +1,6 @@
 """A run: its phases in order, resumed where a stopped or killed run left off, and its results."""
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -196,9 +197,12 @@ def _finish(
     measures = task.measure(run.model, rankings, journal.say)
     page = task.page(run.model, results, measures)
     _restore(run, store, "best")
-    best_results = task.score(
-        run.model, checkpoint=CHOSEN_ON_TEST, step=best.step, rankings=rankings
-    )
+    if best.step == step:  # the last checkpoint is the best one
+        best_results = [dataclasses.replace(one, checkpoint=CHOSEN_ON_TEST) for one in results]
+    else:
+        best_results = task.score(
+            run.model, checkpoint=CHOSEN_ON_TEST, step=best.step, rankings=rankings
+        )
     phase = best.phase or last.name
     card.write_finished(
         workdir, run, phase, checkpoint=CHOSEN_ON_TEST, step=best.step, results=best_results

@@ -104,6 +104,12 @@ class RunOptions:
     task_options: base.Options = base.Options()
     """The task's own blocks (`data`, `evaluate`, ...); in a configuration they stand beside the others."""
 
+    @property
+    def title(self) -> str:
+        """The run's name with the network that it builds, for results: "BoT (ResNet-50)"."""
+        name, network = self.name or self.method["name"], methods.network(self.method)
+        return f"{name} ({network})" if network else name
+
     def phase_dataset(self, name: str) -> str:
         """The dataset of a phase."""
         return self.phase[name].task_options.dataset or self.dataset

@@ -137,7 +137,7 @@ class _Training:
                 place += f"-{result.ranking}"
             self.journal.scalars(total, f"evaluation/{place}", scores)
             steps = self.run.phase_steps(self.index)
-            self.journal.say(f"{self.name}  {step}/{steps}  {result.line()}")
+            self.journal.say(result.lines(f"{self.name}  {step}/{steps}  "))
         if value > self.best.value or self.best.phase != self.name:
             self.best.value, self.best.step, self.best.phase = value, total, self.name
             self.save("best", step)
@@ -206,7 +206,7 @@ def train_phase(
             evaluates = step == total or (due and step % due == 0)
             stops = stop(before + step)
             saves = stops or evaluates or step % options.checkpoint.every_steps == 0
-            if saves or step % options.log.every_steps == 0:
+            if saves or step == 1 or step % options.log.every_steps == 0:
                 values = _settle(pending, table[pending[0][0] - 1 - start :], run, name)
                 pending = []
                 progress.advance(step)

@@ -62,7 +62,7 @@ def prepare(
     phases = [(i, options.phases[i]) for i in indices]
     task = tasks.task_class(options.task)(
         RunInfo(
-            name=options.name,
+            name=options.title,
             dataset=dataset,
             method=options.method["name"],
             seed=options.seed,

@@ -12,6 +12,7 @@ from typing import Any
 # Fields for the place and speed of a run, or for further scores at its end; they may change between
 # start and resume.
 FREE_FIELDS = (
+    "name",
     "data.dir",
     "data.manual_dir",
     "data.residency",

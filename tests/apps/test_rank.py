@@ -43,6 +43,23 @@ def test_lists_are_those_of_the_scores(opened, ranked_run, ranking):
         )
 
 
+def test_the_first_true_match_is_shown_with_its_rank(opened):
+    """Of a query whose first images are all of others, as of every one that failed."""
+    lists = rank.rank_queries(opened.model, opened.task.embedder, "G2A", "reid", 1)
+    late = np.flatnonzero(lists.result.first_match > 1)
+    assert len(late), "every query finds its person first"
+    whole = rank.rank_queries(opened.model, opened.task.embedder, "G2A", "reid", 15).result
+    (figure,) = rank.figures(lists, late[:1].tolist(), "fake")
+    wrong, match = figure.ranked
+    first = int(whole.first_match[late[0]])
+    assert (wrong.correct, wrong.rank, match.correct, match.rank) == (False, None, True, first)
+    entry = whole.top[late[0]][first - 1]
+    assert lists.gallery.image_id[entry].endswith(match.title.partition(" (")[0])
+    assert match.distance == pytest.approx(whole.top_distance[late[0]][first - 1])
+    # Names are shown without the folder that all images share.
+    assert "/" not in match.title and match.title.endswith(("(camera 0)", "(camera 1)"))
+
+
 def test_the_command_writes_a_page_and_figures(ranked_run, fake_dataset, tmp_path, capsys):
     workdir, _, _ = ranked_run
     before = written(workdir)
@@ -55,7 +72,7 @@ def test_the_command_writes_a_page_and_figures(ranked_run, fake_dataset, tmp_pat
     assert "attribute" not in page and ": AP " in page
     assert main(["rank", *common, f"--queries=1,{name}"]) == 0
     printed = capsys.readouterr().out
-    assert f"{name} (camera 0): AP " in printed
+    assert f"{name.rpartition('/')[2]} (camera 0): AP " in printed
     assert (tmp_path / "A2G-reid-1.png").exists() and (tmp_path / "A2G-reid-0.png").exists()
     assert written(workdir) == before
 

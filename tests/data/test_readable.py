@@ -30,7 +30,9 @@ def test_good_images_change_nothing():
 def test_a_run_refuses_to_start_with_an_unreadable_test_image():
     dataset = damaged(make_dataset(), "gallery", 3)
     name = dataset.splits["gallery"].image_id[3]
-    message = f"fake gallery: 1 test images cannot be read, the first: {name} does not decode .*skip_"
+    message = (
+        f"fake gallery: 1 test images cannot be read, the first: {name} does not decode .*skip_"
+    )
     with pytest.raises(ValueError, match=message):
         crop_checks.with_readable_tests(dataset, PROTOCOLS, DataOptions())
 
@@ -49,7 +51,7 @@ def test_unreadable_test_images_are_left_out_if_asked(capsys):
 def test_an_image_with_sentences_is_never_left_out():
     dataset = damaged(make_captions_dataset(), "test", 0)
     protocols = [row["name"] for row in dataset.protocols]
-    with pytest.raises(ValueError, match="cannot be read.*; fetch them again .*lists all[)]$"):
+    with pytest.raises(ValueError, match=r"cannot be read.*; fetch them again .*lists all[)]$"):
         crop_checks.with_readable_tests(dataset, protocols, DataOptions(skip_unreadable=True))
 
 

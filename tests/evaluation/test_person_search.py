@@ -93,7 +93,7 @@ def test_scores_by_hand():
     # Of three people two are detected, at equal scores with a false one: precision 2 / 3.
     assert measures["recall"] == pytest.approx(200 / 3)
     assert measures["detection AP"] == pytest.approx(100 * 2 / 3 * 2 / 3)
-    assert "detection AP 44.44" in result.line() and "mINP" not in result.line()
+    assert "detection AP 44.44" in result.lines() and "mINP" not in result.lines()
 
 
 def test_a_plain_detector_has_no_ranking():
@@ -102,8 +102,9 @@ def test_a_plain_detector_has_no_ranking():
     assert (aerial.gallery, any_frame.gallery) == (2, 3)
     assert aerial.mAP is None and aerial.interval_mAP is None
     assert aerial.scalars() == pytest.approx({"detection AP": 400 / 9, "recall": 200 / 3})
-    assert aerial.line().endswith("detection AP 44.44  recall 66.67  (2 frames)")
-    head, row = as_table([aerial]).splitlines()[1:]
+    line = " ".join(aerial.lines().split())
+    assert line.endswith("detection AP 44.44 recall 66.67 (2 frames)")
+    head, row = as_table([aerial]).splitlines()[-2:]
     assert head.split()[-3:] == ["detection", "AP", "recall"] and "mAP" not in head
     assert row.split()[-2:] == ["44.44", "66.67"]
     assert as_csv([aerial]).count("\n") == 2 and as_dict(aerial)["mAP"] is None

@@ -13,6 +13,7 @@ from g2ajax.evaluation.results import (
     as_markdown,
     as_table,
     compare,
+    tables,
     write_results,
 )
 
@@ -88,7 +89,7 @@ def test_what_was_asked_is(change):
 def test_the_embedded_world_is_always_named():
     synthetic = dataclasses.replace(RESULT, dataset="skyground/crops_tiny")
     assert synthetic.label == "SkyGround (synthetic) crops_tiny A2G"
-    for text in (synthetic.line(), as_table([synthetic]), as_markdown([synthetic])):
+    for text in (synthetic.lines(), as_table([synthetic]), as_markdown([synthetic])):
         assert "SkyGround (synthetic)" in text
 
 
@@ -98,7 +99,7 @@ def test_labels_of_other_datasets():
 
 
 def test_the_line_of_a_run():
-    assert RESULT.line() == (
+    assert RESULT.lines() == (
         "agreid A2G: mAP 61.24 [58.50, 64.12]  rank-1 70.00  mINP 30.00  "
         "(19 of 20 queries, 300 gallery)"
     )
@@ -117,27 +118,57 @@ def test_tables_keep_protocols_apart(render):
 
 
 def test_the_caption_names_every_feature_and_seed():
-    text = as_table([RESULT, OTHER])
+    text = " ".join(as_table([RESULT, OTHER]).split())
     assert "bn/cls, cosine" in text and "seed 1/2" in text
     assert "19 of 20 queries, 300 gallery" in text
     assert f"data 1.0.0/0123456789ab, protocol {RESULT.fingerprint}" in text
 
 
-@pytest.mark.parametrize("render", [as_table, as_markdown])
-def test_a_checkpoint_chosen_on_the_test_split_says_so(render):
+def test_a_checkpoint_chosen_on_the_test_split_says_so():
     best = dataclasses.replace(RESULT, checkpoint="best, chosen on the test split")
-    assert "best, chosen on the test split (step 600)" in render([best])
+    assert "best, chosen on the test split (step 600)" in as_markdown([best])
+    assert all(word in as_table([best]).split() for word in ("best,", "chosen", "split", "test"))
+
+
+def test_last_and_best_that_are_one_checkpoint_are_one_row():
+    best = dataclasses.replace(RESULT, checkpoint="best, chosen on the test split")
+    (_, row) = tables([RESULT, best])[0].rows
+    assert row[2] == "last and best, chosen on the test split (step 600)"
+    other = dataclasses.replace(best, step=400, mAP=62.0)
+    assert len(tables([RESULT, other])[0].rows) == 3
 
 
 def test_a_table_is_aligned():
-    _, head, *rows = as_table([RESULT, OTHER]).splitlines()
-    start = head.index("mAP")
-    assert [row[start : start + 5] for row in rows] == ["61.24", "70.00"]
+    text = as_table([RESULT, OTHER]).splitlines()
+    (head,) = [i for i, line in enumerate(text) if "mAP" in line]
+    start = text[head].index("mAP")
+    scores = [line[start : start + 5] for line in text[head + 1 :]]
+    assert [score for score in scores if score.strip(" [95%]")] == ["61.24", "70.00"]
+
+
+def test_tables_and_lines_fit_a_terminal():
+    measures = tuple((f"mAP altitude {level}", 50.0 + level) for level in range(4))
+    long = dataclasses.replace(
+        RESULT,
+        name="BoT + Explainable (ResNet-50)",
+        dataset="skyground/crops_small",
+        ranking="rerank",
+        parameters="k1 20, k2 6, lambda 0.3",
+        checkpoint="best, chosen on the test split",
+        measures=measures,
+    )
+    for text in (as_table([RESULT, long]), long.lines("reid  1200/1200  ")):
+        assert max(map(len, text.splitlines())) <= 100
+        words = text.split()
+        assert {"50.00", "53.00", "61.24", "(rerank" if "(rerank" in text else "rerank"} <= set(
+            words
+        )
 
 
 def test_markdown_parses_back():
-    caption, empty, *lines = as_markdown([RESULT, OTHER]).splitlines()
-    assert caption.startswith("**agreid A2G") and empty == ""
+    title, _, details, empty, *lines = as_markdown([RESULT, OTHER]).splitlines()
+    assert title == "**agreid A2G (aerial -> ground)**" and empty == ""
+    assert details.startswith("19 of 20 queries, 300 gallery; ")
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[0] == list(HEAD) and cells[1] == ["---"] * len(HEAD)
     assert cells[2] == [
@@ -213,13 +244,13 @@ def test_parameters_stand_beside_their_ranking():
     one, two = (
         dataclasses.replace(RESULT, ranking="rerank", parameters=f"k1 {k1}") for k1 in (5, 20)
     )
-    assert "rerank (k1 5)" in as_table([RESULT, one]) and "rerank (k1 5)" in as_markdown([one])
-    assert "(rerank (k1 5)): mAP" in one.line()
+    assert "(k1 5)" in as_table([RESULT, one]) and "rerank (k1 5)" in as_markdown([one])
+    assert "(rerank (k1 5)): mAP" in one.lines()
     assert len(compare([RESULT, one, two], "mAP")) == 3
     assert one.fingerprint == RESULT.fingerprint
 
 
 def test_a_caption_names_another_rule_of_cmc():
     shots = dataclasses.replace(RESULT, cmc_rule="single-gallery-shot, 10 draws")
-    assert "CMC by single-gallery-shot, 10 draws" in as_table([shots])
+    assert "CMC by single-gallery-shot, 10 draws" in " ".join(as_table([shots]).split())
     assert "CMC by" not in as_table([RESULT])

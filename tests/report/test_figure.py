@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
-from g2ajax.report.figure import COLOURS, SCALE, draw, overlay, places
+from g2ajax.report.figure import COLOURS, SCALE, _width, _wrapped, draw, overlay, places
 from g2ajax.report.layout import COLUMN, FRAME, HIGHEST, layout
 from g2ajax.report.names import words
 from g2ajax.synthetic.attributes import COLUMNS, GROUPS
@@ -40,6 +42,36 @@ def test_size_and_frames_are_where_the_layout_says(count, top):
             for corner in (pixels[top_, left], pixels[top_, right], pixels[bottom, left]):
                 assert tuple(corner) == COLOURS[item.correct]
             assert tuple(pixels[bottom + 1, right]) == (255, 255, 255)
+
+
+def test_a_long_plain_ranking_fits_a_page():
+    """Ten images without attributes are two lines, each with its own ranks."""
+    shown = explanation(1, 10)
+    bare = [dataclasses.replace(i, shares=None, exclusive=None, maps=None) for i in shown.ranked]
+    bare[-1] = dataclasses.replace(bare[-1], rank=345)
+    query = dataclasses.replace(shown.query, maps=None)
+    shown = dataclasses.replace(shown, query=query, attributes=(), ranked=tuple(bare), plain=())
+    where = layout(shown)
+    assert where.width <= 1200 and len(where.rows) == 2
+    middles = [box.left + box.width / 2 for box in where.ranked]
+    assert middles[:5] == middles[5:] == sorted(middles[:5])
+    assert where.ranked[5].top > where.ranked[4].top + where.ranked[4].height
+    pixels = decoded(draw(shown))
+    assert pixels.shape[:2] == (where.height * SCALE, where.width * SCALE)
+    for box, item in zip(where.ranked, shown.ranked, strict=True):
+        at = pixels[(box.top - FRAME) * SCALE, (box.left - FRAME) * SCALE]
+        assert tuple(at) == COLOURS[item.correct]
+
+
+def test_captions_keep_both_ends_of_a_name():
+    figure = Figure(dpi=100 * SCALE)
+    FigureCanvasAgg(figure)
+    name = "bounding_box_test/0002_c1s1_000451_03.jpg (camera 1)"
+    lines = _wrapped(figure, name, 10, COLUMN)
+    assert len(lines) <= 3 and "".join(lines).replace(" ", "") == name.replace(" ", "")
+    lines = _wrapped(figure, "a" * 200 + "0451.jpg", 10, COLUMN)
+    assert len(lines) == 3 and lines[0].startswith("aaa") and lines[2].endswith("0451.jpg")
+    assert all(_width(figure, line, 10) <= COLUMN for line in lines)
 
 
 def test_images_stand_in_order_at_their_pixels():

@@ -204,12 +204,15 @@ def test_the_kept_list_is_the_one_that_was_scored():
         correct = (g_id[listed] == q_id[row]) & ~distractor[listed]
         ranks = np.flatnonzero(correct) + 1
         assert ranks[0] == result.first_match[row]
+        assert result.match[row] == listed[ranks[0] - 1]
+        assert result.match_distance[row] == pytest.approx(result.top_distance[row][ranks[0] - 1])
         precision = np.mean(np.arange(1, len(ranks) + 1) / ranks)
         assert precision == pytest.approx(result.average_precision[row], abs=1e-12)
         near = result.top_distance[row][: len(listed)]
         assert (np.diff(near) >= 0).all() and np.isnan(
             result.top_distance[row][len(listed) :]
         ).all()
+    assert (result.match[~result.valid] == -1).all()
 
 
 def test_an_unknown_rule_is_refused():
