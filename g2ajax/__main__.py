@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "write an embedding as one StableHLO or ONNX file",
     "pack": "make a model's folder of a run or of a public file",
     "weights": "list the public files of weights of the field, and check a local one",
+    "published": "print the published scores on a dataset, protocol by protocol",
     "verify": "check every record and image of a dataset",
     "skyground": "write the embedded world in the files of public datasets",
 }

@@ -40,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
     protocol = options.protocol or protocols[0]
     query, name = _asked(dataset, protocol, options)
     folder = folder_of(model, options.out, "explain")
+    gallery = len(dataset.protocol(protocol)[1])
+    print(f"explaining {gallery:,} distances of {protocol} to {query.titles[0]}", flush=True)
     (explanation,) = pages.explain(model.method, embedder, protocol, query, options.top)
     write_whole(folder / f"{name}.png", draw(explanation))
     title = f"{model.card.name}: {query.titles[0]}"

@@ -277,6 +277,20 @@ starting point of training (--config.init.file=FILE).""",
     return parser
 
 
+def published() -> Parser:
+    """Published scores."""
+    parser = _parser(
+        "published",
+        """
+Prints the published scores on a dataset: a row for each method, a column for each protocol. Nothing in the
+table was measured here; n is the number of valid queries. A run prints its method's row beside its own scores.
+
+  g2ajax published --dataset=cargo""",
+    )
+    parser.add_argument("--dataset", required=True, help="cargo, agreid, agreid_v2, lagper, ...")
+    return parser
+
+
 def verify() -> Parser:
     """Check of a dataset."""
     parser = _parser(
@@ -326,6 +340,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "export": export,
     "pack": pack,
     "weights": weights,
+    "published": published,
     "verify": verify,
     "skyground": skyground,
 }

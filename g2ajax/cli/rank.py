@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
     rows, _, _ = dataset.protocol(protocol)
     places = _chosen(dataset.splits["query"].take(rows), protocol, queries)
     folder = folder_of(model, options.out, "rank")
+    gallery = len(dataset.protocol(protocol)[1])
+    print(f"ranking {gallery:,} images for {len(rows):,} queries of {protocol}", flush=True)
     for name in names:
         lists = rank.rank_queries(model.method, embedder, protocol, name, options.top)
         if not queries:

@@ -1,17 +1,23 @@
 """TFDS builders of `tfds_builders`: finds one by name, builds it if missing, opens its records."""
 
+import contextlib
 import functools
 import importlib
+import io
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
-from typing import Any
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 from g2ajax.config import nearest
 
 PLATFORMS = ("aerial", "ground", "wearable")
 """Platforms by their codes in the records."""
+SAY_SECONDS = 5
+"""Time between two lines about a dataset that is being built."""
 
 
 def protocol_column(dataset: str, protocols: Sequence[Mapping[str, Any]], name: str) -> int:
@@ -106,7 +112,37 @@ def _build(builder: Any, manual_dir: pathlib.Path) -> None:
             "--config.data.manual_dir=..."
         )
     settings = {"manual_dir": str(manual_dir.absolute())} if instructions else {}
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
+    counts: dict[str, int] = {}
+    started, own = time.monotonic(), builder._split_generators
+    name = "/".join(filter(None, (builder.name, getattr(builder.builder_config, "name", ""))))
+    stdout = sys.stdout
+
+    @functools.wraps(own)
+    def counted(*args: Any, **kwargs: Any) -> dict[str, Iterator[Any]]:
+        splits = own(*args, **kwargs)
+        return {key: _counted(key, value, counts, name, stdout) for key, value in splits.items()}
+
+    builder._split_generators = counted
+    tfds.disable_progress_bar()
+    # What TFDS prints speaks of a download of unknown size; lines of ours take its place.
+    print(f"building {name} in {builder.data_dir}", flush=True)
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
+    parts = ", ".join(f"{key} {count:,}" for key, count in counts.items())
+    print(f"built {name}: {parts} ({time.monotonic() - started:.0f} s)", flush=True)
+
+
+def _counted(
+    split: str, records: Iterable[Any], counts: dict[str, int], name: str, stream: TextIO
+) -> Iterator[Any]:
+    """Passes a split's records on and says now and then how many there were."""
+    counts[split], said = 0, time.monotonic()
+    for record in records:
+        yield record
+        counts[split] += 1
+        if time.monotonic() - said > SAY_SECONDS:
+            said = time.monotonic()
+            print(f"building {name}: {split} {counts[split]:,}", file=stream, flush=True)
 
 
 @functools.lru_cache(maxsize=32)

@@ -392,13 +392,16 @@ def write_results(
     folder: pathlib.Path,
     stem: str = "results",
     explanations: Sequence[Measure] = (),
+    notes: Sequence[str] = (),
 ) -> None:
-    """Writes `<stem>.json` (with the measures of the explanations), `<stem>.md`, `<stem>.csv`."""
+    """Writes `<stem>.json` (with the measures of the explanations), `<stem>.md` (with notes below the
+    tables), `<stem>.csv`."""
     content = {
         "results": [as_dict(result) for result in results],
         "explanations": [dataclasses.asdict(measure) for measure in explanations],
     }
     text = json.dumps(content, indent=2)
     (folder / f"{stem}.json").write_text(text + "\n")
-    (folder / f"{stem}.md").write_text(as_markdown(results))
+    remarks = "".join(f"\n- {note}" for note in notes)
+    (folder / f"{stem}.md").write_text(as_markdown(results) + remarks + "\n" * bool(notes))
     (folder / f"{stem}.csv").write_text(as_csv(results))

@@ -225,6 +225,12 @@ def _error(report: Report, names: Sequence[str], kind: str) -> str:
             f"{len(others) - SHOWN} more tensors have other shapes: the file is of a network of another "
             "width, depth or variant; `g2ajax weights --check=FILE` says of which."
         )
+    if any("fc_norm." in name for name in report.unexpected):
+        parts.append(
+            "The file's network pools its patches and then normalises them (fc_norm, MAE's fine-tuned "
+            "ViTs): it has no norm for the class token. To start from its blocks, give "
+            "init.ignore=('fc_norm',) and init.allow_missing=('backbone.norm',)."
+        )
     family = guess_family(names)
     if family:
         parts.append(f"The file looks like a {family} checkpoint.")

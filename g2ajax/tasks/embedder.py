@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+import tqdm
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Float
@@ -163,11 +165,25 @@ def embed_split(
     interpolation: str = "",
 ) -> Float[np.ndarray, "N D"]:
     """The embedding of every image of a split, in the order of its rows."""
+    batches = split_batches(split, data, batch_size, mesh, interpolation)
     features = [
         embed(state, {k: batch[k] for k in INPUTS})
-        for batch in split_batches(split, data, batch_size, mesh, interpolation)
+        for batch in shown(batches, len(split), batch_size, split.name)
     ]
     return np.concatenate([np.asarray(part) for part in features])[: len(split)]
+
+
+def shown(
+    batches: Iterable[dict[str, jax.Array]], images: int, batch_size: int, name: str
+) -> Iterator[dict[str, jax.Array]]:
+    """The batches; after 3 s a bar on a terminal shows how many images there have been."""
+    hidden = not sys.stderr.isatty()
+    with tqdm.tqdm(
+        total=images, desc=name, unit="image", disable=hidden, delay=3, leave=False
+    ) as bar:
+        for batch in batches:
+            yield batch
+            bar.update(min(batch_size, images - bar.n))
 
 
 def embed_sides(model: Method, embedder: Embedder) -> dict[str, Float[np.ndarray, "N D"]]:
@@ -284,7 +300,9 @@ def explained_sides(
     """The explained embeddings of each batch of a split, and its mask (False: padding)."""
     options, state = embedder.options, nnx.state(model)
     sizes = [len(names) for _, names in embedder.dataset.attribute_groups]
-    for batch in split_batches(split, options.data, options.evaluate.batch_size, embedder.mesh):
+    size = options.evaluate.batch_size
+    batches = split_batches(split, options.data, size, embedder.mesh)
+    for batch in shown(batches, len(split), size, split.name):
         inputs = {k: batch[k] for k in INPUTS}
         explained = embedder.explain(state, inputs)
         yield (

@@ -69,23 +69,27 @@ class Progress:
     def __init__(self, step: int, total: int, batch_size: int) -> None:
         self.total, self.batch_size = total, batch_size
         self.step, self.time = step, time.perf_counter()
+        self.compiled = False
         self.seconds_per_step = None
 
     def line(self, phase: str, step: int, metrics: Mapping[str, float], rate: float) -> str:
         """The step's line, with the terms that fit; `metrics.jsonl` has all."""
-        terms = [f"{name} {value:.3f}" for name, value in metrics.items()]
-        remaining = self.seconds_per_step * (self.total - step) if self.seconds_per_step else 0.0
-        images = self.batch_size / self.seconds_per_step if self.seconds_per_step else 0.0
+        order = sorted(metrics, key=lambda term: (term != "loss", term == "gradient_norm"))
+        terms = [f"{term} {metrics[term]:.3f}" for term in order]
         place = f"{phase}  {step}/{self.total} ({100 * step / self.total:.0f}%)  "
-        pace = f"lr {rate:.2e}  {images:.0f} img/s  {clock(remaining)} left"
+        pace = f"lr {rate:.2e}"
+        if self.seconds_per_step:
+            images = self.batch_size / self.seconds_per_step
+            remaining = clock(self.seconds_per_step * (self.total - step))
+            pace += f"  {images:.0f} img/s  {remaining} left"
         return fitted(place, terms, pace, WIDTH)
 
     def advance(self, step: int) -> None:
         """Measures the time since the last call; the first interval, which compiles, is not kept."""
         now = time.perf_counter()
-        if step > self.step:
+        if step > self.step and self.compiled:
             self.seconds_per_step = (now - self.time) / (step - self.step)
-        self.step, self.time = step, now
+        self.step, self.time, self.compiled = step, now, True
 
     def pause(self) -> None:
         """Leaves out what happened since the last `advance` (an evaluation, a checkpoint)."""

@@ -9,6 +9,7 @@ import jax
 from absl import logging as absl_logging
 from flax import nnx
 
+from g2ajax.evaluation import published
 from g2ajax.evaluation.explanation import Measure
 from g2ajax.evaluation.results import Result, as_table, explanations_table, write_results
 from g2ajax.tasks import task_class, task_name
@@ -57,8 +58,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
         finally:
             store.close()
         if process == 0:
-            write_results(results, workdir, explanations=measures)
-            print("\n" + as_table(results), flush=True)
+            _report(results, workdir, explanations=measures)
             if measures:
                 print("\n" + explanations_table(measures, runs[-1].task.dataset.name), flush=True)
         return results
@@ -74,9 +74,15 @@ def evaluate(config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str) 
         rankings=run.task.rankings(run.phase(run.options.phases.index(meta["phase"]))),
     )
     if jax.process_index() == 0:
-        write_results(results, pathlib.Path(workdir), stem=f"results-{kind}")
-        print("\n" + as_table(results), flush=True)
+        _report(results, pathlib.Path(workdir), stem=f"results-{kind}")
     return results
+
+
+def _report(results: list[Result], workdir: pathlib.Path, **described: Any) -> None:
+    """Writes the results' files, and prints them beside the published ones."""
+    notes = published.lines(results)
+    write_results(results, workdir, notes=notes, **described)
+    print("\n" + "\n".join([as_table(results), *notes]), flush=True)
 
 
 def reopen(

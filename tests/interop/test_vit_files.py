@@ -146,6 +146,16 @@ def test_wrapped_networks_with_a_stray_tensor(tmp_path, vit, prefix):
     check_backbone(module, vit)
 
 
+def test_a_fine_tuned_masked_autoencoder_says_what_it_lacks(tmp_path, vit):
+    state = {k: v for k, v in vit.items() if not k.startswith("norm.")}
+    state |= {"fc_norm.weight": np.ones(32, np.float32), "fc_norm.bias": np.zeros(32, np.float32)}
+    path = write_zip(tmp_path / "mae.pth", {"model": tensors(state)})
+    with pytest.raises(ValueError, match=r"no norm for the class token.*ignore=\('fc_norm',\)"):
+        start(Method("vit_test"), path)
+    report = start(Method("vit_test"), path, ignore=("fc_norm",), allow_missing=("backbone.norm",))
+    assert {"backbone.norm.weight", "backbone.norm.bias"} <= set(report.names("kept"))
+
+
 def test_the_decoder_of_a_masked_autoencoder_is_left_out(tmp_path, vit):
     decoder = {"mask_token": np.zeros((1, 1, 8), "f4"), "decoder_embed.weight": np.zeros((8, 32))}
     module = Method("vit_test")
