@@ -20,7 +20,7 @@ from g2ajax.training import workdir as folder
 from g2ajax.training.journal import Journal
 from g2ajax.training.mesh import state_sharding
 from g2ajax.training.options import resolved, run_options
-from g2ajax.training.phase import Best, stop_requests, train_phase
+from g2ajax.training.phase import Best, Stopped, stop_requests, train_phase
 from g2ajax.training.setup import Run, carry_over, prepare, prepare_phases
 from g2ajax.training.state import trainable_filter
 
@@ -163,6 +163,9 @@ def _train(
                 )
                 total_step, start = total_step - start + run.phase_steps(index), 0
             store.wait()
+            if stop(total_step + 1):  # asked for while the last step was scored
+                journal.say("stopped after the last step; start again for the final scores")
+                raise Stopped(0)
         return _finish(runs[-1], results, best, total_step, workdir, store, journal)
     finally:
         journal.close()
