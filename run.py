@@ -10,7 +10,10 @@ A run that was stopped or killed goes on from its last checkpoint when it is sta
 
 import sys
 
-from g2ajax.cli import train
+try:  # importing takes a second, in which Ctrl-C may come too
+    from g2ajax.cli import train
+except KeyboardInterrupt:
+    sys.exit(130)
 
 if __name__ == "__main__":
     train.main(sys.argv[1:])

@@ -113,9 +113,6 @@ def train(argv: list[str]) -> None:
         if TRACEBACK.value:
             raise
         sys.exit(f"error: {sentence(error)}")
-    except KeyboardInterrupt:  # before the first step, or after the last
-        print("stopped; what has been saved is kept", file=sys.stderr)
-        sys.exit(130)
 
 
 def main(argv: list[str]) -> int:
@@ -123,5 +120,9 @@ def main(argv: list[str]) -> int:
     if any(argument in ("-h", "--help") for argument in argv):
         print(f"usage: g2ajax train --recipe=NAME|--config=FILE [--workdir=DIR] ...\n\n{__doc__}")
         return 0
-    app.run(train, argv=["g2ajax train", *argv], flags_parser=parse)
+    try:
+        app.run(train, argv=["g2ajax train", *argv], flags_parser=parse)
+    except KeyboardInterrupt:  # before the first step, or after the last
+        print("stopped; what has been saved is kept", file=sys.stderr)
+        sys.exit(130)
     return 0

@@ -284,9 +284,10 @@ def as_table(results: Sequence[Result]) -> str:
             title = f"{rows[1][0]} on {title}"
             rows = [row[1:] for row in rows]
         head = [title, *(f"  {line}" for line in textwrap.wrap(table.details, WIDTH - 2))]
-        body = aligned(rows, WIDTH)
         shared = sum(name in HEAD for name in rows[0])
-        if max(map(len, body)) > WIDTH and shared < len(rows[0]):  # measures stand below
+        if max(map(len, aligned(rows))) <= WIDTH or shared == len(rows[0]):
+            body = aligned(rows, WIDTH)
+        else:  # measures stand below
             named = sum(name in HEAD[:3] for name in rows[0])
             body = aligned([row[:shared] for row in rows], WIDTH)
             body += ["", *aligned([(*row[:named], *row[shared:]) for row in rows], WIDTH)]
