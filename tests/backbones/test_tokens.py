@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from g2ajax.backbones import build, vit
+from g2ajax.backbones import build, stack, vit
 from g2ajax.backbones.split import patch_map
 from g2ajax.backbones.tokens import Hook, Layout, stretches
 from g2ajax.interop.state_dict import public_shapes, to_state_dict
@@ -150,7 +150,7 @@ def test_hooks_do_not_see_the_padding_of_odd_lengths(monkeypatch, scan):
     def even(x, attention):  # as cuDNN's kernels need it on a GPU
         return jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0)))
 
-    monkeypatch.setattr(vit, "pad_tokens", even)
+    monkeypatch.setattr(stack, "pad_tokens", even)
     got = jax.jit(lambda tokens: model.run_blocks(tokens, hooks=[Hook(noted)]))(tokens)
     assert set(seen) == {5} and got.shape == expected.shape
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
