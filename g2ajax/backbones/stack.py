@@ -69,7 +69,7 @@ def pre_norm(
 
 
 def run_blocks(
-    blocks: Sequence[nnx.Module],
+    blocks: Sequence[nnx.Module | None],
     tokens: Float[Array, "B T D"],
     *traced: Any,
     start: int = 0,
@@ -84,7 +84,7 @@ def run_blocks(
     their hooks, all or the `only_first` of them.
 
     A block is called as `block(x, *traced, length=, first=, hooks=, **fixed)`: tokens from `length`
-    on are padding, and `hooks` those inside it. `loop(blocks, x, call)` runs blocks with equal hooks
+    on are padding, and `hooks` those inside it. A block that does not run may be None. `loop(blocks, x, call)` runs blocks with equal hooks
     as a loop.
     """
     numbers = range(len(blocks))[start:stop]
