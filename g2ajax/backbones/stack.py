@@ -84,8 +84,8 @@ def run_blocks(
     their hooks, all or the `only_first` of them.
 
     A block is called as `block(x, *traced, length=, first=, hooks=, **fixed)`: tokens from `length`
-    on are padding, and `hooks` those inside it. A block that does not run may be None. `loop(blocks, x, call)` runs blocks with equal hooks
-    as a loop.
+    on are padding, and `hooks` those inside it. A block that does not run may be None.
+    `loop(blocks, x, call)` runs blocks with equal hooks as a loop.
     """
     numbers = range(len(blocks))[start:stop]
     for run in stretches(numbers, hooks, len(blocks)):

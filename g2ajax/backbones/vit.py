@@ -10,12 +10,12 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
+from g2ajax.backbones.side_information import check_counts, side_vectors
 from g2ajax.backbones.stack import pre_norm, run_blocks, scan_blocks
 from g2ajax.backbones.tokens import Hook, Layout
 from g2ajax.nn.activations import gelu
@@ -162,12 +162,7 @@ class ViT(nnx.Module):
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        for what, count in (("cameras", cameras), ("views", views)):
-            if count < 0 or count == 1:
-                raise ValueError(
-                    f"{what}={count}: side information needs at least two {what} to tell apart; "
-                    f"give {what}=0 to leave it out"
-                )
+        check_counts(cameras, views)
         strides = (stride, stride) if isinstance(stride, int) else tuple(stride)
         self.image_size = tuple(image_size)
         self.grid = grid_size(self.image_size, variant.patch_size, strides)
@@ -217,37 +212,11 @@ class ViT(nnx.Module):
         special = [jnp.tile(t.astype(patches.dtype), (images.shape[0], 1, 1)) for t in special]
         tokens = jnp.concatenate([*special, patches], axis=1)
         extra = self.pos_embed[...]
-        side = self._side_information(camera, view)
+        table = self.sie_embed[...] if self.with_sie else None
+        side = side_vectors(table, self.cameras, self.views, camera, view)
         if side is not None:
             extra = extra + self.sie_coefficient * side
         return tokens + extra.astype(tokens.dtype)
-
-    def _side_information(self, camera, view) -> Array | None:
-        index = None
-        for what, ids, count in (("camera", camera, self.cameras), ("view", view, self.views)):
-            if count == 0:
-                if ids is not None:
-                    raise ValueError(
-                        f"{what} ids were given, but this network was built with {what}s=0; "
-                        f"build it with their number or do not pass {what}"
-                    )
-                continue
-            if ids is None:
-                raise ValueError(
-                    f"this network was built with {what}s={count} and needs the {what} of every "
-                    f"image: pass {what}"
-                )
-            check_ids(what, ids, count)
-            ids = jnp.asarray(ids, jnp.int32)
-            ids = jnp.where((ids >= 0) & (ids < count), ids, -1)
-            if index is None:
-                index = ids
-            else:
-                index = jnp.where((index < 0) | (ids < 0), -1, index * count + ids)
-        if index is None:
-            return None
-        side = jnp.take(self.sie_embed[...], jnp.maximum(index, 0), axis=0)
-        return jnp.where((index < 0)[:, None, None], jnp.nan, side)
 
     def run_blocks(
         self,
@@ -314,23 +283,6 @@ class ViT(nnx.Module):
 def class_token(tokens: Float[Array, "B T D"]) -> Float[Array, "B D"]:
     """The class token, the image's feature, in float32."""
     return tokens[:, 0].astype(jnp.float32)
-
-
-def check_ids(what: str, ids: Int[Array | np.ndarray, " B"], count: int) -> None:
-    """Checks that `what` ("camera", "view") ids are 0 .. count-1. Does nothing on traced values.
-
-    Raises:
-      ValueError: naming the ids that are not.
-    """
-    if isinstance(ids, jax.core.Tracer):
-        return
-    ids = np.asarray(ids)
-    wrong = sorted(set(ids[(ids < 0) | (ids >= count)].tolist()))
-    if wrong:
-        raise ValueError(
-            f"{what} ids {wrong} are outside 0..{count - 1}: side information knows only the "
-            f"{what}s of training, numbered from 0 without gaps"
-        )
 
 
 def build(
