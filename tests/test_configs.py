@@ -36,6 +36,8 @@ ARGUMENTS = {
     "contrastive": (PEDES,),
     "vdt": (SIDES,),
     "clip_reid": (CROPS,),
+    "latex": (CROPS[2:5],),
+    "uni_prompt": (CROPS[2:],),
 }
 
 
@@ -75,6 +77,7 @@ def test_options_and_method_are_valid(name, variant):
         10,
         size,
         2,
+        num_platforms=2,
         attribute_groups=(("bag", ("backpack", "nothing")), ("hat", ("yes", "no"))),
         attribute_rates=(0.5, 0.5, 0.5, 0.5),
         sentences=SENTENCES,

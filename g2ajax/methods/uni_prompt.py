@@ -50,17 +50,12 @@ def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "Un
 
 
 class Offset(nnx.Module):
-    """linear2(relu(linear1(image feature))): an offset of words; zero at first.
-
-    It begins at zero, which neither paper nor code say, so that the words begin as they are drawn.
-    """
+    """linear2(relu(linear1(image feature))): an offset of words."""
 
     def __init__(self, width: int, out: int, *, rngs: nnx.Rngs) -> None:
         hidden = max(width // REDUCTION, 1)
         self.linear1 = clip.linear(width, hidden, dtype=jnp.float32, rngs=rngs)
-        self.linear2 = nnx.Linear(
-            hidden, out, kernel_init=nnx.initializers.zeros, use_bias=True, rngs=rngs
-        )
+        self.linear2 = clip.linear(hidden, out, dtype=jnp.float32, rngs=rngs)
 
     def __call__(self, feature: Float[Array, "B E"]) -> Float[Array, "B D"]:
         return self.linear2(jax.nn.relu(self.linear1(feature)))

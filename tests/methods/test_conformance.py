@@ -36,11 +36,13 @@ OPTIONS = {
     "head_distillation": {"student": {"name": "seqnet", **SMALL}},
     "head_teacher": {"backbone": RESNET},
     "irra": {"backbone": CLIP},
+    "latex": {"backbone": CLIP},
     "mgn": {"backbone": RESNET},
     "seqnet": SMALL,
     "strong_baseline": {"backbone": RESNET},
     "transreid": {"backbone": VIT, "camera_embedding": True, "platforms": 2},
     "uav_group": {"backbone": RESNET},
+    "uni_prompt": {"backbone": CLIP},
     "vdt": {"backbone": VIT},
     OUTSIDE: {"backbone": RESNET},
 }
