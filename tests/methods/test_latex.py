@@ -204,7 +204,7 @@ def test_what_is_refused():
         make(abstract=True, shared_words=70)
     model = make(abstract=True)
     assert model.needs_platform and model.learns_from_attributes
-    with pytest.raises(ValueError, match="pass platform .0 aerial, 1 ground, 2 wearable"):
+    with pytest.raises(ValueError, match=r"pass platform .0 aerial, 1 ground, 2 wearable"):
         jax.eval_shape(lambda x: model.embed(x), jax.ShapeDtypeStruct((2, *SIZE, 3), jnp.float32))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from unittest import mock
 
 import jax.numpy as jnp
@@ -84,7 +85,7 @@ def test_each_stage_trains_its_own_words(trained):
     found, states, _ = trained
     parts = {"identities": {"ctx_generic"}}
     parts["domains"] = {"ctx_modality", "ctx_platform", "visual_enhanced_net"}
-    for phase, (before, after) in zip(parts, zip(states, states[1:], strict=False), strict=False):
+    for phase, (before, after) in zip(parts, itertools.pairwise(states), strict=False):
         terms, gradients = found[phase]
         assert {path[1] for path in gradients} == parts[phase]
         assert all(np.any(leaf[...] != 0) for leaf in gradients.values())
@@ -123,7 +124,7 @@ def test_sentences_of_domains(trained):
 def test_what_is_refused():
     model = nnx.clone(drawn())
     model.check_phases(["identity_prompt_loss", "domain_prompt_loss", "loss"])
-    with pytest.raises(ValueError, match="learns them .loss 'identity_prompt_loss'."):
+    with pytest.raises(ValueError, match=r"learns them .loss 'identity_prompt_loss'."):
         model.check_phases(["domain_prompt_loss", "loss"])
     with pytest.raises(ValueError, match="the data have 0; take data from the air and from the"):
         methods.build(
