@@ -23,6 +23,9 @@ from g2ajax.training.options import resolved, run_options
 ROOT = pathlib.Path(__file__).parents[1]
 FRAMES = ("dataset=g2aps", "dataset=cuhk_sysu", "dataset=prw")
 SIDES = tuple(f"dataset={n}" for n in ("cargo", "agreid", "agreid_v2", "lagper", "g2aps_reid"))
+CROPS = tuple(
+    f"dataset={n}" for n in ("market1501", "msmt17", "agreid", "agreid_v2", "cargo", "lagper")
+)
 PEDES = ("dataset=tbagpr", "dataset=cuhk_pedes")
 # File → the values of each of its arguments; the other files have none.
 ARGUMENTS = {
@@ -32,6 +35,9 @@ ARGUMENTS = {
     "irra": (PEDES,),
     "contrastive": (PEDES,),
     "vdt": (SIDES,),
+    "clip_reid": (CROPS,),
+    "latex": (CROPS[2:5],),
+    "uni_prompt": (CROPS[2:],),
 }
 
 
@@ -71,6 +77,7 @@ def test_options_and_method_are_valid(name, variant):
         10,
         size,
         2,
+        num_platforms=2,
         attribute_groups=(("bag", ("backpack", "nothing")), ("hat", ("yes", "no"))),
         attribute_rates=(0.5, 0.5, 0.5, 0.5),
         sentences=SENTENCES,

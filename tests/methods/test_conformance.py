@@ -29,17 +29,20 @@ SMALL = {
 # The smallest of each method.
 OPTIONS = {
     "aea_firm": {"backbone": CLIP, "queue_length": 8},
+    "clip_reid": {"backbone": CLIP, "camera_embedding": True, "platforms": 2},
     "coat": SMALL,
     "explainable": {"stream1": POOLED},
     "faster_rcnn": SMALL,
     "head_distillation": {"student": {"name": "seqnet", **SMALL}},
     "head_teacher": {"backbone": RESNET},
     "irra": {"backbone": CLIP},
+    "latex": {"backbone": CLIP},
     "mgn": {"backbone": RESNET},
     "seqnet": SMALL,
     "strong_baseline": {"backbone": RESNET},
     "transreid": {"backbone": VIT, "camera_embedding": True, "platforms": 2},
     "uav_group": {"backbone": RESNET},
+    "uni_prompt": {"backbone": CLIP},
     "vdt": {"backbone": VIT},
     OUTSIDE: {"backbone": RESNET},
 }
