@@ -26,6 +26,7 @@ CONFIGS = {
     "explainable": "agreid_vit:tiny",
     "irra": "irra:tiny",
     "aea_firm": "aea_firm:tiny",
+    "tag_clip": "tag_clip:tiny",
     "faster_rcnn": "faster_rcnn:tiny",
     "seqnet": "seqnet:tiny",
     "coat": "coat:tiny",

@@ -167,6 +167,34 @@ def itc(
     return (direction(image, text) + direction(text, image)) / 2.0
 
 
+def normalised_itc(
+    image: Float[Array, "B D"],
+    text: Float[Array, "B D"],
+    identity: Int[Array, " B"],
+    *,
+    scale: float = 50.0,
+    mask: Bool[Array, " B"] | None = None,
+) -> Float[Array, ""]:
+    """N-ITC: `itc` with equal shares of all rows of the same identity as the target (TBPS-CLIP, Cao et
+    al., AAAI 2024). With identities that occur once it is `itc`."""
+    counts = counted(identity, mask)
+
+    def direction(x: Float[Array, "B D"], y: Float[Array, "B D"]) -> Float[Array, ""]:
+        def terms(
+            x: Float[Array, "N D"], identities: Int[Array, " N"], rows: Bool[Array, " N"]
+        ) -> Float[Array, " N"]:
+            same = same_identity(identities, rows, identity, counts)
+            target = same / jnp.maximum(jnp.sum(same, axis=1, keepdims=True), 1.0)
+            log_p = jax.nn.log_softmax(
+                jnp.where(counts[None], scale * cosines(x, y), NEVER), axis=1
+            )
+            return -jnp.sum(jnp.where(target > 0, target * log_p, 0.0), axis=1)
+
+        return mean_of(over_rows(terms, x, identity, counts), counts)
+
+    return (direction(image, text) + direction(text, image)) / 2.0
+
+
 def masked_words(
     logits: Float[Array, "N V"], label: Int[Array, " N"], *, ignore: int = 0
 ) -> Float[Array, ""]:

@@ -80,6 +80,31 @@ def aea_firm(dataset: str) -> ConfigDict:
     return _experiment("AEA-FIRM", dataset, method)
 
 
+def tag_clip(dataset: str) -> ConfigDict:
+    """TAG-CLIP (AAAI 2026): IRRA's recipe, for the paper's own is not at hand; CLIP's MLPs are copied
+    into the experts of their block."""
+    config = irra(dataset)
+    config.name = "TAG-CLIP"
+    config.method = blocks.method({"name": "tag_clip", "backbone": CLIP})
+    config.text.mask = 0.0
+    _copy_experts(config, depth=12)
+    config.phase.reid.optimizer.rules = (
+        *(("moe", 5.0), ("image_tokens", 5.0), ("text_tokens", 5.0)),
+        *(("bias", 2.0), ("classifier", 5.0)),
+    )
+    return config
+
+
+def _copy_experts(config: ConfigDict, depth: int) -> None:
+    """Lets every expert start as the MLP of its block, in the last half of `depth` blocks."""
+    chosen = range((depth + 1) // 2, depth)
+    config.phase.reid.copy = {
+        f"moe.{place}.experts.{expert}": f"base_model.visual.transformer.resblocks.{block}.mlp"
+        for place, block in enumerate(chosen)
+        for expert in range(config.method.experts)
+    }
+
+
 def _small(config: ConfigDict, variant: str) -> None:
     """Small towers from scratch on SkyGround."""
     tiny = variant == "tiny"
@@ -108,3 +133,12 @@ def small_aea_firm(config: ConfigDict, variant: str) -> None:
     """The small variant of AEA-FIRM. On one core: 9 minutes."""
     _small(config, variant)
     config.method.queue_length = 16 if variant == "tiny" else 192
+
+
+def small_tag_clip(config: ConfigDict, variant: str) -> None:
+    """The small variant of TAG-CLIP. Time unknown."""
+    _small(config, variant)
+    config.augment.pad = 2 if variant == "tiny" else 5
+    config.text.views = "both"
+    config.method.update(experts=3, aerial_experts=2, ground_experts=2)
+    _copy_experts(config, depth=2 if variant == "tiny" else 4)

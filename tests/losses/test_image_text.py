@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from g2ajax.losses import image_text
 from g2ajax.losses.attribute_matching import attribute_matching, pick_sentences
 from g2ajax.losses.elastic_alignment import aea, empty_queue, over_pairs, push
-from g2ajax.losses.image_text import cmpm, itc, masked_words, sdm
+from g2ajax.losses.image_text import cmpm, itc, masked_words, normalised_itc, sdm
 
 X = jnp.array([[3.0, 0.0], [0.0, 2.0]])
 Y = jnp.array([[1.0, 0.0], [1.0, 0.0]])
@@ -43,6 +43,16 @@ def test_itc_by_hand():
     np.testing.assert_allclose(itc(X, Y, scale=1.0), expected, rtol=1e-6)
 
 
+def test_normalised_itc_shares_an_identity():
+    np.testing.assert_allclose(
+        normalised_itc(X, Y, jnp.array([0, 1]), scale=1.0), itc(X, Y, scale=1.0), rtol=1e-6
+    )
+    # Rows of one identity want both columns alike: rows log 2; columns the mean of both.
+    columns = (-np.log(np.e / (1 + np.e)) - np.log(1 / (1 + np.e))) / 2
+    got = normalised_itc(X, Y, jnp.array([4, 4]), scale=1.0)
+    np.testing.assert_allclose(got, (np.log(2) + columns) / 2, rtol=1e-6)
+
+
 def test_masked_words_by_hand():
     logits = jnp.array([[0.0, 0.0, jnp.log(2.0)], [9.0, 9.0, 9.0]])
     np.testing.assert_allclose(masked_words(logits, jnp.array([2, 0])), np.log(2), rtol=1e-6)
@@ -55,6 +65,7 @@ def each(x, y, z, identity, queue, mask):
         "sdm": sdm(x, y, identity, mask=mask),
         "cmpm": cmpm(x, y, identity, mask=mask),
         "itc": itc(x, y, mask=mask),
+        "normalised_itc": normalised_itc(x, y, identity, mask=mask),
         "aea": aea(x, y, z, identity, queue, mask=mask),
         "contrastive": aea(x, y, z, identity, queue, form="contrastive", mask=mask),
     }
@@ -82,6 +93,7 @@ def gradients(x, y, z, identity):
             sdm(x, y, identity)
             + cmpm(x, y, identity)
             + itc(x, z)
+            + normalised_itc(x, y, identity)
             + aea(x, y, z, identity, queue)
             + aea(x, y, z, identity, queue, form="contrastive")
         )

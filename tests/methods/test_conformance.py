@@ -40,6 +40,7 @@ OPTIONS = {
     "mgn": {"backbone": RESNET},
     "seqnet": SMALL,
     "strong_baseline": {"backbone": RESNET},
+    "tag_clip": {"backbone": CLIP, "experts": 3, "aerial_experts": 2, "ground_experts": 2},
     "transreid": {"backbone": VIT, "camera_embedding": True, "platforms": 2},
     "uav_group": {"backbone": RESNET},
     "uni_prompt": {"backbone": CLIP},
