@@ -70,7 +70,7 @@ def _experiment(name: str, dataset: str, method: str, prompts: tuple[str, ...]) 
 def clip_reid(dataset: str) -> ConfigDict:
     """CLIP-ReID on ViT-B/16 (Li et al., AAAI 2023; vit_clipreid.yml): 120 epochs of the prompts,
     then 60 of the image tower in batches of 16 x 4. Cost unknown."""
-    config = _experiment("CLIP-ReID (ViT-B/16)", dataset, "clip_reid", ("prompts",))
+    config = _experiment("CLIP-ReID", dataset, "clip_reid", ("prompts",))
     _prompt_phase(config.phase.prompts, "prompt_loss")
     return config
 
@@ -79,7 +79,7 @@ def uni_prompt(dataset: str) -> ConfigDict:
     """Uni-Prompt on ViT-B/16 (Liu et al., ICCV 2025): 60 epochs of the identities' words, 60 of the
     domains', then 60 of the image tower as CLIP-ReID; the code adds 60 more. Cost unknown."""
     phases = ("identities", "domains")
-    config = _experiment("Uni-Prompt (ViT-B/16)", dataset, "uni_prompt", phases)
+    config = _experiment("Uni-Prompt", dataset, "uni_prompt", phases)
     learner = "prompt_learner"
     own = (f"{learner}.ctx_generic",)
     _prompt_phase(config.phase.identities, "identity_prompt_loss", own)
@@ -95,7 +95,7 @@ def latex(dataset: str) -> ConfigDict:
     """LATex on ViT-B/16 (Hu et al., arXiv 2503.23722): both towers frozen, Adam; augmentation,
     warm-up and cosine of VDT's recipe, norms' and biases' decay too. Cost unknown."""
     config = view_aware.vdt(dataset)
-    config.name = "LATex (CLIP ViT-B/16)"
+    config.name = "LATex"
     wearable, bare = dataset == "agreid_v2", dataset == "cargo"
     config.method = blocks.method(
         {
