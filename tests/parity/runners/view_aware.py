@@ -1,5 +1,6 @@
 """Runners of the methods built on VDT, and of the dual memory: modules with their gradients."""
 
+import math
 import re
 from unittest import mock
 
@@ -10,8 +11,11 @@ from flax import nnx
 
 from g2ajax.backbones import vit
 from g2ajax.interop.state_dict import load_state_dict, public_shapes, to_state_dict
-from g2ajax.methods import DataFacts, Preprocessing, dts, secap
+from g2ajax.losses.channel_mask import channel_mask_loss, masked_prototypes
+from g2ajax.losses.cluster_memory import cluster_memory, dual_memory
+from g2ajax.methods import DataFacts, Preprocessing, dts, gsalign, secap
 from g2ajax.nn.perturbed_topk import perturbed_topk
+from g2ajax.nn.warp import regular_points
 from tests.parity.runners.backbones import loaded, nhwc, run
 
 NETWORK = "vit of the case"
@@ -186,9 +190,105 @@ def dts_perturbed_topk(args, inputs, weights):
     return {"out_indicator": indicator, "out_grad_scores": gradient}
 
 
+def gsalign_ltps(args, inputs, weights):
+    if args["angle_hidden"] != [256, 128] or args["num_special_tokens"] != 2:
+        raise NotImplementedError("only the published angle predictor, behind two tokens")
+    if args["kernel_eps"] != 1e-8:
+        raise NotImplementedError("only the published kernel")
+    tokens, points, cotangent = _arrays(inputs, "tokens", "src_points", "cotangent")
+    rows, columns = args["grid"]
+    options = gsalign.Options({}, points=args["control_points"], step=args["eta"])
+    model = loaded(
+        lambda rngs: gsalign.Warp(args["width"], (rows, columns), options, rngs=rngs),
+        {**weights, "src_points": np.asarray(points)},
+    )
+
+    def forward(model, tokens, points):
+        graph, state = nnx.split(model)
+
+        def warp(tokens, points):
+            own = nnx.merge(graph, state, copy=True)
+            own.src_points[...] = points
+            patches, angle = own(tokens[:, 2:])
+            return jnp.concatenate([tokens[:, :2], patches], axis=1), angle
+
+        out, back, angle = jax.vjp(warp, tokens, points, has_aux=True)
+        turned = model.points(angle)
+        return out, angle, turned, model.places(turned), back(cotangent)
+
+    out, angle, turned, places, gradients = run(model, "eval", forward, tokens, points)[0]
+    return {
+        "out_tokens": out,
+        "out_angle": angle[:, None],
+        "out_delta": turned - regular_points(math.isqrt(args["control_points"]))[None],
+        "out_sampling_grid": places.reshape(-1, rows, columns, 2),
+        "out_grad_tokens": gradients[0],
+        "out_grad_src_points": gradients[1],
+    }
+
+
+def gsalign_mask_loss(args, inputs, weights):
+    model = loaded(lambda rngs: gsalign.ChannelMask(args["width"], rngs=rngs), weights)
+    features, labels = _arrays(inputs, "features", "labels")
+
+    def forward(model, features):
+        def loss(features):
+            mask = model(features)
+            value = channel_mask_loss(
+                features,
+                mask,
+                labels,
+                entropy_weight=args["entropy_weight"],
+                eps=args["entropy_eps"],
+            )
+            prototypes = masked_prototypes(features, mask, labels)
+            return args["loss_weight"] * value, (mask, prototypes)
+
+        return jax.value_and_grad(loss, has_aux=True)(features)
+
+    (loss, (mask, prototypes)), gradient = run(model, args["mode"], forward, features)[0]
+    return {
+        "out_loss": loss,
+        "out_mask": mask,
+        "out_masked_prototypes": prototypes,
+        "out_grad_features": gradient,
+    }
+
+
+def sas_cluster_memory(args, inputs, weights):
+    (memory,) = map(dual_memory, _arrays(inputs, "centroids"))
+
+    @jax.jit
+    def step(memory, feature, label):
+        def loss(feature):
+            return cluster_memory(
+                memory,
+                feature,
+                label,
+                temperature=args["temperature"],
+                momentum=args["momentum"],
+            )
+
+        return jax.value_and_grad(loss, has_aux=True)(feature)
+
+    results = {}
+    for number in range(args["steps"]):
+        arrays = _arrays(inputs, f"feat{number}", f"labels{number}")
+        (loss, memory), gradient = step(memory, *arrays)
+        results |= {
+            f"out_loss{number}": loss,
+            f"out_grad{number}": gradient,
+            f"out_memory{number}": memory,
+        }
+    return results
+
+
 RUNNERS = {
     "dts_perturbed_topk": dts_perturbed_topk,
     "dts_token_selection": dts_token_selection,
+    "gsalign_ltps": gsalign_ltps,
+    "gsalign_mask_loss": gsalign_mask_loss,
+    "sas_cluster_memory": sas_cluster_memory,
     "secap_backbone": secap_backbone,
     "secap_lfrm": secap_lfrm,
     "secap_prm": secap_prm,
