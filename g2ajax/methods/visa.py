@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from g2ajax.backbones.vit import Mlp
 from g2ajax.config import options
@@ -28,7 +28,6 @@ from g2ajax.config.ranges import Count, NonNegative
 from g2ajax.methods import DataFacts, vdt
 from g2ajax.methods.secap import LocalVDT, PromptBlock, Terms
 from g2ajax.nn.attention import Attention
-from g2ajax.nn.heads import unit
 from g2ajax.nn.init import redraw_as_torch, token_init, torch_uniform
 
 
@@ -127,39 +126,51 @@ class ViSA(LocalVDT):
         options = self.options
         if not options.graph_gradient:
             queries, patches = jax.lax.stop_gradient((queries, patches))
-        anchors = queries if options.nearest_to == "query" else feature[:, None]
-        index = nearest(jax.lax.stop_gradient(anchors), patches, options.neighbours)
-        index = jnp.broadcast_to(index, (*queries.shape[:2], options.neighbours))
+        rows, anchors = queries, feature[:, None]
+        if options.nearest_to == "query":  # each query has a graph of its own: a batch of them
+            rows, anchors = queries.reshape(-1, 1, queries.shape[-1]), queries
+        index = nearest(anchors, patches, options.neighbours)
         close = jnp.take_along_axis(patches[:, None], index[..., None], axis=2)
-        nodes = jnp.concatenate([queries[:, :, None], close], axis=2)
-        mixed = first_node(nodes.astype(jnp.float32))
-        return jnp.tanh(jnp.matmul(mixed, self.gcn_weights[...])).astype(queries.dtype)
+        close = close.reshape(len(rows), -1, queries.shape[-1])
+        mixed = first_node(rows.astype(jnp.float32), close.astype(jnp.float32))
+        mixed = jnp.matmul(mixed.reshape(queries.shape), self.gcn_weights[...])
+        return jnp.tanh(mixed).astype(queries.dtype)
 
     def total(self, terms: Mapping[str, Float[Array, ""]]) -> Float[Array, ""]:
         """The total with a local feature + the experts' balance."""
         return super().total(terms) + self.options.balance_weight * terms["balance"]
 
 
-def nearest(anchors: Float[Array, "B Q D"], patches: Float[Array, "B N D"], k: int) -> Array:
-    """Indices [B, Q, k] of the k patches of the highest cosine with each anchor."""
-    anchors, patches = (
-        x.astype(jnp.float32) / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
-        for x in (anchors, jax.lax.stop_gradient(patches))
-    )
-    cosine = jnp.einsum("bqd,bnd->bqn", anchors, patches)
-    return jax.lax.top_k(cosine, k)[1]
+def nearest(
+    anchors: Float[Array, "B A D"], patches: Float[Array, "B N D"], k: int
+) -> Int[Array, "B A k"]:
+    """Indices of the k patches of the highest cosine with each anchor."""
+    cosine = jnp.einsum("bad,bnd->ban", unit(anchors), unit(patches))
+    return jax.lax.top_k(jax.lax.stop_gradient(cosine), k)[1]
 
 
-def first_node(nodes: Float[Array, "B Q P D"]) -> Float[Array, "B Q D"]:
-    """Node 0 of D^-½ A D^-½ X: X the nodes of a fully connected graph, A their cosines, at least 0,
-    plus the identity, D its row sums. A gets no gradient, as in the code."""
-    shape = nodes.shape
-    rows = unit(jax.lax.stop_gradient(nodes).reshape(-1, shape[-1])).reshape(shape)
-    cosine = jnp.einsum("bqpd,bqed->bqpe", rows, rows)
-    edges = jnp.maximum(cosine, 0.0) + jnp.eye(shape[2])[None, None]
-    scale = jax.lax.rsqrt(edges.sum(axis=-1))
-    weights = scale[..., :1] * edges[..., 0, :] * scale
-    return jnp.einsum("bqp,bqpd->bqd", weights, nodes)
+def first_node(
+    queries: Float[Array, "B Q D"], patches: Float[Array, "B k D"]
+) -> Float[Array, "B Q D"]:
+    """Node 0 of D^-½ A D^-½ X in the graph of each query with all the patches: X the nodes, the
+    query first, A their cosines, at least 0, plus the identity, D the row sums of A.
+
+    A gets no gradient, as in the code.
+    """
+    query, patch = unit(jax.lax.stop_gradient(queries)), unit(jax.lax.stop_gradient(patches))
+    own = jnp.sum(jnp.square(query), axis=-1) + 1.0
+    edges = jnp.maximum(jnp.einsum("bqd,bkd->bqk", query, patch), 0.0)
+    others = jnp.maximum(jnp.einsum("bkd,bjd->bkj", patch, patch), 0.0).sum(axis=-1) + 1.0
+    first, rest = own + edges.sum(axis=-1), others[:, None] + edges
+    weights = edges * jax.lax.rsqrt(rest) * jax.lax.rsqrt(first)[..., None]
+    return (own / first)[..., None] * queries + jnp.einsum("bqk,bkd->bqd", weights, patches)
+
+
+def unit(x: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
+    """Vectors divided by max(norm, 1e-12), float32."""
+    x = x.astype(jnp.float32)
+    square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    return x / jnp.sqrt(jnp.maximum(square, 1e-24))
 
 
 class Routed(NamedTuple):

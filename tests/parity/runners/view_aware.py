@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from g2ajax.backbones import vit
+from g2ajax.interop.families import family, with_last_block
 from g2ajax.interop.state_dict import load_state_dict, public_shapes, to_state_dict
 from g2ajax.losses.channel_mask import channel_mask_loss, masked_prototypes
 from g2ajax.losses.cluster_memory import cluster_memory, dual_memory
@@ -19,6 +20,7 @@ from g2ajax.nn.warp import regular_points
 from tests.parity.runners.backbones import loaded, nhwc, run
 
 NETWORK = "vit of the case"
+FAMILY = family("SeCap")
 
 
 def _arrays(inputs, *names):
@@ -96,21 +98,18 @@ def secap_backbone(args, inputs, weights):
         decoder_heads=args["decoder_num_heads"],
     )
     facts = DataFacts(2, tuple(args["img_size"]), num_platforms=2)
-    last = args["depth"] - 1
+    weights = {f"backbone.{name}": value for name, value in weights.items()}
+    rules = with_last_block(FAMILY, weights)
+
+    def make(rngs):
+        return secap.SeCap(options, facts, rngs=rngs)
+
     with mock.patch.dict(vit.VARIANTS, {NETWORK: _variant(args)}):
-
-        def make(rngs):
-            return secap.SeCap(options, facts, rngs=rngs)
-
         model = loaded(
             make,
             {**weights, **_heads(make)},
-            rename=[
-                (r"^b1\.0\.", f"backbone.blocks.{last}."),
-                (r"^b1\.1\.", "backbone.norm."),
-                (r"^base\.", "backbone."),
-            ],
-            ignore=[rf"^base\.(blocks\.{last}|norm)\.", r"^prm\.attn2\.", r"^lfrm\.out_token$"],
+            rename=rules.rename,
+            ignore=rules.ignore,
         )
 
     def forward(model, images):
