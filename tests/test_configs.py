@@ -31,7 +31,7 @@ ARGUMENTS = {
     "head_teacher": (("head=seqnet", "head=coat"), FRAMES),
     "irra": (PEDES,),
     "contrastive": (PEDES,),
-    "vdt": (SIDES,),
+    **dict.fromkeys(("vdt", "secap", "dts", "gsalign", "sd_reid", "visa"), (SIDES,)),
 }
 
 

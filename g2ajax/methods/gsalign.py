@@ -20,7 +20,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from g2ajax.config import options
-from g2ajax.config.ranges import NonNegative
+from g2ajax.config.ranges import Count, NonNegative
 from g2ajax.losses.channel_mask import channel_mask_loss
 from g2ajax.losses.triplet import normalise
 from g2ajax.methods import DataFacts, vdt
@@ -36,7 +36,7 @@ class Options(vdt.Options):
 
     warp: bool = True
     """Warp the patch tokens before every block."""
-    points: int = 4
+    points: Count = 4
     """Control points of the warp, a square number; 4: the corners."""
     step: NonNegative = 0.1
     """η, the weight of the warped tokens when they are added. Comments in the code advise 0.2 to
@@ -141,7 +141,7 @@ class Warp(nnx.Module):
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        side = math.isqrt(max(options.points, 0))
+        side = math.isqrt(options.points)
         if side < 2 or side * side != options.points:
             raise ValueError(
                 f"method.points = {options.points}: expected a square number of control points, 4 or "

@@ -30,17 +30,22 @@ SMALL = {
 OPTIONS = {
     "aea_firm": {"backbone": CLIP, "queue_length": 8},
     "coat": SMALL,
+    "dts": {"backbone": VIT, "block": 0, "samples": 8},
     "explainable": {"stream1": POOLED},
     "faster_rcnn": SMALL,
+    "gsalign": {"backbone": VIT},
     "head_distillation": {"student": {"name": "seqnet", **SMALL}},
     "head_teacher": {"backbone": RESNET},
     "irra": {"backbone": CLIP},
     "mgn": {"backbone": RESNET},
+    "sd_reid": {"backbone": VIT},
+    "secap": {"backbone": VIT, "prompts": 4},
     "seqnet": SMALL,
     "strong_baseline": {"backbone": RESNET},
     "transreid": {"backbone": VIT, "camera_embedding": True, "platforms": 2},
     "uav_group": {"backbone": RESNET},
     "vdt": {"backbone": VIT},
+    "visa": {"backbone": VIT, "experts": 2, "queries": 2, "neighbours": 4},
     OUTSIDE: {"backbone": RESNET},
 }
 FACTS = methods.DataFacts(

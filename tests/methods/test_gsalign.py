@@ -71,6 +71,6 @@ def test_what_cannot_be_warped_is_refused():
     with pytest.raises(ValueError, match="a grid of 2x1 places is too small to be warped"):
         make(image_size=(32, 16))
     assert make(image_size=(32, 16), warp=False)
-    for points in (1, 5, -4):
+    for points in (1, 5):
         with pytest.raises(ValueError, match=f"method.points = {points}: expected a square number"):
             make(points=points)

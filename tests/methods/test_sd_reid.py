@@ -45,11 +45,11 @@ def test_the_centroids_are_near_their_views(trained):
 
 def test_centroids_by_hand():
     centroids, view = jnp.asarray([[1.0], [2.0]]), jnp.asarray([[4.0], [6.0], [np.nan]])
-    move = (
-        lambda platform: moved_centroids(  # noqa: E731
-            centroids, view[: len(platform)], jnp.asarray(platform), new_share=0.8
-        )
-    )
+
+    def move(platform):
+        rows = view[: len(platform)]
+        return moved_centroids(centroids, rows, jnp.asarray(platform), new_share=0.8)
+
     np.testing.assert_allclose(move([0, 0]), [[0.8 * 5 + 0.2], [2.0]], rtol=1e-6)
     np.testing.assert_allclose(move([2, 0]), [[0.8 * 6 + 0.2], [0.8 * 4 + 0.4]], rtol=1e-6)
     np.testing.assert_array_equal(move([-1, -1]), centroids)
