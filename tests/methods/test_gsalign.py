@@ -62,7 +62,7 @@ def test_at_an_angle_of_zero_the_patches_grow():
     warp = make(step=0.3).warps[0]
     getattr(warp.angle_predictor, "6").kernel[...] *= 0.0
     patches = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 32)), jnp.float32)
-    got, angle = warp(patches)
+    got, angle = nnx.jit(lambda warp, patches: warp(patches))(warp, patches)
     np.testing.assert_allclose(got, 1.3 * patches, rtol=1e-5)
     np.testing.assert_array_equal(angle, np.zeros(3))
 
