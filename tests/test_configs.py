@@ -31,7 +31,13 @@ ARGUMENTS = {
     "head_teacher": (("head=seqnet", "head=coat"), FRAMES),
     "irra": (PEDES,),
     "contrastive": (PEDES,),
-    **dict.fromkeys(("vdt", "secap", "dts", "gsalign", "sd_reid", "visa"), (SIDES,)),
+    "vdt": (SIDES,),
+    # VDT's recipe with another method: one dataset each, one with options of its own if there is.
+    "secap": (("dataset=agreid",),),
+    "dts": (("dataset=cargo",),),
+    "gsalign": (("dataset=agreid_v2",),),
+    "sd_reid": (("dataset=cargo",),),
+    "visa": (("dataset=lagper",),),
 }
 
 

@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 from g2ajax import methods
+from g2ajax.recipes import view_aware
 from tests.methods.learning import (
     FACTS,
     check_embedding,
@@ -74,3 +75,14 @@ def test_what_cannot_be_warped_is_refused():
     for points in (1, 5):
         with pytest.raises(ValueError, match=f"method.points = {points}: expected a square number"):
             make(points=points)
+
+
+def test_recipe():
+    for dataset, epochs, weight, rankings in (
+        ("cargo", 150, 0.0, ()),
+        ("agreid", 150, 0.5, ("query_expansion",)),
+        ("agreid_v2", 120, 0.5, ("query_expansion",)),
+    ):
+        config = view_aware.gsalign(dataset)
+        assert config.phase.reid.epochs == epochs and config.method.angle_weight == weight
+        assert config.evaluate.rankings == rankings

@@ -5,6 +5,7 @@ from flax import nnx
 from g2ajax import methods
 from g2ajax.interop.load import InitOptions, initialise
 from g2ajax.interop.state_dict import to_state_dict
+from g2ajax.recipes import view_aware
 from tests.interop.models import backbone_file
 from tests.interop.torch_writer import tensors, write_zip
 from tests.methods.learning import (
@@ -101,3 +102,14 @@ def test_a_plain_vit_fills_its_last_block_and_norm(tmp_path):
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="attention width 32 is not divisible by 3 heads"):
         make(decoder_heads=3)
+
+
+def test_recipe():
+    for dataset, stride, prompts, weight in (
+        ("cargo", 12, 64, 0.001),
+        ("agreid", 12, 128, 10.0),
+        ("lagper", 16, 64, 0.001),
+    ):
+        method = view_aware.secap(dataset).method
+        found = (method.backbone.stride, method.prompts, method.view_weight)
+        assert found == (stride, prompts, weight)

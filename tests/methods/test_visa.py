@@ -6,6 +6,7 @@ from flax import nnx
 
 from g2ajax import methods
 from g2ajax.methods.visa import first_node, nearest
+from g2ajax.recipes import view_aware
 from tests.methods.learning import (
     FACTS,
     check_embedding,
@@ -108,3 +109,10 @@ def test_too_many_experts_or_neighbours_are_refused():
         make(active=4)
     with pytest.raises(ValueError, match="neighbours = 5: images of 32x32 have 4 patches"):
         make(neighbours=5)
+
+
+def test_recipe():
+    for dataset, stride, active, images in (("cargo", 12, 2, 4), ("lagper", (12, 10), 3, 8)):
+        config = view_aware.visa(dataset)
+        assert (config.method.backbone.stride, config.method.active) == (stride, active)
+        assert config.sampler.images == images and config.sampler.identities * images == 128
