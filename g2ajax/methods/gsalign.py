@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -26,8 +25,6 @@ from g2ajax.losses.triplet import normalise
 from g2ajax.methods import DataFacts, vdt
 from g2ajax.nn.init import redraw_as_torch, token_init
 from g2ajax.nn.warp import read_bilinear, regular_points, rotation, spline_weights
-
-Tokens = Float[Array, "B T D"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,20 +73,20 @@ class GSAlign(vdt.VDT):
 
     def encode(
         self, images: Float[Array, "B H W 3"], rngs: nnx.Rngs | None = None
-    ) -> tuple[Tokens, list[Float[Array, " B"]]]:
-        """Tokens after the final norm, from normalised images, and the angle of each warp."""
+    ) -> tuple[Float[Array, "B 2 D"], list[Float[Array, " B"]]]:
+        """Class and view token after the final norm, from normalised images, and the angle of each
+        warp."""
         network, angles = self.backbone, []
-        tokens = network.embed_patches(images)
-        special = len(network.layout.special)
+        options = {"hooks": self.hooks, "rngs": rngs}
         if not self.options.warp:
-            return network.norm(network.run_blocks(tokens, hooks=self.hooks, rngs=rngs)), angles
+            return network(images, only_first=2, **options), angles
+        tokens = network.embed_patches(images)
         # Not by hooks: the angle is needed outside, and a hook must not write state.
-        for number, warp in enumerate(self.warps):
+        for i, warp in enumerate(self.warps):
             patches, angle = warp(network.layout.patches(tokens))
-            tokens = jnp.concatenate([tokens[:, :special], patches], axis=1)
-            tokens = network.run_blocks(
-                tokens, start=number, stop=number + 1, hooks=self.hooks, rngs=rngs
-            )
+            tokens = jnp.concatenate([tokens[:, :2], patches], axis=1)
+            read = 2 if i == len(self.warps) - 1 else None
+            tokens = network.run_blocks(tokens, start=i, stop=i + 1, only_first=read, **options)
             angles.append(angle)
         return network.norm(tokens), angles
 
@@ -147,11 +144,10 @@ class Warp(nnx.Module):
                 f"method.points = {options.points}: expected a square number of control points, 4 or "
                 "more"
             )
-        targets = regular_points(side)
-        self.grid = grid
+        spline_weights(side, *grid)  # refuses the grid
+        self.side, self.grid = side, grid
         self.step = options.step
-        self.spline = tuple(map(tuple, spline_weights(targets, *grid).tolist()))
-        self.src_points = nnx.Param(jnp.asarray(targets, jnp.float32))
+        self.src_points = nnx.Param(jnp.asarray(regular_points(side), jnp.float32))
         self.angle_predictor = AnglePredictor(dim, dtype=dtype, rngs=rngs)
 
     def points(self, angle: Float[Array, " B"]) -> Float[Array, "B K 2"]:
@@ -160,7 +156,7 @@ class Warp(nnx.Module):
 
     def places(self, points: Float[Array, "B K 2"]) -> Float[Array, "B N 2"]:
         """Where each patch reads from."""
-        weights = jnp.asarray(np.asarray(self.spline), jnp.float32)
+        weights = jnp.asarray(spline_weights(self.side, *self.grid), jnp.float32)
         return jnp.einsum("nk,bkc->bnc", weights, points, precision="highest")
 
     def __call__(

@@ -1,6 +1,6 @@
 """SD-ReID's first stage: a ViT with a view prompt before its last block, and a centroid of each view.
 
-Wang et al., "SD-ReID: View-aware Stable Diffusion for Aerial-Ground Person Re-Identification",
+"SD-ReID: View-aware Stable Diffusion for Aerial-Ground Person Re-Identification",
 TIP 2026 (arXiv 2504.09549), following its code. A plain ViT gathers the person in its class token; a
 learnt prompt joins the tokens for the last block alone and must tell aerial images from others. Its
 mean over each view is kept as a centroid. The platform is needed in training alone.

@@ -38,7 +38,7 @@ def perturbed_topk(
     Y the one-hot rows [B,n,k,N], Z the noise (standard normal) and G the cotangent, the estimate of
     the gradient of the scores is, "full" (Berthet et al.):
     ds[d] = 1/(n sigma) sum_m sum_{i,e} G[i,e] Y[m,i,e] Z[m,d]; "code" keeps the terms e = d only, as
-    the published code of Cordonnier et al. does, and DTS after it. No gradient goes to the noise.
+    the code of DTS does. No gradient goes to the noise.
 
     Sums are scattered into their places, so that no array is larger than the noise or [B,n,k].
 

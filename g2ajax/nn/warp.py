@@ -3,6 +3,8 @@
 Points are (x, y) in [-1, 1], corners of the map included. Bookstein, TPAMI 1989.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,10 +17,11 @@ def regular_points(side: int) -> Float[np.ndarray, "K 2"]:
     return np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
+@functools.cache
 def spline_weights(
-    targets: Float[np.ndarray, "K 2"], height: int, width: int, *, eps: float = 1e-8
+    side: int, height: int, width: int, *, eps: float = 1e-8
 ) -> Float[np.ndarray, "N K"]:
-    """The matrix W of a spline through fixed targets: a warp that takes target k to the point p_k
+    """The matrix W of a spline through `regular_points(side)`: a warp that takes them to points p
     takes the places of a map, in row-major order, to W p.
 
     The spline is linear in p, so its (K+3)² system is solved here, once, in float64. Its kernel is
@@ -32,7 +35,7 @@ def spline_weights(
             f"a grid of {height}x{width} places is too small to be warped: expected two rows and two "
             "columns at least; use larger images or a smaller stride"
         )
-    count = len(targets)
+    targets = regular_points(side)
     ys, xs = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     places = np.stack([xs, ys], axis=-1).reshape(-1, 2)
 
@@ -40,10 +43,10 @@ def spline_weights(
         square = np.sum(np.square(points[:, None] - targets[None]), axis=-1)
         return 0.5 * square * np.log(np.maximum(square, eps))
 
-    affine = np.concatenate([np.ones((count, 1)), targets], axis=1)
+    affine = np.concatenate([np.ones((len(targets), 1)), targets], axis=1)
     system = np.block([[kernel(targets), affine], [affine.T, np.zeros((3, 3))]])
     rows = np.concatenate([kernel(places), np.ones((len(places), 1)), places], axis=1)
-    return (rows @ np.linalg.inv(system))[:, :count]
+    return (rows @ np.linalg.inv(system))[:, : len(targets)]
 
 
 def rotation(angle: Float[Array, " B"]) -> Float[Array, "B 2 2"]:
