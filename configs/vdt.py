@@ -29,19 +29,11 @@ from ml_collections import ConfigDict
 from g2ajax.recipes import crops, view_aware
 from g2ajax.recipes.arguments import parse
 
-PROTOCOLS = {
-    "cargo": ("ALL", "AG-pooled", "A2A", "G2G"),
-    "agreid": ("A2G", "G2A"),
-    "agreid_v2": ("A2C", "C2A", "A2W", "W2A"),
-    "lagper": ("A2G", "G2A", "G2AG"),
-    "g2aps_reid": ("A2G", "G2A"),
-}
-
 
 def get_config(arguments: str | None = None) -> ConfigDict:
-    given = parse(arguments, dataset=tuple(PROTOCOLS))
+    given = parse(arguments, dataset=tuple(view_aware.PROTOCOLS))
     config = view_aware.vdt(given.dataset)
-    config.evaluate.protocols = PROTOCOLS[given.dataset]
+    config.evaluate.protocols = view_aware.PROTOCOLS[given.dataset]
     if given.variant:
         crops.small_bot(config, given.variant, crops.small_vit())
     return config

@@ -38,6 +38,12 @@ ARGUMENTS = {
     "clip_reid": (CROPS,),
     "latex": (CROPS[2:5],),
     "uni_prompt": (CROPS[2:],),
+    # VDT's recipe with another method: one dataset each, one with options of its own if there is.
+    "secap": (("dataset=agreid",),),
+    "dts": (("dataset=cargo",),),
+    "gsalign": (("dataset=agreid_v2",),),
+    "sd_reid": (("dataset=cargo",),),
+    "visa": (("dataset=lagper",),),
 }
 
 

@@ -134,6 +134,23 @@ FAMILIES = (
         optional=(r"^b2\.", r"^neck_\d"),
     ),
     Family(
+        "SeCap",
+        (r"^backbone\.b1\.0\.attn\.qkv\.weight$", r"^backbone\.lfrm\."),
+        # The same copies as above, inside the backbone. A variant of the prompt block that is not used
+        # has an attention of its own.
+        rename=(
+            (r"^backbone\.b1\.0\.", "backbone.base.blocks.{last}."),
+            (r"^backbone\.b1\.1\.", "backbone.base.norm."),
+            (r"^backbone\.base\.", "backbone."),
+            (r"^backbone\.(?=(prompt|image_pe|out_token)$|(prm|lfrm)\.)", ""),
+        ),
+        ignore=(
+            *_PIXELS,
+            r"^backbone\.base\.(blocks\.{last}|norm)\.",
+            r"^backbone\.(prm\.attn2\.|lfrm\.out_token$)",
+        ),
+    ),
+    Family(
         "TransReID",
         (r"^base\.blocks\.0\.attn\.qkv\.weight$",),
         rename=_BASE,

@@ -114,7 +114,7 @@ def update_tables(
     identities, slots = len(tables.lookup), len(tables.queue)
     identified = person & (label < identities)
     unidentified = person & ~identified
-    lookup = _update_lookup(tables.lookup, embedding, label, identified, momentum)
+    lookup = update_rows(tables.lookup, embedding, label, identified, momentum)
     queue, count = tables.queue, jnp.sum(unidentified)
     header = tables.header
     if slots:
@@ -132,17 +132,18 @@ def update_tables(
     return OimTables(lookup, queue, header)
 
 
-def _update_lookup(
+def update_rows(
     lookup: Float[Array, "P D"],
     embedding: Float[Array, "N D"],
     label: Int[Array, " N"],
     identified: Bool[Array, " N"],
     momentum: float,
 ) -> Float[Array, "P D"]:
-    """Updates row k of every identity in round k.
+    """Table with lookup[y] ← momentum · lookup[y] + (1 − momentum) · x, divided by its norm, for one
+    row after another; rows that are not `identified` are ignored.
 
-    Identities are independent, so this takes as many rounds as the most frequent identity has rows,
-    instead of one round a row.
+    Identities are independent, so this updates row k of every identity in round k, and takes as many
+    rounds as the most frequent identity has rows, instead of one round a row.
     """
     rows = jnp.where(identified, label, len(lookup))
     same = (rows[:, None] == rows[None, :]) & identified[None, :]

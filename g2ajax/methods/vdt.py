@@ -96,24 +96,33 @@ class VDT(Method, EmbedsCrops):
         difference = layout.token(tokens, "cls") - layout.token(tokens, "view")
         return layout.replace(tokens, "cls", difference)
 
+    @property
+    def hooks(self) -> list[Hook]:
+        """The subtraction after every block, if it is hierarchical."""
+        return [Hook(self.subtract, "after")] if self.options.hierarchical else []
+
+    def read(
+        self, tokens: Float[Array, "B T D"]
+    ) -> tuple[Float[Array, "B D"], Float[Array, "B D"]]:
+        """Class and view token, float32."""
+        layout, tokens = self.backbone.layout, tokens.astype(jnp.float32)
+        return layout.token(tokens, "cls"), layout.token(tokens, "view")
+
     def features(
         self, images: Float[Array, "B H W 3"], rngs: nnx.Rngs | None = None
     ) -> tuple[Float[Array, "B D"], Float[Array, "B D"]]:
         """Class and view token after the final norm, float32, from pixels 0..255."""
-        hooks = [Hook(self.subtract, "after")] if self.options.hierarchical else []
-        tokens = self.backbone(self.preprocessing(images), only_first=2, hooks=hooks, rngs=rngs)
-        tokens = tokens.astype(jnp.float32)
-        return tuple(self.backbone.layout.token(tokens, name) for name in ("cls", "view"))
+        images = self.preprocessing(images)
+        return self.read(self.backbone(images, only_first=2, hooks=self.hooks, rngs=rngs))
 
     def losses(
         self,
-        images: Float[Array, "B H W 3"],
+        whole: Float[Array, "B D"],
+        view: Float[Array, "B D"],
         label: Int[Array, " B"],
         platform: Int[Array, " B"],
-        rngs: nnx.Rngs | None = None,
     ) -> dict[str, Float[Array, ""]]:
-        """The four losses, without their weights, and two accuracies."""
-        whole, view = self.features(images, rngs)
+        """The four losses of class and view token, without their weights, and two accuracies."""
         identity, views = whole - view, view_label(platform)
         logits = self.heads(identity, label)["cls_outputs"]
         if self.options.second_update:
@@ -129,13 +138,18 @@ class VDT(Method, EmbedsCrops):
             "view_accuracy": jnp.mean(jnp.argmax(view_logits, -1) == views),
         }
 
+    def total(self, terms: Mapping[str, Float[Array, ""]]) -> Float[Array, ""]:
+        """Identity + triplet + λ (view + orthogonal) loss."""
+        views = terms["view"] + terms["orthogonal"]
+        return terms["identity"] + terms["triplet"] + self.options.view_weight * views
+
     def loss(
         self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Identity + triplet + λ (view + orthogonal) loss of a batch."""
-        terms = self.losses(batch["image"], batch["label"], batch["platform"], rngs)
-        views = terms["view"] + terms["orthogonal"]
-        return terms["identity"] + terms["triplet"] + self.options.view_weight * views, terms
+        """The weighted sum of the four losses of a batch."""
+        tokens = self.features(batch["image"], rngs)
+        terms = self.losses(*tokens, batch["label"], batch["platform"])
+        return self.total(terms), terms
 
     def embed(
         self,

@@ -138,6 +138,13 @@ def _vdt(shapes: Shapes) -> ConfigDict:
     return config
 
 
+def _secap(shapes: Shapes) -> ConfigDict:
+    config = view_aware.secap(DATASET)
+    _set_vit(config, shapes)
+    config.method.prompts = shapes["prompt"][1]
+    return config
+
+
 def _set_vit(config: ConfigDict, shapes: Shapes) -> None:
     """Width, image size's stride and side information of a ViT's file, at 256 x 128."""
     special = 1 + (VIEW_TOKEN in shapes)
@@ -303,6 +310,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _fastreid_vit,
     ),
     "vdt": Architecture("VDT on a ViT", ("fast-reid",), lambda shapes: VIEW_TOKEN in shapes, _vdt),
+    "secap": Architecture("SeCap on a ViT", ("SeCap",), lambda shapes: True, _secap),
     "transreid": Architecture(
         "TransReID with the jigsaw branch",
         ("TransReID with jigsaw patches",),

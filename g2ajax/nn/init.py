@@ -39,3 +39,15 @@ def torch_uniform(fan_in: int):
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init
+
+
+def redraw_as_torch(module: nnx.Module, *, rngs: nnx.Rngs) -> None:
+    """Draws weights and biases of all linear layers and convolutions of a module again, from
+    PyTorch's default, U(±1/sqrt(fan_in))."""
+    for _, layer in nnx.iter_modules(module):
+        if isinstance(layer, nnx.Linear | nnx.Conv):
+            shape = layer.kernel[...].shape
+            init = torch_uniform(math.prod(shape[:-1]))
+            layer.kernel[...] = init(rngs.params(), shape)
+            if layer.bias is not None:
+                layer.bias[...] = init(rngs.params(), layer.bias[...].shape)

@@ -1,9 +1,7 @@
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from flax import nnx
 
@@ -18,9 +16,16 @@ from g2ajax.training.schedules import learning_rates
 from tests.fake_data import make_dataset
 from tests.interop.models import backbone_file
 from tests.interop.torch_writer import tensors, write_zip
-
-SIZE = (32, 32)
-FACTS = methods.DataFacts(num_classes=4, image_size=SIZE, num_cameras=2, num_platforms=2)
+from tests.methods.learning import (
+    FACTS,
+    SIZE,
+    check_embedding,
+    embed,
+    evaluation,
+    make_batch,
+    train,
+    untrained,
+)
 
 
 def make(*, seed=0, image_size=SIZE, **changes):
@@ -29,25 +34,6 @@ def make(*, seed=0, image_size=SIZE, **changes):
     return methods.build(config, facts, rngs=nnx.Rngs(params=seed))
 
 
-def make_batch(seed=0):
-    """Four people of one red each; aerial images are brighter in blue."""
-    rng = np.random.default_rng(seed)
-    image = rng.integers(0, 100, (16, *SIZE, 3))
-    label, platform = np.repeat(np.arange(4), 4), np.tile([0, 1], 8)
-    image[..., 0] += 30 * label[:, None, None]
-    image[..., 2] += 100 * (platform == 0)[:, None, None]
-    arrays = {"label": label, "platform": platform, "camera": platform}
-    return {
-        "image": jnp.asarray(image, jnp.float32),
-        **{k: jnp.asarray(v) for k, v in arrays.items()},
-    }
-
-
-def evaluation(model):
-    return nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
-
-
-embed = nnx.jit(lambda model, images: model.embed(images))
 features = nnx.jit(lambda model, images: model.features(images))
 terms_of = nnx.jit(lambda model, batch: model.loss(batch, nnx.Rngs(0))[1])
 
@@ -56,19 +42,7 @@ terms_of = nnx.jit(lambda model, batch: model.loss(batch, nnx.Rngs(0))[1])
 def trained():
     """First gradients, the losses of 40 steps, the state before, the model after them."""
     model = make(view_weight=1.0)
-    model.train()
-    start = to_state_dict(model)
-    optimizer = nnx.Optimizer(model, optax.adam(1e-2), wrt=nnx.Param)
-    batch = make_batch()
-
-    @nnx.jit
-    def step(model, optimizer, key):
-        gradient = nnx.value_and_grad(lambda m: m.loss(batch, nnx.Rngs(key)), has_aux=True)
-        (loss, terms), grads = gradient(model)
-        optimizer.update(model, grads)
-        return loss, terms, grads
-
-    steps = [step(model, optimizer, key) for key in jax.random.split(jax.random.key(0), 40)]
+    steps, start = train(model, make_batch())
     return steps, start, model
 
 
@@ -77,11 +51,8 @@ def test_every_parameter_is_trained(trained):
     assert np.isfinite(loss)
     total = sum(terms[name] for name in ("identity", "triplet", "view", "orthogonal"))
     np.testing.assert_allclose(loss, total, rtol=1e-6)
-    silent = [
-        path for path, leaf in nnx.to_flat_state(gradient) if not bool(jnp.any(leaf[...] != 0))
-    ]
     # The bias of the last norm cancels in the difference; the orthogonal loss alone sees it.
-    assert not silent, silent
+    assert not untrained(gradient)
 
 
 def test_it_learns_people_and_views_and_keeps_them_apart(trained):
@@ -104,13 +75,7 @@ def test_statistics_move_in_training_and_stay_in_evaluation(trained):
     statistics = [name for name in start if "running" in name]
     assert len(statistics) == 2 * 2
     assert not [name for name in statistics if np.array_equal(start[name], after[name])]
-    images = make_batch(1)["image"]
-    model = evaluation(model)
-    feature = embed(model, images)
-    assert feature.shape == (16, 32) and feature.dtype == jnp.float32
-    np.testing.assert_allclose(embed(model, images[::-1]), feature[::-1], rtol=1e-4, atol=1e-5)
-    for name, value in to_state_dict(model).items():
-        np.testing.assert_array_equal(value, after[name], err_msg=name)
+    check_embedding(model, 32)
 
 
 def test_an_embedding_needs_the_pixels_alone():

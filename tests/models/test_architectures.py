@@ -40,6 +40,12 @@ NAMES = {
         *((f"neck_{i}.classifier.", f"classifier_{i}.") for i in (1, 2, 3, 4)),
         ("neck.", ""),
     ),
+    "secap": (
+        ("backbone.blocks.11.", "backbone.b1.0."),
+        ("backbone.norm.", "backbone.b1.1."),
+        ("backbone.", "backbone.base."),
+        *((name, f"backbone.{name}") for name in ("prompt", "prm.", "lfrm.", "image_pe", "out_")),
+    ),
     "fastreid_mgn_r50": (
         ("backbone.conv1.", "backbone.0."),
         ("backbone.bn1.", "backbone.1."),
@@ -71,8 +77,9 @@ def shapes_of(architecture: str) -> dict[str, tuple[int, ...]]:
         nnx.eval_shape(lambda: build(options.method, facts, rngs=nnx.Rngs(params=0)))
     )
     public = {public_name(architecture, name): shape for name, shape in shapes.items()}
-    if architecture == "transreid":  # whose files keep ImageNet's last block and norm, too
-        kept = (("b1.0.", "base.blocks.11."), ("b1.1.", "base.norm."))
+    if architecture in ("transreid", "secap"):  # files keep ImageNet's last block and norm, too
+        top = "backbone." if architecture == "secap" else ""
+        kept = ((f"{top}b1.0.", f"{top}base.blocks.11."), (f"{top}b1.1.", f"{top}base.norm."))
         for own, kept_as in kept:
             originals = {n: shape for n, shape in public.items() if n.startswith(own)}
             public |= {kept_as + n.removeprefix(own): s for n, s in originals.items()}
@@ -91,6 +98,7 @@ def resnet(depth: int, **more):
 VIT = {"backbone.cls_token": (1, 1, 768), "backbone.sie_embed": (6, 1, 768)} | {
     f"backbone.blocks.{i}.norm1.weight": (768,) for i in range(12)
 }
+VIEW = {"backbone.view_token": (1, 1, 768)}
 DRAWN: dict = {
     **{
         f"osnet_{kind}{width}": marks(
@@ -111,6 +119,8 @@ DRAWN: dict = {
     "fastreid_sbs_r101": resnet(23),
     "fastreid_mgn_r50": resnet(6),
     "fastreid_bot_vit": {**VIT, "backbone.pos_embed": (1, 129, 768)},
+    "vdt": {**VIT, **VIEW, "backbone.pos_embed": (1, 130, 768)},
+    "secap": {**VIT, **VIEW, "backbone.pos_embed": (1, 212, 768), "prompt": (1, 8, 768)},
     "transreid": {**VIT, "backbone.pos_embed": (1, 211, 768)},
     "transreid_baseline": {**VIT, "backbone.pos_embed": (1, 129, 768)},
     "strong_baseline_r50": resnet(6),
