@@ -5,14 +5,13 @@ import pathlib
 from collections.abc import Sequence
 
 from g2ajax.evaluation.results import (
-    WIDTH,
     Result,
-    aligned,
     as_csv,
     as_dict,
     dataset_label,
     with_interval,
 )
+from g2ajax.evaluation.terminal import WIDTH, aligned
 
 HEAD = (
     "dataset and protocol",

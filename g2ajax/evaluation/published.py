@@ -12,7 +12,8 @@ import pathlib
 from collections.abc import Sequence
 
 from g2ajax.config import nearest
-from g2ajax.evaluation.results import Result, aligned
+from g2ajax.evaluation.results import Result
+from g2ajax.evaluation.terminal import aligned
 
 FILE = pathlib.Path(__file__).with_suffix(".csv")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from tensorboardX import SummaryWriter
 
-from g2ajax.evaluation.results import WIDTH, fitted
+from g2ajax.evaluation.terminal import WIDTH, fitted
 
 
 class Journal:

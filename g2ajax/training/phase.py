@@ -162,9 +162,9 @@ def train_phase(
     NonFiniteLoss, and Stopped once `stop` is True (after saving).
     """
     options, task, total = run.options, run.task, run.phase_steps(index)
-    task_phase = run.phase(index)
+    task_phase, per_epoch = run.phase(index), run.steps_per_epoch(index)
     name, phase = task_phase.name, options.phase[task_phase.name]
-    per_epoch = run.steps_per_epoch(index)
+    due = options.task_options.evaluate.every_epochs * per_epoch
     if start >= total:
         return []
     if not start:
@@ -204,7 +204,6 @@ def train_phase(
             training.leaves, metrics = step_fn(training.leaves, next(batches), resident)
             pending.append((step, metrics))
             jax.block_until_ready(pending[-IN_FLIGHT:][0][1])  # a stop waits for what is in flight
-            due = options.task_options.evaluate.every_epochs * per_epoch
             evaluates = step == total or (due and step % due == 0)
             stops = stop(before + step)
             saves = stops or evaluates or step % options.checkpoint.every_steps == 0
