@@ -53,7 +53,7 @@ def data_root(data_dir: str | None) -> pathlib.Path:
 
 
 def schema_of(builder: Any) -> str:
-    """The kind of a builder's records: "crops" or "frames"."""
+    """The kind of a builder's records: "crops", "frames" or "tracklets"."""
     return (builder.info.metadata or {}).get("schema", "crops")
 
 
