@@ -116,4 +116,5 @@ def records(folder: str, split: str) -> Any:
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(folder)
-    return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    decoders = {"image": tfds.decode.SkipDecoding()} if "image" in builder.info.features else None
+    return builder.as_data_source(split=split, decoders=decoders)

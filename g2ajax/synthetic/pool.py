@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from g2ajax.synthetic import frames, sensor
+from g2ajax.synthetic import frames, sensor, tracklets
 from g2ajax.synthetic.frames import Frame, FramePhotograph, FrameWorld
+from g2ajax.synthetic.tracklets import TRACKLET_SIZES, Tracklet, TrackletPhotograph, TrackletWorld
 from g2ajax.synthetic.world import Shot, World, render
 
 _FEW = 400
@@ -94,6 +95,32 @@ def frame_photographs(
     yield from _spread(
         functools.partial(_frame_work, world.size, world.seed), names, workers, progress
     )
+
+
+@functools.lru_cache(maxsize=1)
+def _tracklet_world(size: str, seed: int) -> TrackletWorld:
+    return TrackletWorld(size, seed)
+
+
+def _tracklet_work(size: str, seed: int, tracklet_id: str) -> TrackletPhotograph:
+    world = _tracklet_world(size, seed)
+    return tracklets.photograph(world, world.tracklet(tracklet_id))
+
+
+def tracklet_photographs(
+    world: TrackletWorld,
+    selection: Sequence[Tracklet],
+    workers: int | None = None,
+    progress: str = "",
+) -> Iterator[TrackletPhotograph]:
+    """Draws and encodes tracklets in order, as `photographs`."""
+    workers = _workers(workers, len(selection) * TRACKLET_SIZES[world.size].frames[0])
+    if workers == 1:
+        yield from (tracklets.photograph(world, one) for one in selection)
+        return
+    names = [one.tracklet_id for one in selection]
+    work = functools.partial(_tracklet_work, world.size, world.seed)
+    yield from _spread(work, names, workers, progress)
 
 
 def _workers(workers: int | None, images: int) -> int:
