@@ -32,6 +32,7 @@ ARGUMENTS = {
     "irra": (PEDES,),
     "contrastive": (PEDES,),
     "vdt": (SIDES,),
+    "temporal_baseline": (("dataset=mars", "dataset=g2a_vreid"), ("", "temporal=attention")),
 }
 
 

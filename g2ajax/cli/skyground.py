@@ -7,7 +7,8 @@ from g2ajax.config import nearest
 from g2ajax.synthetic.frame_layouts import FRAME_LAYOUTS
 from g2ajax.synthetic.frames import FrameWorld
 from g2ajax.synthetic.layouts import LAYOUTS
-from g2ajax.synthetic.sheet import contact_sheet, frame_sheet
+from g2ajax.synthetic.sheet import contact_sheet, frame_sheet, tracklet_sheet
+from g2ajax.synthetic.tracklets import TRACKLET_SIZES, TrackletWorld
 from g2ajax.synthetic.world import SIZES, World
 
 

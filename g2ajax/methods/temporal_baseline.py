@@ -20,6 +20,8 @@ from g2ajax.methods import DataFacts, EmbedsTracklets, strong_baseline
 from g2ajax.methods.strong_baseline import StrongBaseline
 from g2ajax.nn.temporal import FrameAttention, max_frames, mean_frames
 
+POOLS = {"mean": mean_frames, "max": max_frames}
+
 
 @dataclasses.dataclass(frozen=True)
 class Options(strong_baseline.Options):
@@ -41,10 +43,10 @@ class TemporalBaseline(StrongBaseline, EmbedsTracklets):
 
     def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
         super().__init__(options, facts, rngs=rngs)
-        self.temporal = {"mean": mean_frames, "max": max_frames}.get(options.temporal)
-        if self.temporal is None:
+        self.attention = None
+        if options.temporal == "attention":
             width = self.backbone.feature_dim
-            self.temporal = FrameAttention(width, options.attention_dim, rngs=rngs)
+            self.attention = nnx.data(FrameAttention(width, options.attention_dim, rngs=rngs))
         self.feature_name = f"{options.test_feature} neck, {options.temporal}"
 
     def clip_features(
@@ -63,7 +65,8 @@ class TemporalBaseline(StrongBaseline, EmbedsTracklets):
         frames = clips.reshape(batch * length, *clips.shape[2:])
         camera = None if camera is None else jnp.repeat(camera, length)
         pooled = self.heads.pool_layer(self.features(frames, camera, rngs))
-        feature = self.temporal(pooled.reshape(batch, length, -1), frame_mask)
+        pool = self.attention or POOLS[self.options.temporal]
+        feature = pool(pooled.reshape(batch, length, -1), frame_mask)
         # The head pools again: a map of one place, which pooling does not change.
         return feature if self.options.head.pool == "Identity" else feature[:, None, None]
 
