@@ -15,14 +15,22 @@ from g2ajax.synthetic.world import SIZES, World
 def run(options: argparse.Namespace) -> int:
     """Runs the command. Raises ValueError or FileNotFoundError when something does not fit."""
     layouts = {**LAYOUTS, **FRAME_LAYOUTS}
-    if options.size not in SIZES:
-        raise ValueError(f"no size {options.size!r}; {nearest(options.size, SIZES)}")
+    sizes = TRACKLET_SIZES if options.tracklets else SIZES
+    if options.size not in sizes:
+        raise ValueError(f"no size {options.size!r}; {nearest(options.size, sizes)}")
     if options.layout and options.layout not in layouts:
         raise ValueError(f"no layout {options.layout!r}; {nearest(options.layout, layouts)}")
     framed = options.frames or options.layout in FRAME_LAYOUTS
     if options.frames and options.layout in LAYOUTS:
         print(f"--layout={options.layout} is of crops, not of --frames", file=sys.stderr)
         return 2
+    if options.tracklets:
+        if not options.sheet or options.layout or options.frames:
+            print("--tracklets draws a sheet: pass --sheet=FILE and no layout", file=sys.stderr)
+            return 2
+        tracklet_sheet(TrackletWorld(options.size, options.seed)).save(options.sheet, optimize=True)
+        print(f"wrote {options.sheet}")
+        return 0
     world = (FrameWorld if framed else World)(options.size, options.seed)
     if options.sheet:
         sheet = frame_sheet(world) if framed else contact_sheet(world)

@@ -85,9 +85,11 @@ def frame_sheet(world: FrameWorld) -> Image.Image:
 def tracklet_sheet(world: TrackletWorld, people: int = 3, frames: int = 12) -> Image.Image:
     """Draws a row for each query tracklet of some people, its first frames from left to right; a
     place is empty where the tracker has lost the person. Crops keep their aspect ratio."""
-    chosen = {person.number for person in _different(world.people[-people * 4 :], people)}
-    rows = [one for one in world.tracklets("query") if one.identity in chosen]
-    wide, high, side = 66, 112, 2 * _SIDE
+    queries = world.tracklets("query")
+    walkers = list({one.identity: one.person for one in queries}.values())[-4 * people :]
+    chosen = {person.number for person in _different(walkers, people)}
+    rows = [one for one in queries if one.identity in chosen]
+    wide, high, side = 58, 96, 2 * _SIDE
     sheet = Image.new("RGB", (side + frames * wide, len(rows) * (high + 2)), "white")
     pen = ImageDraw.Draw(sheet)
     for j, one in enumerate(rows):
@@ -101,4 +103,5 @@ def tracklet_sheet(world: TrackletWorld, people: int = 3, frames: int = 12) -> I
             size = max(1, round(picture.width * share)), max(1, round(picture.height * share))
             picture = picture.resize(size, Image.Resampling.BICUBIC)
             sheet.paste(picture, (side + number * wide, j * (high + 2) + (high - size[1]) // 2))
-    return sheet.point([level & 0xFC for level in range(256)] * 3)
+    # A palette halves the file.
+    return sheet.quantize(128)
