@@ -302,6 +302,7 @@ Writes SkyGround, the embedded aerial-ground world, as files.
 
   g2ajax skyground --layout=agreid --size=small --out=DIR
   g2ajax skyground --layout=g2aps --size=small --out=DIR    (whole frames)
+  g2ajax skyground --layout=mars --size=small --out=DIR     (tracklets)
   g2ajax skyground --size=small --sheet=sheet.png           (with --frames: of frames; --tracklets: of tracklets)""",
     )
     parser.add_argument("--layout", help="write the files of this dataset, such as agreid")

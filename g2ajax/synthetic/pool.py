@@ -137,7 +137,7 @@ def _spread(
     start = last = time.monotonic()
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor:
         for number, result in enumerate(executor.map(work, names, chunksize=16)):
-            if progress and time.monotonic() - last > 5:
+            if progress and number and time.monotonic() - last > 5:
                 last = time.monotonic()
                 rate = number / (last - start)
                 seconds = (len(names) - number) / max(rate, 1e-9)
