@@ -193,8 +193,12 @@ def train_step(of: Experiment, phase: str, mesh: Mesh, batch: int) -> Program:
     program, leaves = abstract_state(model, block, optimizer, mesh)
     prepare = of.task(mesh, model).prepare(of.phase(phase))
     step = make_step(program, block, optimizer, prepare, mesh, options.seed)
-    resident = not of.on_frames and of.blocks.data.residency == "device"
-    whole = training_batch(of, model, rows, resident)
+    own = of.phase(phase).options
+    features = not of.on_frames and own.source == "features"
+    resident = not of.on_frames and not features and of.blocks.data.residency == "device"
+    whole = training_batch(of, model, rows, resident or features)
+    if features:
+        whole["feature"] = ((rows, feature_width(of, model, own.feature)), "float32")
     store = None
     if resident:
         images = -(-of.sizes.images // mesh.size) * mesh.size
@@ -202,6 +206,18 @@ def train_step(of: Experiment, phase: str, mesh: Mesh, batch: int) -> Program:
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     placed = _placed(whole, batch_sharding(mesh))
     return Program(f"train {phase}", step, (leaves, placed, store), rows, size)
+
+
+def feature_width(of: Experiment, model: Method, function: str) -> int:
+    """The width of the features that a phase computes once."""
+    graphdef, state = methods.evaluated(model)
+
+    def call(state: nnx.State, image: jax.Array, code: jax.Array) -> jax.Array:
+        own = nnx.merge(graphdef, state, copy=True)
+        return own.function(function)(image, camera=code, platform=code)
+
+    image = jax.ShapeDtypeStruct((1, *of.blocks.data.image_size, 3), jnp.float32)
+    return jax.eval_shape(call, state, image, jax.ShapeDtypeStruct((1,), jnp.int32)).shape[1]
 
 
 def training_batch(

@@ -20,6 +20,7 @@ CONFIGS = {
     "mgn": "agreid_mgn_r50:tiny",
     "uav_group": "market1501_uav_group:tiny",
     "vdt": "vdt:tiny",
+    "clip_reid": "clip_reid:tiny",
     "explainable": "agreid_vit:tiny",
     "irra": "irra:tiny",
     "aea_firm": "aea_firm:tiny",

@@ -23,6 +23,9 @@ from g2ajax.training.options import resolved, run_options
 ROOT = pathlib.Path(__file__).parents[1]
 FRAMES = ("dataset=g2aps", "dataset=cuhk_sysu", "dataset=prw")
 SIDES = tuple(f"dataset={n}" for n in ("cargo", "agreid", "agreid_v2", "lagper", "g2aps_reid"))
+CROPS = tuple(
+    f"dataset={n}" for n in ("market1501", "msmt17", "agreid", "agreid_v2", "cargo", "lagper")
+)
 PEDES = ("dataset=tbagpr", "dataset=cuhk_pedes")
 # File → the values of each of its arguments; the other files have none.
 ARGUMENTS = {
@@ -33,6 +36,7 @@ ARGUMENTS = {
     "contrastive": (PEDES,),
     "vdt": (SIDES,),
     "temporal_baseline": (("dataset=mars", "dataset=g2a_vreid"), ("", "temporal=attention")),
+    "clip_reid": (CROPS,),
 }
 
 

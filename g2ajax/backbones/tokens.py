@@ -1,7 +1,7 @@
-"""The tokens of a transformer by name, and functions of them beside its blocks.
+"""The tokens of a transformer by name, and functions of them around and inside its blocks.
 
-What view-aware methods change of a ViT is said with three things: special tokens behind the class
-token (`ViT(tokens=...)`), hooks before or after blocks, and read-outs by a token's name.
+What view-aware methods change of a ViT or of CLIP's image tower is said with three things: special
+tokens behind the class token (`ViT(tokens=...)`), hooks, and read-outs by a token's name.
 """
 
 import dataclasses
@@ -47,26 +47,43 @@ class Layout:
         return jnp.concatenate([tokens[:, :i], value[:, None], tokens[:, i + 1 :]], axis=1)
 
 
+Place = Literal["before", "after", "beside_attention", "beside_mlp", "context", "mlp"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Hook:
-    """A function of the tokens before or after blocks of a transformer.
+    """A function of the tokens around or inside blocks of a transformer.
+
+    A block computes x + attention(norm1(x)), then x + mlp(norm2(x)). Where a hook acts (`place`):
+
+    - `before`, `after`: f(x) replaces all tokens at that side of the block.
+    - `beside_attention`: x + attention(norm1(x)) + f(x), with x as it entered: not normalised.
+    - `beside_mlp`: x + mlp(norm2(x)) + f(x), with x as it left the attention. Neither f is subject
+      to drop path.
+    - `context`: the tokens f(norm1(x)) are appended to norm1(x) and attended to like them; their own
+      outputs are cut off.
+    - `mlp`: f(norm2(x)) in place of mlp(norm2(x)); one for each block.
 
     With `remat` the function is computed again with its block. It may read parameters from outside,
-    but it must not write any state. After a block that computes only the first tokens
-    (`only_first`), it sees those alone.
+    but it must not write any state. In and after a block that computes only the first tokens
+    (`only_first`), `beside_mlp`, `mlp` and `after` see those alone.
     """
 
     function: Callable[[Float[Array, "B T D"]], Float[Array, "B T2 D"]]
     """Tokens to tokens; padding is cut off before."""
-    place: Literal["before", "after"] = "after"
-    """Side of the block."""
+    place: Place = "after"
     blocks: tuple[int, ...] | None = None
     """Numbers of the blocks, from 0; None: every block. A function that changes the number of
     tokens has a hook of its own for each block: a loop needs equal blocks."""
 
-    def beside(self, block: int) -> bool:
+    def acts_on(self, block: int) -> bool:
         """True if the hook acts on the block of this number."""
         return self.blocks is None or block in self.blocks
+
+
+def at(hooks: Sequence[Hook], *places: Place) -> list[Hook]:
+    """The hooks of these places, in their order."""
+    return [hook for hook in hooks if hook.place in places]
 
 
 def stretches(numbers: Sequence[int], hooks: Sequence[Hook], count: int) -> list[list[int]]:
@@ -78,5 +95,5 @@ def stretches(numbers: Sequence[int], hooks: Sequence[Hook], count: int) -> list
         wrong = [number for number in hook.blocks or () if not 0 <= number < count]
         if wrong:
             raise ValueError(f"a hook names the blocks {wrong}; expected 0 to {count - 1}")
-    runs = itertools.groupby(numbers, lambda number: [hook.beside(number) for hook in hooks])
+    runs = itertools.groupby(numbers, lambda number: [hook.acts_on(number) for hook in hooks])
     return [list(run) for _, run in runs]

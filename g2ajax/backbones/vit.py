@@ -6,19 +6,20 @@ are TransReID's (He et al., ICCV 2021). Names are timm's: `patch_embed.proj`, `c
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from g2ajax.backbones.stack import scan_blocks
-from g2ajax.backbones.tokens import Hook, Layout, stretches
+from g2ajax.backbones.side_information import check_counts, side_vectors
+from g2ajax.backbones.stack import pre_norm, run_blocks, scan_blocks
+from g2ajax.backbones.tokens import Hook, Layout
 from g2ajax.nn.activations import gelu
-from g2ajax.nn.attention import Attention, pad_tokens
+from g2ajax.nn.attention import Attention
 from g2ajax.nn.drop_path import DropPath, drop_path
 from g2ajax.nn.init import token_init
 from g2ajax.nn.patches import PatchEmbed, grid_size
@@ -77,8 +78,8 @@ class Block(nnx.Module):
 
     LayerNorm has float32 statistics. `rngs` is needed in training when the drop path rate is not
     zero. `length`: tokens from there on are padding, which no token attends to. `first`: only
-    that many first tokens are computed, all of them when None. `drop` replaces the block's
-    own drop path.
+    that many first tokens are computed, all of them when None. `hooks`: those inside the block.
+    `drop` replaces the block's own drop path.
     """
 
     def __init__(
@@ -108,49 +109,21 @@ class Block(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "B T D"],
+        rngs: nnx.Rngs | None = None,
+        drop: "Drop | None" = None,
         *,
         length: int | None = None,
         first: int | None = None,
-        rngs: nnx.Rngs | None = None,
-        drop: "Drop | None" = None,
+        hooks: Sequence[Hook] = (),
     ) -> Float[Array, "B T2 D"]:
-        # Norms and the MLP see plain rows [B*T, D]: with three axes XLA stores the tokens in
-        # another order for a reduction over the batch, and transposes them in every block.
-        batch, _, dim = x.shape
-
-        def residual(
-            rows: Float[Array, "N D"], y: Float[Array, "N D"], branch: int
-        ) -> Float[Array, "N D"]:
-            y = y.reshape(batch, -1, dim)
+        def dropped(y: Float[Array, "B T D"], branch: int) -> Float[Array, "B T D"]:
             if drop is None:
-                y = self.drop_path(y, rngs=rngs)
-            else:
-                y = drop_path(y, drop.rate, drop.keys[branch])
-            return rows + y.reshape(rows.shape)
+                return self.drop_path(y, rngs=rngs)
+            return drop_path(y, drop.rate, drop.keys[branch])
 
-        y = self.attn(self.norm1(x.reshape(-1, dim)).reshape(x.shape), length=length, queries=first)
-        rows = residual(x[:, :first].reshape(-1, dim), y.reshape(-1, dim), 0)
-        return residual(rows, self.mlp(self.norm2(rows)), 1).reshape(batch, -1, dim)
-
-
-def _caller(
-    length: int, first: int | None, hooks: Sequence[Hook]
-) -> Callable[[Block, Array, nnx.Rngs | None, Drop | None], Array]:
-    """Calls a block and its hooks, with numbers that `nnx.remat` must not see: it traces arguments
-    with defaults. Without hooks the tokens come padded and stay so."""
-
-    def call(block: Block, x: Array, rngs: nnx.Rngs | None, drop: Drop | None) -> Array:
-        if not hooks:
-            return block(x, length=length, first=first, rngs=rngs, drop=drop)
-        for hook in (hook for hook in hooks if hook.place == "before"):
-            x = hook.function(x)
-        real, x = x.shape[1], pad_tokens(x, block.attn)
-        x = block(x, length=real, first=first, rngs=rngs, drop=drop)[:, :real]
-        for hook in (hook for hook in hooks if hook.place == "after"):
-            x = hook.function(x)
-        return x
-
-    return call
+        attention = functools.partial(self.attn, length=length)
+        parts = (self.norm1, attention, self.norm2, self.mlp)
+        return pre_norm(x, *parts, first=first, hooks=hooks, drop=dropped)
 
 
 class ViT(nnx.Module):
@@ -189,12 +162,7 @@ class ViT(nnx.Module):
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        for what, count in (("cameras", cameras), ("views", views)):
-            if count < 0 or count == 1:
-                raise ValueError(
-                    f"{what}={count}: side information needs at least two {what} to tell apart; "
-                    f"give {what}=0 to leave it out"
-                )
+        check_counts(cameras, views)
         strides = (stride, stride) if isinstance(stride, int) else tuple(stride)
         self.image_size = tuple(image_size)
         self.grid = grid_size(self.image_size, variant.patch_size, strides)
@@ -244,37 +212,11 @@ class ViT(nnx.Module):
         special = [jnp.tile(t.astype(patches.dtype), (images.shape[0], 1, 1)) for t in special]
         tokens = jnp.concatenate([*special, patches], axis=1)
         extra = self.pos_embed[...]
-        side = self._side_information(camera, view)
+        table = self.sie_embed[...] if self.with_sie else None
+        side = side_vectors(table, self.cameras, self.views, camera, view)
         if side is not None:
             extra = extra + self.sie_coefficient * side
         return tokens + extra.astype(tokens.dtype)
-
-    def _side_information(self, camera, view) -> Array | None:
-        index = None
-        for what, ids, count in (("camera", camera, self.cameras), ("view", view, self.views)):
-            if count == 0:
-                if ids is not None:
-                    raise ValueError(
-                        f"{what} ids were given, but this network was built with {what}s=0; "
-                        f"build it with their number or do not pass {what}"
-                    )
-                continue
-            if ids is None:
-                raise ValueError(
-                    f"this network was built with {what}s={count} and needs the {what} of every "
-                    f"image: pass {what}"
-                )
-            check_ids(what, ids, count)
-            ids = jnp.asarray(ids, jnp.int32)
-            ids = jnp.where((ids >= 0) & (ids < count), ids, -1)
-            if index is None:
-                index = ids
-            else:
-                index = jnp.where((index < 0) | (ids < 0), -1, index * count + ids)
-        if index is None:
-            return None
-        side = jnp.take(self.sie_embed[...], jnp.maximum(index, 0), axis=0)
-        return jnp.where((index < 0)[:, None, None], jnp.nan, side)
 
     def run_blocks(
         self,
@@ -288,41 +230,29 @@ class ViT(nnx.Module):
     ) -> Float[Array, "B T2 D"]:
         """Tokens after the blocks `start` to `stop` (as a slice; negative counts from the end) and
         their hooks, all or the `only_first` of them."""
-        count = len(self.blocks)
-        numbers = range(count)[start:stop]
-        for run in stretches(numbers, hooks, count):
-            own = [hook for hook in hooks if hook.beside(run[0])]
-            first = only_first if run[-1] == numbers[-1] else None
-            tokens = self._run_equal(self.blocks[run[0] : run[-1] + 1], tokens, first, own, rngs)
-        return tokens
 
-    def _run_equal(
-        self,
-        blocks: Sequence[Block],
-        tokens: Float[Array, "B T D"],
-        only_first: int | None,
-        hooks: Sequence[Hook],
-        rngs: nnx.Rngs | None,
-    ) -> Float[Array, "B T2 D"]:
-        """Tokens after blocks that all have these hooks."""
-        length = tokens.shape[1]
-        x = tokens if hooks else pad_tokens(tokens, blocks[-1].attn)
-        if self.scan and len(blocks) > 1:
-            # Without the last block, which computes only the tokens that are read.
-            looped, blocks = blocks[:-1], blocks[-1:]
-            call = _caller(length, None, hooks)
-            x = scan_blocks(
-                looped,
+        def loop(blocks: Sequence[Block], x: Array, call: Callable[..., Array]) -> Array:
+            return scan_blocks(
+                blocks,
                 x,
                 lambda block, x, drop: call(block, x, None, drop),
-                self._drops(looped, rngs),
+                self._drops(blocks, rngs),
                 dtype=self.dtype,
                 remat=self.remat,
             )
-        for i, block in enumerate(blocks):
-            call = _caller(length, only_first if i == len(blocks) - 1 else None, hooks)
-            x = (nnx.remat(call) if self.remat else call)(block, x, rngs, None)
-        return x if hooks else x[:, :length]
+
+        return run_blocks(
+            self.blocks,
+            tokens,
+            rngs,
+            None,
+            start=start,
+            stop=stop,
+            only_first=only_first,
+            hooks=hooks,
+            remat=self.remat,
+            loop=loop if self.scan else None,
+        )
 
     def _drops(self, blocks: Sequence[Block], rngs: nnx.Rngs | None) -> Drop | None:
         """The draws of the blocks' drop paths, from the same keys as outside a loop."""
@@ -353,23 +283,6 @@ class ViT(nnx.Module):
 def class_token(tokens: Float[Array, "B T D"]) -> Float[Array, "B D"]:
     """The class token, the image's feature, in float32."""
     return tokens[:, 0].astype(jnp.float32)
-
-
-def check_ids(what: str, ids: Int[Array | np.ndarray, " B"], count: int) -> None:
-    """Checks that `what` ("camera", "view") ids are 0 .. count-1. Does nothing on traced values.
-
-    Raises:
-      ValueError: naming the ids that are not.
-    """
-    if isinstance(ids, jax.core.Tracer):
-        return
-    ids = np.asarray(ids)
-    wrong = sorted(set(ids[(ids < 0) | (ids >= count)].tolist()))
-    if wrong:
-        raise ValueError(
-            f"{what} ids {wrong} are outside 0..{count - 1}: side information knows only the "
-            f"{what}s of training, numbered from 0 without gaps"
-        )
 
 
 def build(

@@ -171,6 +171,17 @@ FAMILIES = (
         rename=((r"^base_model\.", "backbone."),),
     ),
     Family(
+        "CLIP-ReID",
+        (r"^image_encoder\.class_embedding$", r"^prompt_learner\.cls_ctx$"),
+        rename=(
+            (r"^image_encoder\.", "backbone.visual."),
+            (r"^text_encoder\.", "backbone."),
+            (r"^(bottleneck|classifier)(_proj)?\.", r"neck\2.\1."),
+        ),
+        # The code keeps the embedded words of its sentence, not the table they are from.
+        allow_missing=(r"^backbone\.token_embedding\.weight$",),
+    ),
+    Family(
         "open_clip with a text tower apart",
         (r"^visual\.class_embedding$", r"^text\.token_embedding\.weight$"),
         rename=((r"^(text\.)?", "backbone."),),

@@ -19,7 +19,11 @@ from g2ajax.interop.positions import fit_positions
 from g2ajax.interop.readers import read_tensors
 from g2ajax.interop.state_dict import Report, guess_family, load_state_dict, public_shapes
 
-CLASSIFIER = r"^((heads|b\d+_head)\.weight|((heads|neck(_\d+)?)\.)?classifier\.(weight|bias))$"
+CLASSIFIER = (
+    r"^((heads|b\d+_head)\.weight|((heads|neck(_\w+)?)\.)?classifier\.(weight|bias)"
+    r"|prompt_learner\.cls_ctx)$"
+)
+"""Tensors whose first axis is the identities."""
 USUAL = {"ResNet": "resnet50", "ViT": "vit_base", "OSNet": "osnet", "CLIP": "clip"}
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -194,6 +198,8 @@ def _check_clip(file: WeightFile, network: CLIP, plan: _Plan) -> None:
     shapes = {
         our.removeprefix("backbone."): file.tensors[name].shape for name, our in file.names.items()
     }
+    if any(re.search(p, "backbone.token_embedding.weight") for p in file.family.allow_missing):
+        shapes.setdefault("token_embedding.weight", (network.variant.vocabulary_size, 0))
     try:
         check_towers(shapes, network.variant)
     except ValueError as error:

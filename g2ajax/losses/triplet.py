@@ -37,6 +37,11 @@ def unit_chord(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "
     return 2.0 - 2.0 * jnp.matmul(x, y.T, precision=HIGHEST)
 
 
+def negative_cosine(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "N M"]:
+    """−cos of normalised rows."""
+    return -jnp.matmul(x, y.T, precision=HIGHEST)
+
+
 def normalise(feature: Float[Array, "B D"], eps: float) -> Float[Array, "B D"]:
     """Rows divided by max(norm, eps), with a finite gradient at 0."""
     feature = feature.astype(jnp.float32)
@@ -152,6 +157,18 @@ def triplet_transreid(
         hardest.valid,
     )
     return ranking(mined, margin), mined
+
+
+def triplet_cosine(
+    feature: Float[Array, "B D"],
+    label: Int[Array, " B"],
+    *,
+    margin: float | None = 0.3,
+    mask: Bool[Array, " B"] | None = None,
+) -> Float[Array, ""]:
+    """Batch-hard triplet on −cos (VSLA-CLIP, Zhang et al., ECCV 2024): mean relu(ap − an + margin)."""
+    feature = normalise(feature, 1e-12)
+    return ranking(mine(feature, label, mask, distance=negative_cosine), margin)
 
 
 def pairs(

@@ -6,7 +6,7 @@ abilities by inheriting from capabilities (`EmbedsCrops`, `Detects`, ...): a cal
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -148,6 +148,19 @@ class Method(nnx.Module):
         A phase may name another function of the same form (`phase.loss`).
         """
         raise NotImplementedError
+
+    def check_phases(self, losses: Sequence[str]) -> None:
+        """Raises ValueError if phases with these losses, in this order, make no sense for the model.
+
+        Called before a new run, with the weights of `init` in place.
+        """
+
+    def begin_phase(self, loss: str) -> None:
+        """Computes, once before the first step of a phase, the state that its loss reads.
+
+        Called under jit in evaluation mode, and not when a phase is resumed. It may write any state
+        but parameters.
+        """
 
     def function(self, name: str) -> Callable[..., Any]:
         """The public function called `name`. Raises ValueError if the method has none."""

@@ -223,9 +223,11 @@ class MultiHeadAttention(nnx.Module):
         *,
         causal: bool = False,
         length: int | None = None,
-    ) -> Float[Array, "B T D"]:
-        """`length`: keys from that index on are padding, which no token attends to."""
-        dim = x.shape[-1]
+        queries: int | None = None,
+    ) -> Float[Array, "B Q D"]:
+        """`length`: keys from that index on are padding, which no token attends to. `queries`:
+        only that many first tokens are computed; None: all."""
+        batch, _, dim = x.shape
         if memory is None:
             query, key, value = jnp.split(self._project(x, slice(None)), 3, axis=-1)
         else:
@@ -233,10 +235,10 @@ class MultiHeadAttention(nnx.Module):
             key, value = jnp.split(self._project(memory, slice(dim, None)), 2, axis=-1)
         query, key, value = (
             part.reshape(*part.shape[:2], self.num_heads, self.head_dim)
-            for part in (query, key, value)
+            for part in (query[:, :queries], key, value)
         )
         y = attend(query, key, value, causal=causal, length=length, kernel=self.kernel)
-        return self.out_proj(y.reshape(-1, dim)).reshape(x.shape)
+        return self.out_proj(y.reshape(-1, dim)).reshape(batch, -1, dim)
 
     def _project(self, x: Float[Array, "B T D"], rows: slice) -> Float[Array, "B T N"]:
         weight = self.in_proj_weight[...][rows].astype(self.dtype)

@@ -24,6 +24,7 @@ from g2ajax.training.state import (
     Leaves,
     Program,
     begin,
+    begin_phase,
     copy_parts,
     make_step,
     trainable_filter,
@@ -168,6 +169,7 @@ def train_phase(
         return []
     if not start:
         copy_parts(run.model, name, phase)
+        begin_phase(run.model, phase.loss)
     trained = trainable_filter(phase)
     optimizer = build_optimizer(
         phase.optimizer,

@@ -76,6 +76,7 @@ def prepare(
     task.use(model)
     if fresh:
         _initialise(options, model)
+        model.check_phases([options.phase[name].loss for name in options.phases])
     run = Run(options, task, mesh, model)
     if trains:
         for index in indices:

@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from g2ajax.data.sharding import replicated
+from g2ajax.methods import Method, evaluated
 from g2ajax.training.mesh import state_sharding
 from g2ajax.training.options import PhaseOptions
 
@@ -68,6 +69,21 @@ def copy_parts(model: nnx.Module, name: str, phase: PhaseOptions) -> None:
     """Copies the parts that a phase lists under `copy`, in place."""
     for path, value in _copied(model, name, phase.copy).items():
         nnx.update(model, nnx.State.from_flat_path({path: value}))
+
+
+def begin_phase(model: Method, loss: str) -> None:
+    """Lets the model compute the state that the loss of a phase reads, in place (`Method.begin_phase`)."""
+    if type(model).begin_phase is Method.begin_phase:
+        return
+    graphdef, state = evaluated(model)
+
+    @jax.jit
+    def run(state: nnx.State) -> nnx.State:
+        other = nnx.merge(graphdef, state, copy=True)
+        other.begin_phase(loss)
+        return nnx.state(other, nnx.Not(nnx.Param))
+
+    nnx.update(model, run(state))
 
 
 def _copied(model: nnx.Module, name: str, copies: Mapping[str, str]) -> dict[tuple, Any]:

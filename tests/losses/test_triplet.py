@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from g2ajax.losses.triplet import mine_hardest, squared_distances, triplet, triplet_transreid
+from g2ajax.losses.triplet import (
+    mine_hardest,
+    squared_distances,
+    triplet,
+    triplet_cosine,
+    triplet_transreid,
+)
 
 POINTS = jnp.asarray([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0], [6.0, 8.0]])
 LABEL = jnp.asarray([0, 0, 1, 1])
@@ -23,6 +29,7 @@ FORMS = {
     "hard_chord": functools.partial(triplet, margin=0.3, normalise_feature=True),
     "weighted": functools.partial(triplet, hard_mining=False),
     "weighted_chord": functools.partial(triplet, hard_mining=False, normalise_feature=True),
+    "cosine": triplet_cosine,
     "transreid": transreid,
     "transreid_unit": functools.partial(transreid, margin=0.3, normalise_feature=True),
 }
@@ -49,6 +56,14 @@ def test_margin_and_soft_margin_by_hand():
     np.testing.assert_allclose(mined.positive[0], 5.5, rtol=1e-6)
     np.testing.assert_allclose(mined.negative[0], 0.9, rtol=1e-5)
     assert hard > triplet(POINTS, LABEL, margin=0.3)
+
+
+def test_cosine_by_hand():
+    # Cosine 1 of a pair, 0.8 of two pairs.
+    points = jnp.asarray([[3.0, 4.0], [6.0, 8.0], [0.0, 1.0], [0.0, 5.0]])
+    expected = np.mean([-1 + 0.8 + 0.3] * 4)
+    assert triplet_cosine(points, LABEL, margin=0.3) == pytest.approx(expected, rel=1e-5)
+    assert triplet_cosine(points[:3], LABEL[:3], margin=0.1) == 0.0
 
 
 @pytest.mark.parametrize("name", FORMS)

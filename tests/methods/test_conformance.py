@@ -29,6 +29,7 @@ SMALL = {
 # The smallest of each method.
 OPTIONS = {
     "aea_firm": {"backbone": CLIP, "queue_length": 8},
+    "clip_reid": {"backbone": CLIP, "camera_embedding": True, "platforms": 2},
     "coat": SMALL,
     "explainable": {"stream1": POOLED},
     "faster_rcnn": SMALL,

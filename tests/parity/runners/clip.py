@@ -61,7 +61,7 @@ def run_clip_towers(args, inputs, weights):
     def forward(model, image, ids):
         text = model.encode_text(ids)
         return {
-            "convolution output as tokens": model.visual.embed_patches(image),
+            "convolution output as tokens": model.visual.patch_tokens(image),
             "all image tokens": model.encode_image(image),
             "all projected text tokens": text,
             "projected text token": clip.text_feature(text, ids),
