@@ -43,6 +43,7 @@ OPTIONS = {
     "transreid": {"backbone": VIT, "camera_embedding": True, "platforms": 2},
     "uav_group": {"backbone": RESNET},
     "vdt": {"backbone": VIT},
+    "vsla_clip": {"backbone": CLIP, "adapter_width": 8, "bridge_blocks": 1},
     OUTSIDE: {"backbone": RESNET},
 }
 FACTS = methods.DataFacts(
@@ -170,7 +171,9 @@ def test_a_capability_that_is_missing_is_named_with_who_has_it():
         methods.require(make("strong_baseline"), methods.Explains, "the page")
     with pytest.raises(ValueError, match=r"predicts attributes .method.predictor=True., and 'expl"):
         methods.require(make("explainable"), methods.PredictsAttributes, "the ranking")
-    with pytest.raises(ValueError, match="as configured, does not; choose from temporal_baseline"):
+    with pytest.raises(
+        ValueError, match="as configured, does not; choose from temporal_baseline, vsla"
+    ):
         methods.require(make("mgn"), methods.EmbedsTracklets, "a dataset of tracklets")
 
 
