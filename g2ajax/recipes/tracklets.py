@@ -111,7 +111,7 @@ def ft_clip(dataset: str) -> ConfigDict:
     config = vsla_clip(dataset)
     config.name = "FT-CLIP (ViT-B/16)"
     config.method.adapters = False
-    config.phase.reid.update(trainable=(), frozen=TEXT_PARTS)
+    config.phase.reid.update(trainable=("*",), frozen=TEXT_PARTS)
     config.phase.reid.optimizer.learning_rate = 5e-6
     return config
 
@@ -127,6 +127,6 @@ def small_vsla_clip(config: ConfigDict, variant: str) -> None:
     prompts.update(epochs=1 if tiny else 5, steps_per_epoch=2 if tiny else 0)
     prompts.optimizer = small.adamw(1e-3, 1e-4)
     prompts.schedule = small.cosine(2)
-    config.phase.reid.update(trainable=(), frozen=TEXT_PARTS)
+    config.phase.reid.update(trainable=("*",), frozen=TEXT_PARTS)
     if config.method.bridge_blocks:
         config.method.bridge_blocks = 2
