@@ -2,7 +2,8 @@
 
     python run.py --config=configs/vsla_clip.py:dataset=g2a_vreid --config.init.file=/path/to/ViT-B-16.pt
 
-Arguments: `dataset=mars` (the default) or `g2a_vreid`, with platform-bridge prompts in nine blocks; `ft_clip`:
+Arguments: `dataset=mars` (the default), or `g2a_vreid` and `ag_vpreid` with platform-bridge prompts in nine
+blocks; `ft_clip`:
 the baseline without adapters, whose whole image tower is trained (no bridge prompts either).
 
 Published, rank-1 / mAP, from the weights of ViFi-CLIP, not of CLIP:
@@ -21,7 +22,7 @@ from ml_collections import ConfigDict
 from g2ajax.recipes import tracklets
 from g2ajax.recipes.arguments import parse
 
-BRIDGED = {"mars": 0, "g2a_vreid": 9}
+BRIDGED = {"mars": 0, "g2a_vreid": 9, "ag_vpreid": 9}
 """Dataset -> blocks with platform-bridge prompts: MARS has one platform."""
 
 

@@ -26,7 +26,7 @@ SIDES = tuple(f"dataset={n}" for n in ("cargo", "agreid", "agreid_v2", "lagper",
 CROPS = tuple(
     f"dataset={n}" for n in ("market1501", "msmt17", "agreid", "agreid_v2", "cargo", "lagper")
 )
-TRACKLETS = ("dataset=mars", "dataset=g2a_vreid")
+TRACKLETS = ("dataset=g2a_vreid",)  # the others differ in nothing that is built
 PEDES = ("dataset=tbagpr", "dataset=cuhk_pedes")
 # File → the values of each of its arguments; the other files have none.
 ARGUMENTS = {

@@ -112,4 +112,37 @@ def write_g2a_vreid(
     return _write_mars(world, out, G2A_CAMERAS, strangers=False, workers=workers)
 
 
-TRACKLET_LAYOUTS = {"g2a_vreid": write_g2a_vreid, "mars": write_mars}
+AG_VPREID_CAMERAS = (4, 0)
+"""A drone is camera 4 there, CCTV camera 0."""
+
+
+def ag_vpreid_folder(one: Tracklet) -> str:
+    """Folder of a tracklet in AG-VPReID: case 1 has aerial queries, case 2 ground queries."""
+    place = "train"
+    if one.split != "train":
+        aerial_queries = (one.camera == 0) == (one.split == "query")
+        case = "case1_aerial_to_ground" if aerial_queries else "case2_ground_to_aerial"
+        place = f"{case}/{one.split}"
+    return f"{place}/{one.identity:04d}/{one.tracklet_id}"
+
+
+def write_ag_vpreid(
+    world: TrackletWorld, out: str | pathlib.Path, *, workers: int | None = None
+) -> int:
+    """Writes a world as AG-VPReID ships it, without attributes; returns the number of tracklets."""
+    chosen = [one for split in tracklets.SPLITS for one in world.tracklets(split)]
+    for photo in tracklet_photographs(world, chosen, workers, progress="SkyGround"):
+        one, folder = photo.tracklet, pathlib.Path(out) / ag_vpreid_folder(photo.tracklet)
+        folder.mkdir(parents=True, exist_ok=True)
+        camera, level = AG_VPREID_CAMERAS[one.camera], max(one.level, 0)
+        stem = f"P{one.identity:04d}T00000A{level}C{camera}E0K{one.number:02d}"
+        for number, data in zip(photo.frame_ids, photo.frames, strict=True):
+            (folder / f"{stem}F{number}.jpg").write_bytes(data)
+    return len(chosen)
+
+
+TRACKLET_LAYOUTS = {
+    "ag_vpreid": write_ag_vpreid,
+    "g2a_vreid": write_g2a_vreid,
+    "mars": write_mars,
+}
