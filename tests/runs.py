@@ -10,7 +10,7 @@ import pytest
 from g2ajax.apps import evaluate
 from g2ajax.backbones import clip
 from g2ajax.recipes.files import load
-from g2ajax.tasks import crops
+from g2ajax.tasks import crops, tracklets
 from g2ajax.training import loop, mesh, setup
 from g2ajax.training.options import run_options
 from tests.fake_captions import make_captions_dataset
@@ -21,7 +21,7 @@ from tests.fake_data import make_dataset
 def opens(dataset) -> Iterator[None]:
     """Within it runs open this dataset, whatever their configuration names."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (crops, evaluate):
+        for module in (crops, evaluate, tracklets):
             patch.setattr(module, "open_dataset", lambda *args, **kwargs: dataset)
         yield
 

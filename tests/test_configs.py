@@ -26,6 +26,7 @@ SIDES = tuple(f"dataset={n}" for n in ("cargo", "agreid", "agreid_v2", "lagper",
 CROPS = tuple(
     f"dataset={n}" for n in ("market1501", "msmt17", "agreid", "agreid_v2", "cargo", "lagper")
 )
+TRACKLETS = ("dataset=g2a_vreid",)  # the others differ in nothing that is built
 PEDES = ("dataset=tbagpr", "dataset=cuhk_pedes")
 # File → the values of each of its arguments; the other files have none.
 ARGUMENTS = {
@@ -35,6 +36,8 @@ ARGUMENTS = {
     "irra": (PEDES,),
     "contrastive": (PEDES,),
     "vdt": (SIDES,),
+    "temporal_baseline": (TRACKLETS, ("", "temporal=attention")),
+    "vsla_clip": (TRACKLETS, ("", "ft_clip")),
     "clip_reid": (CROPS,),
     "latex": (CROPS[2:5],),
     "uni_prompt": (CROPS[2:],),
@@ -88,6 +91,7 @@ def test_options_and_method_are_valid(name, variant):
         attribute_rates=(0.5, 0.5, 0.5, 0.5),
         sentences=SENTENCES,
         sentence_counts=sentence_counts(),
+        num_platforms=2,
         dtype=jnp.dtype(run.dtype),
     )
     model = nnx.eval_shape(lambda: methods.build(run.method, facts, rngs=nnx.Rngs(params=0)))

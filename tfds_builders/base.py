@@ -172,6 +172,8 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     REQUIRED: tuple[str, ...] = ()
     EXPECTED: Mapping[str, tuple[int | None, int | None]] = {}
     """Split, side of a protocol ("A2C query") or folder → (images, identities); None if unknown."""
+    COUNTED = "images"
+    """Noun for the records in messages."""
     COUNT_LEVEL = "error"
     """"warning" if published counts contradict each other."""
 
@@ -282,13 +284,19 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         for split, records in splits.items():
             if not records:
                 raise ValueError(
-                    f"{self.name}: no images for the split {split!r}; is the copy complete?"
+                    f"{self.name}: no {self.COUNTED} for the split {split!r}; is the copy complete?"
                 )
         return {split: self._generate_examples(split, records) for split, records in splits.items()}
 
     def _generate_examples(
         self, split: str, records: Iterable[dict[str, Any]]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
+        return self.crop_examples(split, records)
+
+    def crop_examples(
+        self, split: str, records: Iterable[dict[str, Any]]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Pairs of key and record of a split of crops; images are read one at a time."""
         digests = {}
         for key, record in self.unique((record["image_id"], record) for record in records):
             record = crop(**record)
@@ -310,7 +318,7 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
         Raises ValueError or warns, by `COUNT_LEVEL`; does nothing unless `strict`.
         """
-        lines = count_differences(self.EXPECTED, counts) if self.strict else []
+        lines = count_differences(self.EXPECTED, counts, self.COUNTED) if self.strict else []
         if not lines:
             return
         text = f"{self.name}: the files differ from the published counts:\n  " + "\n  ".join(lines)

@@ -33,14 +33,16 @@ def part(
 
 
 def count_differences(
-    expected: Mapping[str, tuple[int | None, int | None]], counts: Mapping[str, tuple[int, int]]
+    expected: Mapping[str, tuple[int | None, int | None]],
+    counts: Mapping[str, tuple[int, int]],
+    counted: str = "images",
 ) -> list[str]:
     """A line for each split whose images or identities differ from the expected counts."""
     lines = []
     for split, (images, identities) in expected.items():
         got_images, got_identities = counts.get(split, (0, 0))
         if images is not None and got_images != images:
-            lines.append(f"{split}: {got_images} images, expected {images}")
+            lines.append(f"{split}: {got_images} {counted}, expected {images}")
         if identities is not None and got_identities != identities:
             lines.append(f"{split}: {got_identities} identities, expected {identities}")
     return lines

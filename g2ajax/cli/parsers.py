@@ -316,7 +316,8 @@ Writes SkyGround, the embedded aerial-ground world, as files.
 
   g2ajax skyground --layout=agreid --size=small --out=DIR
   g2ajax skyground --layout=g2aps --size=small --out=DIR    (whole frames)
-  g2ajax skyground --size=small --sheet=sheet.png           (with --frames: of frames)""",
+  g2ajax skyground --layout=mars --size=small --out=DIR     (tracklets)
+  g2ajax skyground --size=small --sheet=sheet.png           (with --frames: of frames; --tracklets: of tracklets)""",
     )
     parser.add_argument("--layout", help="write the files of this dataset, such as agreid")
     parser.add_argument("--size", default="tiny", help="tiny, small, many or full")
@@ -327,6 +328,7 @@ Writes SkyGround, the embedded aerial-ground world, as files.
         "--sheet", metavar="FILE", type=os.path.expanduser, help="draw a contact sheet instead"
     )
     parser.add_argument("--frames", action="store_true", help="the sheet shows whole frames")
+    parser.add_argument("--tracklets", action="store_true", help="the sheet shows tracklets")
     return parser
 
 

@@ -73,6 +73,33 @@ def augment(
     `shards`: number of equal stretches of rows, one for each device; it changes no value.
     """
     keys = jax.random.split(key, images.shape[0])
+    return _augment(keys, images, options, mean, std, shards)
+
+
+def augment_clips(
+    key: PRNGKeyArray,
+    clips: UInt8[Array, "B T H W 3"],
+    options: AugmentOptions,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    *,
+    shards: int = 1,
+) -> Float[Array, "B T H W 3"]:
+    """Augmented clips: one draw a clip, so that all its frames are changed alike; see `augment`."""
+    batch, length = clips.shape[:2]
+    keys = jnp.repeat(jax.random.split(key, batch), length)
+    images = clips.reshape(batch * length, *clips.shape[2:])
+    return _augment(keys, images, options, mean, std, shards).reshape(clips.shape)
+
+
+def _augment(
+    keys: Key[Array, " B"],
+    images: UInt8[Array, "B H W 3"],
+    options: AugmentOptions,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    shards: int,
+) -> Float[Array, "B H W 3"]:
     if options.auto_augment:
         part_key = _keys(keys, 3)
         mask = _happens(part_key, options.auto_augment)

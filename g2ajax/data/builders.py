@@ -59,7 +59,7 @@ def data_root(data_dir: str | None) -> pathlib.Path:
 
 
 def schema_of(builder: Any) -> str:
-    """The kind of a builder's records: "crops" or "frames"."""
+    """The kind of a builder's records: "crops", "frames" or "tracklets"."""
     return (builder.info.metadata or {}).get("schema", "crops")
 
 
@@ -152,4 +152,5 @@ def records(folder: str, split: str) -> Any:
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(folder)
-    return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    decoders = {"image": tfds.decode.SkipDecoding()} if "image" in builder.info.features else None
+    return builder.as_data_source(split=split, decoders=decoders)

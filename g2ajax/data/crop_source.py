@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from g2ajax.data.column_cache import Columns, columns_of
 KINDS = ("person", "distractor", "junk")
 COLUMNS = ("image_id", "identity", "label", "kind", "camera", "platform", "altitude_level")
 COLUMNS += ("attributes", "protocols")
+DESCRIBED = ("identity", "camera", "platform", "kind", "protocols", "attributes")
 CAPTION_COLUMNS = ("caption_text", "caption_row", "caption_pair")
 
 
@@ -56,6 +57,8 @@ class CropSplit:
 
     ROWS: ClassVar[tuple[str, ...]] = ("position", *COLUMNS)
     """The fields that have an entry for each row."""
+    DESCRIBED: ClassVar[tuple[str, ...]] = DESCRIBED
+    """The fields besides `image_id` that the fingerprint of a dataset depends on."""
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -68,6 +71,10 @@ class CropSplit:
     def read(self, row: int) -> bytes:
         """The encoded image of a row."""
         return records(self.folder, self.name)[int(self.position[row])]["image"]
+
+    def encoded(self, row: int) -> tuple[bytes, ...]:
+        """All encoded images of a row: one, but for tracklets."""
+        return (self.read(row),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,14 +123,20 @@ class Dataset:
         return protocol_column(self.name, self.protocols, name)
 
 
-def open_crops(name: str, builder: Any) -> Dataset:
-    """The dataset of crops that a builder has built."""
+SplitOf = Callable[[pathlib.Path, str, int], CropSplit]
+"""Opens a split: (folder, name of the split, number of protocols) -> split."""
+
+
+def open_crops(name: str, builder: Any, split_of: SplitOf | None = None) -> Dataset:
+    """The dataset of crops that a builder has built; `split_of` opens splits of other records."""
+    split_of = split_of or _split
     folder = pathlib.Path(builder.data_dir)
     metadata = dict(builder.info.metadata or {})
     protocols = tuple(json.loads(metadata.get("protocols", "[]")))
     groups = json.loads(metadata.get("attribute_groups", "{}"))
     splits = {
-        split: _split(folder, split, len(protocols)) for split in sorted(builder.info.splits.keys())
+        split: split_of(folder, split, len(protocols))
+        for split in sorted(builder.info.splits.keys())
     }
     return Dataset(
         name=name,
@@ -146,7 +159,7 @@ def fingerprint(splits: Mapping[str, CropSplit], source: str = "") -> str:
         split = splits[name]
         digest.update(name.encode())
         digest.update("\n".join(split.image_id.tolist()).encode())
-        for column in ("identity", "camera", "platform", "kind", "protocols", "attributes"):
+        for column in split.DESCRIBED:
             digest.update(np.ascontiguousarray(getattr(split, column)).tobytes())
         if split.captions is not None:
             digest.update("\n".join(split.captions.text).encode())
@@ -181,6 +194,15 @@ def _columns(records: Any, num_protocols: int) -> Columns:
         {name: record[name] for name in names if name in record}
         for record in (records[i] for i in range(len(records)))
     ]
+    columns = sorted_columns(rows, num_protocols)
+    if any(row.get("captions") for row in rows):
+        columns |= _caption_columns([rows[i] for i in columns["position"]], columns["image_id"])
+    return columns
+
+
+def sorted_columns(rows: list[dict[str, Any]], num_protocols: int) -> Columns:
+    """The columns of rows (dicts with the names in `COLUMNS`), sorted by `image_id`; `position` is
+    the place of each in `rows`."""
     ids = np.array([row["image_id"].decode() for row in rows], dtype=np.str_)
     order = np.argsort(ids, kind="stable").astype(np.int64)
     width = max((len(row["attributes"]) for row in rows), default=0)
@@ -200,10 +222,7 @@ def _columns(records: Any, num_protocols: int) -> Columns:
         "attributes": attributes,
         "protocols": member,
     }
-    columns = {"position": order, **{name: column[order] for name, column in columns.items()}}
-    if any(row.get("captions") for row in rows):
-        columns |= _caption_columns([rows[i] for i in order], columns["image_id"])
-    return columns
+    return {"position": order, **{name: column[order] for name, column in columns.items()}}
 
 
 def _caption_columns(rows: list[dict[str, Any]], ids: np.ndarray) -> Columns:

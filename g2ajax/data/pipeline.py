@@ -13,7 +13,7 @@ import grain
 import jax
 import numpy as np
 from jax.sharding import Sharding
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped, UInt8
 
 from g2ajax.data.captioned import CaptionedImages
 from g2ajax.data.crop_source import CropSplit
@@ -95,8 +95,16 @@ def image_batches(
     num_threads: int = 4,
 ) -> Iterator[UInt8[np.ndarray, "B H W 3"]]:
     """The images of each row of the table, read ahead by threads or worker processes."""
-    batch = table.shape[1]
-    source = grain.MapDataset.source(_Images(split, table, image_size, interpolation))
+    images = _Images(split, table, image_size, interpolation)
+    return read_ahead(images, table.shape[1], num_workers=num_workers, num_threads=num_threads)
+
+
+def read_ahead(
+    source: grain.sources.RandomAccessDataSource, batch: int, *, num_workers: int, num_threads: int
+) -> Iterator[np.ndarray]:
+    """The arrays of a source in order, stacked in batches, read ahead by threads or by worker
+    processes, which get a pickled copy of it."""
+    source = grain.MapDataset.source(source)
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
     if num_workers:
         from absl import flags
@@ -136,7 +144,7 @@ def sharded_batches(
     yield from ready
 
 
-def local_rows(table: Int[np.ndarray, "S B"]) -> Int[np.ndarray, "S b"]:
+def local_rows(table: Shaped[np.ndarray, "S B *_"]) -> Shaped[np.ndarray, "S b *_"]:
     """This process's share of each batch: a contiguous piece, so the global order is the table's."""
     share = table.shape[1] // jax.process_count()
     if share * jax.process_count() != table.shape[1]:

@@ -1,9 +1,10 @@
-"""Opens a dataset of crops by name, from records of crops or of frames."""
+"""Opens a dataset of crops or of tracklets by name; whole frames give their people as crops."""
 
 from g2ajax.data.builders import data_root, ensure_built, make_builder, schema_of
 from g2ajax.data.crop_source import Dataset, open_crops
 from g2ajax.data.frame_crops import cut_out
 from g2ajax.data.frame_source import open_frames
+from g2ajax.data.tracklet_source import open_tracklets
 
 
 def open_dataset(
@@ -11,7 +12,8 @@ def open_dataset(
 ) -> Dataset:
     """Opens the dataset `name` ("agreid", "skyground/crops_small"), built once if it is missing.
 
-    A dataset of whole frames ("g2aps") gives its people, cut out (`frame_crops.cut_out`).
+    A dataset of whole frames ("g2aps") gives its people, cut out (`frame_crops.cut_out`). A row of
+    a dataset of tracklets ("mars") is a tracklet; read as a crop it is the tracklet's first frame.
 
     One of the user's own files (`crops_from_csv`) is built again when they have changed.
 
@@ -23,7 +25,8 @@ def open_dataset(
     """
     root = data_root(data_dir)
     builder = make_builder(name, root)
-    if schema_of(builder) == "frames":
+    schema = schema_of(builder)
+    if schema == "frames":
         return cut_out(open_frames(name, data_dir=data_dir, manual_dir=manual_dir, build=build))
     builder = ensure_built(builder, name, root, manual_dir=manual_dir, build=build)
-    return open_crops(name, builder)
+    return (open_tracklets if schema == "tracklets" else open_crops)(name, builder)

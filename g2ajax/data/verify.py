@@ -141,11 +141,13 @@ def _numbers(parts: Sequence[tuple[CropSplit, slice | np.ndarray]]) -> tuple[int
 def _content(split: CropSplit, recorded: str | None) -> Content:
     digest, unreadable = hashlib.sha256(), []
     for row, image_id in enumerate(split.image_id.tolist()):  # sorted, as the recorded hash is
-        data = split.read(row)
-        digest.update(f"{image_id} {hashlib.sha256(data).hexdigest()}\n".encode())
-        reason = defect(data)
-        if reason:
-            unreadable.append((image_id, reason))
+        images = split.encoded(row)
+        digest.update(f"{image_id} {hashlib.sha256(b''.join(images)).hexdigest()}\n".encode())
+        for number, data in enumerate(images):
+            reason = defect(data)
+            if reason:
+                where = f"{image_id} frame {number}" if len(images) > 1 else image_id
+                unreadable.append((where, reason))
     return Content(split.name, digest.hexdigest(), recorded, tuple(unreadable))
 
 

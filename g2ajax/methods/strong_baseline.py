@@ -139,18 +139,21 @@ class StrongBaseline(Method, EmbedsCrops):
         self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Identity + triplet loss of a batch; the head chooses the feature of the triplet loss."""
+        return self.losses(self.features(batch["image"], batch["camera"], rngs), batch["label"])
+
+    def losses(
+        self, features: Float[Array, "B ..."], label: Int[Array, " B"]
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """The loss and its terms, from the input of the head."""
         options = self.options
-        out = self.heads(self.features(batch["image"], batch["camera"], rngs), batch["label"])
+        out = self.heads(features, label)
         identity = cross_entropy(
-            out["cls_outputs"],
-            batch["label"],
-            smoothing=options.smoothing,
-            form=options.smoothing_form,
+            out["cls_outputs"], label, smoothing=options.smoothing, form=options.smoothing_form
         )
         ranking = triplet(
-            out["features"], batch["label"], margin=options.margin, hard_mining=options.hard_mining
+            out["features"], label, margin=options.margin, hard_mining=options.hard_mining
         )
-        accuracy = jnp.mean(jnp.argmax(out["pred_class_logits"], -1) == batch["label"])
+        accuracy = jnp.mean(jnp.argmax(out["pred_class_logits"], -1) == label)
         total = options.identity_weight * identity + options.triplet_weight * ranking
         return total, {"identity": identity, "triplet": ranking, "accuracy": accuracy}
 

@@ -222,11 +222,12 @@ class MultiHeadAttention(nnx.Module):
         memory: Float[Array, "B S D"] | None = None,
         *,
         causal: bool = False,
+        mask: Bool[Array, "#B #N #T S"] | None = None,
         length: int | None = None,
         queries: int | None = None,
     ) -> Float[Array, "B Q D"]:
-        """`length`: keys from that index on are padding, which no token attends to. `queries`:
-        only that many first tokens are computed; None: all."""
+        """`length`: keys from that index on are padding, which no token attends to; `mask` is False
+        for others. `queries`: only that many first tokens are computed; None: all."""
         batch, _, dim = x.shape
         if memory is None:
             query, key, value = jnp.split(self._project(x, slice(None)), 3, axis=-1)
@@ -237,7 +238,8 @@ class MultiHeadAttention(nnx.Module):
             part.reshape(*part.shape[:2], self.num_heads, self.head_dim)
             for part in (query[:, :queries], key, value)
         )
-        y = attend(query, key, value, causal=causal, length=length, kernel=self.kernel)
+        hidden = {"causal": causal, "mask": mask, "length": length}
+        y = attend(query, key, value, **hidden, kernel=self.kernel)
         return self.out_proj(y.reshape(-1, dim)).reshape(batch, -1, dim)
 
     def _project(self, x: Float[Array, "B T D"], rows: slice) -> Float[Array, "B T N"]:

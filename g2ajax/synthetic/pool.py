@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from g2ajax.synthetic import frames, sensor
+from g2ajax.synthetic import frames, sensor, tracklets
 from g2ajax.synthetic.frames import Frame, FramePhotograph, FrameWorld
+from g2ajax.synthetic.tracklets import TRACKLET_SIZES, Tracklet, TrackletPhotograph, TrackletWorld
 from g2ajax.synthetic.world import Shot, World, render
 
 _FEW = 400
@@ -96,6 +97,32 @@ def frame_photographs(
     )
 
 
+@functools.lru_cache(maxsize=1)
+def _tracklet_world(size: str, seed: int) -> TrackletWorld:
+    return TrackletWorld(size, seed)
+
+
+def _tracklet_work(size: str, seed: int, tracklet_id: str) -> TrackletPhotograph:
+    world = _tracklet_world(size, seed)
+    return tracklets.photograph(world, world.tracklet(tracklet_id))
+
+
+def tracklet_photographs(
+    world: TrackletWorld,
+    selection: Sequence[Tracklet],
+    workers: int | None = None,
+    progress: str = "",
+) -> Iterator[TrackletPhotograph]:
+    """Draws and encodes tracklets in order, as `photographs`."""
+    workers = _workers(workers, len(selection) * TRACKLET_SIZES[world.size].frames[0])
+    if workers == 1:
+        yield from (tracklets.photograph(world, one) for one in selection)
+        return
+    names = [one.tracklet_id for one in selection]
+    work = functools.partial(_tracklet_work, world.size, world.seed)
+    yield from _spread(work, names, workers, progress)
+
+
 def _workers(workers: int | None, images: int) -> int:
     workers = (os.cpu_count() or 1) if workers is None else workers
     return 1 if images < _FEW else max(workers, 1)
@@ -110,7 +137,7 @@ def _spread(
     start = last = time.monotonic()
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor:
         for number, result in enumerate(executor.map(work, names, chunksize=16)):
-            if progress and time.monotonic() - last > 5:
+            if progress and number and time.monotonic() - last > 5:
                 last = time.monotonic()
                 rate = number / (last - start)
                 seconds = (len(names) - number) / max(rate, 1e-9)

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from g2ajax.synthetic import frames, shoot
+from g2ajax.synthetic import frames, shoot, tracklets
 from g2ajax.synthetic.cameras import ALTITUDES
 from g2ajax.synthetic.frames import FrameWorld
 from g2ajax.synthetic.people import Person
+from g2ajax.synthetic.tracklets import TrackletWorld
 from g2ajax.synthetic.world import World
 
 _CELL = (150, 212)
@@ -79,3 +80,28 @@ def frame_sheet(world: FrameWorld) -> Image.Image:
         sheet.paste(image, (left, (high - image.height) // 2))
         left += image.width + _GAP
     return sheet.point([level & 0xFC for level in range(256)] * 3)
+
+
+def tracklet_sheet(world: TrackletWorld, people: int = 3, frames: int = 12) -> Image.Image:
+    """Draws a row for each query tracklet of some people, its first frames from left to right; a
+    place is empty where the tracker has lost the person. Crops keep their aspect ratio."""
+    queries = world.tracklets("query")
+    walkers = list({one.identity: one.person for one in queries}.values())[-4 * people :]
+    chosen = {person.number for person in _different(walkers, people)}
+    rows = [one for one in queries if one.identity in chosen]
+    wide, high, side = 58, 96, 2 * _SIDE
+    sheet = Image.new("RGB", (side + frames * wide, len(rows) * (high + 2)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for j, one in enumerate(rows):
+        crops = tracklets.render(world, one)
+        heights = [crop.view.position[2] for crop in crops.values()]
+        name = "CCTV" if one.level < 0 else f"{heights[0]:.0f} to {heights[-1]:.0f} m"
+        pen.text((4, j * (high + 2) + high // 2), name, fill="black")
+        for number, crop in crops.items():
+            picture = Image.fromarray(np.ascontiguousarray(crop.image))
+            share = min((wide - 2) / picture.width, high / picture.height)
+            size = max(1, round(picture.width * share)), max(1, round(picture.height * share))
+            picture = picture.resize(size, Image.Resampling.BICUBIC)
+            sheet.paste(picture, (side + number * wide, j * (high + 2) + (high - size[1]) // 2))
+    # A palette halves the file.
+    return sheet.quantize(128)

@@ -162,7 +162,18 @@ def jitter(tight: Box, rng: np.random.Generator) -> Box:
 
 def draw(person: Person, key: tuple[int, ...], altitude: float | None, passer_by: Person) -> Crop:
     """Renders a shot of a person; equal arguments give equal pixels."""
-    setting = scene(person, key, altitude, passer_by)
+    return picture(scene(person, key, altitude, passer_by), key)
+
+
+LEAST_VISIBLE = 0.42
+"""Share of a person that an occluder must leave visible."""
+
+
+def picture(setting: Scene, key: tuple[int, ...], *, keep_front: bool = False) -> Crop:
+    """Renders a scene; `key` decides the jitter of the box and the noise.
+
+    An occluder that hides too much of the person is left out, unless `keep_front`.
+    """
     view, shapes = setting.view, setting.shapes
     bounds = render.rectangles(shapes, view)
     left, top = np.floor(bounds[:, :2].min(0)).astype(int)
@@ -181,21 +192,21 @@ def draw(person: Person, key: tuple[int, ...], altitude: float | None, passer_by
     parts = render.compose(shapes, hits.shape)
     inside_body, colour = render.shade(shapes, hits, view, grid, setting.light)
     bodies, visible = [shapes], 1.0
-    picture, front = None, setting.front
+    occluder, front = None, setting.front
     if front is not None:
         nearest = render.cast(front, view, grid)
         hiding = nearest.depth < hits.depth
         visible = 1.0 - float((hiding & inside_body).sum()) / max(int(inside_body.sum()), 1)
-        if visible >= 0.42:
+        if keep_front or visible >= LEAST_VISIBLE:
             bodies.append(front)
-            picture = render.shade(front, nearest, view, grid, setting.light), hiding
+            occluder = render.shade(front, nearest, view, grid, setting.light), hiding
         else:
             visible = 1.0
     image = render.background(view, grid, setting.place, setting.wall, setting.light, bodies)
     image[inside_body] = colour
     silhouette = parts != GROUND
-    if picture is not None:
-        (other, tint), hiding = picture
+    if occluder is not None:
+        (other, tint), hiding = occluder
         image[other & hiding] = tint[hiding[other]]
         parts[hiding] = OTHER
     if fine == 2:

@@ -13,7 +13,7 @@ from g2ajax.config import nearest
 from g2ajax.methods import EmbedsCaptions
 from g2ajax.tasks.base import Task
 
-KINDS = ("crops", "captions", "frames")
+KINDS = ("crops", "captions", "frames", "tracklets")
 
 
 def task_name(config: Mapping[str, Any]) -> str:

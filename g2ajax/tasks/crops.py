@@ -60,16 +60,7 @@ class Task(base.Task):
 
     @property
     def facts(self) -> DataFacts:
-        train = self.dataset.splits["train"]
-        return DataFacts(
-            num_classes=int(train.label.max()) + 1,
-            image_size=self.options.data.image_size,
-            num_cameras=int(train.camera.max()) + 1,
-            num_platforms=int(train.platform.max()) + 1,
-            attribute_groups=self.dataset.attribute_groups,
-            attribute_rates=attribute_rates(self.dataset),
-            dtype=jnp.dtype(self.info.dtype),
-        )
+        return crop_facts(self.dataset, self.options.data.image_size, self.info.dtype)
 
     def use(self, model: Method) -> None:
         if model.learns_from_attributes:
@@ -101,18 +92,8 @@ class Task(base.Task):
         return self.sampler_options(phase).batch_size
 
     def sampler(self, phase: Phase) -> Sampler:
-        options, train = self.sampler_options(phase), self.examples
-        return make_sampler(
-            options.name,
-            train.label,
-            train.camera,
-            identities=options.identities,
-            images=options.images,
-            seed=(self.info.seed, phase.index),
-            allow_single_image=options.allow_single_image,
-            identity=train.identity,
-            platform=train.platform,
-        )
+        seed = (self.info.seed, phase.index)
+        return identity_sampler(self.sampler_options(phase), self.examples, seed)
 
     def batches(
         self,
@@ -198,6 +179,39 @@ class Task(base.Task):
         if not explained or not self.options.evaluate.reported_queries:
             return ""
         return explanation_pages.run_page(model, self.embedder, self.info.name, results, measured)
+
+
+def crop_facts(dataset: Dataset, image_size: tuple[int, int], dtype: str) -> DataFacts:
+    """The facts of a dataset of crops, or of tracklets, that decide a model."""
+    train = dataset.splits["train"]
+    return DataFacts(
+        num_classes=int(train.label.max()) + 1,
+        image_size=image_size,
+        num_cameras=int(train.camera.max()) + 1,
+        num_platforms=int(train.platform.max()) + 1,
+        attribute_groups=dataset.attribute_groups,
+        attribute_rates=attribute_rates(dataset),
+        dtype=jnp.dtype(dtype),
+    )
+
+
+def identity_sampler(
+    options: crop_options.SamplerOptions,
+    train: CropSplit | CaptionedImages,
+    seed: tuple[int, ...],
+) -> Sampler:
+    """The sampler of the rows of a training split."""
+    return make_sampler(
+        options.name,
+        train.label,
+        train.camera,
+        identities=options.identities,
+        images=options.images,
+        seed=seed,
+        allow_single_image=options.allow_single_image,
+        identity=train.identity,
+        platform=train.platform,
+    )
 
 
 def attribute_rates(dataset: Dataset) -> tuple[float, ...]:

@@ -45,11 +45,13 @@ OPTIONS = {
     "seqnet": SMALL,
     "strong_baseline": {"backbone": RESNET},
     "tag_clip": {"backbone": CLIP, "experts": 3, "aerial_experts": 2, "ground_experts": 2},
+    "temporal_baseline": {"backbone": RESNET, "temporal": "attention", "attention_dim": 8},
     "transreid": {"backbone": VIT, "camera_embedding": True, "platforms": 2},
     "uav_group": {"backbone": RESNET},
     "uni_prompt": {"backbone": CLIP},
     "vdt": {"backbone": VIT},
     "visa": {"backbone": VIT, "experts": 2, "queries": 2, "neighbours": 4},
+    "vsla_clip": {"backbone": CLIP, "adapter_width": 8, "bridge_blocks": 1},
     OUTSIDE: {"backbone": RESNET},
 }
 FACTS = methods.DataFacts(
@@ -65,6 +67,8 @@ FACTS = methods.DataFacts(
 )
 IMAGES = jax.ShapeDtypeStruct((2, *SIZE, 3), jnp.float32)
 CODES = jax.ShapeDtypeStruct((2,), jnp.int32)
+CLIPS = jax.ShapeDtypeStruct((2, 3, *SIZE, 3), jnp.float32)
+MASK = jax.ShapeDtypeStruct((2, 3), jnp.bool)
 CAPTION = jax.ShapeDtypeStruct((2, 12), jnp.int32)
 FRAMES = {
     "image": jax.ShapeDtypeStruct((2, *SIZE, 3), jnp.uint8),
@@ -137,6 +141,9 @@ def test_capabilities_are_kept(name):
     if methods.EmbedsCaptions in declared:
         assert call(model, "embed_text", CAPTION).shape == feature.shape
         assert model.caption_length >= 12
+    if methods.EmbedsTracklets in declared:
+        feature = call(model, "embed_tracklet", CLIPS, MASK, **side)
+        assert feature.dtype == jnp.float32 and feature.shape[0] == 2 and feature.ndim == 2
     if methods.Explains in declared:
         explained = call(model, "explain", IMAGES, **side)
         assert explained.attribute_embedding.shape == (2, 4, explained.embedding.shape[1])
@@ -172,7 +179,9 @@ def test_a_capability_that_is_missing_is_named_with_who_has_it():
         methods.require(make("strong_baseline"), methods.Explains, "the page")
     with pytest.raises(ValueError, match=r"predicts attributes .method.predictor=True., and 'expl"):
         methods.require(make("explainable"), methods.PredictsAttributes, "the ranking")
-    with pytest.raises(ValueError, match="no method of this package does"):
+    with pytest.raises(
+        ValueError, match="as configured, does not; choose from temporal_baseline, vsla"
+    ):
         methods.require(make("mgn"), methods.EmbedsTracklets, "a dataset of tracklets")
 
 

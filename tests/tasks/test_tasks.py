@@ -3,7 +3,7 @@
 import pytest
 
 from g2ajax import tasks
-from g2ajax.tasks import captions, crops, frames
+from g2ajax.tasks import captions, crops, frames, tracklets
 from g2ajax.training.options import resolved, run_options
 from tests.runs import frames_config, tiny_config
 
@@ -26,8 +26,13 @@ def test_a_configuration_without_a_task_implies_it(config, name):
 
 def test_every_task_has_a_class_and_options_of_its_own():
     kinds = {name: tasks.task_class(name) for name in tasks.KINDS}
-    assert kinds == {"crops": crops.Task, "captions": captions.Task, "frames": frames.Task}
-    assert len({kind.noun for kind in kinds.values()}) == 3
+    assert kinds == {
+        "crops": crops.Task,
+        "captions": captions.Task,
+        "frames": frames.Task,
+        "tracklets": tracklets.Task,
+    }
+    assert len({kind.noun for kind in kinds.values()}) == 4
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,26 @@ def check_built(builder, counts: dict[str, int], *, cameras: bool = True):
             assert all(0 <= index < len(protocols) for index in record["protocols"])
 
 
+def check_tracklets(builder, counts: dict[str, int]):
+    """What holds for every built dataset of tracklets."""
+    assert {name: info.num_examples for name, info in builder.info.splits.items()} == counts
+    protocols = json.loads(builder.info.metadata["protocols"])
+    groups = json.loads(builder.info.metadata["attribute_groups"])
+    for split in counts:
+        source = builder.as_data_source(split=split)
+        names = [record["tracklet_id"] for record in source]
+        assert len(set(names)) == len(names)
+        for record in source:
+            assert set(record) == set(builder.info.features)
+            assert len(record["frames"]) == len(record["frame_ids"]) > 0
+            assert (np.diff(record["frame_ids"]) > 0).all()
+            assert {Image.open(io.BytesIO(frame)).mode for frame in record["frames"]} == {"RGB"}
+            assert (record["label"] >= 0) == (split == "train")
+            assert record["camera"] >= 0 and record["platform"] in (0, 1, 2)
+            assert len(record["attributes"]) == len(groups)
+            assert all(0 <= index < len(protocols) for index in record["protocols"])
+
+
 def check_description(name: str):
     """The three files of a dataset's folder are there, and its tags are tags of TFDS."""
     known = pathlib.Path(tfds.__file__).parent / "core" / "valid_tags.txt"

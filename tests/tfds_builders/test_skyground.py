@@ -11,6 +11,7 @@ from PIL import Image
 from g2ajax.data.source import open_dataset
 from g2ajax.synthetic.attributes import GROUPS
 from g2ajax.synthetic.frames import FRAME_SIZES
+from g2ajax.synthetic.tracklets import TRACKLET_SIZES
 from g2ajax.synthetic.world import CAMERAS, SIZES, World, encode
 from tfds_builders.skyground.skyground_dataset_builder import Builder
 
@@ -29,7 +30,8 @@ def test_configurations():
     captioned = ["captions_tiny", "captions_small"]
     framed = [f"frames_{size}" for size in FRAME_SIZES]
     crops = [f"crops_{size}" for size in SIZES]
-    assert list(Builder.builder_configs) == [*crops, *captioned, *framed]
+    walking = [f"tracklets_{size}" for size in TRACKLET_SIZES]
+    assert list(Builder.builder_configs) == [*crops, *captioned, *framed, *walking]
 
 
 def test_every_column_is_the_worlds(dataset):

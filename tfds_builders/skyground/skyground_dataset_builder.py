@@ -10,11 +10,13 @@ from g2ajax.synthetic.attributes import GROUPS
 from g2ajax.synthetic.captions import ATTRIBUTES
 from g2ajax.synthetic.frames import FRAME_RENDERER, FrameWorld
 from g2ajax.synthetic.pool import photographs
+from g2ajax.synthetic.tracklets import TRACKLET_RENDERER, TRACKLET_SIZES, TrackletWorld
 from g2ajax.synthetic.world import CAMERAS, RENDERER, SPLITS, Shot, World
 from tfds_builders.base import labels_of, protocol
 from tfds_builders.captions import BOTH_VIEWS, caption_features
 from tfds_builders.frames import FrameBuilder
-from tfds_builders.skyground import captioned, framed
+from tfds_builders.skyground import captioned, framed, walking
+from tfds_builders.tracklets import TrackletBuilder
 
 PROTOCOLS = [
     protocol("A2G", "aerial", "ground"),
@@ -31,10 +33,13 @@ class SkyGroundConfig(tfds.core.BuilderConfig):
     seed: int = 0
     captions: bool = False
     frames: bool = False
+    tracklets: bool = False
 
 
-class Builder(FrameBuilder):
-    """Draws the world's crops or whole frames; needs no download."""
+class Builder(FrameBuilder, TrackletBuilder):
+    """Draws the world's crops, whole frames or tracklets; needs no download."""
+
+    COUNTED = "images"
 
     VERSION = tfds.core.Version(f"1.0.{RENDERER}")
     RELEASE_NOTES = {f"1.0.{RENDERER}": f"Renderer version {RENDERER}."}
@@ -58,6 +63,17 @@ class Builder(FrameBuilder):
         for size in ("tiny", "small", "full")
     ]
 
+    BUILDER_CONFIGS += [
+        SkyGroundConfig(
+            name=f"tracklets_{size}",
+            version=tfds.core.Version(f"1.0.{TRACKLET_RENDERER}"),
+            description=f"Tracklets, {size}.",
+            size=size,
+            tracklets=True,
+        )
+        for size in TRACKLET_SIZES
+    ]
+
     def frame_world(self) -> FrameWorld:
         return FrameWorld(self.builder_config.size, self.builder_config.seed)
 
@@ -73,6 +89,15 @@ class Builder(FrameBuilder):
                 world_size=self.builder_config.size,
                 world_seed=str(self.builder_config.seed),
                 renderer=str(FRAME_RENDERER),
+            )
+        if self.builder_config.tracklets:
+            return self.tracklet_info(
+                homepage="",
+                protocols=PROTOCOLS,
+                attribute_groups=GROUPS,
+                world_size=self.builder_config.size,
+                world_seed=str(self.builder_config.seed),
+                renderer=str(TRACKLET_RENDERER),
             )
         captions = self.builder_config.captions
         return self.crop_info(
@@ -93,6 +118,12 @@ class Builder(FrameBuilder):
                 split: self.frame_examples(split, records, labels if split == "train" else {})
                 for split, records in framed.splits(world).items()
             }
+        if self.builder_config.tracklets:
+            walks = TrackletWorld(self.builder_config.size, self.builder_config.seed)
+            return {
+                split: self.tracklet_examples(split, walking.records(walks, split))
+                for split in SPLITS
+            }
         world = World(self.builder_config.size, self.builder_config.seed)
         if self.builder_config.captions:
             shots = {split: captioned.shots_of(world, split) for split in captioned.SPLITS}
@@ -104,7 +135,7 @@ class Builder(FrameBuilder):
                 split: map(dict.__or__, records, captioned.caption_fields(world, shots[split]))
                 for split, records in parts.items()
             }
-        return {split: self._generate_examples(split, part) for split, part in parts.items()}
+        return {split: self.crop_examples(split, part) for split, part in parts.items()}
 
 
 def _records(world: World, split: str, shots: Sequence[Shot]) -> Iterator[dict[str, Any]]:

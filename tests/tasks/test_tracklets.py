@@ -1,0 +1,147 @@
+"""Runs on tracklets: clips, both residencies, resume, scores, and what is refused."""
+
+import copy
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from g2ajax.data.augment import AugmentOptions, augment, augment_clips
+from g2ajax.evaluation.embedded import RerankOptions
+from g2ajax.training import loop, setup
+from g2ajax.training.options import run_options
+from tests.fake_data import make_dataset
+from tests.fake_tracklets import make_tracklets
+from tests.runs import changed, on_one_device, opens, tiny_config
+from tests.training.test_phase_data import stopped_and_resumed
+from tests.training.test_resume import assert_same
+
+
+def tracklets_config(**changes) -> dict:
+    config = tiny_config(
+        task="tracklets",
+        method__name="temporal_baseline",
+        clip={"frames": 3, "mask_padding": True},
+        data={"image_size": (32, 16), "num_threads": 1},
+        phase__reid__epochs=1,
+        phase__reid__steps_per_epoch=4,
+        evaluate__batch_size=8,
+    )
+    return changed(config, **changes)
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    monkeypatch.setattr(setup, "make_mesh", on_one_device)
+    with opens(make_tracklets()):
+        yield
+
+
+@pytest.fixture(scope="module")
+def task():
+    """The task of a run before its first step."""
+    with pytest.MonkeyPatch.context() as patch, opens(make_tracklets()):
+        patch.setattr(setup, "make_mesh", on_one_device)
+        return setup.prepare(run_options(tracklets_config()), trains=False).task
+
+
+def with_options(task, **blocks):
+    """The same task with other values in some blocks of its options."""
+    options = task.info.options
+    values = {k: dataclasses.replace(getattr(options, k), **v) for k, v in blocks.items()}
+    other = copy.copy(task)
+    other.info = dataclasses.replace(task.info, options=dataclasses.replace(options, **values))
+    return other
+
+
+def test_a_run_trains_and_is_scored(one_device, tmp_path):
+    results = loop.run(tracklets_config(phase__reid__steps_per_epoch=2), tmp_path)
+    assert [(r.protocol, r.queries, r.gallery, r.feature) for r in results[:2]] == [
+        ("A2G", 5, 15, "after neck, mean, 3 frames"),
+        ("G2A", 5, 15, "after neck, mean, 3 frames"),
+    ]
+    assert {name for name, _ in results[0].measures} == {"mAP altitude 0", "mAP altitude 1"}
+
+
+@pytest.mark.slow
+def test_a_run_resumes_bit_for_bit(one_device, tmp_path):
+    loop.run(tracklets_config(), tmp_path / "whole")
+    stopped_and_resumed(tracklets_config(), tmp_path / "cut", 3)
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_both_residencies_give_the_same_batches(task):
+    phase, batches = task.info.phases[0], {}
+    table = np.stack([task.sampler(phase).batch_indices(step) for step in (5, 6)])
+    for residency in ("host", "device"):
+        own = with_options(task, data={"residency": residency})
+        host, store = own.batches(
+            task.model, phase, table, 5, trained=lambda *_: True, say=lambda _: None
+        )
+        prepare = jax.jit(own.prepare(phase))
+        batches[residency] = [prepare(jax.random.key(3), batch, store) for batch in host]
+    # The batches of a run that starts at the second of these steps.
+    late, _ = task.batches(
+        task.model, phase, table[1:], 6, trained=lambda *_: True, say=lambda _: None
+    )
+    np.testing.assert_array_equal(next(late)["frame_mask"], batches["host"][1]["frame_mask"])
+    for one, other in zip(*batches.values(), strict=True):
+        assert one["image"].shape == (8, 3, 32, 16, 3)
+        for name in ("image", "frame_mask", "label", "camera"):
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_dense_clips_and_mirrors_are_averaged(task):
+    split = task.dataset.splits["gallery"]
+    one = task.embed(task.model, "gallery")
+    own = with_options(task, clip={"test": "dense"}, evaluate={"rerank": RerankOptions(k1=5, k2=2)})
+    dense = own.embed(task.model, "gallery")
+    # Three frames are the same clip in both; the mean of several clips differs.
+    exact, long = split.num_frames == 3, split.num_frames > 3
+    np.testing.assert_allclose(one[exact], dense[exact], rtol=1e-4, atol=1e-5)
+    assert (np.abs(one - dense)[long] > 1e-4).any(1).all()
+    result = own.score(task.model, checkpoint="last", step=0, rankings=("reid", "rerank"))
+    assert result[0].feature == "after neck, mean, all frames in clips of 3"
+    assert [r.ranking for r in result] == ["reid", "reid", "rerank", "rerank"]
+    flipped = with_options(task, evaluate={"flip": True})
+    flipped.use(task.model)
+    assert (flipped.embed(task.model, "gallery") != one).any()
+
+
+def test_all_frames_of_a_clip_are_changed_alike():
+    options = AugmentOptions(pad=4)
+    clip = np.random.default_rng(0).integers(1, 255, (4, 1, 32, 16, 3)).astype(np.uint8)
+    clips = jnp.asarray(np.repeat(clip, 3, axis=1))
+    key, network = jax.random.key(0), ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+    run, run_clips = (jax.jit(f, static_argnums=(2, 3, 4)) for f in (augment, augment_clips))
+    out = np.asarray(run_clips(key, clips, options, *network))
+    assert (out == out[:, :1]).all()
+    # A clip gets the draws of an image in its place.
+    np.testing.assert_array_equal(out[:, 0], run(key, clips[:, 0], options, *network))
+
+
+def test_what_does_not_fit_is_refused(one_device, tmp_path):
+    with pytest.raises(ValueError, match="tracklets are not ranked by 'decomposed'; choose from"):
+        loop.run(tracklets_config(evaluate__rankings=("decomposed",)), tmp_path)
+    with pytest.raises(ValueError, match="needs a method that embeds tracklets"):
+        loop.run(tracklets_config(method__name="strong_baseline"), tmp_path / "method")
+    with pytest.raises(ValueError, match=r"config.clip has no option 'frame'; did you mean"):
+        loop.run(tracklets_config(clip__frame=3), tmp_path / "option")
+    with opens(make_dataset()), pytest.raises(ValueError, match="fake is no dataset of tracklets"):
+        loop.run(tracklets_config(), tmp_path / "crops")
+
+
+def test_a_corrupt_frame_is_named(one_device, tmp_path):
+    dataset = make_tracklets()
+    train = dataset.splits["train"]
+    images = tuple((b"no image",) * len(frames) for frames in train.images)
+    broken = {**dataset.splits, "train": dataclasses.replace(train, images=images)}
+    with (
+        opens(dataclasses.replace(dataset, splits=broken)),
+        pytest.raises(
+            ValueError, match=r"frame \d of train/p\d+c\di\d \(train\) cannot be decoded"
+        ),
+    ):
+        loop.run(tracklets_config(), tmp_path)
