@@ -29,7 +29,7 @@ def temporal_baseline(dataset: str, temporal: str = "mean") -> ConfigDict:
         "temporal": temporal,
     }
     config = blocks.experiment(
-        f"Temporal baseline (ResNet-50, {temporal})",
+        f"Temporal baseline, {temporal}",
         task="tracklets",
         dataset=dataset,
         method=method,
@@ -76,7 +76,7 @@ def vsla_clip(dataset: str, *, bridge_blocks: int = 0) -> ConfigDict:
         "bridge_blocks": bridge_blocks,
     }
     config = blocks.experiment(
-        "VSLA-CLIP (ViT-B/16)",
+        "VSLA-CLIP",
         task="tracklets",
         dataset=dataset,
         method=method,
@@ -109,7 +109,7 @@ def vsla_clip(dataset: str, *, bridge_blocks: int = 0) -> ConfigDict:
 def ft_clip(dataset: str) -> ConfigDict:
     """FT-CLIP, the baseline of VSLA-CLIP: no adapters, the whole image tower is trained, rate 5e-6."""
     config = vsla_clip(dataset)
-    config.name = "FT-CLIP (ViT-B/16)"
+    config.name = "FT-CLIP"
     config.method.adapters = False
     config.phase.reid.update(trainable=("*",), frozen=TEXT_PARTS)
     config.phase.reid.optimizer.learning_rate = 5e-6
