@@ -152,7 +152,7 @@ def test_the_texts_are_those_of_the_sentences(trained):
     words = np.tile(table[np.pad(ids, (0, 77 - len(ids)))], (4, 1, 1))
     words[:, 5:9] = model.prompt_learner.cls_ctx[...]
     np.testing.assert_array_equal(model.prompt_learner(jnp.arange(4)), words)
-    texts = model.base_model.encode_embedded(jnp.asarray(words))
+    texts = nnx.jit(lambda model, words: model.base_model.encode_embedded(words))(model, words)
     np.testing.assert_allclose(model.texts[...], texts[:, len(ids) - 1], rtol=1e-3, atol=1e-5)
     # The public state dict has the words, and not what is computed from them.
     names = set(to_state_dict(model))
