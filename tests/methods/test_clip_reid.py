@@ -10,6 +10,7 @@ import optax
 import pytest
 from flax import nnx
 
+import g2ajax
 from g2ajax import methods
 from g2ajax.backbones import clip
 from g2ajax.data.tokenizer import Tokenizer
@@ -244,6 +245,12 @@ def test_a_file_of_the_published_code_fills_all(tmp_path):
     begin_phase(model, "prompt_loss")
     words = model.prompt_learner.token_prefix[...]
     np.testing.assert_array_equal(words, state["prompt_learner.token_prefix"])
+    # Opened without its data; the table counts as that of cameras alone.
+    with mock.patch.dict(clip.VARIANTS, {"clip_vit_b16": SHALLOW}):
+        opened = g2ajax.load(str(path), architecture="clip_reid")
+    assert opened.method.cameras == 4
+    got = to_state_dict(opened.method)["base_model.text_projection"]
+    np.testing.assert_array_equal(got, state["base_model.text_projection"])
     # Other people, another grid.
     facts = dataclasses.replace(FACTS, num_classes=5, image_size=(64, 32))
     model = abstract(facts, **SIDE)
