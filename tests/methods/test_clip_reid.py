@@ -10,6 +10,7 @@ import optax
 import pytest
 from flax import nnx
 
+import g2ajax
 from g2ajax import methods
 from g2ajax.backbones import clip
 from g2ajax.data.tokenizer import Tokenizer
@@ -152,7 +153,7 @@ def test_the_texts_are_those_of_the_sentences(trained):
     words = np.tile(table[np.pad(ids, (0, 77 - len(ids)))], (4, 1, 1))
     words[:, 5:9] = model.prompt_learner.cls_ctx[...]
     np.testing.assert_array_equal(model.prompt_learner(jnp.arange(4)), words)
-    texts = model.base_model.encode_embedded(jnp.asarray(words))
+    texts = nnx.jit(lambda model, words: model.base_model.encode_embedded(words))(model, words)
     np.testing.assert_allclose(model.texts[...], texts[:, len(ids) - 1], rtol=1e-3, atol=1e-5)
     # The public state dict has the words, and not what is computed from them.
     names = set(to_state_dict(model))
@@ -244,6 +245,12 @@ def test_a_file_of_the_published_code_fills_all(tmp_path):
     begin_phase(model, "prompt_loss")
     words = model.prompt_learner.token_prefix[...]
     np.testing.assert_array_equal(words, state["prompt_learner.token_prefix"])
+    # Opened without its data; the table counts as that of cameras alone.
+    with mock.patch.dict(clip.VARIANTS, {"clip_vit_b16": SHALLOW}):
+        opened = g2ajax.load(str(path), architecture="clip_reid")
+    assert opened.method.cameras == 4
+    got = to_state_dict(opened.method)["base_model.text_projection"]
+    np.testing.assert_array_equal(got, state["base_model.text_projection"])
     # Other people, another grid.
     facts = dataclasses.replace(FACTS, num_classes=5, image_size=(64, 32))
     model = abstract(facts, **SIDE)
