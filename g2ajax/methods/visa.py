@@ -73,7 +73,8 @@ class ViSA(LocalVDT):
         patches = network.grid[0] * network.grid[1]
         if options.active > options.experts:
             raise ValueError(
-                f"method.active = {options.active}: a group has {options.experts} experts"
+                f"method.active = {options.active}: a group has {options.experts} experts; give at most "
+                "as many"
             )
         if options.neighbours > patches:
             raise ValueError(
