@@ -24,8 +24,8 @@ from g2ajax.recipes import crops, view_aware
 from g2ajax.recipes.arguments import parse
 
 SMALL = {
-    "skyground": {"experts": 4, "queries": 8, "neighbours": 16},
-    "tiny": {"experts": 2, "queries": 2, "neighbours": 4},
+    "skyground": {"experts": 4, "active": 2, "queries": 8, "neighbours": 16},
+    "tiny": {"experts": 2, "active": 2, "queries": 2, "neighbours": 4},
 }
 
 

@@ -174,7 +174,8 @@ class PromptBlock(nnx.Module):
     ):
         self.cross_attn = CrossAttention(dim, heads, dtype=dtype, rngs=rngs)
         self.norm1 = _norm(dim, dtype, rngs)
-        self.attn = Attention(dim, heads, qkv_bias=False, dtype=dtype, rngs=rngs)
+        # Queries are few: cuDNN's kernel gains nothing.
+        self.attn = Attention(dim, heads, qkv_bias=False, kernel="xla", dtype=dtype, rngs=rngs)
         self.norm2 = _norm(dim, dtype, rngs)
         self.mlp = Mlp(dim, int(dim * mlp_ratio), dtype=dtype, rngs=rngs)
         self.norm3 = _norm(dim, dtype, rngs)

@@ -73,7 +73,8 @@ class ViSA(LocalVDT):
         patches = network.grid[0] * network.grid[1]
         if options.active > options.experts:
             raise ValueError(
-                f"method.active = {options.active}: a group has {options.experts} experts"
+                f"method.active = {options.active}: a group has {options.experts} experts; give at most "
+                "as many"
             )
         if options.neighbours > patches:
             raise ValueError(
@@ -185,7 +186,8 @@ class Experts(nnx.Module):
     a softmax over their logits.
 
     All experts are computed for every image and the others weighted by 0: an expert is small, and
-    shapes do not depend on the routing.
+    shapes do not depend on the routing. They are one batched program: their parameters are stacked
+    in every step, and stored separately.
     """
 
     def __init__(
@@ -206,12 +208,21 @@ class Experts(nnx.Module):
         best, index = jax.lax.top_k(logits, self.active)
         chosen = jax.nn.one_hot(index, logits.shape[-1])
         weights = jnp.einsum("bk,bke->be", jax.nn.softmax(best), chosen).astype(dtype)
-        key = feature[:, None].astype(dtype)
-        queries = sum(
-            weights[:, i, None, None] * expert(key) for i, expert in enumerate(self.experts)
-        )
+        queries = jnp.einsum("be,ebqd->bqd", weights, self.each(feature[:, None].astype(dtype)))
         mean = jax.nn.softmax(logits).mean(axis=0)
         return Routed(queries, logits.shape[-1] * jnp.sum(jnp.square(mean)))
+
+    def each(self, key: Float[Array, "B 1 D"]) -> Float[Array, "E B Q D"]:
+        """The queries of every expert."""
+        graphdef, shape = nnx.graphdef(self.experts[0]), nnx.state(self.experts[0])
+        states = [nnx.to_pure_dict(nnx.state(expert)) for expert in self.experts]
+
+        def one(values: Any) -> Float[Array, "B Q D"]:
+            state = jax.tree.map(lambda leaf: leaf, shape)
+            nnx.replace_by_pure_dict(state, values)
+            return nnx.merge(graphdef, state)(key)
+
+        return jax.vmap(one)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
 
 
 class Expert(nnx.Module):
@@ -230,7 +241,7 @@ class FusionBlock(nnx.Module):
     """Post-norm block: LN(q + self-attention), LN(q + MLP)."""
 
     def __init__(self, dim: int, heads: int, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
-        self.attn = Attention(dim, heads, qkv_bias=False, dtype=dtype, rngs=rngs)
+        self.attn = Attention(dim, heads, qkv_bias=False, kernel="xla", dtype=dtype, rngs=rngs)
         self.norm2 = nnx.LayerNorm(dim, epsilon=1e-5, dtype=dtype, rngs=rngs)
         self.mlp = Mlp(dim, 4 * dim, dtype=dtype, rngs=rngs)
         self.norm3 = nnx.LayerNorm(dim, epsilon=1e-5, dtype=dtype, rngs=rngs)

@@ -50,21 +50,25 @@ def perturbed_topk(
 def _forward(scores, noise, k, sigma, gradient):
     scores, noise = scores.astype(jnp.float32), noise.astype(jnp.float32)
     index = hard_topk(scores[:, None] + sigma * noise, k)  # [B n k]
-    batch, draws, _ = index.shape
-    row, rank = jnp.arange(batch)[:, None, None], jnp.arange(k)
-    indicator = jnp.zeros((batch, k, scores.shape[1]), jnp.float32)
-    return indicator.at[row, rank, index].add(1.0 / draws), (index, noise)
+
+    def frequencies(index: Int[Array, "n k"]) -> Float[Array, "k N"]:
+        zeros = jnp.zeros((k, noise.shape[-1]), jnp.float32)
+        return zeros.at[jnp.arange(k), index].add(1.0 / len(index))
+
+    return jax.vmap(frequencies)(index), (index, noise)
 
 
 def _backward(k, sigma, gradient, saved, cotangent):
-    index, noise = saved
-    batch, draws, _ = index.shape
-    row, draw, rank = jnp.arange(batch)[:, None, None], jnp.arange(draws)[:, None], jnp.arange(k)
-    chosen = cotangent[row, rank, index] / (draws * sigma)  # G of the chosen ones, [B n k]
-    if gradient == "full":
-        return jnp.einsum("bn,bnd->bd", chosen.sum(-1), noise, precision="highest"), None
-    zeros = jnp.zeros((batch, noise.shape[-1]), jnp.float32)
-    return zeros.at[row, index].add(chosen * noise[row, draw, index]), None
+    def row(
+        index: Int[Array, "n k"], noise: Float[Array, "n N"], cotangent: Float[Array, "k N"]
+    ) -> Float[Array, " N"]:
+        chosen = cotangent[jnp.arange(k), index] / (len(index) * sigma)  # G where Y is 1, [n k]
+        if gradient == "full":
+            return jnp.matmul(chosen.sum(-1), noise, precision="highest")
+        own = jnp.take_along_axis(noise, index, axis=1)
+        return jnp.zeros(noise.shape[-1:], jnp.float32).at[index].add(chosen * own)
+
+    return jax.vmap(row)(*saved, cotangent), None
 
 
 perturbed_topk.defvjp(_forward, _backward)

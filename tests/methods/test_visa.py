@@ -69,8 +69,8 @@ def test_the_weighted_sum_of_the_active_experts():
 
     @nnx.jit
     def both(group):
-        each = jnp.stack([expert(feature[:, None]) for expert in group.experts], axis=1)
-        return group(feature, jnp.float32).queries, group.gate(feature), each
+        each = [expert(feature[:, None]) for expert in group.experts]
+        return group(feature, jnp.float32).queries, group.gate(feature), jnp.stack(each, axis=1)
 
     got, logits, each = map(np.asarray, both(make().invariant_experts))
     for image in range(4):
