@@ -147,6 +147,9 @@ class Block(nnx.Module):
         shortcut = x
         if self.with_downsample:
             shortcut = pointwise_norm(*self.downsample, x)
+        if self.stride != 1:
+            # cuDNN would add the gradients of both branches, that of the strided one with its zeros.
+            x = jax.lax.optimization_barrier(x)
         y = self.bn1(self.conv1(x), relu=True)
         if self.kind == "basic":
             y = self.bn2(self.conv2(y))
@@ -321,9 +324,7 @@ class ResNet(nnx.Module):
         x = self.bn1(x) if mask is None else self.bn1(x, half)
         # The padding must not win a maximum.
         x = x if mask is None else jnp.where(half[..., None], x, jnp.finfo(x.dtype).min)
-        # The maximum of the ReLUs is the ReLU of the maximum, which has a quarter of the values.
-        x = max_pool(x, self.pool)
-        x = jax.nn.relu(x) if self.stem_relu else x
+        x = max_pool(x, self.pool, relu=self.stem_relu)
         return x if mask is None else _inside(x, _cells(half, 2))
 
     def stage(

@@ -100,10 +100,10 @@ def roi_align(
 def _pool(
     features: Float[Array, "h w C"], rows: Float[Array, "R s h"], columns: Float[Array, "R s w"]
 ) -> Float[Array, "R s s C"]:
+    # Results have the type of the map: a product adds up in float32 anyway, and these are the largest
+    # arrays of a detector, which XLA would write in float32 before it rounded them.
     precision = jax.lax.Precision.HIGHEST if features.dtype == jnp.float32 else None
-    options = {"precision": precision, "preferred_element_type": jnp.float32}
-    by_row = jnp.einsum("ryh,hwc->rywc", rows, features, **options).astype(features.dtype)
+    by_row = jnp.einsum("ryh,hwc->rywc", rows, features, precision=precision)
     # A product for each RoI and bin row keeps the channels last without a transposition.
     columns = jnp.broadcast_to(columns[:, None], (*rows.shape[:2], *columns.shape[1:]))
-    pooled = jnp.einsum("ryxw,rywc->ryxc", columns, by_row, **options)
-    return pooled.astype(features.dtype)
+    return jnp.einsum("ryxw,rywc->ryxc", columns, by_row, precision=precision)

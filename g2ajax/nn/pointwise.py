@@ -11,7 +11,10 @@ and the backward pass, for the gradient g of the normalised y and T = xᵀg, nee
     dy = a g − k − c y    (one a, k and c a channel; it is never formed)
     dW = T a − s k − G W c,    dx = g (a W)ᵀ − k Wᵀ − x (W c Wᵀ)
 
-Neither y nor dy is read or kept; the matrix products grow by half of the convolution's own.
+Neither y nor dy is read or kept; the matrix products grow by half of the convolution's own. The norm's
+factor goes into W, so that on a GPU its shift, the shortcut and the ReLU are ends of the product (they
+must be on plain rows for that) and the output is all that it writes. In bfloat16 W times the factor
+and the shift are rounded in the place of y.
 """
 
 import functools
@@ -34,14 +37,14 @@ def pointwise_norm(
 ) -> Float[Array, "B h2 w2 C"]:
     """relu(norm(conv(x)) + shortcut) of a 1x1 convolution without bias; ReLU, shortcut optional.
 
-    Runs as separate steps in evaluation, with a stride, and for a norm other than `BatchNorm`.
+    Runs as separate steps in evaluation, and for a norm other than `BatchNorm`.
     """
-    whole = conv.strides in (1, (1, 1))
-    if type(norm) is not BatchNorm or norm.use_running_average or not whole:
+    if type(norm) is not BatchNorm or norm.use_running_average:
         y = norm(conv(x))
         y = y if shortcut is None else y + shortcut
         return jax.nn.relu(y) if relu else y
-    x = x.astype(conv.dtype)
+    down, across = (conv.strides,) * 2 if isinstance(conv.strides, int) else conv.strides
+    x = x.astype(conv.dtype)[:, ::down, ::across]
     kernel = conv.kernel[...].reshape(x.shape[-1], -1)
     out, mean, var = _apply(x, kernel, norm.scale[...], norm.bias[...], shortcut, norm.eps, relu)
     norm.remember(mean, var, norm.check_count(out))
@@ -63,11 +66,12 @@ def _forward(x, kernel, scale, bias, shortcut, eps, relu):
     mean = _exact_product(total / count, exact)
     var = jnp.maximum(jnp.sum(exact * _exact_product(centred, exact), 0), 0.0)
     root = jax.lax.rsqrt(var + eps)
-    y = jnp.einsum("bhwk,kc->bhwc", x, weight)
-    out = (y.astype(jnp.float32) - mean[None, None, None]) * (scale * root)[None, None, None]
-    out = (out + bias[None, None, None]).astype(x.dtype)
-    out = out if shortcut is None else out + shortcut
+    folded = _folded(kernel, scale * root, x.dtype)
+    shift = bias - _exact_product(total / count, folded.astype(jnp.float32))
+    out = jnp.matmul(x.reshape(count, -1), folded) + shift.astype(x.dtype)[None]
+    out = out if shortcut is None else out + shortcut.reshape(out.shape)
     out = jax.nn.relu(out) if relu else out
+    out = out.reshape(*x.shape[:-1], -1)
     residuals = (x, kernel, scale, total, gram, mean, root, out if relu else None, shortcut is None)
     return (out, mean, var), residuals
 
@@ -76,24 +80,33 @@ def _backward(eps, relu, kept, gradients):
     x, kernel, scale, total, gram, mean, root, out, alone = kept
     gradient = gradients[0]
     if relu:
-        gradient = jnp.where(out > 0, gradient, 0)
+        # Behind a barrier, or XLA would compare, and keep, what the ReLU was given.
+        gradient = jnp.where(jax.lax.optimization_barrier(out) > 0, gradient, 0)
     weight = kernel.astype(x.dtype)
     exact = weight.astype(jnp.float32)
     count = x.size // x.shape[-1]
-    along = _rows_product(x, gradient)
     dbias = jnp.sum(gradient, (0, 1, 2), dtype=jnp.float32)
+    if not relu:
+        # A shortcut has the gradient of the last convolution: XLA would join the products with both,
+        # and copy their inputs side by side.
+        gradient = jax.lax.optimization_barrier(gradient)
+    along = _rows_product(x, gradient)
     dscale = root * (jnp.sum(exact * along, 0) - mean * dbias)
     slope = scale * root * root * dscale / count
     factor = scale * root
     constant = factor * dbias / count - mean * slope
     dkernel = along * factor[None] - jnp.outer(total, constant)
     dkernel = dkernel - _exact_product(gram, exact) * slope[None]
-    back = (exact * factor[None]).astype(x.dtype)
-    correction = _exact_product(exact * slope[None], exact.T).astype(x.dtype)
-    dx = jnp.einsum("bhwc,kc->bhwk", gradient, back)
-    dx = dx - jnp.einsum("bhwk,kj->bhwj", x, correction)
-    dx = dx - _exact_product(exact, constant).astype(x.dtype)[None, None, None]
+    correction = _exact_product(exact * -slope[None], exact.T).astype(x.dtype)
+    offset = -_exact_product(exact, constant).astype(x.dtype)
+    dx = jnp.matmul(x.reshape(count, -1), correction) + offset[None]
+    dx = jnp.matmul(gradient.reshape(count, -1), _folded(kernel, factor, x.dtype).T) + dx
+    dx = dx.reshape(x.shape)
     return dx, dkernel, dscale, dbias, None if alone else gradient
+
+
+def _folded(kernel: Array, factor: Array, dtype) -> Array:
+    return (kernel * factor[None]).astype(dtype)
 
 
 _apply.defvjp(_forward, _backward)

@@ -31,8 +31,10 @@ MAX_POOLS = {
 }
 
 
-def max_pool(x: Float[Array, "B H W C"], window: MaxPool) -> Float[Array, "B h w C"]:
-    """Max-pool padded with -inf; output sizes as PyTorch's `MaxPool2d`.
+def max_pool(
+    x: Float[Array, "B H W C"], window: MaxPool, *, relu: bool = False
+) -> Float[Array, "B h w C"]:
+    """Max-pool padded with -inf, of the ReLU of x if `relu`; output sizes as PyTorch's `MaxPool2d`.
 
     size = floor((n + 2 padding - kernel) / stride) + 1, with ceil in place of floor in
     `ceil_mode`, where a window that would start in the right-hand padding is dropped. The gradient
@@ -56,22 +58,27 @@ def max_pool(x: Float[Array, "B H W C"], window: MaxPool) -> Float[Array, "B h w
         else:
             count = span // window.stride + 1
         sizes.append(count)
-    return _max_pool(x, window, tuple(sizes))
+    return _max_pool(x, window, tuple(sizes), relu)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _max_pool(x: Array, window: MaxPool, sizes: tuple[int, int]) -> Array:
-    return _largest(x, window, sizes)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _max_pool(x: Array, window: MaxPool, sizes: tuple[int, int], relu: bool) -> Array:
+    return _largest(x, window, sizes, relu)[0]
 
 
-def _largest(x: Array, window: MaxPool, sizes: tuple[int, int]) -> tuple[Array, tuple]:
+def _largest(x: Array, window: MaxPool, sizes: tuple[int, int], relu: bool) -> tuple[Array, tuple]:
     """The maxima, and the place of each in its window, as a byte; `reduce_window` would keep a
-    float32 and two int32 maps for its gradient."""
-    parts = [_tap(x, window, sizes, i) for i in range(window.kernel**2)]
-    largest = functools.reduce(jnp.maximum, parts)
-    place = jnp.full(largest.shape, len(parts) - 1, jnp.uint8)
-    for number in reversed(range(len(parts) - 1)):
-        place = jnp.where(parts[number] == largest, jnp.uint8(number), place)
+    float32 and two int32 maps for its gradient. A ReLU's zero is at a place outside the window."""
+    largest = _tap(x, window, sizes, 0)
+    place = jnp.zeros(largest.shape, jnp.uint8)
+    if relu:
+        place = jnp.where(largest > 0, place, jnp.uint8(window.kernel**2))
+        largest = jax.nn.relu(largest)
+    for number in range(1, window.kernel**2):
+        part = _tap(x, window, sizes, number)
+        larger = (part > largest) | jnp.isnan(part)
+        largest = jnp.where(larger, part, largest)
+        place = jnp.where(larger, jnp.uint8(number), place)
     return largest, (place, jnp.zeros((0, *x.shape[1:3]), x.dtype))
 
 
@@ -94,7 +101,9 @@ def _tap(x: Array, window: MaxPool, sizes: tuple[int, int], number: int) -> Arra
     )
 
 
-def _spread(window: MaxPool, sizes: tuple[int, int], kept: tuple, gradient: Array) -> tuple[Array]:
+def _spread(
+    window: MaxPool, sizes: tuple[int, int], relu: bool, kept: tuple, gradient: Array
+) -> tuple[Array]:
     """Each gradient at the place its maximum came from."""
     place, like = kept
     out = 0.0

@@ -15,8 +15,8 @@ X = np.random.default_rng(0).normal(2.0, 1.0, (6, 4, 3, 5)).astype(np.float32)
 X[..., 4] = X[..., 3] + 0.1 * X[..., 0]
 
 
-def layers(dtype=jnp.float32):
-    made = conv(5, 7, 1, 1, dtype=dtype, rngs=nnx.Rngs(params=0)), BatchNorm(7, dtype=dtype)
+def layers(dtype=jnp.float32, stride=1):
+    made = conv(5, 7, 1, stride, dtype=dtype, rngs=nnx.Rngs(params=0)), BatchNorm(7, dtype=dtype)
     made[1].scale[...] = jnp.linspace(0.5, 1.5, 7)
     made[1].bias[...] = jnp.linspace(-0.5, 0.5, 7)
     return nnx.List(made)
@@ -32,15 +32,18 @@ def fused(pair, x, shortcut, relu):
     return pointwise_norm(*pair, x, shortcut, relu=relu)
 
 
-@pytest.mark.parametrize(("with_shortcut", "relu"), [(True, True), (False, False)])
-def test_values_statistics_and_gradients_are_those_of_the_two_layers(with_shortcut, relu):
+@pytest.mark.parametrize(
+    ("with_shortcut", "relu", "stride"), [(True, True, 1), (False, False, 1), (False, False, 2)]
+)
+def test_values_statistics_and_gradients_are_those_of_the_two_layers(with_shortcut, relu, stride):
     rng = np.random.default_rng(1)
-    shortcut = jnp.asarray(rng.normal(size=(6, 4, 3, 7)), jnp.float32) if with_shortcut else None
-    weight = jnp.asarray(rng.normal(size=(6, 4, 3, 7)), jnp.float32)
+    size = (6, -(-4 // stride), -(-3 // stride), 7)
+    shortcut = jnp.asarray(rng.normal(size=size), jnp.float32) if with_shortcut else None
+    weight = jnp.asarray(rng.normal(size=size), jnp.float32)
 
     @nnx.jit(static_argnums=0)
     def results(call, x, shortcut):
-        pair = layers()
+        pair = layers(stride=stride)
 
         def loss(pair, x, shortcut):
             y = call(pair, x, shortcut, relu)

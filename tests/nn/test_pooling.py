@@ -85,3 +85,24 @@ def test_max_pool_gradient_goes_to_the_largest(dtype):
     x = jnp.asarray([[1, 5], [2, 3]], dtype).reshape(1, 2, 2, 1)
     gradient = jax.grad(lambda x: max_pool(x, MAX_POOLS["transreid"]).sum())(x)
     np.testing.assert_array_equal(gradient[0, :, :, 0].astype(jnp.float32), [[0, 1], [0, 0]])
+
+
+def test_max_pool_with_a_relu_is_the_pool_of_the_relu():
+    x = jnp.asarray(np.random.default_rng(0).normal(-0.5, 1.0, (2, 7, 6, 3)), jnp.float32)
+
+    @jax.jit
+    def both(x):
+        window = MAX_POOLS["fastreid"]
+        ours = jax.vjp(lambda x: max_pool(x, window, relu=True), x)
+        theirs = jax.vjp(lambda x: max_pool(jax.nn.relu(x), window), x)
+        return [(value, back(jnp.cos(value))) for value, back in (ours, theirs)]
+
+    for a, b in zip(*both(x), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_max_pool_passes_on_a_value_that_is_no_number():
+    x = jnp.zeros((1, 4, 4, 1)).at[0, 1, 1, 0].set(jnp.nan)
+    for relu in (True, False):
+        y = max_pool(x, MAX_POOLS["transreid"], relu=relu)
+        np.testing.assert_array_equal(jnp.isnan(y)[0, :, :, 0], [[True, False], [False, False]])
