@@ -42,5 +42,5 @@ def get_config(arguments: str | None = None) -> ConfigDict:
     config = prompts.clip_reid(given.dataset)
     config.evaluate.protocols = PROTOCOLS[given.dataset]
     if given.variant:
-        prompts.small_clip_reid(config, given.variant)
+        prompts.small_stages(config, given.variant)
     return config

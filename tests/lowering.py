@@ -21,6 +21,8 @@ CONFIGS = {
     "uav_group": "market1501_uav_group:tiny",
     "vdt": "vdt:tiny",
     "clip_reid": "clip_reid:tiny",
+    "latex": "latex:tiny",
+    "uni_prompt": "uni_prompt:tiny",
     "explainable": "agreid_vit:tiny",
     "irra": "irra:tiny",
     "aea_firm": "aea_firm:tiny",

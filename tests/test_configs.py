@@ -39,6 +39,8 @@ ARGUMENTS = {
     "temporal_baseline": (TRACKLETS, ("", "temporal=attention")),
     "vsla_clip": (TRACKLETS, ("", "ft_clip")),
     "clip_reid": (CROPS,),
+    "latex": (CROPS[2:5],),
+    "uni_prompt": (CROPS[2:],),
 }
 
 
@@ -78,6 +80,7 @@ def test_options_and_method_are_valid(name, variant):
         10,
         size,
         2,
+        num_platforms=2,
         attribute_groups=(("bag", ("backpack", "nothing")), ("hat", ("yes", "no"))),
         attribute_rates=(0.5, 0.5, 0.5, 0.5),
         sentences=SENTENCES,

@@ -113,6 +113,8 @@ class CLIPReID(Method, EmbedsCrops):
     """
 
     in_batch_terms = ("triplet",)
+    first_loss = "prompt_loss"
+    """Loss of a phase that must come before stage 2."""
     feature_name = "before necks, class token and its projection joined"
 
     def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
@@ -121,9 +123,7 @@ class CLIPReID(Method, EmbedsCrops):
             spec.pop("name"), image_size=facts.image_size, dtype=facts.dtype, rngs=rngs, **spec
         )
         variant, classes = self.base_model.variant, facts.num_classes
-        self.prompt_learner = PromptLearner(
-            classes, variant.text_width, length=variant.context_length, rngs=rngs
-        )
+        self.prompt_learner = self.prompts(variant, facts, rngs)
         self.neck = BNNeck(variant.vision_width, classes, rngs=rngs)
         self.neck_proj = BNNeck(variant.embed_dim, classes, rngs=rngs)
         self.texts = Memory(jnp.zeros((classes, variant.embed_dim)))
@@ -144,28 +144,37 @@ class CLIPReID(Method, EmbedsCrops):
 
     # Texts
 
-    def text_features(self, label: Int[Array, " B"]) -> Float[Array, "B E"]:
-        """The texts of identities, float32, not normalised."""
+    def prompts(self, variant: clip.Variant, facts: DataFacts, rngs: nnx.Rngs) -> Prompt:
+        """The sentences of all identities."""
+        width, length = variant.text_width, variant.context_length
+        return PromptLearner(facts.num_classes, width, length=length, rngs=rngs)
+
+    def encode(self, sentences: Float[Array, "B L D"]) -> Float[Array, "B E"]:
+        """The features of embedded sentences, float32, not normalised."""
         end = self.prompt_learner.end
         # Attention is causal: what follows the end token does not change its feature.
-        words = self.prompt_learner(label)[:, : end + 1]
-        return self.base_model.encode_embedded(words)[:, end].astype(jnp.float32)
+        tokens = self.base_model.encode_embedded(sentences[:, : end + 1])
+        return tokens[:, end].astype(jnp.float32)
+
+    def text_features(self, label: Int[Array, " B"]) -> Float[Array, "B E"]:
+        """The texts of identities, float32, not normalised."""
+        return self.encode(self.prompt_learner(label))
 
     def check_phases(self, losses: Sequence[str]) -> None:
         """Raises ValueError for a stage 2 whose texts were learned nowhere."""
         if not self.options.text_weight or self.prompt_learner.has_words:
             return
-        if "loss" in losses and "prompt_loss" not in losses[: losses.index("loss")]:
+        if "loss" in losses and self.first_loss not in losses[: losses.index("loss")]:
             raise ValueError(
                 "a phase with the loss 'loss' compares images with the texts of learned prompts, but "
-                "no phase before it learns them (loss 'prompt_loss') and no file brought them; give "
-                "phases = ('prompts', 'reid'), a file of the whole model (init.part='all'), or leave "
-                "the texts out (method.text_weight=0)"
+                f"no phase before it learns them (loss {self.first_loss!r}) and no file brought them; "
+                "put one before it in phases, give a file of the whole model (init.part='all'), or "
+                "leave the texts out (method.text_weight=0)"
             )
 
     def begin_phase(self, loss: str) -> None:
         """Stage 1: embeds the words of the sentence. Stage 2: encodes the texts of all identities."""
-        if loss == "prompt_loss":
+        if loss != "loss":
             self.prompt_learner.embed_words(self.base_model.token_embedding.embedding[...])
         elif self.options.text_weight:
             classes = self.texts.shape[0]

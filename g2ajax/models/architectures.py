@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from g2ajax.backbones import clip, osnet
 from g2ajax.config import nearest
 from g2ajax.interop.load import WeightFile
-from g2ajax.recipes import blocks, captions, crops, person_search, view_aware
+from g2ajax.recipes import blocks, captions, crops, person_search, prompts, view_aware
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Our name → shape."""
@@ -222,6 +222,14 @@ def _irra(shapes: Shapes) -> ConfigDict:
     return config
 
 
+def _clip_reid(shapes: Shapes) -> ConfigDict:
+    config = prompts.clip_reid(DATASET)
+    places = shapes["backbone.visual.positional_embedding"][0] - 1
+    config.method.backbone.stride = {128: 16, 210: 12}.get(places, 16)
+    config.method.camera_embedding = "cv_embed" in shapes
+    return config
+
+
 # Person search
 
 
@@ -329,6 +337,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         for name in ("clip_vit_b16", "clip_vit_b32", "clip_vit_l14")
     },
     "irra": Architecture("IRRA on CLIP ViT-B/16", ("IRRA",), lambda shapes: True, _irra),
+    "clip_reid": Architecture(
+        "CLIP-ReID on CLIP ViT-B/16", ("CLIP-ReID",), lambda shapes: True, _clip_reid
+    ),
     "seqnet": Architecture("SeqNet on ResNet-50", ("SeqNet",), lambda shapes: True, _seqnet),
     "coat": Architecture("COAT on ResNet-50", ("COAT",), lambda shapes: True, _coat),
 }
@@ -384,4 +395,5 @@ def num_classes(shapes: Shapes) -> int:
 
 def num_cameras(shapes: Shapes) -> int:
     """Rows of a file's side information; 0 if it has none."""
-    return shapes.get("backbone.sie_embed", (0,))[0]
+    tables = (shapes.get(name) for name in ("backbone.sie_embed", "cv_embed"))
+    return next((shape[0] for shape in tables if shape), 0)

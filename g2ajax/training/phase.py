@@ -16,9 +16,11 @@ from jaxtyping import Int
 
 from g2ajax.data.samplers import index_table
 from g2ajax.evaluation.results import Result
+from g2ajax.methods import Method
 from g2ajax.training import checkpoint as checkpoints
 from g2ajax.training.journal import Journal, Progress
 from g2ajax.training.optimizer import build_optimizer
+from g2ajax.training.options import PhaseOptions
 from g2ajax.training.setup import Run
 from g2ajax.training.state import (
     Leaves,
@@ -168,8 +170,7 @@ def train_phase(
     if start >= total:
         return []
     if not start:
-        copy_parts(run.model, name, phase)
-        begin_phase(run.model, phase.loss)
+        _begin(run.model, name, phase)
     trained = trainable_filter(phase)
     optimizer = build_optimizer(
         phase.optimizer,
@@ -226,6 +227,12 @@ def train_phase(
                 raise Stopped(0)
     nnx.update(run.model, nnx.state(program.model(training.leaves)))
     return results
+
+
+def _begin(model: Method, name: str, phase: PhaseOptions) -> None:
+    """Copies parts, and computes what the phase's loss reads, before the first step."""
+    copy_parts(model, name, phase)
+    begin_phase(model, phase.loss)
 
 
 def _settle(

@@ -10,6 +10,7 @@ import optax
 import pytest
 from flax import nnx
 
+import g2ajax
 from g2ajax import methods
 from g2ajax.backbones import clip
 from g2ajax.data.tokenizer import Tokenizer
@@ -30,6 +31,7 @@ FACTS = methods.DataFacts(num_classes=4, image_size=SIZE, num_cameras=2, num_pla
 SHALLOW = dataclasses.replace(clip.VARIANTS["clip_test"], text_layers=1)
 OPTIONS = run_options(load("configs/clip_reid.py:tiny").to_dict())
 RNGS = nnx.Rngs(params=0)
+SIDE = {"camera_embedding": True, "platforms": 2, "side_coefficient": 2.0}
 STAGES = {"prompts": "prompt_loss", "reid": "loss"}
 
 
@@ -42,6 +44,12 @@ def drawn(seed, facts, changes):
 
 def make(*, seed=0, facts=FACTS, **changes):
     return nnx.clone(drawn(seed, facts, tuple(sorted(changes.items()))))
+
+
+def abstract(facts=FACTS, **changes):
+    config = {"name": "clip_reid", "backbone": {"name": "clip_shallow"}, **changes}
+    with mock.patch.dict(clip.VARIANTS, {"clip_shallow": SHALLOW}):
+        return nnx.eval_shape(lambda: methods.build(config, facts, rngs=nnx.Rngs(params=0)))
 
 
 def make_batch(seed=0):
@@ -145,7 +153,7 @@ def test_the_texts_are_those_of_the_sentences(trained):
     words = np.tile(table[np.pad(ids, (0, 77 - len(ids)))], (4, 1, 1))
     words[:, 5:9] = model.prompt_learner.cls_ctx[...]
     np.testing.assert_array_equal(model.prompt_learner(jnp.arange(4)), words)
-    texts = model.base_model.encode_embedded(jnp.asarray(words))
+    texts = nnx.jit(lambda model, words: model.base_model.encode_embedded(words))(model, words)
     np.testing.assert_allclose(model.texts[...], texts[:, len(ids) - 1], rtol=1e-3, atol=1e-5)
     # The public state dict has the words, and not what is computed from them.
     names = set(to_state_dict(model))
@@ -174,7 +182,7 @@ def test_the_embedding_joins_class_token_and_projection(trained):
 
 
 def test_side_information_moves_the_embedding_by_camera_and_view():
-    model = evaluation(make(camera_embedding=True, platforms=2, side_coefficient=2.0))
+    model = evaluation(make(**SIDE))
     model.cv_embed[...] = model.cv_embed[...].at[3].set(0.0)
     images, zeros = make_batch()["image"][:4], jnp.zeros(4, jnp.int32)
 
@@ -203,15 +211,13 @@ def test_what_is_refused():
     for losses in (["loss"], ["loss", "prompt_loss"]):
         with pytest.raises(ValueError, match=r"no phase before it learns them .*text_weight=0"):
             model.check_phases(losses)
-    make(text_weight=0.0).check_phases(["loss"])
+    abstract(text_weight=0.0).check_phases(["loss"])
     begin_phase(model, "prompt_loss")
     model.check_phases(["loss"])
 
 
 def test_a_file_of_the_published_code_fills_all(tmp_path):
-    source = make(seed=3, camera_embedding=True)
-    begin_phase(source, "prompt_loss")
-    state = to_state_dict(source)
+    state = {k: v + np.float32(0.5) for k, v in to_state_dict(make(**SIDE)).items()}
     names = {
         "base_model.visual.": "image_encoder.",
         "base_model.": "text_encoder.",
@@ -226,7 +232,7 @@ def test_a_file_of_the_published_code_fills_all(tmp_path):
     del public["text_encoder.token_embedding.weight"]
     assert {"cv_embed", "classifier.weight", "bottleneck_proj.running_mean"} <= set(public)
     path = write_zip(tmp_path / "clip_reid.pth", tensors(public))
-    model = make(camera_embedding=True)
+    model = make(**SIDE)
     kept = to_state_dict(model)["base_model.token_embedding.weight"]
     report = initialise(model, InitOptions(file=str(path), part="all"))
     assert report.family == "CLIP-ReID"
@@ -239,9 +245,15 @@ def test_a_file_of_the_published_code_fills_all(tmp_path):
     begin_phase(model, "prompt_loss")
     words = model.prompt_learner.token_prefix[...]
     np.testing.assert_array_equal(words, state["prompt_learner.token_prefix"])
+    # Opened without its data; the table counts as that of cameras alone.
+    with mock.patch.dict(clip.VARIANTS, {"clip_vit_b16": SHALLOW}):
+        opened = g2ajax.load(str(path), architecture="clip_reid")
+    assert opened.method.cameras == 4
+    got = to_state_dict(opened.method)["base_model.text_projection"]
+    np.testing.assert_array_equal(got, state["base_model.text_projection"])
     # Other people, another grid.
     facts = dataclasses.replace(FACTS, num_classes=5, image_size=(64, 32))
-    model = make(camera_embedding=True, facts=facts)
+    model = abstract(facts, **SIDE)
     options = InitOptions(
         file=str(path), part="all", allow_classifier_mismatch=True, position_grid=(2, 2)
     )
