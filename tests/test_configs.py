@@ -85,7 +85,6 @@ def test_options_and_method_are_valid(name, variant):
         attribute_rates=(0.5, 0.5, 0.5, 0.5),
         sentences=SENTENCES,
         sentence_counts=sentence_counts(),
-        num_platforms=2,
         dtype=jnp.dtype(run.dtype),
     )
     model = nnx.eval_shape(lambda: methods.build(run.method, facts, rngs=nnx.Rngs(params=0)))
