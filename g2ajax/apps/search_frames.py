@@ -14,7 +14,8 @@ from jaxtyping import Float, UInt8
 
 from g2ajax.data.footage import Named
 from g2ajax.methods import Detects, SearchesPersons, method_name
-from g2ajax.models.model import Model, check_box
+from g2ajax.models.model import Model
+from g2ajax.models.pictures import check_box
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of an image."""

@@ -13,7 +13,7 @@ from g2ajax.apps import search_frames as searching
 from g2ajax.cli.opening import folder_of, open_model
 from g2ajax.data.footage import footage
 from g2ajax.data.images import decode
-from g2ajax.models.model import check_box
+from g2ajax.models.pictures import check_box
 from g2ajax.report import Picture, Table, page
 from g2ajax.report.boxes import draw_boxes
 from g2ajax.report.files import write_whole

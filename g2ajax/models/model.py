@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float32, Int
 
 from g2ajax.config import options
+from g2ajax.data.clips import ClipOptions
 from g2ajax.data.sharding import put_whole, replicated
 from g2ajax.data.tokenizer import clean
 from g2ajax.interop.model_folder import Card, write_model
@@ -28,6 +29,7 @@ from g2ajax.methods import (
     Detects,
     EmbedsCaptions,
     EmbedsCrops,
+    EmbedsTracklets,
     Method,
     SearchesPersons,
     build,
@@ -35,12 +37,14 @@ from g2ajax.methods import (
     require,
 )
 from g2ajax.models import pictures
+from g2ajax.models.clips import ClipBatch, clip_batches, mean_of_clips
 from g2ajax.models.frames import Finder
 from g2ajax.retrieval.distances import pairwise
 from g2ajax.retrieval.person_search import FrameDetections
 from g2ajax.tasks import task_class
-from g2ajax.tasks.embedder import Embedder, embed_captions, make_embedder
+from g2ajax.tasks.embedder import Embed, Embedder, embed_captions, make_embedder
 from g2ajax.tasks.frames import make_functions
+from g2ajax.tasks.tracklets import make_embed_tracklets
 
 
 class Model:
@@ -169,6 +173,40 @@ class Model:
         features = np.concatenate(parts)
         return unit(features) if normalised and self.method.metric == "cosine" else features
 
+    def embed_tracklets(
+        self,
+        tracklets: Sequence[Sequence[Any]],
+        *,
+        camera: Sequence[int] | Int[np.ndarray, " N"] | None = None,
+        platform: Sequence[int] | Int[np.ndarray, " N"] | None = None,
+        normalised: bool = True,
+    ) -> Float32[np.ndarray, "N D"]:
+        """The embedding of each tracklet, the images of one person in order of time.
+
+        Images are given as to `embed`; a tracklet is seen in the clips of the model's tests. Raises
+        ValueError for a model that embeds no tracklets, an empty tracklet, and what `embed` refuses.
+        """
+        camera, platform = check_sides(self.method, len(tracklets), camera, platform)
+        require(self.method, EmbedsTracklets, "embedding tracklets")
+
+        def compute(batch: ClipBatch) -> np.ndarray:
+            size = self._padded(len(batch.row))
+            place = np.minimum(np.arange(size), len(batch.row) - 1)
+            own = (None if x is None else x[batch.row[place]] for x in (camera, platform))
+            arrays = {"image": batch.image[place], "frame_mask": batch.frame_mask[place]}
+            arrays = put_whole({**arrays, **_sides(size, *own)}, self.mesh)
+            return np.asarray(self._embed_clips(nnx.state(self.method), arrays))[: len(batch.row)]
+
+        clip = getattr(self.options, "clip", ClipOptions())
+        test = (self.batch_size, self.image_size, self.options.data.test_interpolation)
+        features = mean_of_clips(compute, clip_batches(tracklets, clip, *test), len(tracklets))
+        return unit(features) if normalised and self.method.metric == "cosine" else features
+
+    @functools.cached_property
+    def _embed_clips(self) -> Embed:
+        flip = getattr(self.options.evaluate, "flip", False)
+        return make_embed_tracklets(self.method, self.mesh, flip=flip)
+
     def _computed(
         self, read: Iterator[np.ndarray], camera: np.ndarray | None, platform: np.ndarray | None
     ) -> Iterator[Float32[np.ndarray, "b D"]]:
@@ -249,7 +287,7 @@ class Model:
         image = pictures.pixels(frame, "the frame")
         boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
         for box in boxes:
-            check_box(box, image)
+            pictures.check_box(box, image)
         if isinstance(self.method, Detects):
             require(self.method, SearchesPersons, "embedding the people of a frame")
             return self.finder.embed(image, boxes)
@@ -331,17 +369,6 @@ def check_sides(
             raise ValueError(f"{name} has shape {list(array.shape)}; expected [{count}]")
         arrays.append(array)
     return arrays[0], arrays[1]
-
-
-def check_box(box: Sequence[float] | np.ndarray, image: np.ndarray) -> None:
-    """Raises ValueError for a box without area, or one that is not inside the image."""
-    left, top, right, bottom = box
-    height, width = image.shape[:2]
-    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise ValueError(
-            f"the box {left:g},{top:g},{right:g},{bottom:g} is not inside the image of {width} x "
-            f"{height} pixels; expected x0,y0,x1,y1 with x0 < x1 and y0 < y1"
-        )
 
 
 def fingerprint(module: nnx.Module) -> str:

@@ -111,3 +111,14 @@ def batches(
             for futures in waiting:  # after an error nothing more is read
                 for one in futures:
                     one.cancel()
+
+
+def check_box(box: Sequence[float] | np.ndarray, image: np.ndarray) -> None:
+    """Raises ValueError for a box without area, or one that is not inside the image."""
+    left, top, right, bottom = box
+    height, width = image.shape[:2]
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise ValueError(
+            f"the box {left:g},{top:g},{right:g},{bottom:g} is not inside the image of {width} x "
+            f"{height} pixels; expected x0,y0,x1,y1 with x0 < x1 and y0 < y1"
+        )

@@ -33,7 +33,8 @@ from g2ajax.methods import (
 )
 from g2ajax.retrieval import evaluate_distances
 from g2ajax.retrieval.attributes import signed
-from g2ajax.tasks.crop_options import DataOptions, Options
+from g2ajax.tasks import base
+from g2ajax.tasks.crop_options import DataOptions
 
 Embed = Callable[[nnx.State, dict[str, jax.Array]], Any]
 INPUTS = ("image", "camera", "platform")
@@ -48,7 +49,7 @@ class Embedder:
 
     dataset: Dataset | None
     """Dataset whose protocols are scored; None: images without one."""
-    options: Options
+    options: base.Options
     mesh: Mesh
     embed: Embed
     explain: Embed | None = None
@@ -70,7 +71,12 @@ class Embedder:
 
 
 def make_embedder(
-    model: Method, dataset: Dataset | None, options: Options, mesh: Mesh, *, text_length: int = 0
+    model: Method,
+    dataset: Dataset | None,
+    options: base.Options,
+    mesh: Mesh,
+    *,
+    text_length: int = 0,
 ) -> Embedder:
     """The functions of `model`. Raises ValueError for a method that embeds no crops."""
     data = f"{dataset.name}, a dataset of crops," if dataset else "embedding crops"

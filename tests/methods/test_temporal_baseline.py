@@ -12,8 +12,7 @@ FACTS = methods.DataFacts(num_classes=4, image_size=(32, 16), num_cameras=2)
 VIT = {"backbone": {"name": "vit_test"}, "head": {"pool": "Identity"}}
 CONFIGS = {
     "mean": {"backbone": {"name": "vit_test"}, "head": {"pool": "GeneralizedMeanPoolingP"}},
-    "max": {**VIT, "temporal": "max", "camera_embedding": True},
-    "attention": {**VIT, "temporal": "attention", "attention_dim": 8},
+    "attention": {**VIT, "temporal": "attention", "attention_dim": 8, "camera_embedding": True},
 }
 
 

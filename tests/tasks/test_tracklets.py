@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from g2ajax.data.augment import AugmentOptions, augment, augment_clips
+from g2ajax.data.augment import AugmentOptions, EraseOptions, augment, augment_clips
+from g2ajax.data.images import decode
 from g2ajax.evaluation.embedded import RerankOptions
+from g2ajax.models import load as models
 from g2ajax.training import loop, setup
 from g2ajax.training.options import run_options
 from tests.fake_data import make_dataset
@@ -40,11 +42,16 @@ def one_device(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def task():
-    """The task of a run before its first step."""
+def run():
+    """A run before its first step."""
     with pytest.MonkeyPatch.context() as patch, opens(make_tracklets()):
         patch.setattr(setup, "make_mesh", on_one_device)
-        return setup.prepare(run_options(tracklets_config()), trains=False).task
+        return setup.prepare(run_options(tracklets_config()), trains=False)
+
+
+@pytest.fixture(scope="module")
+def task(run):
+    return run.task
 
 
 def with_options(task, **blocks):
@@ -110,8 +117,26 @@ def test_dense_clips_and_mirrors_are_averaged(task):
     assert (flipped.embed(task.model, "gallery") != one).any()
 
 
+def test_a_model_embeds_lists_of_images(run, task):
+    model = models.of_run(run, run.options.phases[0], "best", 0)
+    split = task.dataset.splits["query"]
+    tracklets = [[decode(image) for image in split.encoded(row)] for row in range(len(split))]
+    found = model.embed_tracklets(tracklets, normalised=False)
+    np.testing.assert_allclose(found, task.embed(task.model, "query"), rtol=1e-4, atol=1e-4)
+    dense = model.changed(clip={"test": "dense"}).embed_tracklets(tracklets[:2])
+    np.testing.assert_allclose(np.linalg.norm(dense, axis=1), 1.0, rtol=1e-5)
+    one = model.embed([tracklets[0][0]], normalised=False)
+    np.testing.assert_allclose(
+        one, model.embed_tracklets([tracklets[0][:1]], normalised=False), rtol=1e-4, atol=1e-4
+    )
+    with pytest.raises(ValueError, match="tracklet 1 has no images; leave it out"):
+        model.embed_tracklets([tracklets[0], []])
+    with pytest.raises(ValueError, match="no tracklets"):
+        model.embed_tracklets([])
+
+
 def test_all_frames_of_a_clip_are_changed_alike():
-    options = AugmentOptions(pad=4)
+    options = AugmentOptions(pad=4, erase=EraseOptions(probability=1.0, attempts=2))
     clip = np.random.default_rng(0).integers(1, 255, (4, 1, 32, 16, 3)).astype(np.uint8)
     clips = jnp.asarray(np.repeat(clip, 3, axis=1))
     key, network = jax.random.key(0), ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))

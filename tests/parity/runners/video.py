@@ -198,7 +198,7 @@ def run_losses(args, inputs, weights):
 
     results, slopes = {}, {}
     for name, loss in (("out_total", total), ("out_triplet_cosine", triplet)):
-        results[name], slopes[name] = jax.value_and_grad(loss)(arrays)
+        results[name], slopes[name] = jax.jit(jax.value_and_grad(loss))(arrays)
     for name, wanted in args["outputs"].items():
         if "gradient_of" in wanted:
             results[name] = slopes[wanted["gradient_of"]][wanted["wrt"]]
