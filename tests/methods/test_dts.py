@@ -74,9 +74,9 @@ def test_without_noise_a_perturbed_choice_is_the_hard_one():
 def test_one_image_and_noise_in_tests():
     images = make_batch()["image"][:2]
     model = evaluation(make(test_noise=True))
-    one = embed(model, images[:1])
-    np.testing.assert_allclose(one, embed(model, images)[:1], atol=1e-5)
-    assert not np.allclose(one, embed(evaluation(make()), images[:1]), atol=1e-4)
+    noisy = embed(model, images)
+    np.testing.assert_allclose(embed(model, images[::-1])[::-1], noisy, atol=1e-5)
+    assert not np.allclose(noisy[:1], embed(evaluation(make()), images[:1]), atol=1e-4)
 
 
 def test_what_cannot_be_chosen_is_refused():

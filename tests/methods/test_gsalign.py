@@ -80,7 +80,6 @@ def test_what_cannot_be_warped_is_refused():
 def test_recipe():
     for dataset, epochs, weight, rankings in (
         ("cargo", 150, 0.0, ()),
-        ("agreid", 150, 0.5, ("query_expansion",)),
         ("agreid_v2", 120, 0.5, ("query_expansion",)),
     ):
         config = view_aware.gsalign(dataset)

@@ -106,7 +106,6 @@ def test_heads_that_do_not_divide_the_width_are_refused():
 
 def test_recipe():
     for dataset, stride, prompts, weight in (
-        ("cargo", 12, 64, 0.001),
         ("agreid", 12, 128, 10.0),
         ("lagper", 16, 64, 0.001),
     ):
