@@ -66,6 +66,8 @@ def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "Vi
 class ViSA(LocalVDT):
     """VDT with two groups of experts, the graph convolution, and the fusion of their queries."""
 
+    in_batch_terms = (*LocalVDT.in_batch_terms, "balance")
+
     def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
         super().__init__(options, facts, rngs=rngs)
         network, dtype = self.backbone, facts.dtype
