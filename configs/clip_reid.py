@@ -18,8 +18,7 @@ Published, rank-1 / mAP; market1501 and msmt17 by its paper, the others as later
 
 "Without texts" is `--config.method.text_weight=0 --config.phases="('reid',)"`.
 Not reached here: the data are behind a form.
-Variants: `skyground` (small towers from scratch, so without what CLIP knows of texts; embedded data,
-minutes on a laptop), `tiny` (seconds).
+Variants: `skyground` (small towers from scratch, so without what CLIP knows of texts; embedded data), `tiny` (seconds).
 """
 
 from ml_collections import ConfigDict

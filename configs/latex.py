@@ -13,7 +13,7 @@ Published, rank-1 / mAP (on cargo AG-pooled is the table's "A<->G"):
     cargo      ALL 76.96 / 67.09   AG-pooled 66.87 / 58.88   A2A 80.00 / 69.06   G2G 90.18 / 79.90
 
 Not reached here: the data are behind a form, and files of the published code are missing.
-Variants: `skyground` (small towers from scratch, trained; embedded data, minutes on a laptop), `tiny`
+Variants: `skyground` (small towers from scratch, trained; embedded data), `tiny`
 (seconds).
 """
 

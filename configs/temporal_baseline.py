@@ -5,7 +5,7 @@
 Arguments: `dataset=mars` (the default), `g2a_vreid` or `ag_vpreid`; `temporal=mean` (the default), `max`
 or `attention`.
 The recipe is ours (BoT's on clips): nothing is published for it.
-Variants: `:skyground` (small network, embedded data, minutes on a laptop), `:tiny` (seconds).
+Variants: `:skyground` (small network, embedded data), `:tiny` (seconds).
 """
 
 from ml_collections import ConfigDict

@@ -7,8 +7,7 @@ Built from its paper's description; see `g2ajax/methods/uni_prompt.py` for what 
 `--config.method.infrared="(6, 7)"` names infrared cameras. Cost unknown.
 
 Published: on MP-ReID alone, which has no builder here (mean rank-1 64.73, mAP 58.45).
-Variants: `skyground` (small towers from scratch, so without what CLIP knows of texts; embedded data,
-minutes on a laptop), `tiny` (seconds).
+Variants: `skyground` (small towers from scratch, so without what CLIP knows of texts; embedded data), `tiny` (seconds).
 """
 
 from ml_collections import ConfigDict
