@@ -25,6 +25,9 @@ HEAD = (
     "protocol",
 )
 
+SHOWN = ((0, 1, 2, 3, 6), (0, 1, 4, 5, 7, 8))
+"""Columns of the two tables for a terminal."""
+
 
 def matrix(results: Sequence[Result]) -> list[tuple[str, ...]]:
     """The rows below `HEAD`. Each row is another protocol: read along it, not down a column."""
@@ -54,8 +57,10 @@ def caption(results: Sequence[Result], trained_on: str) -> str:
 
 
 def as_text(results: Sequence[Result], trained_on: str) -> str:
-    """An aligned table for a terminal."""
-    return "\n".join([caption(results, trained_on), *aligned([HEAD, *matrix(results)], WIDTH)])
+    """Aligned tables for a terminal: the first scores, and below them the others and the counts."""
+    rows = [HEAD, *matrix(results)]
+    blocks = [aligned([[row[i] for i in columns] for row in rows], WIDTH) for columns in SHOWN]
+    return "\n".join([caption(results, trained_on), *blocks[0], "", *blocks[1]])
 
 
 def as_markdown(results: Sequence[Result], trained_on: str) -> str:

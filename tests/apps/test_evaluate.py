@@ -43,7 +43,7 @@ def test_the_matrix_of_two_datasets(ranked_run, two_datasets, tmp_path, capsys):
     assert written(workdir) == before
     printed = capsys.readouterr().out
     assert "trained on fake, checkpoint best, chosen on the test split (step 3)" in printed
-    assert "other small A2G (aerial -> ground)" in printed
+    assert "other small" in printed and max(map(len, printed.splitlines()[1:-1])) <= 100
     stored = json.loads((tmp_path / "cross_results.json").read_text())
     assert stored["trained_on"] == "fake"
     rows = stored["results"]
@@ -78,7 +78,7 @@ def test_its_own_dataset_if_none_is_named(ranked_run, two_datasets, tmp_path, ca
     assert {(r["dataset"], r["checkpoint"]) for r in rows} == {("fake", "last")}
     assert {r["parameters"] for r in rows} == {"k1 3, k2 2, lambda 0.3, zhong"}
     assert all(r["feature"].endswith("(image + mirror)") for r in rows)
-    assert "rerank (k1 3" in capsys.readouterr().out
+    assert "(k1 3" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Ranked lists of a trained model: they are those that were scored."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -45,17 +47,17 @@ def test_lists_are_those_of_the_scores(opened, ranked_run, ranking):
 
 def test_the_first_true_match_is_shown_with_its_rank(opened):
     """Of a query whose first images are all of others, as of every one that failed."""
-    lists = rank.rank_queries(opened.model, opened.task.embedder, "G2A", "reid", 1)
-    late = np.flatnonzero(lists.result.first_match > 1)
-    assert len(late), "every query finds its person first"
-    whole = rank.rank_queries(opened.model, opened.task.embedder, "G2A", "reid", 15).result
-    (figure,) = rank.figures(lists, late[:1].tolist(), "fake")
-    wrong, match = figure.ranked
-    first = int(whole.first_match[late[0]])
-    assert (wrong.correct, wrong.rank, match.correct, match.rank) == (False, None, True, first)
-    entry = whole.top[late[0]][first - 1]
-    assert lists.gallery.image_id[entry].endswith(match.title.partition(" (")[0])
-    assert match.distance == pytest.approx(whole.top_distance[late[0]][first - 1])
+    lists = rank.rank_queries(opened.model, opened.task.embedder, "G2A", "reid", 15)
+    result, entry = lists.result, int(lists.result.match[0])
+    wrong = np.flatnonzero(lists.gallery.identity != lists.query.identity[0])[:1]
+    top = np.repeat(wrong[None], len(result.top), axis=0)
+    near, first = result.top_distance[:, :1], np.full(len(top), 37)
+    failed = dataclasses.replace(result, top=top, top_distance=near, first_match=first)
+    (figure,) = rank.figures(dataclasses.replace(lists, result=failed), [0], "fake")
+    other, match = figure.ranked
+    assert (other.correct, other.rank, match.correct, match.rank) == (False, None, True, 37)
+    assert str(lists.gallery.image_id[entry]).endswith(match.title.partition(" (")[0])
+    assert match.distance == pytest.approx(result.match_distance[0])
     # Names are shown without the folder that all images share.
     assert "/" not in match.title and match.title.endswith(("(camera 0)", "(camera 1)"))
 
