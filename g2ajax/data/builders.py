@@ -9,8 +9,8 @@ import pathlib
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from g2ajax.config import nearest
 
@@ -115,25 +115,29 @@ def _build(builder: Any, manual_dir: pathlib.Path) -> None:
     counts: dict[str, int] = {}
     started, own = time.monotonic(), builder._split_generators
     name = "/".join(filter(None, (builder.name, getattr(builder.builder_config, "name", ""))))
-    stdout = sys.stdout
+    say = functools.partial(print, file=sys.stdout, flush=True)  # as it is before TFDS is silenced
 
     @functools.wraps(own)
     def counted(*args: Any, **kwargs: Any) -> dict[str, Iterator[Any]]:
         splits = own(*args, **kwargs)
-        return {key: _counted(key, value, counts, name, stdout) for key, value in splits.items()}
+        return {key: _counted(key, value, counts, name, say) for key, value in splits.items()}
 
     builder._split_generators = counted
     tfds.disable_progress_bar()
     # What TFDS prints speaks of a download of unknown size; lines of ours take its place.
-    print(f"building {name} in {builder.data_dir}", flush=True)
+    say(f"building {name} in {builder.data_dir}")
     with contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
     parts = ", ".join(f"{key} {count:,}" for key, count in counts.items())
-    print(f"built {name}: {parts} ({time.monotonic() - started:.0f} s)", flush=True)
+    say(f"built {name}: {parts} ({time.monotonic() - started:.0f} s)")
 
 
 def _counted(
-    split: str, records: Iterable[Any], counts: dict[str, int], name: str, stream: TextIO
+    split: str,
+    records: Iterable[Any],
+    counts: dict[str, int],
+    name: str,
+    say: Callable[[str], None],
 ) -> Iterator[Any]:
     """Passes a split's records on and says now and then how many there were."""
     counts[split], said = 0, time.monotonic()
@@ -142,7 +146,7 @@ def _counted(
         counts[split] += 1
         if time.monotonic() - said > SAY_SECONDS:
             said = time.monotonic()
-            print(f"building {name}: {split} {counts[split]:,}", file=stream, flush=True)
+            say(f"building {name}: {split} {counts[split]:,}")
 
 
 @functools.lru_cache(maxsize=32)

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int
 
+from g2ajax.config.ranges import Count
 from g2ajax.data.augment import AugmentOptions, augment_clips
 from g2ajax.data.clips import ClipOptions, clip_batches, evaluation_clips, random_clips
 from g2ajax.data.crop_source import Dataset
@@ -33,9 +34,9 @@ class SamplerOptions(crop_options.SamplerOptions):
     """Options of batch sampling, as for crops; a row is a tracklet, of which each draw takes other
     frames. Identities with fewer than K tracklets repeat them."""
 
-    identities: int = 8
+    identities: Count = 8
     """Identities in a batch, P."""
-    images: int = 4
+    images: Count = 4
     """Tracklets of each identity, K."""
     allow_single_image: bool = True
     """Let identities with one tracklet take part; it is repeated K times."""
@@ -47,7 +48,7 @@ class EvaluateOptions(base.EvaluateOptions):
 
     best: Literal["mAP", "rank1"] = "mAP"
     """Score that chooses the best checkpoint of a phase, averaged over protocols and rankings."""
-    batch_size: int = 32
+    batch_size: Count = 32
     """Clips embedded at a time."""
     flip: bool = False
     """Embed each clip and its mirror, and take the mean of the two."""
