@@ -10,7 +10,8 @@ their selected tokens. The platform is needed in training alone.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -72,8 +73,8 @@ def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "TA
 
 
 class TAGCLIP(ImageTextModel):
-    """CLIP with `view_token`, `moe` (for each block with experts one), a classifier of identities,
-    and the heads of the local features.
+    """CLIP with `view_token`, for the k-th block with experts a router in `moe` and MLPs called
+    `expert_k_0`, `expert_k_1`, ..., a classifier of identities, and heads of the local features.
 
     The view token starts as zeros with the class token's position. Experts start from scratch; a
     phase copies CLIP's own MLPs into them (`phase.NAME.copy`, as the recipe does).
@@ -100,15 +101,21 @@ class TAGCLIP(ImageTextModel):
                 f"method.blocks = {options.blocks}: expected numbers from 0 to {depth - 1}, rising"
             )
         self.view_token = nnx.Param(jnp.zeros((1, 1, variant.vision_width)))
-        self.moe = nnx.List(
-            [Experts(variant, options, dtype=facts.dtype, rngs=rngs) for _ in self.blocks]
-        )
+        own = {"dtype": facts.dtype, "rngs": rngs}
+        self.moe = nnx.List([Routing(variant, options, **own) for _ in self.blocks])
+        for name in (name for k in range(len(self.blocks)) for name in self.names(k, options)):
+            setattr(self, name, Mlp(variant.vision_width, variant.activation, None, **own))
         self.classifier = nnx.Linear(
             dim, facts.num_classes, kernel_init=nnx.initializers.normal(0.001), rngs=rngs
         )
         self.image_tokens, self.text_tokens = (LocalHead(dim, rngs=rngs) for _ in range(2))
         self.options = options
         self.feature_name = "class and end token, joined with the selected tokens"
+
+    @staticmethod
+    def names(place: int, options: Options) -> list[str]:
+        """The names of the experts of a block; without dots, so that a configuration can hold them."""
+        return [f"expert_{place}_{number}" for number in range(options.experts)]
 
     def encode_images(
         self, images: Float[Array, "B H W 3"]
@@ -121,13 +128,14 @@ class TAGCLIP(ImageTextModel):
         view = tower.ln_pre(jnp.tile(view, (len(tokens), 1, 1)))
         tokens = jnp.concatenate([tokens[:, :1], view.astype(tokens.dtype), tokens[:, 1:]], axis=1)
         start = 0
-        for number, experts in zip(self.blocks, self.moe, strict=True):
+        for place, (number, routing) in enumerate(zip(self.blocks, self.moe, strict=True)):
             tokens = tower.run_blocks(tokens, start=start, stop=number)
             # Read before the block: a function inside it may not tell anything but its tokens.
-            route = experts.router(tokens[:, VIEW].astype(jnp.float32))
+            route = routing.router(tokens[:, VIEW].astype(jnp.float32))
             logits.append(route)
-            allowed = experts.allowed(route)
-            hook = Hook(lambda x, e=experts, a=allowed: e(x, a), "mlp", (number,))
+            experts = [getattr(self, name) for name in self.names(place, self.options)]
+            mix = functools.partial(routing, allowed=routing.allowed(route), experts=experts)
+            hook = Hook(mix, "mlp", (number,))
             tokens = tower.run_blocks(tokens, start=number, stop=number + 1, hooks=[hook])
             start = number + 1
         tokens = tower.ln_post(tower.run_blocks(tokens, start=start))
@@ -206,8 +214,8 @@ def _joined(whole: Float[Array, "B E"], local: Float[Array, "B E"]) -> Float[Arr
     return jnp.concatenate([normalise(whole, 1e-12), normalise(local, 1e-12)], axis=1)
 
 
-class Experts(nnx.Module):
-    """HR-MoE in the place of an MLP: `router` of the view, `gate` of the tokens, `experts`.
+class Routing(nnx.Module):
+    """HR-MoE in the place of an MLP: `router` of the view, `gate` of the tokens.
 
     A token's weights are the softmax over the experts of its image's view; the best `active` of them
     count, as they are. All experts are computed for every token and the others weighted by 0: shapes
@@ -226,28 +234,25 @@ class Experts(nnx.Module):
                 "that, and no smaller than the active ones (method.experts, method.aerial_experts, ...)"
             )
         self.groups = groups
-        self.active = options.active
+        self.count, self.active = count, options.active
         self.router = nnx.Linear(width, VIEWS, rngs=rngs)
         self.gate = linear(width, count, dtype=dtype, rngs=rngs)
-        self.experts = nnx.List(
-            [Mlp(width, variant.activation, None, dtype=dtype, rngs=rngs) for _ in range(count)]
-        )
 
     def allowed(self, route: Float[Array, "B 2"]) -> Bool[Array, "B M"]:
         """The experts of the view that the router predicts; 1 is aerial, as in the view loss."""
-        number, count = jnp.arange(len(self.experts)), len(self.experts)
-        aerial, ground = number < self.groups[0], number >= count - self.groups[1]
+        number = jnp.arange(self.count)
+        aerial, ground = number < self.groups[0], number >= self.count - self.groups[1]
         return jnp.where((jnp.argmax(route, axis=-1) == 1)[:, None], aerial[None], ground[None])
 
     def __call__(
-        self, tokens: Float[Array, "B T D"], allowed: Bool[Array, "B M"]
+        self, tokens: Float[Array, "B T D"], *, allowed: Bool[Array, "B M"], experts: Sequence[Mlp]
     ) -> Float[Array, "B T D"]:
         logits = jnp.where(allowed[:, None], self.gate(tokens).astype(jnp.float32), -jnp.inf)
         weights = jax.nn.softmax(logits, axis=-1)
         best, index = jax.lax.top_k(weights, self.active)
         chosen = jax.nn.one_hot(index, weights.shape[-1])
         weights = jnp.einsum("btk,btkm->btm", best, chosen).astype(tokens.dtype)
-        return sum(weights[..., i, None] * expert(tokens) for i, expert in enumerate(self.experts))
+        return sum(weights[..., i, None] * expert(tokens) for i, expert in enumerate(experts))
 
 
 class LocalHead(nnx.Module):

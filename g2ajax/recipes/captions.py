@@ -89,7 +89,7 @@ def tag_clip(dataset: str) -> ConfigDict:
     config.text.mask = 0.0
     _copy_experts(config, depth=12)
     config.phase.reid.optimizer.rules = (
-        *(("moe", 5.0), ("image_tokens", 5.0), ("text_tokens", 5.0)),
+        *(("moe", 5.0), ("expert_", 5.0), ("image_tokens", 5.0), ("text_tokens", 5.0)),
         *(("bias", 2.0), ("classifier", 5.0)),
     )
     return config
@@ -99,7 +99,7 @@ def _copy_experts(config: ConfigDict, depth: int) -> None:
     """Lets every expert start as the MLP of its block, in the last half of `depth` blocks."""
     chosen = range((depth + 1) // 2, depth)
     config.phase.reid.copy = {
-        f"moe.{place}.experts.{expert}": f"base_model.visual.transformer.resblocks.{block}.mlp"
+        f"expert_{place}_{expert}": f"base_model.visual.transformer.resblocks.{block}.mlp"
         for place, block in enumerate(chosen)
         for expert in range(config.method.experts)
     }

@@ -49,7 +49,7 @@ def small_tracklets(config: ConfigDict, variant: str, network: dict) -> None:
     """The small variant of a recipe whose phase `reid` trains everything, on `tracklets_small`."""
     tiny = variant == "tiny"
     dataset = f"skyground/tracklets_{'tiny' if tiny else 'small'}"
-    small.embedded(config, variant, dataset, network=network["name"])
+    small.embedded(config, variant, dataset)
     config.data.update(image_size=(48, 24) if tiny else (128, 64), residency="device")
     config.clip.frames = 3 if tiny else 8
     config.sampler.update(identities=4 if tiny else 8, images=2 if tiny else 4)
