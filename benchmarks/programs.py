@@ -29,6 +29,7 @@ from g2ajax.retrieval import metrics
 from g2ajax.tasks import task_class
 from g2ajax.tasks.base import Phase, RunInfo, Task
 from g2ajax.tasks.embedder import make_embed, make_embed_text
+from g2ajax.tasks.tracklets import make_embed_tracklets
 from g2ajax.training.mesh import state_sharding
 from g2ajax.training.optimizer import build_optimizer
 from g2ajax.training.options import RunOptions, run_options
@@ -71,6 +72,12 @@ class Experiment:
     @property
     def on_frames(self) -> bool:
         return self.options.task == "frames"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one crop, or of the clip of a tracklet."""
+        clip = (self.blocks.clip.frames,) if self.options.task == "tracklets" else ()
+        return (*clip, *self.blocks.data.image_size, 3)
 
     @functools.cached_property
     def model(self) -> Method:
@@ -194,14 +201,14 @@ def train_step(of: Experiment, phase: str, mesh: Mesh, batch: int) -> Program:
     prepare = of.task(mesh, model).prepare(of.phase(phase))
     step = make_step(program, block, optimizer, prepare, mesh, options.seed)
     own = of.phase(phase).options
-    features = not of.on_frames and own.source == "features"
+    features = getattr(own, "source", "images") == "features"
     resident = not of.on_frames and not features and of.blocks.data.residency == "device"
     whole = training_batch(of, model, rows, resident or features)
     if features:
         whole["feature"] = ((rows, feature_width(of, model, own.feature)), "float32")
     store = None
     if resident:
-        images = -(-of.sizes.images // mesh.size) * mesh.size
+        images = -(-of.sizes.images * of.sizes.frames // mesh.size) * mesh.size
         store = _shape((images, *of.blocks.data.image_size, 3), "uint8", batch_sharding(mesh))
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     placed = _placed(whole, batch_sharding(mesh))
@@ -237,12 +244,17 @@ def training_batch(
             "label": ((rows, slots), "int32"),
             "identity": ((rows, slots), "int32"),
         }
-    image = ((rows, *of.blocks.data.image_size, 3), "uint8")
+    image = ((rows, *of.shape), "uint8")
     attributes = ((rows, len(of.sizes.attributes)), "int8")
     columns |= {name: ((rows,), "int32") for name in ("label", "identity")}
     columns["attributes"] = attributes
     if not resident:
         columns["image"] = image
+    if of.options.task == "tracklets":
+        clip = (rows, of.blocks.clip.frames)
+        columns["frame_mask"] = (clip, "bool")
+        if resident:
+            columns["frame_index"] = (clip, "int32")
     if isinstance(model, EmbedsCaptions):
         columns["caption"] = ((rows, of.blocks.text.length), "int32")
         if model.uses_pairs:
@@ -267,10 +279,14 @@ def embedding(of: Experiment, mesh: Mesh) -> Iterator[Program]:
             yield _evaluated(model, mesh, "embed queries", call, one, rows)
         return
     batch = {
-        "image": ((rows, *of.blocks.data.image_size, 3), "uint8"),
+        "image": ((rows, *of.shape), "uint8"),
         "camera": ((rows,), "int32"),
         "platform": ((rows,), "int32"),
     }
+    if of.options.task == "tracklets":
+        batch["frame_mask"] = ((rows, of.blocks.clip.frames), "bool")
+        yield _evaluated(model, mesh, "embed", make_embed_tracklets(model, mesh), batch, rows)
+        return
     yield _evaluated(model, mesh, "embed", make_embed(model, mesh), batch, rows)
     if isinstance(model, Explains):
         yield _evaluated(model, mesh, "explain", make_embed(model, mesh, "explain"), batch, rows)

@@ -32,6 +32,8 @@ class Sizes:
     """Captions of the training split."""
     attributes: tuple[int, ...] = ()
     """Number of classes of each attribute."""
+    frames: int = 1
+    """Frames of an image: several for a tracklet, as a mean."""
     pairs: int = 0
     """Pairs of a query and a gallery image, over all protocols; 0: each query meets the whole gallery."""
 
@@ -71,6 +73,12 @@ KNOWN: Mapping[str, Sizes] = {
     "cuhk_sysu": Sizes(11206, 5532, 1, 2900, 6978, 2900),
     "prw": Sizes(5704, 482, 6, 2057, 6112, 450),
     "g2aps": Sizes(21962, 2078, 2, 566, 9808, 566),
+    # Tracklets in the place of images; the mean number of frames in the last field.
+    "mars": Sizes(8298, 625, 6, 1980, 12180, 634, frames=58),
+    "skyground/tracklets_tiny": Sizes(12, 4, 2, 8, 8, 4, attributes=AGREID_CLASSES, frames=4),
+    "skyground/tracklets_small": Sizes(
+        320, 64, 2, 192, 240, 48, attributes=AGREID_CLASSES, frames=12
+    ),
     "skyground/crops_tiny": Sizes(80, 8, 2, 16, 64, 8, attributes=AGREID_CLASSES),
     "skyground/crops_small": Sizes(2016, 96, 2, 384, 1632, 96, attributes=AGREID_CLASSES),
     "skyground/crops_many": Sizes(7680, 1920, 2, 384, 1632, 96, attributes=AGREID_CLASSES),

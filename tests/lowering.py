@@ -28,6 +28,8 @@ CONFIGS = {
     "gsalign": "gsalign:tiny",
     "sd_reid": "sd_reid:tiny",
     "visa": "visa:tiny",
+    "temporal_baseline": "temporal_baseline:tiny",
+    "vsla_clip": "vsla_clip:tiny",
     "explainable": "agreid_vit:tiny",
     "irra": "irra:tiny",
     "aea_firm": "aea_firm:tiny",
