@@ -126,16 +126,13 @@ def _is_resnet(shapes: Shapes) -> bool:
     return _has(shapes, r"^backbone\.layer4\.0\.conv3\.weight$")
 
 
-def _fastreid_vit(shapes: Shapes) -> ConfigDict:
-    config = crops.bot_vit(DATASET)
-    _set_vit(config, shapes)
-    return config
+def _vit(recipe: Callable[[str], ConfigDict]) -> Read:
+    def read(shapes: Shapes) -> ConfigDict:
+        config = recipe(DATASET)
+        _set_vit(config, shapes)
+        return config
 
-
-def _vdt(shapes: Shapes) -> ConfigDict:
-    config = view_aware.vdt(DATASET)
-    _set_vit(config, shapes)
-    return config
+    return read
 
 
 def _secap(shapes: Shapes) -> ConfigDict:
@@ -240,22 +237,19 @@ def _clip_reid(shapes: Shapes) -> ConfigDict:
 # Person search
 
 
-def _seqnet(shapes: Shapes) -> ConfigDict:
-    config = person_search.seqnet("cuhk_sysu", **SEARCH)
-    _set_queue(config, shapes)
-    return config
+def _search(recipe: Callable[..., ConfigDict], **own: float) -> Read:
+    def read(shapes: Shapes) -> ConfigDict:
+        config = recipe("cuhk_sysu", **own, **SEARCH)
+        queues = [shape[0] for name, shape in shapes.items() if name.endswith(".cq")]
+        if queues:
+            config.method.matching.queue_size = queues[0]
+        return config
+
+    return read
 
 
-def _coat(shapes: Shapes) -> ConfigDict:
-    config = person_search.coat("cuhk_sysu", softmax=0.0, **SEARCH)
-    _set_queue(config, shapes)
-    return config
-
-
-def _set_queue(config: ConfigDict, shapes: Shapes) -> None:
-    queues = [shape[0] for name, shape in shapes.items() if name.endswith(".cq")]
-    if queues:
-        config.method.matching.queue_size = queues[0]
+def _any(shapes: Shapes) -> bool:
+    return True
 
 
 def _exactly(name: str) -> Callable[[Shapes], bool]:
@@ -306,33 +300,26 @@ ARCHITECTURES: dict[str, Architecture] = {
         )
     },
     "fastreid_mgn_r50": Architecture(
-        "fast-reid's MGN on resnet50",
-        ("fast-reid MGN",),
-        lambda shapes: True,
-        _fastreid_resnet(crops.mgn),
+        "fast-reid's MGN on resnet50", ("fast-reid MGN",), _any, _fastreid_resnet(crops.mgn)
     ),
     "fastreid_bot_vit": Architecture(
         "fast-reid's BOT on a ViT",
         FASTREID,
         lambda shapes: "backbone.cls_token" in shapes and VIEW_TOKEN not in shapes,
-        _fastreid_vit,
+        _vit(crops.bot_vit),
     ),
-    "vdt": Architecture("VDT on a ViT", ("fast-reid",), lambda shapes: VIEW_TOKEN in shapes, _vdt),
-    "secap": Architecture("SeCap on a ViT", ("SeCap",), lambda shapes: True, _secap),
+    "vdt": Architecture(
+        "VDT on a ViT", ("fast-reid",), lambda shapes: VIEW_TOKEN in shapes, _vit(view_aware.vdt)
+    ),
+    "secap": Architecture("SeCap on a ViT", ("SeCap",), _any, _secap),
     "transreid": Architecture(
-        "TransReID with the jigsaw branch",
-        ("TransReID with jigsaw patches",),
-        lambda shapes: True,
-        _transreid,
+        "TransReID with the jigsaw branch", ("TransReID with jigsaw patches",), _any, _transreid
     ),
     "transreid_baseline": Architecture(
-        "TransReID's ViT baseline", ("TransReID",), lambda shapes: True, _transreid_baseline
+        "TransReID's ViT baseline", ("TransReID",), _any, _transreid_baseline
     ),
     "strong_baseline_r50": Architecture(
-        "reid-strong-baseline on a ResNet",
-        ("reid-strong-baseline",),
-        _is_resnet,
-        _strong_baseline,
+        "reid-strong-baseline on a ResNet", ("reid-strong-baseline",), _is_resnet, _strong_baseline
     ),
     **{
         name: Architecture(
@@ -344,12 +331,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         )
         for name in ("clip_vit_b16", "clip_vit_b32", "clip_vit_l14")
     },
-    "irra": Architecture("IRRA on CLIP ViT-B/16", ("IRRA",), lambda shapes: True, _irra),
-    "clip_reid": Architecture(
-        "CLIP-ReID on CLIP ViT-B/16", ("CLIP-ReID",), lambda shapes: True, _clip_reid
+    "irra": Architecture("IRRA on CLIP ViT-B/16", ("IRRA",), _any, _irra),
+    "clip_reid": Architecture("CLIP-ReID on CLIP ViT-B/16", ("CLIP-ReID",), _any, _clip_reid),
+    "seqnet": Architecture("SeqNet on ResNet-50", ("SeqNet",), _any, _search(person_search.seqnet)),
+    "coat": Architecture(
+        "COAT on ResNet-50", ("COAT",), _any, _search(person_search.coat, softmax=0.0)
     ),
-    "seqnet": Architecture("SeqNet on ResNet-50", ("SeqNet",), lambda shapes: True, _seqnet),
-    "coat": Architecture("COAT on ResNet-50", ("COAT",), lambda shapes: True, _coat),
 }
 
 
