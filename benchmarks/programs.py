@@ -29,7 +29,6 @@ from g2ajax.retrieval import metrics
 from g2ajax.tasks import task_class
 from g2ajax.tasks.base import Phase, RunInfo, Task
 from g2ajax.tasks.embedder import make_embed, make_embed_text
-from g2ajax.tasks.tracklets import make_embed_tracklets
 from g2ajax.training.mesh import state_sharding
 from g2ajax.training.optimizer import build_optimizer
 from g2ajax.training.options import RunOptions, run_options
@@ -285,7 +284,8 @@ def embedding(of: Experiment, mesh: Mesh) -> Iterator[Program]:
     }
     if of.options.task == "tracklets":
         batch["frame_mask"] = ((rows, of.blocks.clip.frames), "bool")
-        yield _evaluated(model, mesh, "embed", make_embed_tracklets(model, mesh), batch, rows)
+        call = make_embed(model, mesh, "embed_tracklet")
+        yield _evaluated(model, mesh, "embed", call, batch, rows)
         return
     yield _evaluated(model, mesh, "embed", make_embed(model, mesh), batch, rows)
     if isinstance(model, Explains):

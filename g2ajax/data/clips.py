@@ -7,13 +7,13 @@ a clip, here they stay in order of time.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Sharding
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from g2ajax.config.ranges import Count
 from g2ajax.data.images import decode, resize
@@ -129,10 +129,19 @@ def load_clip(
     Raises ValueError naming a corrupt frame.
     """
     encoded = split.encoded(row)
-    images = {}
-    for frame in dict.fromkeys(frames.tolist()):
+
+    def read(frame: int) -> UInt8[np.ndarray, "H W 3"]:
         name = f"frame {frame} of {split.image_id[row]} ({split.name})"
-        images[frame] = resize(decode(encoded[frame], name), image_size, interpolation)
+        return resize(decode(encoded[frame], name), image_size, interpolation)
+
+    return stacked(frames, read)
+
+
+def stacked(
+    frames: Int[np.ndarray, " T"], read: Callable[[int], UInt8[np.ndarray, "H W 3"]]
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """The images of the frames, each of which is read once."""
+    images = {frame: read(frame) for frame in dict.fromkeys(frames.tolist())}
     return np.stack([images[frame] for frame in frames.tolist()])
 
 
@@ -175,18 +184,33 @@ def clip_batches(
     return sharded_batches(host(), sharding)
 
 
+def planned_clips(
+    num_frames: Int[np.ndarray, " N"], options: ClipOptions
+) -> tuple[Int[np.ndarray, " K"], Clips]:
+    """The clips that stand for tracklets in a test, in order, and the number of the tracklet of each."""
+    rows = np.arange(len(num_frames), dtype=np.int32)
+    if options.test != "dense":
+        return rows, first_clips(num_frames, options.frames)
+    parts = [dense_clips(int(n), options.frames) for n in num_frames]
+    rows = np.repeat(rows, [len(part) for part in parts])
+    # Every repetition is a frame that counts: a clip of repetitions alone would be empty.
+    return rows, Clips(np.concatenate(parts), np.ones((len(rows), options.frames), bool))
+
+
+def mean_of_clips(
+    features: Float[np.ndarray, "K D"], rows: Int[np.ndarray, " K"], count: int
+) -> Float32[np.ndarray, "N D"]:
+    """The mean of the embeddings of each tracklet's clips; `rows`: the tracklet of each clip."""
+    total = np.zeros((count, features.shape[1]), np.float32)
+    np.add.at(total, rows, features)
+    return total / np.bincount(rows, minlength=count)[:, None].astype(np.float32)
+
+
 def evaluation_clips(
     split: TrackletSplit, options: ClipOptions, batch_size: int
 ) -> tuple[Int[np.ndarray, "S B"], Clips]:
     """The rows and clips of every tracklet of a split, in order; the last batch is padded (−1)."""
-    rows = np.arange(len(split), dtype=np.int32)
-    if options.test == "dense":
-        parts = [dense_clips(int(n), options.frames) for n in split.num_frames]
-        rows = np.repeat(rows, [len(part) for part in parts])
-        # Every repetition is a frame that counts: a clip of repetitions alone would be empty.
-        clips = Clips(np.concatenate(parts), np.ones((len(rows), options.frames), bool))
-    else:
-        clips = first_clips(split.num_frames, options.frames)
+    rows, clips = planned_clips(split.num_frames, options)
     steps = -(-len(rows) // batch_size)
     fill = steps * batch_size - len(rows)
     rows = np.pad(rows, (0, fill), constant_values=-1).reshape(steps, batch_size)

@@ -11,7 +11,7 @@ whole image tower is trained.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from g2ajax.backbones.clip_blocks import linear
+from g2ajax.backbones.clip_image import Features
 from g2ajax.backbones.tokens import Hook
 from g2ajax.config import options
 from g2ajax.config.ranges import Count, Natural, NonNegative, Share
@@ -180,16 +181,6 @@ class LearnedPrompt(Prompt):
         return self.around(jnp.concatenate([before, own, after], axis=1))
 
 
-class ClipFeatures(NamedTuple):
-    """The class token at three depths, as a mean over the real frames, float32."""
-
-    entering: Float[Array, "B D"]
-    """Before the last block."""
-    normed: Float[Array, "B D"]
-    """After `ln_post`."""
-    projected: Float[Array, "B E"]
-
-
 def stage_two(
     features: Sequence[Float[Array, "B _"]],
     logits: Sequence[Float[Array, "B C"]],
@@ -253,9 +244,11 @@ class VSLACLIP(CLIPReID, EmbedsTracklets):
         platform: Int[Array, " B"] | None = None,
         *,
         adapted: bool = True,
-    ) -> ClipFeatures:
-        """The features of clips with pixels 0..255. `adapted=False`: those of CLIP itself, without
-        adapters and bridge prompts."""
+    ) -> Features:
+        """The features of clips with pixels 0..255, each a mean over the real frames.
+
+        `adapted=False`: those of CLIP itself, without adapters and bridge prompts.
+        """
         batch, length = clips.shape[:2]
         frames = clips.reshape(batch * length, *clips.shape[2:])
         hooks: list[Hook] = []
@@ -266,7 +259,7 @@ class VSLACLIP(CLIPReID, EmbedsTracklets):
                 hooks += bridge_hooks(self.cv_embed[...], jnp.repeat(platform, length))
         found = self.base_model.visual.features(self.preprocessing(frames), hooks=hooks)
         depths = (depth.reshape(batch, length, -1) for depth in found)
-        return ClipFeatures(*(mean_frames(depth, frame_mask) for depth in depths))
+        return Features(*(mean_frames(depth, frame_mask) for depth in depths))
 
     def prompt_loss(
         self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
-from g2ajax.data.clips import ClipOptions, dense_clips, first_clips
+from g2ajax.data.clips import ClipOptions, mean_of_clips, planned_clips, stacked
 from g2ajax.data.images import resize
 from g2ajax.models.pictures import pixels
 
@@ -32,27 +32,21 @@ def clip_batches(
     Raises ValueError for a tracklet without images, and naming tracklet and frame for one that cannot
     be read.
     """
-    planned: list[tuple[int, np.ndarray, np.ndarray]] = []
     for row, images in enumerate(tracklets):
         if not len(images):
             raise ValueError(f"tracklet {row} has no images; leave it out")
-        if clip.test == "dense":
-            frames = dense_clips(len(images), clip.frames)
-            planned += [(row, one, np.ones(clip.frames, bool)) for one in frames]
-        else:
-            first = first_clips(np.array([len(images)]), clip.frames)
-            real = first.real[0] | (not clip.mask_padding)
-            planned.append((row, first.frame[0], real))
-    for start in range(0, len(planned), batch_size):
-        rows, frames, masks = zip(*planned[start : start + batch_size], strict=True)
+    rows, (frames, real) = planned_clips(np.array([len(one) for one in tracklets]), clip)
+    masks = real | (not clip.mask_padding)
+    for start in range(0, len(rows), batch_size):
+        part = slice(start, start + batch_size)
         clips = [
-            _clip(tracklets[r], r, f, size, interpolation)
-            for r, f in zip(rows, frames, strict=True)
+            _clip(tracklets[row], row, of_clip, size, interpolation)
+            for row, of_clip in zip(rows[part].tolist(), frames[part], strict=True)
         ]
-        yield ClipBatch(np.array(rows), np.stack(clips), np.stack(masks))
+        yield ClipBatch(rows[part], np.stack(clips), masks[part])
 
 
-def mean_of_clips(
+def embed_clips(
     compute: Callable[[ClipBatch], Float[np.ndarray, "b D"]],
     batches: Iterator[ClipBatch],
     count: int,
@@ -62,9 +56,7 @@ def mean_of_clips(
         raise ValueError("no tracklets; give at least one list of images")
     parts = [(batch.row, compute(batch)) for batch in batches]
     rows, features = (np.concatenate(column) for column in zip(*parts, strict=True))
-    total = np.zeros((count, features.shape[1]), np.float32)
-    np.add.at(total, rows, features)
-    return total / np.bincount(rows, minlength=count)[:, None].astype(np.float32)
+    return mean_of_clips(features, rows, count)
 
 
 def _clip(
@@ -74,8 +66,8 @@ def _clip(
     size: tuple[int, int],
     interpolation: str,
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    read = {
-        frame: resize(pixels(images[frame], f"tracklet {row}, frame {frame}"), size, interpolation)
-        for frame in dict.fromkeys(frames.tolist())
-    }
-    return np.stack([read[frame] for frame in frames.tolist()])
+    def read(frame: int) -> UInt8[np.ndarray, "H W 3"]:
+        image = pixels(images[frame], f"tracklet {row}, frame {frame}")
+        return resize(image, size, interpolation)
+
+    return stacked(frames, read)

@@ -37,14 +37,13 @@ from g2ajax.methods import (
     require,
 )
 from g2ajax.models import pictures
-from g2ajax.models.clips import ClipBatch, clip_batches, mean_of_clips
+from g2ajax.models.clips import ClipBatch, clip_batches, embed_clips
 from g2ajax.models.frames import Finder
 from g2ajax.retrieval.distances import pairwise
 from g2ajax.retrieval.person_search import FrameDetections
 from g2ajax.tasks import task_class
-from g2ajax.tasks.embedder import Embed, Embedder, embed_captions, make_embedder
+from g2ajax.tasks.embedder import Embed, Embedder, embed_captions, make_embed, make_embedder
 from g2ajax.tasks.frames import make_functions
-from g2ajax.tasks.tracklets import make_embed_tracklets
 
 
 class Model:
@@ -199,13 +198,13 @@ class Model:
 
         clip = getattr(self.options, "clip", ClipOptions())
         test = (self.batch_size, self.image_size, self.options.data.test_interpolation)
-        features = mean_of_clips(compute, clip_batches(tracklets, clip, *test), len(tracklets))
+        features = embed_clips(compute, clip_batches(tracklets, clip, *test), len(tracklets))
         return unit(features) if normalised and self.method.metric == "cosine" else features
 
     @functools.cached_property
     def _embed_clips(self) -> Embed:
         flip = getattr(self.options.evaluate, "flip", False)
-        return make_embed_tracklets(self.method, self.mesh, flip=flip)
+        return make_embed(self.method, self.mesh, "embed_tracklet", flip=flip)
 
     def _computed(
         self, read: Iterator[np.ndarray], camera: np.ndarray | None, platform: np.ndarray | None

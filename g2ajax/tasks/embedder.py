@@ -38,6 +38,8 @@ from g2ajax.tasks.crop_options import DataOptions
 
 Embed = Callable[[nnx.State, dict[str, jax.Array]], Any]
 INPUTS = ("image", "camera", "platform")
+SIDES = ("camera", "platform", "frame_mask")
+"""Inputs besides the images; clips alone have a `frame_mask`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +100,8 @@ def make_embedder(
 def make_embed(model: Method, mesh: Mesh, function: str = "embed", *, flip: bool = False) -> Embed:
     """The jitted `function` of `model` in evaluation mode, `(state, batch) -> [B, D]` (for `embed`).
 
-    `flip`: the mean over the images and their mirrors. Both are normalised once: fast-reid's flip
+    Of clips, `function` is `embed_tracklet`. `flip`: the mean over the images (or clips) and their
+    mirrors. Both are normalised once: fast-reid's flip
     test normalises the batch in place, so its mirrors are normalised twice.
     """
     graphdef, _ = evaluated(model)
@@ -107,12 +110,12 @@ def make_embed(model: Method, mesh: Mesh, function: str = "embed", *, flip: bool
         call = nnx.merge(graphdef, state, copy=True).function(function)
 
         def of(image: jax.Array) -> Any:
-            inputs = {"camera": batch["camera"], "platform": batch["platform"]}
+            inputs = {name: batch[name] for name in SIDES if name in batch}
             return call(image.astype("float32"), **inputs)
 
         if not flip:
             return of(batch["image"])
-        both = of(batch["image"]), of(batch["image"][:, :, ::-1])
+        both = of(batch["image"]), of(batch["image"][..., ::-1, :])
         return jax.tree.map(lambda a, b: (a + b) / 2.0, *both)
 
     return jax.jit(embed, out_shardings=replicated(mesh))

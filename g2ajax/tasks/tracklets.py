@@ -5,28 +5,34 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int
 
 from g2ajax.config.ranges import Count
 from g2ajax.data.augment import AugmentOptions, augment_clips
-from g2ajax.data.clips import ClipOptions, clip_batches, evaluation_clips, random_clips
+from g2ajax.data.clips import (
+    ClipOptions,
+    clip_batches,
+    evaluation_clips,
+    mean_of_clips,
+    random_clips,
+)
 from g2ajax.data.crop_source import Dataset
 from g2ajax.data.residency import gather_batch, load_resident
 from g2ajax.data.samplers import Sampler
-from g2ajax.data.sharding import batch_sharding, put_batch, replicated
+from g2ajax.data.sharding import batch_sharding, put_batch
 from g2ajax.data.source import open_dataset
 from g2ajax.data.tracklet_source import TrackletSplit
 from g2ajax.evaluation import embedded
 from g2ajax.evaluation.crops import evaluate_crops, scoring_fault
 from g2ajax.evaluation.embedded import ExpansionOptions, RerankOptions
 from g2ajax.evaluation.results import Result
-from g2ajax.methods import DataFacts, EmbedsTracklets, Method, evaluated, require
+from g2ajax.methods import DataFacts, EmbedsTracklets, Method, require
 from g2ajax.tasks import base, crop_checks, crop_options
 from g2ajax.tasks.base import Batch, Phase, RunInfo, Say
 from g2ajax.tasks.crops import crop_facts, identity_sampler
+from g2ajax.tasks.embedder import make_embed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +122,8 @@ class Task(base.Task):
         require(model, EmbedsTracklets, f"{self.dataset.name}, a dataset of tracklets,")
         crop_checks.check_cameras(model, self.dataset, self.dataset)
         self.model = model
-        self._embed = make_embed_tracklets(model, self.info.mesh, flip=self.options.evaluate.flip)
+        flip = self.options.evaluate.flip
+        self._embed = make_embed(model, self.info.mesh, "embed_tracklet", flip=flip)
 
     def check_phase(self, phase: Phase) -> None:
         crop_checks.check_platforms(self.model, self.dataset)
@@ -247,33 +254,10 @@ class Task(base.Task):
         ]
         real = table.ravel() >= 0
         features, rows = np.concatenate(parts)[real], table.ravel()[real]
-        total = np.zeros((len(source), features.shape[1]), np.float32)
-        np.add.at(total, rows, features)
-        return total / np.bincount(rows, minlength=len(source))[:, None].astype(np.float32)
+        return mean_of_clips(features, rows, len(source))
 
 
 INPUTS = ("image", "frame_mask", "camera", "platform")
-
-
-def make_embed_tracklets(
-    model: Method, mesh: jax.sharding.Mesh, *, flip: bool = False
-) -> Callable[[nnx.State, Batch], jax.Array]:
-    """The jitted `embed_tracklet` of `model` in evaluation mode, `(state, batch) -> [B, D]`.
-
-    `flip`: the mean over the clips and their mirrors.
-    """
-    graphdef, _ = evaluated(model)
-
-    def embed(state: nnx.State, batch: Batch) -> jax.Array:
-        call = nnx.merge(graphdef, state, copy=True).embed_tracklet
-        sides = {"camera": batch["camera"], "platform": batch["platform"]}
-        clips = batch["image"].astype(jnp.float32)
-        one = call(clips, batch["frame_mask"], **sides)
-        if not flip:
-            return one
-        return (one + call(clips[:, :, :, ::-1], batch["frame_mask"], **sides)) / 2.0
-
-    return jax.jit(embed, out_shardings=replicated(mesh))
 
 
 def check_rankings(names: Sequence[str] | set[str]) -> None:
