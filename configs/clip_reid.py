@@ -23,23 +23,16 @@ Variants: `skyground` (small towers from scratch, so without what CLIP knows of 
 
 from ml_collections import ConfigDict
 
-from g2ajax.recipes import prompts
+from g2ajax.recipes import prompts, view_aware
 from g2ajax.recipes.arguments import parse
 
-PROTOCOLS = {
-    "market1501": ("STD",),
-    "msmt17": ("STD",),
-    "agreid": ("A2G", "G2A"),
-    "agreid_v2": ("A2C", "C2A", "A2W", "W2A"),
-    "cargo": ("ALL", "AG-pooled", "A2A", "G2G"),
-    "lagper": ("A2G", "G2A", "G2AG"),
-}
+DATASETS = ("market1501", "msmt17", "agreid", "agreid_v2", "cargo", "lagper")
 
 
 def get_config(arguments: str | None = None) -> ConfigDict:
-    given = parse(arguments, dataset=tuple(PROTOCOLS))
+    given = parse(arguments, dataset=DATASETS)
     config = prompts.clip_reid(given.dataset)
-    config.evaluate.protocols = PROTOCOLS[given.dataset]
+    config.evaluate.protocols = view_aware.PROTOCOLS.get(given.dataset, ("STD",))
     if given.variant:
         prompts.small_stages(config, given.variant)
     return config

@@ -19,20 +19,16 @@ Variants: `skyground` (small towers from scratch, trained; embedded data), `tiny
 
 from ml_collections import ConfigDict
 
-from g2ajax.recipes import prompts
+from g2ajax.recipes import prompts, view_aware
 from g2ajax.recipes.arguments import parse
 
-PROTOCOLS = {
-    "agreid": ("A2G", "G2A"),
-    "agreid_v2": ("A2C", "C2A", "A2W", "W2A"),
-    "cargo": ("ALL", "AG-pooled", "A2A", "G2G"),
-}
+DATASETS = ("agreid", "agreid_v2", "cargo")
 
 
 def get_config(arguments: str | None = None) -> ConfigDict:
-    given = parse(arguments, dataset=tuple(PROTOCOLS))
+    given = parse(arguments, dataset=DATASETS)
     config = prompts.latex(given.dataset)
-    config.evaluate.protocols = PROTOCOLS[given.dataset]
+    config.evaluate.protocols = view_aware.PROTOCOLS[given.dataset]
     if given.variant:
         prompts.small_latex(config, given.variant)
     return config

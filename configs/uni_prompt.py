@@ -12,21 +12,16 @@ Variants: `skyground` (small towers from scratch, so without what CLIP knows of 
 
 from ml_collections import ConfigDict
 
-from g2ajax.recipes import prompts
+from g2ajax.recipes import prompts, view_aware
 from g2ajax.recipes.arguments import parse
 
-PROTOCOLS = {
-    "cargo": ("ALL", "AG-pooled", "A2A", "G2G"),
-    "agreid": ("A2G", "G2A"),
-    "agreid_v2": ("A2C", "C2A", "A2W", "W2A"),
-    "lagper": ("A2G", "G2A", "G2AG"),
-}
+DATASETS = ("cargo", "agreid", "agreid_v2", "lagper")
 
 
 def get_config(arguments: str | None = None) -> ConfigDict:
-    given = parse(arguments, dataset=tuple(PROTOCOLS))
+    given = parse(arguments, dataset=DATASETS)
     config = prompts.uni_prompt(given.dataset)
-    config.evaluate.protocols = PROTOCOLS[given.dataset]
+    config.evaluate.protocols = view_aware.PROTOCOLS[given.dataset]
     if given.variant:
         prompts.small_stages(config, given.variant)
     return config

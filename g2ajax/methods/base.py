@@ -19,6 +19,8 @@ from g2ajax.config.ranges import Number, Positive
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+HALF = (127.5, 127.5, 127.5)
+"""Mean and deviation that bring pixels 0..255 to -1..1."""
 MULTIPLE = 32
 """Height and width of a canvas of frames are multiples of it."""
 

@@ -25,12 +25,12 @@ from g2ajax.losses.contrast import supcon
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet_transreid
 from g2ajax.methods import DataFacts, EmbedsCrops, Method, Preprocessing
+from g2ajax.methods.base import HALF
 from g2ajax.nn.heads import HIGHEST, BNNeck
 from g2ajax.nn.init import token_init
 from g2ajax.nn.memory import Memory
 from g2ajax.nn.prompts import Prompt
 
-HALF = (127.5, 127.5, 127.5)
 SENTENCE = (49406, 320, 1125, 539, 320, 343, 343, 343, 343, 2533, 269, 49407)
 """CLIP's ids of "A photo of a X X X X person."."""
 FIRST, WORDS = 5, 4

@@ -25,13 +25,13 @@ from g2ajax.config.ranges import Count, Natural, NonNegative, Share
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet
 from g2ajax.methods import DataFacts, EmbedsCrops, Method, Preprocessing
+from g2ajax.methods.base import HALF
 from g2ajax.nn.activations import quick_gelu
 from g2ajax.nn.attention import MultiHeadAttention
 from g2ajax.nn.heads import EmbeddingHead
 from g2ajax.nn.init import token_init
 from g2ajax.nn.norm import BatchNorm
 
-HALF = (127.5, 127.5, 127.5)
 BEFORE, AFTER = (49406, 320, 0, 1093, 1125, 539, 320), (343, 2533, 49407)
 """CLIP's ids of the sentence's begin, "A ... view photo of a", and of its end, "X person": of its 16
 places X, 15 become words."""

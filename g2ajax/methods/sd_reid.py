@@ -26,7 +26,8 @@ from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet
 from g2ajax.losses.views import AERIAL, view_cross_entropy, view_label
 from g2ajax.methods import DataFacts, EmbedsCrops, Method, Preprocessing
-from g2ajax.methods.vdt import HALF, VIEWS
+from g2ajax.methods.base import HALF
+from g2ajax.methods.vdt import VIEWS
 from g2ajax.nn.heads import EmbeddingHead
 from g2ajax.nn.memory import Memory
 

@@ -23,9 +23,8 @@ from g2ajax.config.ranges import Count, Natural, NonNegative, Share
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet_transreid
 from g2ajax.methods import DataFacts, EmbedsCrops, Method, Preprocessing
+from g2ajax.methods.base import HALF
 from g2ajax.nn.heads import BNNeck
-
-HALF = (127.5, 127.5, 127.5)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,9 +24,9 @@ from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet
 from g2ajax.losses.views import orthogonal, view_cross_entropy, view_label
 from g2ajax.methods import DataFacts, EmbedsCrops, Method, Preprocessing
+from g2ajax.methods.base import HALF
 from g2ajax.nn.heads import EmbeddingHead
 
-HALF = (127.5, 127.5, 127.5)
 VIEWS = 2
 
 

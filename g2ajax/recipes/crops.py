@@ -9,10 +9,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from g2ajax.methods.base import HALF
 from g2ajax.recipes import blocks, small
 from g2ajax.training.schedules import ScheduleOptions
 
-HALF = (127.5, 127.5, 127.5)
 RESNET50 = {"name": "resnet50", "last_stride": 1, "pool": "fastreid"}
 # CircleSoftmax on the feature after the neck.
 CIRCLE_HEAD = {

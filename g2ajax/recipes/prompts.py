@@ -19,24 +19,34 @@ TEXT_PARTS = (
 SMALL_CLIP = {"skyground": {"name": "clip_mini"}, "tiny": {"name": "clip_test"}}
 
 
+def set_prompt_phase(
+    phase: ConfigDict,
+    loss: str,
+    trainable: tuple[str, ...],
+    *,
+    sampler: type[SamplerOptions] = SamplerOptions,
+) -> None:
+    """CLIP-ReID's first stage: 120 epochs of prompts alone in shuffled batches of 64."""
+    phase.update(
+        epochs=120,
+        trainable=trainable,
+        loss=loss,
+        sampler=blocks.of(sampler("shuffled", identities=64, images=1)),
+    )
+    phase.optimizer.update(name="adam", learning_rate=3.5e-4, weight_decay=1e-4)
+    phase.schedule.update(type="epoch_cosine", warmup_epochs=5, warmup_start=1e-5, floor=1e-6)
+
+
 def _prompt_phase(
     phase: ConfigDict, loss: str, trainable: tuple[str, ...] = ("prompt_learner",)
 ) -> None:
-    """CLIP-ReID's first stage: prompts on the images' features, computed once; batches of 64.
+    """CLIP-ReID's first stage on the images' features, computed once.
 
     The code resizes these images bilinearly, as in the test, and keeps the last, smaller batch of an
     epoch; here they are resized as in training, and it is left out.
     """
-    phase.update(
-        epochs=120,
-        source="features",
-        feature="image_feature",
-        trainable=trainable,
-        loss=loss,
-        sampler=blocks.of(SamplerOptions("shuffled", identities=64, images=1)),
-    )
-    phase.optimizer.update(name="adam", learning_rate=3.5e-4, weight_decay=1e-4)
-    phase.schedule.update(type="epoch_cosine", warmup_epochs=5, warmup_start=1e-5, floor=1e-6)
+    set_prompt_phase(phase, loss, trainable)
+    phase.update(source="features", feature="image_feature")
 
 
 def _experiment(name: str, dataset: str, method: str, prompts: tuple[str, ...]) -> ConfigDict:

@@ -4,7 +4,7 @@ unknown."""
 from ml_collections import ConfigDict
 
 from g2ajax.recipes import blocks, crops, small
-from g2ajax.recipes.prompts import SMALL_CLIP, TEXT_PARTS
+from g2ajax.recipes.prompts import SMALL_CLIP, TEXT_PARTS, set_prompt_phase
 from g2ajax.tasks.tracklets import SamplerOptions
 
 CLIP = {"identities": 8, "images": 4}
@@ -86,10 +86,7 @@ def vsla_clip(dataset: str, *, bridge_blocks: int = 0) -> ConfigDict:
     config.augment.pad = 0
     config.evaluate.update(every_epochs=60, batch_size=32)
     prompts = config.phase.prompts
-    prompts.update(epochs=120, trainable=("prompt_learner",), loss="prompt_loss")
-    prompts.sampler = blocks.of(SamplerOptions("shuffled", identities=64, images=1))
-    prompts.optimizer.update(name="adam", learning_rate=3.5e-4, weight_decay=1e-4)
-    prompts.schedule.update(type="epoch_cosine", warmup_epochs=5, warmup_start=1e-5, floor=1e-6)
+    set_prompt_phase(prompts, "prompt_loss", ("prompt_learner",), sampler=SamplerOptions)
     reid = config.phase.reid
     own = ("cv_embed",) if bridge_blocks else ()
     reid.update(epochs=120, trainable=("adapters", "neck", "neck_proj", *own))
