@@ -1,6 +1,7 @@
 """The ranked lists of a model's queries, from the ranks behind its scores."""
 
 import dataclasses
+import posixpath
 from collections.abc import Sequence
 
 import numpy as np
@@ -115,9 +116,9 @@ def _image(split: CropSplit, row: int | np.integer) -> np.ndarray:
 
 def _name(split: CropSplit, row: int | np.integer) -> str:
     """The image's name without the folders that all images of the split are in, and its camera."""
-    name, folder = str(split.image_id[row]), str(split.image_id[0]).rpartition("/")[0]
-    while folder and not np.char.startswith(split.image_id, folder + "/").all():
-        folder = folder.rpartition("/")[0]
-    name = name[len(folder) + 1 if folder else 0 :]
+    # Rows are sorted: what the first and the last share all do.
+    ends = [posixpath.dirname(str(split.image_id[end])) for end in (0, -1)]
+    folder = posixpath.commonpath(ends)
+    name = str(split.image_id[row])[len(folder) + 1 if folder else 0 :]
     camera = split.camera[row]
     return name if camera < 0 else f"{name} (camera {camera})"

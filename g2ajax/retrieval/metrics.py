@@ -224,7 +224,9 @@ def _score(
         if top:
             found = np.argmin(np.where(matches < 0, entries, ranks), axis=1)[:, None]
             entry = np.take_along_axis(matches, found, axis=1)
-            distance = np.take_along_axis(np.asarray(block), entry, axis=1)[: len(rows)]
+            distance = np.asarray(jnp.take_along_axis(block, jnp.asarray(entry), axis=1))[
+                : len(rows)
+            ]
             match[rows] = entry[: len(rows), 0]
             match_distance[rows] = rounded(values(entry, distance))[:, 0]
             index, distance = map(np.asarray, _top_in(block, dropped, top=first.shape[1]))
