@@ -23,12 +23,13 @@ def run(options: argparse.Namespace) -> int:
     if options.layout and options.layout not in layouts:
         raise ValueError(f"no layout {options.layout!r}; {nearest(options.layout, layouts)}")
     framed = options.frames or options.layout in FRAME_LAYOUTS
-    if options.frames and options.layout and options.layout not in FRAME_LAYOUTS:
-        print(f"--layout={options.layout} is not of --frames", file=sys.stderr)
-        return 2
-    if options.tracklets and options.layout and options.layout not in TRACKLET_LAYOUTS:
-        print(f"--layout={options.layout} is not of --tracklets", file=sys.stderr)
-        return 2
+    for flag, own in (("frames", FRAME_LAYOUTS), ("tracklets", TRACKLET_LAYOUTS)):
+        if getattr(options, flag) and options.layout and options.layout not in own:
+            print(
+                f"--layout={options.layout} is not of --{flag}, whose layouts are {', '.join(own)}",
+                file=sys.stderr,
+            )
+            return 2
     kind = TrackletWorld if walking else FrameWorld if framed else World
     world = kind(options.size, options.seed)
     if options.sheet:

@@ -105,4 +105,4 @@ def test_sheet_command(tmp_path, capsys):
     with Image.open(sheet) as image:
         assert image.size == (3 * 192 + 144 + 3 * 6, 192)
     assert main(["skyground", "--frames", "--layout=agreid", f"--out={tmp_path}"]) == 2
-    assert "--layout=agreid is of crops" in capsys.readouterr().err
+    assert "--layout=agreid is not of --frames, whose layouts are" in capsys.readouterr().err
