@@ -3,8 +3,8 @@
     python run.py --config=configs/gsalign.py:dataset=cargo --config.init.file=/path/to/jx_vit_base_p16_224-80ecf9dd.pth
 
 Arguments: `dataset=cargo` (the default), `agreid`, `agreid_v2`, `lagper` or `g2aps_reid`.
-The published recipe of the first three, gsalign.yml, without its rotations (CARGO) and AugMix (the other
-two); CARGO's loss for the last two. Cost unknown.
+The published recipe of the first three, gsalign.yml, with turns (CARGO) or AugMix (the other two); CARGO's
+loss and VDT's augmentation for the last two. Cost unknown.
 
 Published, rank-1 / mAP, chosen on the test set. "A<->G" of CARGO is `A2G` here, 94 queries: not VDT's
 number (`configs/vdt.py`). agreid_v2, and by its file agreid, with flipped images and query expansion.

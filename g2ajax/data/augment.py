@@ -1,16 +1,19 @@
-"""Augmentation on the device, inside the step: AutoAugment, flip, crop, colour jitter, erasing."""
+"""Augmentation on the device, inside the step: AutoAugment, flip, crop, colour jitter, turns, AugMix,
+erasing."""
 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, UInt8
 
-from g2ajax.config.ranges import Count, Natural, Positive, Probability, Share
+from g2ajax.config.ranges import Count, Natural, Positive, Probability, Range, Share
+from g2ajax.data.augmix import augmix
 from g2ajax.data.auto_augment import JitterOptions, auto_augment, jitter
+from g2ajax.data.pixel_ops import affine, op_index, warp
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 
@@ -53,6 +56,10 @@ class AugmentOptions:
     """Probability of a sub-policy of AutoAugment (ImageNet), before anything else."""
     jitter: JitterOptions = JitterOptions()
     """Colour jitter, after the crop."""
+    rotation: Annotated[float, Range(0, 180)] = 0.0
+    """Largest turn in degrees, either way, drawn evenly for every image; black from outside."""
+    augmix: Probability = 0.0
+    """Probability of AugMix, after the others but erasing."""
 
 
 def augment(
@@ -114,6 +121,11 @@ def _augment(
         images = change_some(
             lambda k, x: jitter(k, x, options.jitter), part_key, images, mask, shards
         )
+    if options.rotation:
+        images = jax.vmap(lambda k, x: _rotate(k, x, options.rotation))(_keys(keys, 5), images)
+    if options.augmix:
+        part_key = _keys(keys, 6)
+        images = change_some(augmix, part_key, images, _happens(part_key, options.augmix), shards)
     images = images.astype(jnp.float32)
     if not options.erase.probability:
         return images
@@ -169,6 +181,13 @@ def _flip_and_crop(flip_key, crop_key, image, options):
         corner = jax.random.randint(crop_key, (2,), 0, 2 * pad + 1)
         image = jax.lax.dynamic_slice(padded, (*corner, 0), (height, width, 3))
     return image
+
+
+def _rotate(key, image, degrees):
+    height, width, _ = image.shape
+    angle = jax.random.uniform(key, (), minval=-degrees, maxval=degrees)
+    matrix = affine(jnp.asarray(op_index("rotate")), angle, height, width)
+    return warp(image, matrix, jnp.asarray(False), fill=0)
 
 
 def _erase(key, image, options, mean, std):

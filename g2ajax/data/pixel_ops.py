@@ -204,9 +204,13 @@ def affine(
 
 
 def warp(
-    image: UInt8[Array, "H W 3"], matrix: Float[Array, "6"], cubic: Bool[Array, ""]
+    image: UInt8[Array, "H W 3"],
+    matrix: Float[Array, "6"],
+    cubic: Bool[Array, ""],
+    *,
+    fill: int = GREY,
 ) -> UInt8[Array, "H W 3"]:
-    """Pillow's affine transform with bicubic (a = −1) or bilinear taps; grey from outside.
+    """Pillow's affine transform with bicubic (a = −1) or bilinear taps; `fill` from outside.
 
     Within one grey level of Pillow, whose coordinates are of double precision.
     """
@@ -238,4 +242,4 @@ def warp(
     lines = between(jnp.moveaxis(taps, 1, 0), right_share[None, ..., None])
     level = between(lines, low_share[..., None])
     level = jnp.clip(level + NUDGE, 0.0, 255.0).astype(jnp.uint8)
-    return jnp.where(inside[..., None], level, GREY).astype(jnp.uint8)
+    return jnp.where(inside[..., None], level, fill).astype(jnp.uint8)
