@@ -56,7 +56,7 @@ def chain(config: str, folder: pathlib.Path, data: pathlib.Path, seconds: float,
         except subprocess.TimeoutExpired:
             stops.append(rng.choice(SIGNALS))
             process.send_signal(stops[-1])
-            process.wait(120)
+            process.wait(600)  # it may be compiling, on a busy machine
             print(f"{config}: {stops[-1].name}, exit {process.returncode}", flush=True)
             continue
         if process.returncode:

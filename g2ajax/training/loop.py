@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -203,6 +203,7 @@ def _finish(
     if extra:
         _restore(run, store, "latest", averaged=True)
         results = results + task.score(run.model, checkpoint="last", step=step, rankings=extra)
+    results = _in_order(results, rankings)
     measures = task.measure(run.model, rankings, journal.say)
     page = task.page(run.model, results, measures)
     _restore(run, store, "best")
@@ -212,6 +213,7 @@ def _finish(
         best_results = task.score(
             run.model, checkpoint=CHOSEN_ON_TEST, step=best.step, rankings=rankings
         )
+        best_results = _in_order(best_results, rankings)
     phase = best.phase or last.name
     card.write_finished(
         workdir, run, phase, checkpoint=CHOSEN_ON_TEST, step=best.step, results=best_results
@@ -220,6 +222,17 @@ def _finish(
     every = [*results, *best_results]
     _write_page(workdir, page or task.page_of_results(every), journal)
     return every, measures
+
+
+def _in_order(results: list[Result], rankings: Sequence[str]) -> list[Result]:
+    """The results by protocol, then ranking: whether a run was stopped between two scorings or not."""
+    protocols = list(dict.fromkeys(result.protocol for result in results))
+
+    def place(result: Result) -> tuple[int, int]:
+        known = result.ranking in rankings
+        return protocols.index(result.protocol), rankings.index(result.ranking) if known else 0
+
+    return sorted(results, key=place)
 
 
 def _write_page(workdir: pathlib.Path, text: str, journal: Journal) -> None:
