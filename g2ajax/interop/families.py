@@ -222,7 +222,12 @@ FAMILIES = (
         # The position in a queue is not a weight.
         ignore=(r"^(stream2|adh|predictor|predictor_head|queue)\.", r"\.header$"),
     ),
-    Family("fast-reid", (r"^backbone\.", r"^heads\."), ignore=_PIXELS),
+    Family(
+        "fast-reid",
+        (r"^backbone\.", r"^heads\."),
+        # The selector of DTST's published code, which is built and never called: its files are VDTs.
+        ignore=(*_PIXELS, r"^backbone\.token_selector\."),
+    ),
     Family("fast-reid backbone", (r"^backbone\.",), ignore=_PIXELS, head=False),
     Family(
         "DeiT distilled",

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 from types import SimpleNamespace
 
 import jax
@@ -66,6 +67,14 @@ def test_the_tensors_of_public_classes_name_their_architecture(case, architectur
     other = "coat" if architecture != "coat" else "seqnet"
     with pytest.raises(ValueError, match=f"this is a file of {architecture}; say architecture="):
         choose(file, other)
+
+
+def test_a_file_of_the_published_dtst_is_a_vdt():
+    """Its selector is never called there."""
+    idle = ("backbone.token_selector.score_predictor.in_conv.1.weight", (32, 64))
+    file = described([*keys("vdt_train_step"), idle])
+    assert choose(file) == "vdt"
+    assert any(re.search(pattern, idle[0]) for pattern in file.family.ignore)
 
 
 def fastreid(network: str, *, non_local: bool = False, learned: bool = False) -> list:
