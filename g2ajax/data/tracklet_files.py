@@ -7,9 +7,10 @@ import pathlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
 from g2ajax.data.folders import Passed, files_below
 from g2ajax.data.footage import frames_at, numbered, picture_size
@@ -23,8 +24,8 @@ EXPECTED = (
     "beside each, its table of tracks (walk.mp4 and walk.txt, in MOTChallenge's format)"
 )
 
-Crops = dict[int, UInt8[np.ndarray, "_ _ 3"]]
-"""Images of a tracklet by their place in it."""
+Crops = dict[int, Any]
+"""Images of a tracklet, or what was made of them, by their place in it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ def tracklets_below(folder: str | os.PathLike, skipped: list[Passed]) -> tuple[T
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; {EXPECTED}")
     files, passed = files_below(folder)
-    videos = _videos(files)
+    videos = videos_of(files)
     own = set(videos.values())
     images: dict[pathlib.Path, list[pathlib.Path]] = defaultdict(list)
     loose: list[Passed] = []
@@ -150,8 +151,8 @@ def table_of(video: pathlib.Path) -> pathlib.Path:
     return video.parent / f"{video.name if video.is_dir() else video.stem}{TABLE}"
 
 
-def _videos(files: Sequence[pathlib.Path]) -> dict[pathlib.Path, pathlib.Path]:
-    """The videos and folders of images with a table among the files, by their table."""
+def videos_of(files: Sequence[pathlib.Path]) -> dict[pathlib.Path, pathlib.Path]:
+    """The videos, and folders of images, with a table of tracks among the files, by their table."""
     with_table = {table_of(file): file for file in files if file.suffix.lower() in VIDEOS}
     for file in files:
         if file.suffix == TABLE and file.with_suffix("").is_dir():
@@ -172,7 +173,7 @@ def in_order(files: Sequence[pathlib.Path] | Iterator[pathlib.Path]) -> tuple[pa
 def video_crops(
     video: pathlib.Path,
     wanted: Sequence[tuple[Tracklet, Int[np.ndarray, " _"]]],
-    change: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    change: Callable[[np.ndarray], Any] = np.asarray,
 ) -> Iterator[tuple[int, Crops]]:
     """The crops of some tracks of a video at some places, changed by `change`, in one pass: the number
     of a track in `wanted` with its crops, when they are complete.
