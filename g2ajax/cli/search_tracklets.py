@@ -3,6 +3,7 @@
 import argparse
 import csv
 import io
+import itertools
 import json
 import pathlib
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ from g2ajax.cli.opening import folder_of
 from g2ajax.data.tracklet_files import Tracklet
 from g2ajax.models.model import Model
 from g2ajax.report.files import shown, write_whole
-from g2ajax.report.strips import Answer, Shown, tracklets_page
+from g2ajax.report.findings import Finding, Picked, findings_page
+from g2ajax.report.strips import strip
 
 INTRO = """\
 The tracklets of a folder, the most similar first, each as a strip of some of its images in order of time. \
@@ -120,24 +122,23 @@ def _page(
     gallery: searching.TrackletGallery,
 ) -> str:
     cut = [found[:MOST] for found in lists]
-    tracklets = [*queries, *(item.tracklet for found in cut for item in found)]
-    distances = [None] * len(queries) + [item.distance for found in cut for item in found]
-    shown_ones = [
-        Shown(images, _caption(tracklet), tracklet.source.absolute().as_uri(), distance)
-        for tracklet, images, distance in zip(
-            tracklets, gallery.images(tracklets), distances, strict=True
-        )
-    ]
-    rest = iter(shown_ones[len(queries) :])
-    answers = [
-        Answer(query, [next(rest) for _ in found])
-        for query, found in zip(shown_ones, cut, strict=False)
+    items = [(query, None) for query in queries]
+    items += [(item.tracklet, item.distance) for found in cut for item in found]
+    # All at once: a video is read once for all its tracks.
+    images = gallery.images([tracklet for tracklet, _ in items])
+    pictures = iter(
+        Picked(strip(own), _caption(tracklet), tracklet.source.absolute().as_uri(), distance)
+        for (tracklet, distance), own in zip(items, images, strict=True)
+    )
+    asked = list(itertools.islice(pictures, len(queries)))
+    findings = [
+        Finding(query.title, query, list(itertools.islice(pictures, len(found))))
+        for query, found in zip(asked, cut, strict=True)
     ]
     model = gallery.model
     metric, feature = model.method.metric.replace("_", " "), model.method.feature_name
-    return tracklets_page(
-        title, answers, intro=INTRO, ranked_by=f"{metric}, {feature}, {model.card.name}"
-    )
+    ranked_by = f"{metric}, {feature}, {model.card.name}"
+    return findings_page(title, findings, intro=INTRO, ranked_by=ranked_by)
 
 
 def _caption(tracklet: Tracklet) -> str:
