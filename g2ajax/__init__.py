@@ -22,7 +22,7 @@ __all__ = ["datasets", "evaluate", "load", "search", "search_tracklets"]
 if TYPE_CHECKING:
     from g2ajax.apps.evaluate import evaluate_datasets as evaluate
     from g2ajax.apps.search import open_gallery as search
-    from g2ajax.apps.search_tracklets import open_tracklets as search_tracklets
+    from g2ajax.apps.search_tracklets import open_tracklet_gallery as search_tracklets
     from g2ajax.data.builders import names as datasets
     from g2ajax.models.load import load
 
@@ -31,7 +31,7 @@ _PLACES = {
     "load": ("g2ajax.models.load", "load"),
     "evaluate": ("g2ajax.apps.evaluate", "evaluate_datasets"),
     "search": ("g2ajax.apps.search", "open_gallery"),
-    "search_tracklets": ("g2ajax.apps.search_tracklets", "open_tracklets"),
+    "search_tracklets": ("g2ajax.apps.search_tracklets", "open_tracklet_gallery"),
     "datasets": ("g2ajax.data.builders", "names"),
 }
 

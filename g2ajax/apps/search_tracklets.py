@@ -94,7 +94,7 @@ class _Images(Sequence):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrackletGallery:
-    """Embedded tracklets; `open_tracklets` makes it."""
+    """Embedded tracklets; `open_tracklet_gallery` makes it."""
 
     model: Model
     tracklets: tuple[Tracklet, ...]
@@ -169,7 +169,7 @@ class TrackletGallery:
         return images
 
 
-def open_tracklets(
+def open_tracklet_gallery(
     model: Model | str | os.PathLike,
     folder: str | os.PathLike,
     *,
@@ -232,14 +232,14 @@ def query_tracklets(
     if not source.exists():
         raise FileNotFoundError(f"{source} does not exist; name a folder of images, or a video")
     table = table_of(source)
-    if not tracks and source.is_dir():
+    if not tracks and source.is_dir() and not table.is_file():
         return [folder_tracklet(source)]
+    if not tracks and source.suffix.lower() in IMAGES:
+        raise ValueError(
+            f"{source} is one image; a tracklet is a folder of images of one person, and single images "
+            "are searched by a model of crops"
+        )
     if not tracks:
-        if source.suffix.lower() in IMAGES:
-            raise ValueError(
-                f"{source} is one image; a tracklet is a folder of images of one person, and single images "
-                "are searched by a model of crops"
-            )
         ids = ", ".join(map(str, read_tracks(table).ids[:20])) if table.is_file() else ""
         known = f" ({table.name} has {ids})" if ids else f", a number of its table {table.name}"
         raise ValueError(f"{source} is a video: name the track of the person, --track=ID{known}")

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace, model: Model) -> int:
         for tracklet in searching.query_tracklets(query, options.track, skipped)
     ]
     folder = folder_of(model, options.out, "search")
-    gallery = searching.open_tracklets(model, options.gallery)
+    gallery = searching.open_tracklet_gallery(model, options.gallery)
     for path, why in dict.fromkeys((*skipped, *gallery.skipped)):
         print(f"skipped: {path} ({why})")
     cached = len(gallery.tracklets) - gallery.embedded

@@ -154,7 +154,7 @@ def _row(text: str) -> list[float]:
     if frame != int(frame) or track != int(track):
         raise ValueError(f"frame {cells[0]} and track {cells[1]}: expected whole numbers")
     if frame < 1:
-        raise ValueError(f"frame {cells[0]}; frames are counted from 1")
+        raise ValueError(f"frame {cells[0]}; frames are counted from 1: add one to all of them")
     if track < 0:
         raise ValueError(
             f"track {cells[1]}: a table of detections, which belong to no track; run a tracker first"

@@ -14,28 +14,18 @@ from g2ajax.apps import search, search_tracklets
 from g2ajax.cli import opening
 from g2ajax.data.images import decode
 from g2ajax.models.load import of_run
-from g2ajax.training import setup
-from g2ajax.training.options import run_options
-from tests.fake_tracklets import make_tracklets
-from tests.runs import on_one_device, opens
-from tests.tasks.test_tracklets import tracklets_config
 
 
 @pytest.fixture(scope="module")
-def run():
-    with pytest.MonkeyPatch.context() as patch, opens(make_tracklets()):
-        patch.setattr(setup, "make_mesh", on_one_device)
-        return setup.prepare(run_options(tracklets_config()), trains=False)
-
-
-@pytest.fixture(scope="module")
-def trained(run):
+def trained(tracklets_only):
+    run = tracklets_only
     return of_run(run, run.options.phases[0], "best", 7)
 
 
 @pytest.fixture
-def use(run, monkeypatch, tmp_path):
+def use(tracklets_only, monkeypatch, tmp_path):
     """Makes the commands open the model of the run; its folder."""
+    run = tracklets_only
     model = of_run(run, run.options.phases[0], "best", 7, home=tmp_path / "run")
     for module in (opening, search, search_tracklets):
         monkeypatch.setattr(module, "load", lambda *args, **options: model)
@@ -134,7 +124,7 @@ def test_only_the_frames_of_the_clips_are_read(trained, gallery, tmp_path, monke
     (gallery / "gate.txt").unlink()
     for file in (gallery / "gate").iterdir():
         file.unlink()
-    search_tracklets.open_tracklets(trained, gallery, cache=tmp_path / "cache")
+    search_tracklets.open_tracklet_gallery(trained, gallery, cache=tmp_path / "cache")
     names = [f"{file.parent.name}/{file.name}" for file in read]
     assert names == ["one/f0.png", "one/f1.png", "red/f0.png", "red/f1.png", "red/f2.png"]
 
@@ -146,7 +136,7 @@ def test_what_cannot_be_read_is_named_and_left_out(trained, gallery, tmp_path):
     (gallery / "gate" / "000007.png").unlink()
     with (gallery / "gate.txt").open("a") as table:
         table.write("\n1,5,1,1,10,10,1\n9,6,1,1,10,10,1")
-    found = search_tracklets.open_tracklets(trained, gallery, cache=tmp_path / "cache")
+    found = search_tracklets.open_tracklet_gallery(trained, gallery, cache=tmp_path / "cache")
     names = {one.name: len(one) for one in found.tracklets}
     # The tracks 4 and 9 are seen at their frames 1, 3, 6 and 1, 3, 5; track 6 has frame 9 alone.
     expected = {"gate track 4": 6, "gate track 5": 1, "gate track 9": 7}
@@ -167,7 +157,7 @@ def test_what_cannot_be_read_is_named_and_left_out(trained, gallery, tmp_path):
     ):
         found.by_tracklet(gallery / "red")
     # The second time nothing is computed, and the same is left out.
-    again = search_tracklets.open_tracklets(trained, gallery, cache=tmp_path / "cache")
+    again = search_tracklets.open_tracklet_gallery(trained, gallery, cache=tmp_path / "cache")
     assert again.embedded == 0 and set(again.skipped) == set(found.skipped)
 
 
@@ -183,6 +173,10 @@ def test_what_cannot_be_read_is_named_and_left_out(trained, gallery, tmp_path):
         (
             ["--query={}/clip.mp4"],
             "is a video: name the track of the person, --track=ID (clip.txt has 3)",
+        ),
+        (
+            ["--query={}/gate"],
+            "gate is a video: name the track of the person, --track=ID (gate.txt has 4, 9)",
         ),
         (["--query={}/red", "--query={}/gate", "--track=4"], "the one query video, but 2 queries"),
     ],
