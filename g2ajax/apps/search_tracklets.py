@@ -150,7 +150,7 @@ class TrackletGallery:
     ) -> list[list[UInt8[np.ndarray, "_ _ 3"]]]:
         """At most `most` of the images that the model sees of each tracklet, in order of time; a video
         is read once for all its tracks."""
-        clip = _clip(self.model)
+        clip = self.model.options.clip
         wanted = []
         for tracklet in tracklets:
             places = _plan(len(tracklet), clip).places
@@ -282,7 +282,7 @@ def _read(
     model: Model, tracklets: Sequence[Tracklet], known: Mapping[str, Any], skipped: Skipped
 ) -> Iterator[_Read]:
     """The images of the clips of all tracklets, at the model's size."""
-    clip = _clip(model)
+    clip = model.options.clip
 
     def change(image: np.ndarray) -> np.ndarray:
         return resize(image, model.image_size, model.options.data.test_interpolation)
@@ -343,10 +343,6 @@ def _read_folder(
         return _Read(number, tracklet, key, crops)
     skipped.append((tracklet.source, "none of its images can be read"))
     return None
-
-
-def _clip(model: Model) -> ClipOptions:
-    return getattr(model.options, "clip", ClipOptions())
 
 
 def _plan(count: int, clip: ClipOptions) -> _Plan:

@@ -135,3 +135,30 @@ def test_a_frame_of_another_size_is_named(gallery):
         ValueError, match="walk: frame 4 is smaller than the first, and the box of track"
     ):
         list(video_crops(gallery / "walk", [(three, np.array([0, 1]))]))
+
+
+def test_tracks_of_an_encoded_video(tmp_path):
+    """What a tracker's table says of an mp4: the box of each frame holds the square that moves."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "gate.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.bit_rate = 64, 48, 4_000_000
+        lines = []
+        for t in range(6):
+            pixels = np.full((48, 64, 3), 30, np.uint8)
+            pixels[16:32, 8 * t : 8 * t + 16] = 40 * t + 10
+            lines.append(f"{t + 1},5,{8 * t + 1},17,16,16,1,-1,-1,-1")
+            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    (tmp_path / "gate.txt").write_text("\n".join(lines))
+    (track,) = tracklets_below(tmp_path, [])
+    assert (track.name, track.track, len(track), track.span) == ("gate.mp4 track 5", 5, 6, (1, 6))
+    ((_, crops),) = video_crops(path, [(track, np.array([1, 3, 5]))])
+    assert {place: crop.shape for place, crop in crops.items()} == dict.fromkeys(
+        (1, 3, 5), (16, 16, 3)
+    )
+    for place, crop in crops.items():
+        assert np.median(crop) == pytest.approx(40 * place + 10, abs=8)
