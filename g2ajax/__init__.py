@@ -6,11 +6,11 @@ model = g2ajax.load("runs/agreid_vit")           # a run, a model's folder, hf:o
 features = model.embed(["a.jpg", "b.jpg"])       # [2, D]
 print(model.distance(features, features))
 
-load      a model, from wherever it is
-evaluate  its scores on datasets
-search    a folder of images, embedded, that answers images and sentences
+load              a model, from wherever it is
+evaluate          its scores on datasets
+search            a folder of images, embedded, that answers images and sentences
 search_tracklets  a folder of tracklets or of videos with tracks, embedded, that answers tracklets
-datasets  the names of the datasets that can be opened
+datasets          the names of the datasets that can be opened
 """
 
 import importlib
