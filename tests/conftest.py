@@ -112,3 +112,15 @@ def frames_run(tmp_path_factory):
     from tests import runs
 
     return runs.finished_frames(tmp_path_factory.mktemp("frames"))
+
+
+@pytest.fixture(scope="session")
+def tracklets_only():
+    """A run on tracklets before its first step, on one device."""
+    from g2ajax.training import setup
+    from tests import fake_tracklets, runs
+    from tests.tasks.test_tracklets import tracklets_config
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "make_mesh", runs.on_one_device)
+        return runs.opened(tracklets_config(), fake_tracklets.make_tracklets())

@@ -11,7 +11,7 @@ from g2ajax.evaluation.embedded import EMBEDDED
 from g2ajax.evaluation.results import Result
 from g2ajax.models.model import Model
 from g2ajax.tasks import crops, task_class
-from g2ajax.tasks.base import RunInfo, scorable
+from g2ajax.tasks.base import RunInfo, Task, scorable
 from g2ajax.tasks.crop_checks import check_rankings, check_sides
 from g2ajax.tasks.embedder import Embedder, score_crops
 
@@ -134,14 +134,28 @@ def _by_task(
     model: Model, name: str, asked: Sequence[str], *, data_dir: str, manual_dir: str
 ) -> list[Result]:
     """The results of a model of another kind of data, by its own task."""
-    kind = task_class(model.card.task)
+    task = task_on(model, name, data_dir=data_dir, manual_dir=manual_dir)
+    names = tuple(dict.fromkeys(asked or (*model.card.rankings, *model.options.evaluate.rankings)))
+    return task.score(
+        model.method, checkpoint=_described(model, name), step=model.card.step, rankings=names
+    )
+
+
+def task_on(model: Model, name: str = "", *, data_dir: str = "", manual_dir: str = "") -> Task:
+    """The task of a model's kind of data on a dataset, by default the one that it was trained on, with
+    the model in use. On another dataset all its protocols take part.
+
+    Raises ValueError or FileNotFoundError for a dataset that does not fit the model.
+    """
     own = own_dataset(model)
+    name = name or own
+    if not name:
+        raise ValueError("nothing is known of the model's training data; name a dataset")
     blocks = model.options
-    data = dataclasses.replace(blocks.data, dir=data_dir, manual_dir=manual_dir)
-    evaluate = blocks.evaluate
+    folders = {"dir": data_dir or model.data_dir, "manual_dir": manual_dir or model.manual_dir}
+    data, evaluate = dataclasses.replace(blocks.data, **folders), blocks.evaluate
     if name != own:
         evaluate = dataclasses.replace(evaluate, protocols=())
-    names = tuple(dict.fromkeys(asked or (*model.card.rankings, *evaluate.rankings)))
     info = RunInfo(
         name=model.card.name,
         dataset=name,
@@ -152,11 +166,9 @@ def _by_task(
         options=dataclasses.replace(blocks, data=data, evaluate=evaluate),
         phases=(),
     )
-    task = kind(info)
+    task = task_class(model.card.task)(info)
     task.use(model.method)
-    return task.score(
-        model.method, checkpoint=_described(model, name), step=model.card.step, rankings=names
-    )
+    return task
 
 
 def check_trained(model: Model, ranking: str) -> None:

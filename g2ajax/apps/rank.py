@@ -9,12 +9,15 @@ from jaxtyping import Int
 
 from g2ajax.data.crop_source import KINDS, CropSplit
 from g2ajax.data.images import decode
+from g2ajax.data.tracklet_source import TrackletSplit
 from g2ajax.evaluation.crops import Ranker, protocol_rows, rank_protocol
 from g2ajax.evaluation.results import dataset_label
 from g2ajax.methods import Method
 from g2ajax.report import Explanation, Query, RankedImage
+from g2ajax.report.strips import strip
 from g2ajax.retrieval import RetrievalResult
 from g2ajax.tasks.embedder import Embedder, rankers
+from g2ajax.tasks.tracklets import Task as Tracklets
 
 INTRO = """\
 Each figure shows one query and the first images of its ranking: green frames are the query's person, \
@@ -23,6 +26,15 @@ rank. What the protocol leaves out for a query, images of its own person in its 
 and junk, is left out here too.
 
 AP is the average precision over the query's whole ranking, not over the images shown."""
+OF_TRACKLETS = """\
+Each figure shows one query and the first tracklets of its ranking, each as a strip of some of its images \
+in order of time: green frames are the query's person, red ones are not. Where none of them shows the \
+person, the first tracklet that does comes last, with its rank. What the protocol leaves out for a query, \
+tracklets of its own person in its own camera and junk, is left out here too.
+
+AP is the average precision over the query's whole ranking, not over the tracklets shown."""
+STRIP = 4
+"""Most images of a tracklet's strip."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,16 +48,25 @@ class Lists:
     """Rows that take part, as in the result."""
 
 
-def rank_queries(model: Method, embedder: Embedder, protocol: str, ranking: str, top: int) -> Lists:
-    """The scored ranking of a protocol, with the first `top` entries of each query's list."""
-    (ranker,) = rankers(model, embedder.on(protocols=(protocol,)), (ranking,))
-    rows = protocol_rows(embedder.dataset, protocol)
+def rank_queries(
+    model: Method, source: Embedder | Tracklets, protocol: str, ranking: str, top: int
+) -> Lists:
+    """The scored ranking of a protocol, with the first `top` entries of each query's list.
+
+    `source`: the dataset with the functions of a model of crops, or the task of tracklets.
+    """
+    if isinstance(source, Tracklets):
+        made = source.rankers(model, (ranking,))
+        ranker = next(one for one in made if one.protocol == protocol)
+    else:
+        (ranker,) = rankers(model, source.on(protocols=(protocol,)), (ranking,))
+    rows = protocol_rows(source.dataset, protocol)
     query, gallery = (
-        embedder.dataset.splits[name].take(part)
+        source.dataset.splits[name].take(part)
         for name, part in zip(("query", "gallery"), rows, strict=True)
     )
     return Lists(
-        ranker, rank_protocol(ranker.rank, embedder.dataset, protocol, top=top), query, gallery
+        ranker, rank_protocol(ranker.rank, source.dataset, protocol, top=top), query, gallery
     )
 
 
@@ -111,7 +132,12 @@ def title(lists: Lists, row: int) -> str:
 
 
 def _image(split: CropSplit, row: int | np.integer) -> np.ndarray:
-    return decode(split.read(int(row)), str(split.image_id[row]))
+    name = str(split.image_id[row])
+    if not isinstance(split, TrackletSplit):
+        return decode(split.read(int(row)), name)
+    frames = split.encoded(int(row))
+    places = np.unique(np.linspace(0, len(frames) - 1, STRIP).round().astype(int))
+    return strip([decode(frames[place], name) for place in places])
 
 
 def _name(split: CropSplit, row: int | np.integer) -> str:

@@ -24,7 +24,8 @@ from jaxtyping import Float, UInt8
 
 from g2ajax.data.folders import files_below
 from g2ajax.data.images import decode, resize
-from g2ajax.methods import EmbedsCrops, Method, require
+from g2ajax.data.tracklet_files import TABLE, VIDEOS
+from g2ajax.methods import EmbedsCrops, EmbedsTracklets, Method, require
 from g2ajax.models.load import load
 from g2ajax.models.model import Model
 from g2ajax.report.findings import Finding, Picked
@@ -117,10 +118,14 @@ def open_gallery(
     files = files_of(folder, skipped)
     if not isinstance(model, Model):
         model = load(model, **options)
+    if embeds_tracklets(model):
+        raise ValueError(
+            f"{model.home or model.card.name} is a model of tracklets, which are searched by "
+            "`g2ajax.search_tracklets`; a folder of crops is searched by a model of crops"
+        )
     check_alone(model.method)
-    own = model.home / "search" if model.home else CACHE
-    store = pathlib.Path(os.path.expanduser(cache or own)) / f"embeddings-{model.key}.npz"
-    known = _read(store)
+    store = store_of(model, cache, "embeddings")
+    known = read_store(store)
     digest: dict[pathlib.Path, str] = {}
     before = len(known)
     try:
@@ -144,7 +149,7 @@ def open_gallery(
                     known |= dict(zip(fresh, features, strict=True))
     finally:  # also of a search that is stopped: what has been embedded is kept
         if len(known) > before:
-            _write(store, known)
+            write_store(store, known)
     if not digest:
         raise ValueError(
             f"{folder} has no images ({len(files)} other files); the gallery is a folder of crops"
@@ -173,14 +178,27 @@ def files_of(
     if not files:
         why = f" ({passed[0][0]} is {passed[0][1]})" if passed else ""
         raise ValueError(f"{folder} is empty{why}; the gallery is a folder of crops")
+    others = [file for file in files if file.suffix.lower() != TABLE]
+    if others and all(file.suffix.lower() in VIDEOS for file in others):
+        raise ValueError(
+            f"{folder} holds videos ({others[0].name}), no images; their tracks are searched by a model "
+            "of tracklets (configs/vsla_clip.py), and whole frames by `g2ajax search-frames`"
+        )
     if skipped is not None:
         skipped += passed
     return tuple(files)
 
 
-def check_alone(method: Method) -> None:
-    """Raises ValueError if the method embeds no crops, or needs more than their pixels."""
-    require(method, EmbedsCrops, "a gallery of crops")
+def embeds_tracklets(model: Model) -> bool:
+    """True for a model that was trained on tracklets, which it sees in clips."""
+    return model.card.task == "tracklets" and isinstance(model.method, EmbedsTracklets)
+
+
+def check_alone(
+    method: Method, capability: type = EmbedsCrops, noun: str = "a gallery of crops"
+) -> None:
+    """Raises ValueError if the method lacks the capability, or needs more than pixels."""
+    require(method, capability, noun)
     inputs = ("camera", method.needs_camera), ("platform", method.needs_platform)
     needs = " and ".join(name for name, needs_it in inputs if needs_it)
     if needs:
@@ -230,8 +248,14 @@ def read_files(
             yield from threads.map(read, files[start : start + step])
 
 
-def _read(store: pathlib.Path) -> dict[str, Any]:
-    """Stored embeddings by the SHA-256 of the image files; empty if none are stored."""
+def store_of(model: Model, cache: str | os.PathLike | None, name: str) -> pathlib.Path:
+    """The file of a model's embeddings: in `cache`, else in the model's folder, else the user's."""
+    own = model.home / "search" if model.home else CACHE
+    return pathlib.Path(os.path.expanduser(cache or own)) / f"{name}-{model.key}.npz"
+
+
+def read_store(store: pathlib.Path) -> dict[str, Any]:
+    """Stored embeddings by the SHA-256 of what they are of; empty if none are stored."""
     try:
         # Opened here, because numpy leaves a broken archive open.
         with store.open("rb") as raw, np.load(raw) as archive:
@@ -240,12 +264,12 @@ def _read(store: pathlib.Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         logging.getLogger(__name__).warning(
-            f"{store} cannot be read ({error}); every image is embedded anew"
+            f"{store} cannot be read ({error}); everything is embedded anew"
         )
         return {}
 
 
-def _write(store: pathlib.Path, known: dict[str, Any]) -> None:
+def write_store(store: pathlib.Path, known: dict[str, Any]) -> None:
     """Keeps the embeddings; in a folder that cannot be written the next search computes them again."""
     partial = store.with_name(f"{store.stem}.{os.getpid()}.partial.npz")
     try:

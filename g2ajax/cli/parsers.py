@@ -142,31 +142,44 @@ protocol), the name of a query image, or an image file.""",
 
 
 def search() -> Parser:
-    """Search in a folder of crops."""
+    """Search in a folder of crops, or of tracklets."""
     parser = _parser(
         "search",
         """
-Finds people in a folder of crops, by images or by sentences; writes a page (HTML), CSV and JSON.
+Finds people in a folder of crops, by images or by sentences, or in a folder of tracklets, by a tracklet;
+writes a page (HTML), CSV and JSON.
 
   g2ajax search --model=runs/agreid_vit --gallery=crops --query=photo.jpg
   g2ajax search --model=runs/irra --gallery=crops --text="a red coat" --text="blue shoes"
   g2ajax search --model=ViT-B-16.pt --gallery=crops --text="a person in a red coat"
+  g2ajax search --model=runs/vsla_clip --gallery=walks --query=anna
+  g2ajax search --model=runs/vsla_clip --gallery=walks --query=walks/gate.mp4 --track=7
 
-A query is an image or a folder of images. Every image of the gallery is embedded once for each model.""",
+A query is an image or a folder of images. Every image of the gallery is embedded once for each model.
+For a model of tracklets the gallery is a folder with a folder of images for each tracklet, or with videos and
+beside each its table of tracks (gate.mp4 and gate.txt, in MOTChallenge's format); a query is a folder of the
+images of one person, or a video with --track.""",
     )
     _model(parser)
-    parser.add_argument("--gallery", required=True, type=_path, help="folder of crops")
+    parser.add_argument("--gallery", required=True, type=_path, help="folder of crops or tracklets")
     parser.add_argument(
         "--query",
         action="append",
         default=[],
         type=_path,
-        help="an image or a folder of them; may be repeated",
+        help="an image, a folder of them, or a video; may be repeated",
+    )
+    parser.add_argument(
+        "--track",
+        action="append",
+        default=[],
+        type=int,
+        help="number of a track of the query video; may be repeated",
     )
     parser.add_argument(
         "--text", action="append", default=[], help="a sentence about a person; may be repeated"
     )
-    parser.add_argument("--top", type=int, default=10, help="images found for each query")
+    parser.add_argument("--top", type=int, default=10, help="results of each query")
     _out(parser, "search")
     return parser
 

@@ -5,13 +5,14 @@ import argparse
 import numpy as np
 
 from g2ajax.apps import rank
-from g2ajax.apps.evaluate import on_dataset
+from g2ajax.apps.evaluate import on_dataset, task_on
 from g2ajax.cli.evaluate import with_evaluation, words
 from g2ajax.cli.opening import folder_of, open_model
 from g2ajax.config import nearest
 from g2ajax.data.crop_source import CropSplit
 from g2ajax.report import draw, page
 from g2ajax.report.files import write_whole
+from g2ajax.tasks import task_class, tracklets
 
 
 def run(options: argparse.Namespace) -> int:
@@ -22,14 +23,14 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--worst={options.worst}; at least 1 query is needed")
     names = words(options.rankings) or ("reid",)
     model = with_evaluation(open_model(options), options)
-    embedder = on_dataset(
-        model,
-        options.dataset,
-        names,
-        data_dir=options.data_dir,
-        manual_dir=options.manual_dir,
-    )
-    dataset, protocols = embedder.dataset, embedder.protocols
+    folders = {"data_dir": options.data_dir, "manual_dir": options.manual_dir}
+    of_tracklets = issubclass(task_class(model.card.task), tracklets.Task)
+    if of_tracklets:
+        tracklets.check_rankings(names)
+        source = task_on(model, options.dataset, **folders)
+    else:
+        source = on_dataset(model, options.dataset, names, **folders)
+    dataset, protocols = source.dataset, source.protocols
     if options.protocol and options.protocol not in protocols:
         raise ValueError(
             f"no protocol {options.protocol!r}; {nearest(options.protocol, protocols)}"
@@ -39,10 +40,12 @@ def run(options: argparse.Namespace) -> int:
     rows, _, _ = dataset.protocol(protocol)
     places = _chosen(dataset.splits["query"].take(rows), protocol, queries)
     folder = folder_of(model, options.out, "rank")
+    intro = rank.OF_TRACKLETS if of_tracklets else rank.INTRO
     gallery = len(dataset.protocol(protocol)[1])
-    print(f"ranking {gallery:,} images for {len(rows):,} queries of {protocol}", flush=True)
+    noun = "tracklets" if of_tracklets else "images"
+    print(f"ranking {gallery:,} {noun} for {len(rows):,} queries of {protocol}", flush=True)
     for name in names:
-        lists = rank.rank_queries(model.method, embedder, protocol, name, options.top)
+        lists = rank.rank_queries(model.method, source, protocol, name, options.top)
         if not queries:
             places = rank.worst(lists.result, options.worst).tolist()
         figures = rank.figures(lists, places, dataset.name)
@@ -50,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
             write_whole(folder / f"{protocol}-{name}-{row}.png", draw(figure))
             marks = "".join("+" if item.correct else "-" for item in figure.ranked[: options.top])
             print(f"{marks}  {figure.query.title}")
-        text = page(f"{model.card.name}: {protocol}, {name}", figures, intro=rank.INTRO)
+        text = page(f"{model.card.name}: {protocol}, {name}", figures, intro=intro)
         file = folder / f"{protocol}-{name}.html"
         write_whole(file, text)
         print(f"written: {file}, and a PNG for each query")

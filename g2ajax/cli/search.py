@@ -1,15 +1,17 @@
-"""Finds people in a folder of crops, by images or by sentences; writes a page (HTML), CSV and JSON."""
+"""Finds people in a folder of crops, by images or by sentences; writes a page (HTML), CSV and JSON.
+
+Models of tracklets are served by `search_tracklets`.
+"""
 
 import argparse
-import csv
 import dataclasses
-import io
-import json
 import pathlib
 import re
 
 from g2ajax.apps import search
+from g2ajax.cli import search_tracklets
 from g2ajax.cli.opening import folder_of, open_model
+from g2ajax.cli.search_tracklets import write_rows
 from g2ajax.report.files import shown, write_whole
 from g2ajax.report.findings import findings_page
 
@@ -37,10 +39,17 @@ def run(options: argparse.Namespace) -> int:
     # Everything that can be wrong with a query is checked before the gallery is embedded.
     if options.top < 1:
         raise ValueError(f"--top={options.top}; at least 1 image can be found")
+    model = open_model(options)
+    if search.embeds_tracklets(model):
+        return search_tracklets.run(options, model)
+    if options.track:
+        raise ValueError(
+            f"--track={options.track[0]} names a track of a video, for models of tracklets "
+            f"(configs/vsla_clip.py); {model.card.name} is a model of crops: give --query=IMAGE"
+        )
     skipped: list[tuple[pathlib.Path, str]] = []
     paths = [path for query in options.query for path in _queries(query, skipped)]
     search.files_of(options.gallery)
-    model = open_model(options)
     texts = model.embed_text(options.text) if options.text else None
     folder = folder_of(model, options.out, "search")
     gallery = search.open_gallery(model, options.gallery)
@@ -104,12 +113,4 @@ def _write(answers: list[Answer], gallery: search.Gallery, folder: pathlib.Path)
         for answer in answers
         for rank, item in enumerate(answer.found, start=1)
     ]
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(folder / f"{name}.csv", stream.getvalue())
-    about = {"model": gallery.model.card.name, "origin": gallery.model.card.origin}
-    content = {**about, "metric": gallery.model.method.metric, "results": rows}
-    write_whole(folder / f"{name}.json", json.dumps(content, indent=2) + "\n")
-    print(f"written: {file}, .csv, .json")
+    write_rows(folder, name, rows, gallery.model)

@@ -1,8 +1,9 @@
 """Frames supplied by the user: a folder of images, or a video."""
 
+import contextlib
 import importlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,84 @@ def _images(folder: pathlib.Path, skipped: list[str]) -> Iterator[Named]:
 
 
 def _video(path: pathlib.Path, skipped: list[str], every: int) -> Iterator[Named]:
+    for number, frame in _decoded(path):
+        if frame is None:
+            skipped.append(f"packet after frame {number}")
+        elif number % every == 0:
+            yield f"frame {number}", _pixels(frame)
+
+
+def frames_at(
+    path: pathlib.Path, numbers: Sequence[int]
+) -> Iterator[tuple[int, UInt8[np.ndarray, "_ _ 3"]]]:
+    """The frames with these numbers (from 0, rising) of a video, or of a folder of images named by
+    their number from 1 on (000001.jpg, ...).
+
+    A codec needs the frames between them, which never become pixels; nothing is read after the last.
+    Raises ValueError as `footage`, and naming the first frame (from 1) that is missing or unreadable:
+    after a damaged packet nobody knows the number of a frame.
+    """
+    if path.is_dir():
+        yield from _numbered_images(path, numbers)
+        return
+    wanted, count = iter(numbers), 0
+    goal = next(wanted, None)
+    if goal is None:
+        return
+    with contextlib.closing(_decoded(path)) as frames:
+        for number, frame in frames:
+            if frame is None:
+                raise ValueError(
+                    f"{path} is damaged after frame {number}; write it again with ffmpeg"
+                )
+            count = number + 1
+            if number == goal:
+                yield number, _pixels(frame)
+                goal = next(wanted, None)
+                if goal is None:
+                    return
+    raise ValueError(f"{path} ends after frame {count}, before frame {goal + 1}")
+
+
+def picture_size(path: pathlib.Path) -> tuple[int, int]:
+    """Height and width of the first frame of a video or of a folder of images, upright.
+
+    Raises ValueError as `footage`, and naming a first frame that cannot be read.
+    """
+    if path.is_dir():
+        files = numbered(path)
+        _, image = next(_numbered_images(path, [min(files) - 1]))
+    else:
+        _, image = next(frames_at(path, [0]))
+    return image.shape[0], image.shape[1]
+
+
+def numbered(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+    """The images of a folder by the number that is their name. Raises ValueError without any."""
+    files = {int(file.stem): file for file in folder.iterdir() if file.stem.isdecimal()}
+    if not files:
+        raise ValueError(
+            f"{folder} has no images named by their number from 1 on (000001.jpg, 000002.jpg, ...)"
+        )
+    if 0 in files:
+        raise ValueError(
+            f"{files[0]}: tables of tracks count frames from 1; name the first image 000001"
+        )
+    return files
+
+
+def _numbered_images(
+    folder: pathlib.Path, numbers: Sequence[int]
+) -> Iterator[tuple[int, UInt8[np.ndarray, "_ _ 3"]]]:
+    files = numbered(folder)
+    for number in numbers:
+        if number + 1 not in files:
+            raise ValueError(f"{folder} has no image of frame {number + 1}")
+        yield number, decode(files[number + 1].read_bytes(), str(files[number + 1]))
+
+
+def _decoded(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
+    """Number (from 0) and frame of a video; None for what a damaged packet holds."""
     try:
         av = importlib.import_module("av")
     except ImportError as error:
@@ -69,13 +148,15 @@ def _video(path: pathlib.Path, skipped: list[str], every: int) -> Iterator[Named
             try:
                 decoded = packet.decode()
             except av.FFmpegError:
-                skipped.append(f"packet after frame {number}")
+                yield number, None
                 continue
             for frame in decoded:
-                if number % every == 0:
-                    pixels = frame.to_ndarray(format="rgb24")
-                    yield f"frame {number}", upright(pixels, _orientation(frame))
+                yield number, frame
                 number += 1
+
+
+def _pixels(frame: Any) -> UInt8[np.ndarray, "_ _ 3"]:
+    return upright(frame.to_ndarray(format="rgb24"), _orientation(frame))
 
 
 def _orientation(frame: Any) -> int:

@@ -16,12 +16,12 @@ HEIGHT = 288
 
 _STYLE = """
 .cards { display: flex; flex-wrap: wrap; gap: .9rem; align-items: flex-start; }
-.card { width: 8.5rem; margin: 0; font-size: .85rem; }
-.card img, .query img { height: 9rem; width: auto; max-width: 100%; object-fit: contain;
-  border-radius: 6px; background: #ffffff; display: block; }
+.card { width: min-content; min-width: 8.5rem; margin: 0; font-size: .85rem; }
+.card img { height: 9rem; width: auto; max-width: calc(100vw - 3rem); object-fit: contain; }
+.card img, .query img { border-radius: 6px; background: #ffffff; display: block; }
 .card a:focus-visible img, .card a:hover img { outline: 3px solid var(--link); }
-.query { margin: 0; padding-right: 1.2rem; border-right: 1px solid var(--line); width: 10rem; }
-.query img { height: 14rem; }
+.query { margin: 0; padding-right: 1.2rem; border-right: 1px solid var(--line); min-width: 10rem; }
+.query img { height: auto; width: auto; max-height: 14rem; max-width: min(27rem, 100vw - 3rem); }
 .row { display: flex; flex-wrap: wrap; gap: 1.2rem; }
 .row .cards { flex: 1 1 20rem; }
 """

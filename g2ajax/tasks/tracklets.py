@@ -25,7 +25,7 @@ from g2ajax.data.sharding import batch_sharding, put_batch
 from g2ajax.data.source import open_dataset
 from g2ajax.data.tracklet_source import TrackletSplit
 from g2ajax.evaluation import embedded
-from g2ajax.evaluation.crops import evaluate_crops, scoring_fault
+from g2ajax.evaluation.crops import Ranker, crop_rankers, score_protocol, scoring_fault
 from g2ajax.evaluation.embedded import ExpansionOptions, RerankOptions
 from g2ajax.evaluation.results import Result
 from g2ajax.methods import DataFacts, EmbedsTracklets, Method, require
@@ -215,8 +215,25 @@ class Task(base.Task):
         rankings: Sequence[str] = ("reid",),
     ) -> list[Result]:
         check_rankings(rankings)
+        return [
+            score_protocol(
+                one.rank,
+                self.dataset,
+                one.protocol,
+                **one.described,
+                name=self.info.name,
+                seed=self.info.seed,
+                checkpoint=checkpoint,
+                step=step,
+                bootstrap_samples=self.options.evaluate.bootstrap_samples,
+            )
+            for one in self.rankers(model, rankings)
+        ]
+
+    def rankers(self, model: Method, rankings: Sequence[str]) -> Iterator[Ranker]:
+        """Rankers of each protocol by each ranking; the embeddings are computed once."""
         evaluate = self.options.evaluate
-        return evaluate_crops(
+        return crop_rankers(
             {name: self.embed(model, name) for name in ("query", "gallery")},
             self.dataset,
             protocols=self.protocols,
@@ -226,11 +243,6 @@ class Task(base.Task):
             rankings=rankings,
             rerank=evaluate.rerank,
             expansion=evaluate.expansion,
-            name=self.info.name,
-            seed=self.info.seed,
-            checkpoint=checkpoint,
-            step=step,
-            bootstrap_samples=evaluate.bootstrap_samples,
         )
 
     def embed(self, model: Method, split: str) -> Float[np.ndarray, "N D"]:

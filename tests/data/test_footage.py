@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from g2ajax.data import footage as module
-from g2ajax.data.footage import footage
+from g2ajax.data.footage import footage, frames_at, picture_size
 from g2ajax.data.images import decode
 
 
@@ -156,3 +156,48 @@ def test_a_video_without_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr(module.importlib, "import_module", missing)
     with pytest.raises(ValueError, match=r"needs PyAV \(pip install 'g2ajax\[video\]'\)"):
         list(footage(tmp_path / "video.mp4", []))
+
+
+def test_frames_by_number(video, monkeypatch):
+    """Only the frames that are asked for become pixels, and none after the last is decoded."""
+    made = []
+    monkeypatch.setattr(module, "_pixels", lambda frame: made.append(frame) or of_frame(frame))
+    of_frame = lambda frame: frame.to_ndarray(format="rgb24")  # noqa: E731
+    frames = list(frames_at(video, [1, 4, 5]))
+    assert [number for number, _ in frames] == [1, 4, 5] and len(made) == 3
+    for number, image in frames:
+        assert abs(float(image.mean()) - 20 * number) < 6
+    assert list(frames_at(video, [])) == []
+    assert picture_size(video) == (48, 64)
+    with pytest.raises(ValueError, match=r"video.mp4 ends after frame 10, before frame 12"):
+        list(frames_at(video, [9, 11]))
+
+
+def test_no_number_is_known_after_damage(video, monkeypatch):
+    decoded = list(module._decoded(video))
+    broken = [*decoded[:3], (3, None), *((number - 1, frame) for number, frame in decoded[4:])]
+    monkeypatch.setattr(module, "_decoded", lambda path: (one for one in broken))
+    assert [number for number, _ in frames_at(video, [0, 2])] == [0, 2]
+    with pytest.raises(ValueError, match=r"video.mp4 is damaged after frame 3; write it again"):
+        list(frames_at(video, [0, 5]))
+
+
+def test_a_folder_of_numbered_images_is_a_video(tmp_path):
+    for number in (1, 2, 4):
+        (tmp_path / f"{number:06d}.png").write_bytes(png(number))
+    (tmp_path / "notes.txt").write_text("")
+    assert [(n, int(image[0, 0, 0])) for n, image in frames_at(tmp_path, [0, 3])] == [
+        (0, 1),
+        (3, 4),
+    ]
+    assert picture_size(tmp_path) == (16, 32)
+    with pytest.raises(ValueError, match="has no image of frame 3"):
+        list(frames_at(tmp_path, [1, 2]))
+    (tmp_path / "000002.png").write_bytes(b"\x89PNG cut off")
+    with pytest.raises(ValueError, match=r"000002.png"):
+        list(frames_at(tmp_path, [1]))
+    (tmp_path / "000000.png").write_bytes(png(0))
+    with pytest.raises(ValueError, match=r"000000.png: tables of tracks count frames from 1"):
+        picture_size(tmp_path)
+    with pytest.raises(ValueError, match="has no images named by their number"):
+        picture_size(tmp_path.parent)

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from tfds_builders.base import PLATFORMS, ManualBuilder, count_configs, labels_of, protocol
+from tfds_builders.base import ManualBuilder, count_configs, labels_of
 from tfds_builders.crops_from_csv.listing import (
     SPLITS,
     UNKNOWN,
@@ -17,7 +17,9 @@ from tfds_builders.crops_from_csv.listing import (
     classes_of,
     divide,
     numbers_of,
+    protocols_of,
     read_rows,
+    warn_of_shared,
 )
 
 TABLE = "crops.csv"
@@ -51,14 +53,7 @@ attribute. Identity -1 (junk) is left out of rankings; `distractor` is nobody's 
             splits = {split: [row for row in rows if row.split == split] for split in SPLITS}
         else:
             splits = divide(rows)
-        shared = {r.identity for r in splits["train"]} & {
-            r.identity for r in splits["query"] + splits["gallery"]
-        }
-        if shared:
-            warnings.warn(
-                f"{self.name}: {len(shared)} identities are in train and in query or gallery "
-                f"({', '.join(sorted(shared)[:5])}); results on them say little about new people"
-            )
+        warn_of_shared(self.name, splits)
         protocols = protocols_of(splits["query"], splits["gallery"])
         classes = classes_of(rows, attributes)
         self.info.metadata["source"] = hash_of(root)
@@ -110,33 +105,6 @@ def hash_of(root: pathlib.Path) -> str:
         content = path.read_bytes() if path.is_file() else b""
         digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()
-
-
-def protocols_of(query: Sequence[Row], gallery: Sequence[Row]) -> list[dict[str, Any]]:
-    """Protocols for a test set: between platforms (A2G, …), within platforms (A2A, …), then ALL.
-
-    Those in which some query has a match: an image of its person in the gallery from another camera,
-    because the query's own is dropped. Of unknown cameras nothing is. ALL stays where there is none.
-    """
-    seen: dict[str, set[tuple[str, int]]] = {}
-    for row in gallery:
-        if row.kind == "person":
-            seen.setdefault(row.identity, set()).add((row.platform, row.camera))
-    unknown = any(row.camera == UNKNOWN for row in query)
-    directions = {
-        (row.platform, platform)
-        for row in query
-        for platform, camera in seen.get(row.identity, ())
-        if unknown or camera != row.camera
-    }
-    pairs = [(a, b) for a in PLATFORMS for b in PLATFORMS if (a, b) in directions]
-    pairs.sort(key=lambda pair: pair[0] == pair[1])
-    # With one platform its own protocol is ALL.
-    if len({row.platform for row in [*query, *gallery]}) == 1:
-        pairs = []
-    rows = [(f"{a[0].upper()}2{b[0].upper()}", a, b) for a, b in pairs]
-    rows.append(("ALL", "any", "any"))
-    return [protocol(*row, drop_same_camera=not unknown) for row in rows]
 
 
 def _record(

@@ -8,9 +8,11 @@ import itertools
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from tfds_builders.base import IMAGE_SUFFIXES, PLATFORMS
+from tfds_builders.base import IMAGE_SUFFIXES, PLATFORMS, protocol
 
 REQUIRED_COLUMNS = ("path", "identity", "platform")
 OTHER_COLUMNS = ("camera", "split")
@@ -49,27 +51,12 @@ def read_rows(table: pathlib.Path) -> tuple[list[Row], tuple[str, ...]]:
     the gallery, an image listed twice in a split, a camera on two platforms, and an image that would
     find itself, because without cameras nothing is left out of a ranking.
     """
-    reader = csv.reader(io.StringIO(_text(table), newline=""))
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        lines = [(reader.line_num, cells) for cells in reader]
-    except csv.Error as error:
-        raise ValueError(f"{table.name}, line {reader.line_num}: {error}") from None
-    missing = [name for name in REQUIRED_COLUMNS if name not in header]
-    if missing:
-        raise ValueError(
-            f"{table.name}, line 1: no column {', '.join(missing)}; the first line names the columns "
-            f"and must have {', '.join(REQUIRED_COLUMNS)}; it is {','.join(header)!r}"
-        )
-    if "" in header or len(set(header)) != len(header):
-        raise ValueError(f"{table.name}, line 1: an empty or repeated column name in {header}")
+    header, lines = read_table(table, REQUIRED_COLUMNS)
     named = (*REQUIRED_COLUMNS, *OTHER_COLUMNS)
     attributes = tuple(name for name in header if name not in named)
     folder = table.parent
-    rows, seen, cameras = [], {}, {}
+    rows, seen = [], {}
     for line, cells in lines:
-        if not any(cell.strip() for cell in cells):
-            continue
         try:
             row = _row(header, cells, line, attributes, folder)
         except ValueError as error:
@@ -77,18 +64,51 @@ def read_rows(table: pathlib.Path) -> tuple[list[Row], tuple[str, ...]]:
         earlier = seen.setdefault((row.split, row.path), line)
         if earlier != line:
             raise ValueError(f"{table.name}, line {line}: {row.path} is in line {earlier} already")
-        first = cameras.setdefault(row.camera, row)
-        if row.camera != UNKNOWN and first.platform != row.platform:
-            raise ValueError(
-                f"{table.name}, line {line}: camera {row.camera} is {row.platform}, but "
-                f"{first.platform} in line {first.line}; number the cameras through all platforms"
-            )
         rows.append(row)
     if not any(row.kind == "person" for row in rows):
         raise ValueError(f"{table.name} lists no images of people")
-    if UNKNOWN in cameras:
-        _check_without_cameras(rows, table.name)
+    check_cameras(rows, table.name)
     return rows, attributes
+
+
+def read_table(
+    table: pathlib.Path, required: Sequence[str]
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The names of a table's columns, and its lines that are not empty with their numbers.
+
+    Raises ValueError, naming the line, for text that is not UTF-8, and for a missing, empty or repeated
+    column.
+    """
+    reader = csv.reader(io.StringIO(_text(table), newline=""))
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        lines = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise ValueError(f"{table.name}, line {reader.line_num}: {error}") from None
+    missing = [name for name in required if name not in header]
+    if missing:
+        raise ValueError(
+            f"{table.name}, line 1: no column {', '.join(missing)}; the first line names the columns "
+            f"and must have {', '.join(required)}; it is {','.join(header)!r}"
+        )
+    if "" in header or len(set(header)) != len(header):
+        raise ValueError(f"{table.name}, line 1: an empty or repeated column name in {header}")
+    return header, [(line, cells) for line, cells in lines if any(map(str.strip, cells))]
+
+
+def check_cameras(rows: Sequence[Row], name: str) -> None:
+    """Raises ValueError, naming the line, for a camera on two platforms, cameras in some rows only, and
+    rows without cameras that would find themselves."""
+    cameras: dict[int, Row] = {}
+    for row in rows:
+        first = cameras.setdefault(row.camera, row)
+        if row.camera != UNKNOWN and first.platform != row.platform:
+            raise ValueError(
+                f"{name}, line {row.line}: camera {row.camera} is {row.platform}, but "
+                f"{first.platform} in line {first.line}; number the cameras through all platforms"
+            )
+    if UNKNOWN in cameras:
+        _check_without_cameras(rows, name)
 
 
 def _check_without_cameras(rows: Sequence[Row], name: str) -> None:
@@ -131,12 +151,31 @@ def _row(
     attributes: Sequence[str],
     folder: pathlib.Path,
 ) -> Row:
-    if len(cells) != len(header):
-        raise ValueError(f"{len(cells)} values, expected {len(header)}")
-    value = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+    value = values_of(header, cells)
     path = _below(folder, value["path"])
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"path {value['path']!r} does not end in {', '.join(SUFFIXES)}")
+    return Row(
+        line=line,
+        path=path.as_posix(),
+        attributes=tuple(value[name] for name in attributes),
+        **labels(value),
+    )
+
+
+def values_of(header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    """The values of a line by column. Raises ValueError for a line of another length."""
+    if len(cells) != len(header):
+        raise ValueError(f"{len(cells)} values, expected {len(header)}")
+    return {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+
+
+def labels(value: Mapping[str, str]) -> dict[str, Any]:
+    """Identity, kind, camera, platform and split of a line, fields of `Row`.
+
+    Raises ValueError for an empty identity, a camera that is not a number from 0, an unknown platform
+    or split, and junk or a distractor outside the gallery.
+    """
     if not value["identity"]:
         raise ValueError("the identity is empty")
     camera = value.get("camera", "")
@@ -154,16 +193,13 @@ def _row(
             f"the identity {value['identity']!r} is {kind}, no person: it may be in the gallery, not "
             f"in {split}"
         )
-    return Row(
-        line=line,
-        path=path.as_posix(),
-        identity=value["identity"],
-        camera=int(camera or UNKNOWN),
-        platform=platform,
-        split=split,
-        attributes=tuple(value[name] for name in attributes),
-        kind=kind,
-    )
+    return {
+        "identity": value["identity"],
+        "camera": int(camera or UNKNOWN),
+        "platform": platform,
+        "split": split,
+        "kind": kind,
+    }
 
 
 def _below(folder: pathlib.Path, text: str) -> pathlib.PurePath:
@@ -229,3 +265,42 @@ def divide(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def _hash(identity: str) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def warn_of_shared(name: str, splits: Mapping[str, Sequence[Row]]) -> None:
+    """Warns of identities that are in training and in a test split."""
+    test = {row.identity for split in ("query", "gallery") for row in splits[split]}
+    shared = {row.identity for row in splits["train"]} & test
+    if shared:
+        warnings.warn(
+            f"{name}: {len(shared)} identities are in train and in query or gallery "
+            f"({', '.join(sorted(shared)[:5])}); results on them say little about new people",
+            stacklevel=2,
+        )
+
+
+def protocols_of(query: Sequence[Row], gallery: Sequence[Row]) -> list[dict[str, Any]]:
+    """Protocols for a test set: between platforms (A2G, …), within platforms (A2A, …), then ALL.
+
+    Those in which some query has a match: an image of its person in the gallery from another camera,
+    because the query's own is dropped. Of unknown cameras nothing is. ALL stays where there is none.
+    """
+    seen: dict[str, set[tuple[str, int]]] = {}
+    for row in gallery:
+        if row.kind == "person":
+            seen.setdefault(row.identity, set()).add((row.platform, row.camera))
+    unknown = any(row.camera == UNKNOWN for row in query)
+    directions = {
+        (row.platform, platform)
+        for row in query
+        for platform, camera in seen.get(row.identity, ())
+        if unknown or camera != row.camera
+    }
+    pairs = [(a, b) for a in PLATFORMS for b in PLATFORMS if (a, b) in directions]
+    pairs.sort(key=lambda pair: pair[0] == pair[1])
+    # With one platform its own protocol is ALL.
+    if len({row.platform for row in [*query, *gallery]}) == 1:
+        pairs = []
+    rows = [(f"{a[0].upper()}2{b[0].upper()}", a, b) for a, b in pairs]
+    rows.append(("ALL", "any", "any"))
+    return [protocol(*row, drop_same_camera=not unknown) for row in rows]
