@@ -10,10 +10,10 @@ A run that was stopped or killed goes on from its last checkpoint when it is sta
 
 import sys
 
-try:  # importing takes a second, in which Ctrl-C may come too
-    from g2ajax.cli import train
-except KeyboardInterrupt:
-    sys.exit(130)
+from g2ajax.cli.interrupt import end_at_interrupt
 
 if __name__ == "__main__":
+    end_at_interrupt()  # importing takes a second, in which Ctrl-C may come too
+    from g2ajax.cli import train
+
     train.main(sys.argv[1:])

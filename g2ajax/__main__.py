@@ -10,6 +10,7 @@ import sys
 
 import g2ajax
 from g2ajax.cli.errors import EXPECTED, sentence
+from g2ajax.cli.interrupt import end_at_interrupt
 from g2ajax.cli.parsers import PARSERS
 from g2ajax.config import nearest
 
@@ -54,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     name, module = argv[0], f"g2ajax.cli.{argv[0].replace('-', '_')}"
     try:
         if name == "train":  # its flags are those of the configuration
+            end_at_interrupt()
             return importlib.import_module(module).main(argv[1:])
         options = PARSERS[name]().parse_args(argv[1:])
         return importlib.import_module(module).run(options)

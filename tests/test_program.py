@@ -176,3 +176,18 @@ def test_a_wheel_in_an_empty_folder(tmp_path):
     printed = program(*finetune, *small, where=moved)
     assert "warning: phase reid has" in printed and "too few to learn much" in printed
     program("evaluate", "--model=fine", where=moved)
+
+
+def test_ctrl_c_is_not_lost_in_a_callback():
+    """Python drops an exception that is raised while garbage is collected."""
+    code = """
+import gc, os, signal
+from g2ajax.cli.interrupt import end_at_interrupt
+end_at_interrupt()
+gc.callbacks.append(lambda *_: os.kill(os.getpid(), signal.SIGINT))
+gc.collect()
+print("went on")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 130 and "went on" not in ended.stdout
+    assert ended.stderr == "stopped; what has been saved is kept\n"

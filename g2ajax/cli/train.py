@@ -120,9 +120,5 @@ def main(argv: list[str]) -> int:
     if any(argument in ("-h", "--help") for argument in argv):
         print(f"usage: g2ajax train --recipe=NAME|--config=FILE [--workdir=DIR] ...\n\n{__doc__}")
         return 0
-    try:
-        app.run(train, argv=["g2ajax train", *argv], flags_parser=parse)
-    except KeyboardInterrupt:  # before the first step, or after the last
-        print("stopped; what has been saved is kept", file=sys.stderr)
-        sys.exit(130)
+    app.run(train, argv=["g2ajax train", *argv], flags_parser=parse)
     return 0
