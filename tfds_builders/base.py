@@ -161,6 +161,24 @@ def count_configs() -> list[CountConfig]:
     ]
 
 
+@dataclasses.dataclass
+class DivisionConfig(CountConfig):
+    """A configuration of one of several divisions into training and test people."""
+
+    number: int = 0
+    """Number of the division, from 0."""
+
+
+def division_configs(noun: str, count: int) -> list[DivisionConfig]:
+    """Configurations `split0`, `split1`, ... (`noun`: split) and `partial`, a part of the first."""
+    whole = [
+        DivisionConfig(name=f"{noun}{i}", description=f"Number {i} of the {noun}s.", number=i)
+        for i in range(count)
+    ]
+    part = f"A part of the dataset, by number 0 of the {noun}s."
+    return [*whole, DivisionConfig(name="partial", description=part, strict=False)]
+
+
 class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Base of builders for datasets that users download themselves; works without TensorFlow.
 

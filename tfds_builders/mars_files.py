@@ -2,7 +2,6 @@
 
 import pathlib
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -101,11 +100,7 @@ class MarsBuilder(TrackletBuilder, skip_registration=True):
             lost += [f"{folder}/{name[:4]}/{name}" for name in images if name not in found]
             if found:
                 yield {"row": row, **self._record(root, folder, split, found, identity, camera)}
-        if lost:
-            text = f"{self.name}: {len(lost)} listed images are missing, such as {lost[0]}"
-            if self.strict:
-                raise FileNotFoundError(f"{text}; unpack the archive again")
-            warnings.warn(f"{text}; they are left out", stacklevel=2)
+        self.report_lost(lost, "listed images are missing")
 
     def _record(
         self,

@@ -2,13 +2,14 @@
 
 import hashlib
 import pathlib
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tfds_builders.base import UNKNOWN, ManualBuilder, crop_features, encoded_rgb
+from tfds_builders.base import UNKNOWN, ManualBuilder, crop_features, encoded_rgb, image_files
 from tfds_builders.counts import content_hash
 
 OF_AN_IMAGE = ("image", "image_id", "frame", "timestamp")
@@ -79,6 +80,47 @@ class TrackletBuilder(ManualBuilder, skip_registration=True):
             schema="tracklets",
             **metadata,
         )
+
+    def tracklet_folders(
+        self, root: pathlib.Path, below: str
+    ) -> Iterator[tuple[str, int, list[pathlib.Path]]]:
+        """Yields (path below the root, identity, images) for the folders IDENTITY/TRACKLET of a folder.
+
+        Raises ValueError for a folder that is no number and an image outside the folders. Empty
+        tracklets are left out.
+        """
+        for person in self.folders(root, below, "IDENTITY"):
+            if not person.name.isdigit():
+                raise ValueError(f"{self.name}: {below}/{person.name} is no number of a person")
+            for folder in self.folders(root, f"{below}/{person.name}", "TRACKLET"):
+                if images := image_files(folder):
+                    where = f"{below}/{person.name}/{folder.name}"
+                    yield where, int(person.name), images
+
+    def single(self, where: str, values: Iterable[Any], what: str) -> Any:
+        """The only value that the frames of a tracklet have.
+
+        Raises ValueError for several: a tracklet shows one person in one camera.
+        """
+        different = sorted(set(values))
+        if len(different) > 1:
+            raise ValueError(
+                f"{self.name}: the tracklet {where} is of several {what}: "
+                f"{', '.join(map(str, different[:5]))}"
+            )
+        return different[0]
+
+    def report_lost(self, names: Sequence[str], what: str) -> None:
+        """Warns that a partial copy lacks `names`; does nothing without any.
+
+        Raises FileNotFoundError for a copy that must be whole.
+        """
+        if not names:
+            return
+        text = f"{self.name}: {len(names)} {what}, such as {names[0]}"
+        if self.strict:
+            raise FileNotFoundError(f"{text}; unpack the archive again")
+        warnings.warn(f"{text}; they are left out", stacklevel=3)
 
     def tracklet_examples(
         self, split: str, records: Iterable[dict[str, Any]]

@@ -1,11 +1,14 @@
 """Writes a world of tracklets to disk in the file layouts of real datasets."""
 
 import dataclasses
+import io
+import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.io
+from PIL import Image
 
 from g2ajax.synthetic import sensor, tracklets
 from g2ajax.synthetic.pool import tracklet_photographs
@@ -141,8 +144,197 @@ def write_ag_vpreid(
     return len(chosen)
 
 
+def _pairs(world: TrackletWorld) -> list[Tracklet]:
+    """The first tracklet of each person in each camera."""
+    return [
+        one for split in ("train", "query") for one in world.tracklets(split) if one.number == 0
+    ]
+
+
+def _halves(world: TrackletWorld) -> np.ndarray:
+    """Ten random orders of the people, counted from 1; the first half of each is for testing."""
+    draws = np.random.default_rng(world.seed)
+    return np.array([draws.permutation(len(world.people)) + 1 for _ in range(10)])
+
+
+def _write_pairs(
+    world: TrackletWorld,
+    out: pathlib.Path,
+    cameras: Sequence[str],
+    person: Callable[[int], str],
+    workers: int | None,
+) -> int:
+    """Writes a folder of PNG files for each camera and person; returns the number of tracklets."""
+    chosen = _pairs(world)
+    for photo in tracklet_photographs(world, chosen, workers, progress="SkyGround"):
+        one = photo.tracklet
+        folder = out / cameras[one.camera] / person(one.identity + 1)
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, data in zip(photo.frame_ids, photo.frames, strict=True):
+            with Image.open(io.BytesIO(data)) as image:
+                image.save(folder / f"{number + 1:04d}.png")
+    return len(chosen)
+
+
+def write_ilids_vid(
+    world: TrackletWorld, out: str | pathlib.Path, *, workers: int | None = None
+) -> int:
+    """Writes a world as iLIDS-VID ships it; returns the number of tracklets.
+
+    The drone is the first camera, CCTV the second. A person has one tracklet in each.
+    """
+    out = pathlib.Path(out)
+    cameras = [f"i-LIDS-VID/sequences/cam{i}" for i in (1, 2)]
+    count = _write_pairs(world, out, cameras, "person{:03d}".format, workers)
+    (out / "train-test people splits").mkdir(exist_ok=True)
+    table = out / "train-test people splits" / "train_test_splits_ilidsvid.mat"
+    scipy.io.savemat(table, {"ls_set": _halves(world).astype(float)})
+    return count
+
+
+def write_prid2011(
+    world: TrackletWorld, out: str | pathlib.Path, *, workers: int | None = None
+) -> int:
+    """Writes a world as PRID 2011's multi-shot version; returns the number of tracklets.
+
+    The drone is camera a, CCTV camera b. A person has one tracklet in each.
+    """
+    out = pathlib.Path(out)
+    cameras = [f"prid_2011/multi_shot/cam_{letter}" for letter in "ab"]
+    count = _write_pairs(world, out, cameras, "person_{:04d}".format, workers)
+    divisions = []
+    for order in _halves(world).tolist():
+        names = [f"person_{number:04d}" for number in order]
+        half = len(names) // 2
+        divisions.append({"train": sorted(names[half:]), "test": sorted(names[:half])})
+    (out / "splits_prid2011.json").write_text(json.dumps(divisions))
+    return count
+
+
+LS_VID_CAMERAS = (1, 15)
+"""SkyGround's drone and CCTV in LS-VID's names."""
+
+
+def write_ls_vid(
+    world: TrackletWorld, out: str | pathlib.Path, *, workers: int | None = None
+) -> int:
+    """Writes a world as LS-VID ships it; returns the number of tracklets. Raises ImportError without
+    h5py, which writes the list of the queries."""
+    import h5py
+
+    out = pathlib.Path(out)
+    (out / "list_sequence").mkdir(parents=True, exist_ok=True)
+    (out / "test" / "data").mkdir(parents=True, exist_ok=True)
+    queries, count = [], 0
+    for part, splits in (("train", ("train",)), ("test", ("query", "gallery"))):
+        chosen = [one for split in splits for one in world.tracklets(split)]
+        chosen.sort(key=lambda one: one.tracklet_id)
+        lines = []
+        for photo in tracklet_photographs(world, chosen, workers, progress="SkyGround"):
+            one, camera = photo.tracklet, LS_VID_CAMERAS[photo.tracklet.camera]
+            begin = f"tracklet_{part}/{one.identity:04d}/{len(lines):04d}_"
+            (out / begin).parent.mkdir(parents=True, exist_ok=True)
+            for number, data in zip(photo.frame_ids, photo.frames, strict=True):
+                (out / f"{begin}{number:04d}_{camera:02d}_0.jpg").write_bytes(data)
+            lines.append(f"{begin} {one.identity}")
+            if one.split == "query":
+                queries.append(len(lines))
+        (out / "list_sequence" / f"list_seq_{part}.txt").write_text("\n".join(lines) + "\n")
+        count += len(lines)
+    with h5py.File(out / "test" / "data" / "info_test.mat", "w") as file:
+        file["query"] = np.array([queries], float)
+    return count
+
+
+def p_destre_video(one: Tracklet) -> str:
+    """Video of an aerial tracklet: date, camera and sequence."""
+    return f"08-11-2019-{one.level + 1}-{one.number + 1}"
+
+
+def write_p_destre(
+    world: TrackletWorld, out: str | pathlib.Path, *, workers: int | None = None
+) -> int:
+    """Writes the aerial tracklets of a world as P-DESTRE ships its extracted people, without
+    annotations of frames; returns the number of tracklets.
+
+    In each of the five folds another half of the people trains; of the others the first tracklet is
+    a query.
+    """
+    out = pathlib.Path(out)
+    chosen = [one for split in tracklets.SPLITS for one in world.tracklets(split)]
+    chosen = [one for one in chosen if one.camera == 0]
+    for photo in tracklet_photographs(world, chosen, workers, progress="SkyGround"):
+        one = photo.tracklet
+        folder = out / "jpg_Extracted_PIDS" / p_destre_video(one) / str(one.identity)
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, data in zip(photo.frame_ids, photo.frames, strict=True):
+            (folder / f"{one.identity}_{number}_08112019_1.jpg").write_bytes(data)
+    lists = out / "pedestrian_reid_splits" / "Splits"
+    lists.mkdir(parents=True, exist_ok=True)
+    people = len(world.people)
+    for fold in range(5):
+        lines: dict[str, list[str]] = {"Train": [], "Query": [], "Gallery": []}
+        for one in chosen:
+            place = (one.identity - fold * people // 5) % people
+            test = "Gallery" if one.number else "Query"
+            split = "Train" if place < people // 2 else test
+            lines[split].append(f"{p_destre_video(one)}/{one.identity}")
+        for split, names in lines.items():
+            (lists / f"{split}_{fold}.txt").write_text("\n".join(sorted(names)) + "\n")
+    return len(chosen)
+
+
+DETREIDX_PLACES = ("17.3_30_30", "40_80_30", "120_0_90")
+"""Height, distance and angle of the drone in DetReIDX's names, for each level of altitude."""
+
+
+def detreidx_folders(one: Tracklet) -> list[str]:
+    """Folders of a tracklet in DetReIDX: aerial test tracklets are in two of the cases."""
+    places = {
+        ("query", 0): ("case1_aerial_to_ground", "case3_aerial_to_aerial"),
+        ("query", 1): ("case2_ground_to_aerial",),
+        ("gallery", 0): ("case2_ground_to_aerial", "case3_aerial_to_aerial"),
+        ("gallery", 1): ("case1_aerial_to_ground",),
+    }
+    below = f"{one.identity:04d}/{one.tracklet_id}"
+    if one.split == "train":
+        return [f"train/{below}"]
+    return [f"{case}/{one.split}/{below}" for case in places[one.split, one.camera]]
+
+
+def write_detreidx(
+    world: TrackletWorld, out: str | pathlib.Path, *, workers: int | None = None
+) -> int:
+    """Writes a world as DetReIDX ships it; returns the number of tracklets.
+
+    Drones fly in session 2 for the gallery, else in session 1. Attributes are zeros; a field
+    of no known use holds the number of the frame.
+    """
+    chosen = [one for split in tracklets.SPLITS for one in world.tracklets(split)]
+    for photo in tracklet_photographs(world, chosen, workers, progress="SkyGround"):
+        one = photo.tracklet
+        session = 2 if one.split == "gallery" else 1
+        for place in detreidx_folders(one):
+            folder = pathlib.Path(out) / place
+            folder.mkdir(parents=True, exist_ok=True)
+            for number, data in zip(photo.frame_ids, photo.frames, strict=True):
+                name = f"{one.identity:04d}_0_1_1_1_{number}_F"
+                if one.camera == 0:
+                    view, zeros = DETREIDX_PLACES[one.level], "_".join("0" * 11)
+                    name = (
+                        f"{one.identity:04d}_23_10_2024_09_18_{view}_{zeros}_{number}_1_S{session}"
+                    )
+                (folder / f"{name}.jpg").write_bytes(data)
+    return len(chosen)
+
+
 TRACKLET_LAYOUTS = {
     "ag_vpreid": write_ag_vpreid,
+    "detreidx": write_detreidx,
     "g2a_vreid": write_g2a_vreid,
+    "ilids_vid": write_ilids_vid,
+    "ls_vid": write_ls_vid,
     "mars": write_mars,
+    "p_destre": write_p_destre,
+    "prid2011": write_prid2011,
 }

@@ -4,21 +4,17 @@ import pytest
 
 from g2ajax.data.source import open_dataset
 from g2ajax.evaluation.crops import scoring_fault
-from g2ajax.synthetic import tracklet_layouts
-from g2ajax.synthetic.tracklet_layouts import ag_vpreid_folder, write_ag_vpreid
+from g2ajax.synthetic.tracklet_layouts import ag_vpreid_folder
 from g2ajax.synthetic.tracklets import TrackletWorld
-from tests.tfds_builders import dummies
-from tests.tfds_builders.test_mars import undrawn
+from tests.tfds_builders import dummies, dummies_tracklets
 from tfds_builders.ag_vpreid.ag_vpreid_dataset_builder import Builder
 
 TRAIN = "train/0001/P0001C0T00"
 
 
 def write(folder, copy="AG-VPReID"):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracklet_layouts, "tracklet_photographs", undrawn)
-        root = folder / "manual" / copy
-        assert write_ag_vpreid(TrackletWorld("tiny"), root) == 28
+    root = folder / "manual" / copy
+    assert dummies_tracklets.write("ag_vpreid", root) == 28
     return root
 
 
@@ -40,7 +36,7 @@ def test_tracklets_are_the_worlds(tmp_path):
     world = TrackletWorld("tiny")
     for split in ("train", "query", "gallery"):
         found = dataset.splits[split]
-        rows = {str(name): row for row, name in enumerate(found.image_id)}
+        rows = dummies_tracklets.rows(found)
         for one in world.tracklets(split):
             row = rows[ag_vpreid_folder(one)]
             assert (found.identity[row], found.camera[row]) == (one.identity, 4 - 4 * one.camera)
@@ -48,8 +44,7 @@ def test_tracklets_are_the_worlds(tmp_path):
                 one.camera,
                 max(one.level, 0),
             )
-            (photo,) = undrawn(world, [one])
-            assert found.encoded(row) == photo.frames
+            assert found.encoded(row) == dummies_tracklets.frames_of(one)
     train = dataset.splits["train"]
     assert train.platform[train.image_id.tolist().index("train/0001/extra")] == 2
     for name, platform in (("A2G", 0), ("G2A", 1)):

@@ -8,30 +8,17 @@ import scipy.io
 
 from g2ajax.data.source import open_dataset
 from g2ajax.evaluation.crops import scoring_fault
-from g2ajax.synthetic import tracklet_layouts
-from g2ajax.synthetic.tracklet_layouts import TRACKLET_LAYOUTS
-from g2ajax.synthetic.tracklets import TrackletPhotograph, TrackletWorld
-from tests.tfds_builders import dummies
+from g2ajax.synthetic.tracklets import TrackletWorld
+from tests.tfds_builders import dummies, dummies_tracklets
 from tfds_builders.g2a_vreid.g2a_vreid_dataset_builder import Builder as G2aVreid
 from tfds_builders.mars.mars_dataset_builder import Builder as Mars
 
 FOLDERS = {"mars": "MARS", "g2a_vreid": "G2A-VReID"}
 
 
-def undrawn(world, selection, workers=None, progress=""):
-    """In the place of `tracklet_photographs`: one to three frames of noise, every other number."""
-    for one in selection:
-        count = 1 + (one.identity + one.camera) % 3
-        frames = tuple(dummies.encoded(seed=10 * one.identity + i) for i in range(count))
-        yield TrackletPhotograph(one, frames, tuple(range(0, 2 * count, 2)), 20.0, 9.0, 60.0)
-
-
 def write(layout, folder):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracklet_layouts, "tracklet_photographs", undrawn)
-        root = folder / "manual" / FOLDERS[layout]
-        count = TRACKLET_LAYOUTS[layout](TrackletWorld("tiny"), root)
-    return root, count
+    root = folder / "manual" / FOLDERS[layout]
+    return root, dummies_tracklets.write(layout, root)
 
 
 @pytest.fixture(scope="module", params=list(FOLDERS))
@@ -58,14 +45,13 @@ def test_tracklets_are_the_worlds(layout):
     cameras = {"mars": (0, 1), "g2a_vreid": (1, 0)}[name]
     for split in ("train", "query", "gallery"):
         found = dataset.splits[split]
-        rows = {str(one): row for row, one in enumerate(found.image_id)}
+        rows = dummies_tracklets.rows(found)
         for one in world.tracklets(split):
             camera = cameras[one.camera]
             stem = f"{one.identity + 1:04d}C{camera + 1}T{one.number + 1:04d}F001"
             row = rows[f"bbox_{'train' if split == 'train' else 'test'}/{stem}"]
             assert (found.identity[row], found.camera[row]) == (one.identity + 1, camera)
-            (photo,) = undrawn(world, [one])
-            assert found.encoded(row) == photo.frames
+            assert found.encoded(row) == dummies_tracklets.frames_of(one)
             assert found.kind[row] == 0
             assert found.platform[row] == (1 if name == "mars" else one.camera)
     assert sorted(set(dataset.splits["train"].label.tolist())) == [0, 1, 2, 3]

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from tfds_builders.base import CountConfig, image_files, protocol
+from tfds_builders.base import CountConfig, protocol
 from tfds_builders.tracklets import TrackletBuilder
 
 NAME = re.compile(r"^P(\d+)T(\d+)A(\d+)C(\d+)E(\d+)K(\d+)F(\d+)\.jpg$")
@@ -59,26 +59,18 @@ manual_dir/AG-VPReID-challenge (`challenge`), so that the folder holds
     ) -> Iterator[dict[str, Any]]:
         """Yields arguments of `tracklet` for the folders IDENTITY/TRACKLET of a folder.
 
-        Raises ValueError for a folder that is no number, an image outside the folders or with a name of
-        another form, and a tracklet of several people or cameras. Empty tracklets are left out.
+        Raises ValueError as `tracklet_folders`, for a name of another form, and for a tracklet of several
+        people or cameras.
         """
-        for person in self.folders(root, below, "IDENTITY"):
-            if not person.name.isdigit():
-                raise ValueError(f"{self.name}: {below}/{person.name} is no number of a person")
-            for folder in self.folders(root, f"{below}/{person.name}", "TRACKLET"):
-                if images := image_files(folder):
-                    where = f"{below}/{person.name}/{folder.name}"
-                    record = self._record(where, images, int(person.name))
-                    yield {**record, "protocols": protocols}
+        for where, identity, images in self.tracklet_folders(root, below):
+            yield {**self._record(where, images, identity), "protocols": protocols}
 
     def _record(self, where: str, images: list[pathlib.Path], identity: int) -> dict[str, Any]:
         named = [(self.parsed(f"{where}/{path.name}", NAME, EXAMPLE), path) for path in images]
         named.sort(key=lambda item: int(item[0][7]))
         matches = [match for match, _ in named]
-        for group, what in ((1, "people"), (4, "cameras")):
-            if len({int(match[group]) for match in matches}) > 1:
-                raise ValueError(f"{self.name}: the tracklet {where} is of several {what}")
-        camera = int(matches[0][4])
+        self.single(where, (int(match[1]) for match in matches), "people")
+        camera = self.single(where, (int(match[4]) for match in matches), "cameras")
         if camera not in PLATFORM:
             raise ValueError(f"{self.name}: the tracklet {where} is of an unknown camera C{camera}")
         return {
