@@ -15,7 +15,7 @@ class MemoryTracklets(TrackletSplit):
 
     images: tuple[tuple[bytes, ...], ...]
 
-    def encoded(self, row: int) -> tuple[bytes, ...]:
+    def stored(self, row: int) -> tuple[bytes, ...]:
         return self.images[int(self.position[row])]
 
 

@@ -44,7 +44,7 @@ def unreadable(split: CropSplit | FrameSplit, *, num_threads: int = 4) -> dict[s
     return dict(zip(columns["image_id"].tolist(), columns["reason"].tolist(), strict=True))
 
 
-def found(dataset: str, split: str, bad: dict[str, str]) -> str:
-    """A sentence about the unreadable images of a split."""
+def found(dataset: str, split: str, bad: dict[str, str], noun: str = "test images") -> str:
+    """A sentence about the unreadable images of a split; `noun`: how it calls them."""
     image, reason = next(iter(bad.items()))
-    return f"{dataset} {split}: {len(bad)} test images cannot be read, the first: {image} {reason}"
+    return f"{dataset} {split}: {len(bad)} {noun} cannot be read, the first: {image} {reason}"

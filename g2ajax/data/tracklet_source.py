@@ -6,10 +6,11 @@ A record holds its frames encoded, so that only those which a clip draws are dec
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Bool, Int32
 
 from g2ajax.data.builders import records
 from g2ajax.data.column_cache import Columns, columns_of
@@ -21,6 +22,8 @@ class TrackletSplit(CropSplit):
     """One split of tracklets; `image_id` is a tracklet's name, and `read` gives its first frame."""
 
     num_frames: Int32[np.ndarray, " N"]
+    omitted: Mapping[int, frozenset[int]] = dataclasses.field(default_factory=dict)
+    """Frames that are passed over as if they were not stored, by the `position` of their tracklet."""
 
     ROWS: ClassVar[tuple[str, ...]] = (*CropSplit.ROWS, "num_frames")
     DESCRIBED: ClassVar[tuple[str, ...]] = (*CropSplit.DESCRIBED, "num_frames")
@@ -30,8 +33,34 @@ class TrackletSplit(CropSplit):
         return self.encoded(row)[0]
 
     def encoded(self, row: int) -> tuple[bytes, ...]:
-        """All frames of a row, encoded, in order of time."""
+        """The frames of a row, encoded, in order of time."""
+        frames, omitted = self.stored(row), self.omitted.get(int(self.position[row]))
+        if not omitted:
+            return frames
+        return tuple(frame for i, frame in enumerate(frames) if i not in omitted)
+
+    def stored(self, row: int) -> tuple[bytes, ...]:
+        """The frames of a row with those that are passed over."""
         return _frames(self.folder, self.name, int(self.position[row]))
+
+    def without(self, lost: Bool[np.ndarray, " F"]) -> "TrackletSplit":
+        """The same split without some of the frames, and without the tracklets that have none left.
+
+        `lost`: of each row of `frames()`, whether it is passed over. Raises ValueError if all are, and
+        for a split from which frames were taken before.
+        """
+        if self.omitted:
+            raise ValueError(f"frames were taken from the split {self.name} before")
+        rows, omitted = self.frames(), dict[int, frozenset[int]]()
+        for row in np.unique(rows.tracklet[lost]).tolist():
+            numbers = rows.number[lost & (rows.tracklet == row)]
+            omitted[int(self.position[row])] = frozenset(numbers.tolist())
+        left = np.bincount(rows.tracklet[~lost], minlength=len(self)).astype(np.int32)
+        if not left.any():
+            raise ValueError(f"no frame of the split {self.name} is left")
+        return dataclasses.replace(self, num_frames=left, omitted=omitted).take(
+            np.flatnonzero(left)
+        )
 
     def frames(self) -> "FrameRows":
         """The same split with a row for each frame: tracklet by tracklet, in order of time."""
@@ -90,6 +119,11 @@ def _split(folder: pathlib.Path, name: str, num_protocols: int) -> TrackletSplit
 def _columns(records: Any, num_protocols: int) -> Columns:
     rows = []
     for record in (records[i] for i in range(len(records))):
+        if not len(record["frames"]):
+            raise ValueError(
+                f"the tracklet {record['tracklet_id'].decode()} is stored without frames; leave it out "
+                "and build the dataset again"
+            )
         names = [name for name in COLUMNS if name in record]
         rows.append(
             {

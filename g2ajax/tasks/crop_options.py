@@ -22,7 +22,8 @@ class DataOptions(base.DataOptions):
     residency: Literal["host", "device"] = "host"
     """`device` keeps the whole resized training split in device memory."""
     skip_unreadable: bool = False
-    """Name unreadable test images and leave them out, instead of refusing to start."""
+    """Name unreadable test images and leave them out, instead of refusing to start; of tracklets
+    unreadable frames, those of training too."""
 
 
 @dataclasses.dataclass(frozen=True)

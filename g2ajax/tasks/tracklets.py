@@ -29,7 +29,7 @@ from g2ajax.evaluation.crops import Ranker, crop_rankers, score_protocol, scorin
 from g2ajax.evaluation.embedded import ExpansionOptions, RerankOptions
 from g2ajax.evaluation.results import Result
 from g2ajax.methods import DataFacts, EmbedsTracklets, Method, require
-from g2ajax.tasks import base, crop_checks, crop_options
+from g2ajax.tasks import base, crop_checks, crop_options, tracklet_checks
 from g2ajax.tasks.base import Batch, Phase, RunInfo, Say
 from g2ajax.tasks.crops import crop_facts, identity_sampler
 from g2ajax.tasks.embedder import make_embed
@@ -102,6 +102,8 @@ class Task(base.Task):
             raise ValueError(
                 f"{self.dataset.name} is no dataset of tracklets; open it with the task `crops`"
             )
+        tested = evaluate.protocols or [row["name"] for row in self.dataset.protocols]
+        self.dataset = tracklet_checks.with_readable_frames(self.dataset, tested, data)
         self.info = base.on_protocols(info, self.dataset, scoring_fault)
         names = {*evaluate.rankings, *(r for phase in info.phases for r in phase.options.rankings)}
         check_rankings(names)

@@ -1,5 +1,7 @@
 """Which frames make a clip, and batches of clips."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from g2ajax.data.clips import (
 )
 from g2ajax.data.sharding import batch_sharding
 from g2ajax.training.mesh import make_mesh
+from tests.fake_data import encode
 from tests.fake_tracklets import make_tracklets
 
 
@@ -99,6 +102,20 @@ def test_only_the_frames_of_a_clip_are_decoded(split, monkeypatch):
     )
     load_clip(split, 1, np.array([0, 2, 2, 2]), (8, 8), "bicubic")
     assert decoded == [f"frame {i} of {split.image_id[1]} (train)" for i in (0, 2)]
+
+
+def test_frames_of_several_sizes_are_resized_to_one(split):
+    sizes = [(30, 10), (12, 40), (16, 8)]
+    images = tuple(encode(np.full((*size, 3), 50 * i, np.uint8)) for i, size in enumerate(sizes))
+    mixed = dataclasses.replace(
+        split.take(np.arange(1)),
+        images=(images,),
+        position=np.array([0]),
+        num_frames=np.array([3], np.int32),
+    )
+    clip = load_clip(mixed, 0, np.array([0, 1, 2, 2]), (16, 8), "bilinear")
+    np.testing.assert_array_equal(clip[:, 5, 5, 1], [0, 50, 100, 100])
+    assert clip.shape == (4, 16, 8, 3)
 
 
 def test_every_test_tracklet_once_or_in_several_clips(split):

@@ -158,15 +158,74 @@ def test_what_does_not_fit_is_refused(one_device, tmp_path):
         loop.run(tracklets_config(), tmp_path / "crops")
 
 
+def damaged(dataset, **rows):
+    """The dataset with unreadable frames: split → row → numbers of the frames."""
+    splits = dict(dataset.splits)
+    for name, broken in rows.items():
+        images = list(splits[name].images)
+        for row, numbers in broken.items():
+            frames = enumerate(images[row])
+            images[row] = tuple(b"no image" if i in numbers else data for i, data in frames)
+        splits[name] = dataclasses.replace(splits[name], images=tuple(images))
+    return dataclasses.replace(dataset, splits=splits)
+
+
 def test_a_corrupt_frame_is_named(one_device, tmp_path):
     dataset = make_tracklets()
-    train = dataset.splits["train"]
-    images = tuple((b"no image",) * len(frames) for frames in train.images)
-    broken = {**dataset.splits, "train": dataclasses.replace(train, images=images)}
+    train, gallery = dataset.splits["train"], dataset.splits["gallery"]
+    everything = {row: range(n) for row, n in enumerate(train.num_frames.tolist())}
     with (
-        opens(dataclasses.replace(dataset, splits=broken)),
+        opens(damaged(dataset, train=everything)),
         pytest.raises(
             ValueError, match=r"frame \d of train/p\d+c\di\d \(train\) cannot be decoded"
         ),
     ):
         loop.run(tracklets_config(), tmp_path)
+    name = gallery.image_id[2]
+    message = f"gallery: 1 test frames cannot be read, the first: {name} frame 4 .*skip_unreadable"
+    with (
+        opens(damaged(dataset, gallery={2: [4]})),
+        pytest.raises(ValueError, match=message),
+    ):
+        loop.run(tracklets_config(), tmp_path / "test")
+
+
+def test_corrupt_frames_are_left_out_if_asked(one_device, tmp_path, capsys):
+    dataset = make_tracklets()
+    numbers = dataset.splits["gallery"].num_frames.tolist()
+    assert numbers[:4] == [1, 4, 7, 3]
+    broken = damaged(dataset, gallery={0: [0], 2: [0, 4], 3: [2]}, train={1: [3]})
+    config = tracklets_config(data__skip_unreadable=True)
+    with opens(broken):
+        task = setup.prepare(run_options(config), trains=False).task
+    said = capsys.readouterr().err
+    gallery = task.dataset.splits["gallery"]
+    alone = dataset.splits["gallery"].image_id[0]
+    assert "gallery: 4 test frames cannot be read" in said and "train: 1 frames cannot" in said
+    assert f"and with them 1 tracklets without another frame, the first: {alone}" in said
+    assert gallery.num_frames.tolist()[:3] == [4, 5, 2] and len(gallery) == len(numbers) - 1
+    whole = dataset.splits["gallery"]
+    assert gallery.encoded(1) == (*whole.encoded(2)[1:4], *whole.encoded(2)[5:])
+    assert gallery.encoded(2) == whole.encoded(3)[:2]
+    assert task.train.num_frames[1] == dataset.splits["train"].num_frames[1] - 1
+    assert task.dataset.fingerprint != dataset.fingerprint
+    # A tracklet that had two good frames is embedded as one that never had another.
+    short = {"images": (whole.encoded(3)[:2],), "num_frames": np.array([2], np.int32)}
+    columns = {name: getattr(whole, name)[3:4] for name in whole.ROWS if name != "num_frames"}
+    never = dataclasses.replace(whole, **{**columns, "position": np.array([0]), **short})
+    found = task.embed(task.model, "gallery")
+    assert len(found) == len(numbers) - 1
+    splits = {**task.dataset.splits, "gallery": never}
+    other = copy.copy(task)
+    other.dataset = dataclasses.replace(task.dataset, splits=splits)
+    np.testing.assert_allclose(found[2], other.embed(task.model, "gallery")[0], atol=1e-5)
+
+
+def test_a_split_without_a_readable_frame_is_refused(one_device, tmp_path):
+    dataset = make_tracklets()
+    everything = dict(enumerate(map(range, dataset.splits["query"].num_frames.tolist())))
+    with (
+        opens(damaged(dataset, query=everything)),
+        pytest.raises(ValueError, match=r"query: \d+ test frames cannot be read.*no other is left"),
+    ):
+        loop.run(tracklets_config(data__skip_unreadable=True), tmp_path)
