@@ -4,7 +4,9 @@
 
 Arguments: `dataset=mars` (the default), or `g2a_vreid` and `ag_vpreid` with platform-bridge prompts in nine
 blocks; `ft_clip`:
-the baseline without adapters, whose whole image tower is trained (no bridge prompts either).
+the baseline without adapters, whose whole image tower is trained (no bridge prompts either);
+`temporal=mean` (the default, the paper's), `max`, `attention` or `granular`: the pooling over frames.
+`--config.method.memory.weight=1` adds the loss of SAS-VPReID's dual cluster memory.
 
 Published, rank-1 / mAP, from the weights of ViFi-CLIP, not of CLIP:
 
@@ -17,21 +19,26 @@ Variants: `:skyground` (small towers from scratch, so the image tower is trained
 `:tiny` (seconds).
 """
 
+import typing
+
 from ml_collections import ConfigDict
 
+from g2ajax.nn.temporal import FramePooling
 from g2ajax.recipes import tracklets
 from g2ajax.recipes.arguments import parse
 
 BRIDGED = {"mars": 0, "g2a_vreid": 9, "ag_vpreid": 9}
 """Dataset -> blocks with platform-bridge prompts: MARS has one platform."""
+TEMPORAL = typing.get_args(FramePooling)
 
 
 def get_config(arguments: str | None = None) -> ConfigDict:
-    given = parse(arguments, dataset=tuple(BRIDGED), ft_clip=False)
+    given = parse(arguments, dataset=tuple(BRIDGED), ft_clip=False, temporal=TEMPORAL)
     if given.ft_clip:
-        config = tracklets.ft_clip(given.dataset)
+        config = tracklets.ft_clip(given.dataset, temporal=given.temporal)
     else:
-        config = tracklets.vsla_clip(given.dataset, bridge_blocks=BRIDGED[given.dataset])
+        blocks = BRIDGED[given.dataset]
+        config = tracklets.vsla_clip(given.dataset, bridge_blocks=blocks, temporal=given.temporal)
     if given.variant:
         tracklets.small_vsla_clip(config, given.variant)
     return config

@@ -36,7 +36,7 @@ ARGUMENTS = {
     "irra": (PEDES,),
     "contrastive": (PEDES,),
     "vdt": (SIDES,),
-    "temporal_baseline": (TRACKLETS, ("", "temporal=attention")),
+    "temporal_baseline": (TRACKLETS, ("", "temporal=granular")),
     "vsla_clip": (TRACKLETS, ("", "ft_clip")),
     "clip_reid": (CROPS,),
     "latex": (CROPS[2:5],),

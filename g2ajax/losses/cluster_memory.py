@@ -1,14 +1,20 @@
 """The dual cluster memory of SAS-VPReID (WACV workshops 2026): a mean and a hard vector of each class.
 
-A table [2C, D] of unit vectors: C means, then C hardest. It is filled with the classes' normalised
-mean features at the start of every epoch there; no method here trains with it. For your own method,
-whose `__init__` makes the table and whose `loss` reads and writes it:
+A table [2C, D] of unit vectors: C means, then C hardest. There it is filled anew with the classes'
+normalised mean features at the start of every epoch. Here it starts empty, with rows of zeros, and each
+class enters with its first batch (`entered`); the methods for tracklets train with it
+(`method.memory`). For your own method, whose `__init__` makes the table and whose `loss` reads and
+writes it:
 
-    self.memory = Memory(dual_memory(centroids))        # g2ajax.nn.memory
-    loss, self.memory[...] = cluster_memory(self.memory[...], feature, batch["label"])
+    self.memory = Memory(jnp.zeros((2 * classes, width)))        # g2ajax.nn.memory
+    table, options = self.memory[...], self.options.memory       # a field of MemoryOptions
+    loss, self.memory[...] = memory_step(table, feature, batch["label"], options)
 
 Under jit with a sharded batch, rows are those of the global batch in their order.
 """
+
+import dataclasses
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +27,50 @@ from g2ajax.losses.triplet import normalise
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
+@dataclasses.dataclass(frozen=True)
+class MemoryOptions:
+    """Options of the loss; the defaults are the published code's, but for its weight, 1 there."""
+
+    weight: Annotated[float, (0, None)] = 0.0
+    """Weight of the loss; 0: no memory."""
+    temperature: Annotated[float, (None, None, 0)] = 0.05
+    """Divisor of the similarities."""
+    momentum: Annotated[float, (0, 1)] = 0.1
+    """Share of the old vector in an update."""
+
+
 def dual_memory(centroids: Float[Array, "C D"]) -> Float[Array, "R D"]:
     """The table [2C, D] from the mean feature of each class: both halves are the means, normalised."""
     means = normalise(centroids, 1e-12)
     return jnp.concatenate([means, means])
+
+
+def entered(
+    memory: Float[Array, "R D"], feature: Float[Array, "B D"], label: Int[Array, " B"]
+) -> Float[Array, "R D"]:
+    """The table in which the classes of the batch that have only zeros so far start: both vectors are
+    the normalised mean of the class's normalised rows. No gradient flows."""
+    classes = len(memory) // 2
+    x = normalise(jax.lax.stop_gradient(feature.astype(jnp.float32)), 1e-12)
+    total = (
+        jnp.zeros((classes, x.shape[1]))
+        .at[jnp.where(label < 0, classes, label)]
+        .add(x, mode="drop")
+    )
+    return jnp.where(jnp.any(memory != 0, 1, keepdims=True), memory, dual_memory(total))
+
+
+def memory_step(
+    memory: Float[Array, "R D"],
+    feature: Float[Array, "B D"],
+    label: Int[Array, " B"],
+    options: MemoryOptions,
+) -> tuple[Float[Array, ""], Float[Array, "R D"]]:
+    """The loss of a batch, without its weight, and the table after it: `entered`, then
+    `cluster_memory`."""
+    table = entered(memory, feature, label)
+    settings = {"temperature": options.temperature, "momentum": options.momentum}
+    return cluster_memory(table, feature, label, **settings)
 
 
 def cluster_memory(

@@ -139,14 +139,14 @@ class StrongBaseline(Method, EmbedsCrops):
         self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Identity + triplet loss of a batch; the head chooses the feature of the triplet loss."""
-        return self.losses(self.features(batch["image"], batch["camera"], rngs), batch["label"])
+        features, label = self.features(batch["image"], batch["camera"], rngs), batch["label"]
+        return self.losses(self.heads(features, label), label)
 
     def losses(
-        self, features: Float[Array, "B ..."], label: Int[Array, " B"]
+        self, out: Mapping[str, Array], label: Int[Array, " B"]
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """The loss and its terms, from the input of the head."""
+        """The loss and its terms, from the output of the head."""
         options = self.options
-        out = self.heads(features, label)
         identity = cross_entropy(
             out["cls_outputs"], label, smoothing=options.smoothing, form=options.smoothing_form
         )

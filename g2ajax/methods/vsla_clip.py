@@ -23,6 +23,7 @@ from g2ajax.backbones.clip_image import Features
 from g2ajax.backbones.tokens import Hook
 from g2ajax.config import options
 from g2ajax.config.ranges import Count, Natural, NonNegative, Share
+from g2ajax.losses.cluster_memory import MemoryOptions, memory_step
 from g2ajax.losses.contrast import supcon
 from g2ajax.losses.cross_entropy import cross_entropy
 from g2ajax.losses.triplet import triplet_cosine
@@ -32,8 +33,9 @@ from g2ajax.nn.activations import quick_gelu
 from g2ajax.nn.attention import MultiHeadAttention
 from g2ajax.nn.heads import HIGHEST
 from g2ajax.nn.init import token_init
+from g2ajax.nn.memory import Memory
 from g2ajax.nn.prompts import Prompt
-from g2ajax.nn.temporal import mean_frames
+from g2ajax.nn.temporal import POOLS, FramePooling, learned_pool
 
 START, FULL_STOP, END = 49406, 269, 49407
 """CLIP's ids of the words that are not learned."""
@@ -60,6 +62,12 @@ class Options:
     9 on G2A-VReID, the code's configuration none."""
     bridge_length: Count = 1
     """Tokens of a platform in each of these blocks."""
+    temporal: FramePooling = "mean"
+    """Pooling of the frames' features in stage 2 and at test. `attention` and `granular` (attention in
+    windows of a quarter, of a half and of the whole clip) have parameters, `frame_pools`, which
+    `phase.reid.trainable` must name."""
+    attention_dim: Count = 256
+    """Hidden width of the attention of a pooling."""
     prompt: Literal["learned", "sentence"] = "learned"
     """`learned`: a sentence of learned vectors alone; `sentence`: CLIP-ReID's "A photo of a X X X X
     person."."""
@@ -76,6 +84,8 @@ class Options:
     text_weight: NonNegative = 1.0
     """Weight of the cross-entropy against all identities' texts and of the contrast with those of
     the batch; 0: no stage 1 is needed."""
+    memory: MemoryOptions = MemoryOptions()
+    """Dual cluster memory of both features after their necks, joined: a further loss of stage 2."""
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "VSLACLIP":
@@ -205,13 +215,12 @@ def stage_two(
 
 class VSLACLIP(CLIPReID, EmbedsTracklets):
     """CLIP-ReID's model (towers, texts, two necks) with `adapters` of each block and `cv_embed`, the
-    platform-bridge prompts [blocks, length, platforms, D].
+    platform-bridge prompts [blocks, length, platforms, D]; `frame_pools`, of a pooling with parameters
+    one for each depth of the features; `memory` [2C, D + E] if its loss has a weight.
 
     Raises ValueError for what `CLIPReID` refuses, and for bridge prompts with fewer than two platforms
     or in more blocks than the tower has.
     """
-
-    feature_name = "mean over frames before necks, class token and its projection joined"
 
     def __init__(self, options: Options, facts: DataFacts, *, rngs: nnx.Rngs) -> None:
         base = clip_reid.Options(backbone=options.backbone, preprocessing=options.preprocessing)
@@ -231,6 +240,19 @@ class VSLACLIP(CLIPReID, EmbedsTracklets):
         self.adapters = nnx.List(
             [BlockAdapters(*sizes, dtype=facts.dtype, rngs=rngs) for _ in blocks]
         )
+        widths = (width, width, variant.embed_dim)
+        pools = [
+            learned_pool(options.temporal, n, options.attention_dim, rngs=rngs) for n in widths
+        ]
+        self.frame_pools = nnx.List([pool for pool in pools if pool is not None])
+        self.memory = None
+        if options.memory.weight:
+            table = jnp.zeros((2 * facts.num_classes, width + variant.embed_dim))
+            self.memory = nnx.data(Memory(table))
+            self.in_batch_terms = (*self.in_batch_terms, "memory")
+        self.feature_name = (
+            f"{options.temporal} over frames before necks, class token and its projection joined"
+        )
         if options.bridge_blocks:
             self.platforms = check_bridge(options.bridge_blocks, layers, facts.num_platforms)
             shape = (options.bridge_blocks, options.bridge_length, self.platforms, width)
@@ -245,9 +267,9 @@ class VSLACLIP(CLIPReID, EmbedsTracklets):
         *,
         adapted: bool = True,
     ) -> Features:
-        """The features of clips with pixels 0..255, each a mean over the real frames.
+        """The features of clips with pixels 0..255, each pooled over the real frames.
 
-        `adapted=False`: those of CLIP itself, without adapters and bridge prompts.
+        `adapted=False`: the mean of those of CLIP itself, without adapters and bridge prompts.
         """
         batch, length = clips.shape[:2]
         frames = clips.reshape(batch * length, *clips.shape[2:])
@@ -258,8 +280,12 @@ class VSLACLIP(CLIPReID, EmbedsTracklets):
             if self.platforms:
                 hooks += bridge_hooks(self.cv_embed[...], jnp.repeat(platform, length))
         found = self.base_model.visual.features(self.preprocessing(frames), hooks=hooks)
-        depths = (depth.reshape(batch, length, -1) for depth in found)
-        return Features(*(mean_frames(depth, frame_mask) for depth in depths))
+        depths = [depth.reshape(batch, length, -1) for depth in found]
+        if adapted and len(self.frame_pools):
+            pools = list(self.frame_pools)
+        else:
+            pools = [POOLS[self.options.temporal if adapted else "mean"]] * len(depths)
+        return Features(*(pool(x, frame_mask) for pool, x in zip(pools, depths, strict=True)))
 
     def prompt_loss(
         self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
@@ -276,10 +302,12 @@ class VSLACLIP(CLIPReID, EmbedsTracklets):
     def loss(
         self, batch: Mapping[str, jax.Array], rngs: nnx.Rngs
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Stage 2: 0.25 identity + triplet + text + contrast of a batch of clips."""
+        """Stage 2: 0.25 identity + triplet + text + contrast of a batch of clips, and the loss of the
+        memory, if there is one."""
         options, label = self.options, batch["label"]
         features = self.clip_features(batch["image"], batch["frame_mask"], batch["platform"])
-        logits = [self.neck(features.normed)[1], self.neck_proj(features.projected)[1]]
+        necks = self.neck(features.normed), self.neck_proj(features.projected)
+        logits = [one for _, one in necks]
         texts = self.texts[...]
         text_logits = jnp.matmul(features.projected, texts.T, precision=HIGHEST)
         terms = stage_two(
@@ -295,6 +323,12 @@ class VSLACLIP(CLIPReID, EmbedsTracklets):
         total = options.identity_weight * terms["identity"]
         total += options.triplet_weight * terms["triplet"]
         total += options.text_weight * (terms["text"] + terms["contrast"])
+        if self.memory is not None:
+            after = jnp.concatenate([after for after, _ in necks], -1)
+            terms["memory"], self.memory[...] = memory_step(
+                self.memory[...], after, label, options.memory
+            )
+            total += options.memory.weight * terms["memory"]
         terms["accuracy"] = jnp.mean(jnp.argmax(logits[0], -1) == label)
         return total, terms
 

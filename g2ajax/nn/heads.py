@@ -83,9 +83,9 @@ class EmbeddingHead(PooledHead):
     norm's bias is zero: stored, but never trained (a `Buffer`).
 
     Called with labels, for training, it returns `cls_outputs` [B,C] (scaled, with margin, for the
-    cross-entropy), `pred_class_logits` [B,C] (scaled, without margin, for the accuracy) and
-    `features` [B,D] for the metric losses, before or after the neck by `neck_feature`. `embed`
-    returns the test feature, which is always the one after the neck.
+    cross-entropy), `pred_class_logits` [B,C] (scaled, without margin, for the accuracy), `features`
+    [B,D] for the metric losses, before or after the neck by `neck_feature`, and `after` [B,D], always
+    after the neck, which is also the test feature, the result of `embed`.
 
     Raises:
       ValueError: for an unknown pooling, classifier or neck feature.
@@ -161,6 +161,7 @@ class EmbeddingHead(PooledHead):
             "cls_outputs": margin_logits(self.classifier, logits, label, self.scale, self.margin),
             "pred_class_logits": self.scale * logits,
             "features": pooled if self.neck_feature == "before" else after,
+            "after": after,
         }
 
 
@@ -190,7 +191,7 @@ class FCHead(PooledHead):
     """torchreid's head: pool, `fc` (see `FC`), and `classifier`, a linear map with a bias; float32.
 
     Same interface as `EmbeddingHead`: called with labels it returns `cls_outputs`, the identical
-    `pred_class_logits`, and `features`, the `fc` feature, which is also the result of `embed`.
+    `pred_class_logits`, and `features` and `after`, the `fc` feature, also the result of `embed`.
     """
 
     def __init__(
@@ -216,7 +217,8 @@ class FCHead(PooledHead):
     ) -> dict[str, Array]:
         feature = self.embed(x)
         logits = self.classifier(feature)
-        return {"cls_outputs": logits, "pred_class_logits": logits, "features": feature}
+        outputs = {"cls_outputs": logits, "pred_class_logits": logits}
+        return {**outputs, "features": feature, "after": feature}
 
 
 class BNNeck(nnx.Module):

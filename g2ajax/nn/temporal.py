@@ -1,11 +1,18 @@
 """Pooling over the frames of a clip; frames that only fill it up (mask False) change nothing."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from g2ajax.nn.init import normal_linear
+
+FramePooling = Literal["mean", "max", "attention", "granular"]
+"""Names of the poolings."""
+GRANULARITIES = (4, 2, 1)
+"""Windows of a clip at each granularity of `GranularPool`, in SAS-VPReID's order."""
 
 
 def mean_frames(x: Float[Array, "B T C"], mask: Bool[Array, "B T"]) -> Float[Array, "B C"]:
@@ -44,3 +51,51 @@ class FrameAttention(nnx.Module):
     def __call__(self, x: Float[Array, "B T C"], mask: Bool[Array, "B T"]) -> Float[Array, "B C"]:
         weight = self.weights(x, mask)[..., None]
         return jnp.sum(weight * jnp.where(mask[..., None], x.astype(jnp.float32), 0.0), 1)
+
+
+class GranularPool(nnx.Module):
+    """Pooling at several granularities: in windows of a quarter, of a half and of the whole clip.
+
+    At each granularity the frames of every window are pooled by an attention of its own, then the
+    windows by their mean; the granularities are summed with weights softmax(alpha), equal at the start,
+    where the result is the mean over the frames if the windows are equal. A window without a real
+    frame does not count; the last window takes the rest.
+
+    Windows and weights are those of SAS-VPReID (WACV workshops 2026), following its code. There a
+    bidirectional Mamba runs over all tokens of a window, here `FrameAttention` over the frames'
+    features; there the sum is normalised and becomes a feature beside the mean, here it stands in
+    the mean's place.
+    """
+
+    def __init__(self, dim: int, hidden: int, *, rngs: nnx.Rngs):
+        self.attention = nnx.List([FrameAttention(dim, hidden, rngs=rngs) for _ in GRANULARITIES])
+        self.alpha = nnx.Param(jnp.zeros(len(GRANULARITIES)))
+
+    def __call__(self, x: Float[Array, "B T C"], mask: Bool[Array, "B T"]) -> Float[Array, "B C"]:
+        pooled = []
+        for count, attention in zip(GRANULARITIES, self.attention, strict=True):
+            windows = _windows(x.shape[1], count)
+            features = jnp.stack([attention(x[:, w], mask[:, w]) for w in windows], 1)
+            real = jnp.stack([jnp.any(mask[:, w], 1) for w in windows], 1)
+            pooled.append(mean_frames(features, real))
+        weights = jax.nn.softmax(self.alpha[...])
+        return sum(weight * part for weight, part in zip(weights, pooled, strict=True))
+
+
+def _windows(length: int, count: int) -> list[slice]:
+    """Equal windows of a clip, at most one a frame; the last one takes the rest."""
+    count = min(count, length)
+    begin = [i * (length // count) for i in range(count)]
+    return [slice(a, b) for a, b in zip(begin, [*begin[1:], length], strict=True)]
+
+
+POOLS = {"mean": mean_frames, "max": max_frames}
+"""The poolings without parameters."""
+
+
+def learned_pool(
+    name: FramePooling, dim: int, hidden: int, *, rngs: nnx.Rngs
+) -> FrameAttention | GranularPool | None:
+    """The module of a pooling; None for those without parameters (`POOLS`)."""
+    kinds = {"attention": FrameAttention, "granular": GranularPool}
+    return kinds[name](dim, hidden, rngs=rngs) if name in kinds else None

@@ -3,6 +3,7 @@ unknown."""
 
 from ml_collections import ConfigDict
 
+from g2ajax.nn.temporal import POOLS
 from g2ajax.recipes import blocks, crops, small
 from g2ajax.recipes.prompts import SMALL_CLIP, TEXT_PARTS, set_prompt_phase
 from g2ajax.tasks.tracklets import SamplerOptions
@@ -63,9 +64,10 @@ def small_tracklets(config: ConfigDict, variant: str, network: dict) -> None:
     reid.schedule = small.cosine(2 if tiny else 50)
 
 
-def vsla_clip(dataset: str, *, bridge_blocks: int = 0) -> ConfigDict:
+def vsla_clip(dataset: str, *, bridge_blocks: int = 0, temporal: str = "mean") -> ConfigDict:
     """VSLA-CLIP on ViT-B/16 (Zhang et al., ECCV 2024): 120 epochs of the texts, then 120 of adapters,
-    bridge prompts, necks and classifiers in batches of 8 x 4 clips of 8 frames.
+    bridge prompts, necks and classifiers in batches of 8 x 4 clips of 8 frames. A pooling (`temporal`)
+    with parameters is trained, too; the paper has the mean.
 
     The code reads each clip's features for the texts once, ours draws clips anew in every batch. Its form
     of random erasing is not known to us: fast-reid's stands for it, decided once a clip.
@@ -74,6 +76,7 @@ def vsla_clip(dataset: str, *, bridge_blocks: int = 0) -> ConfigDict:
         "name": "vsla_clip",
         "backbone": {"name": "clip_vit_b16", "stride": 16, "remat": False},
         "bridge_blocks": bridge_blocks,
+        "temporal": temporal,
     }
     config = blocks.experiment(
         "VSLA-CLIP",
@@ -89,6 +92,7 @@ def vsla_clip(dataset: str, *, bridge_blocks: int = 0) -> ConfigDict:
     set_prompt_phase(prompts, "prompt_loss", ("prompt_learner",), sampler=SamplerOptions)
     reid = config.phase.reid
     own = ("cv_embed",) if bridge_blocks else ()
+    own += () if temporal in POOLS else ("frame_pools",)
     reid.update(epochs=120, trainable=("adapters", "neck", "neck_proj", *own))
     reid.optimizer.update(
         name="adam",
@@ -103,9 +107,9 @@ def vsla_clip(dataset: str, *, bridge_blocks: int = 0) -> ConfigDict:
     return config
 
 
-def ft_clip(dataset: str) -> ConfigDict:
+def ft_clip(dataset: str, *, temporal: str = "mean") -> ConfigDict:
     """FT-CLIP, the baseline of VSLA-CLIP: no adapters, the whole image tower is trained, rate 5e-6."""
-    config = vsla_clip(dataset)
+    config = vsla_clip(dataset, temporal=temporal)
     config.name = "FT-CLIP"
     config.method.adapters = False
     config.phase.reid.update(trainable=("*",), frozen=TEXT_PARTS)

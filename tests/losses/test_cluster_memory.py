@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from g2ajax.losses.cluster_memory import cluster_memory, dual_memory
+from g2ajax.losses.cluster_memory import (
+    MemoryOptions,
+    cluster_memory,
+    dual_memory,
+    entered,
+    memory_step,
+)
 
 step = jax.jit(jax.value_and_grad(cluster_memory, argnums=1, has_aux=True))
 
@@ -80,3 +86,24 @@ def test_the_memory_gets_no_gradient():
         lambda m: cluster_memory(m, jnp.ones((1, 2)), jnp.zeros((1,), jnp.int32))[0]
     )
     assert not np.any(gradient(memory))
+
+
+def test_a_class_enters_with_its_first_batch():
+    memory = jnp.zeros((6, 2)).at[0].set(jnp.array([0.0, 1.0])).at[3].set(jnp.array([1.0, 0.0]))
+    feature = jnp.asarray([[5.0, 0.0], [0.6, 0.8], [0.0, 9.0], [7.0, 7.0]])
+    label = jnp.asarray([0, 2, 2, -1])
+    # Class 0 is known, class 1 not in the batch, a row without a class is ignored.
+    mean = np.asarray([0.6, 1.8]) / np.hypot(0.6, 1.8)
+    expected = [[0, 1], [0, 0], mean, [1, 0], [0, 0], mean]
+    table = entered(memory, feature, label)
+    np.testing.assert_allclose(table, expected, rtol=1e-6)
+    options = MemoryOptions(weight=1.0, temperature=0.5, momentum=0.3)
+    loss, after = memory_step(memory, feature, label, options)
+    x = unit(np.asarray(feature, np.float64))[:3]
+    logits = [
+        x @ unit(np.asarray(half, np.float64)).T / 0.5 for half in np.split(np.array(expected), 2)
+    ]
+    losses = [np.log(np.exp(one).sum(1)) - one[np.arange(3), [0, 2, 2]] for one in logits]
+    assert loss == pytest.approx(np.mean(losses), rel=1e-5)
+    moved = row_by_row(np.array(expected), x, np.array([0, 2, 2]), 0.3)
+    np.testing.assert_allclose(after, moved, rtol=1e-5, atol=1e-6)

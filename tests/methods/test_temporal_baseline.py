@@ -7,12 +7,21 @@ import pytest
 from flax import nnx
 
 from g2ajax import methods
+from g2ajax.losses.cluster_memory import cluster_memory, dual_memory, memory_step
+from g2ajax.losses.triplet import normalise
+from g2ajax.methods import temporal_baseline
 
 FACTS = methods.DataFacts(num_classes=4, image_size=(32, 16), num_cameras=2)
 VIT = {"backbone": {"name": "vit_test"}, "head": {"pool": "Identity"}}
 CONFIGS = {
     "mean": {"backbone": {"name": "vit_test"}, "head": {"pool": "GeneralizedMeanPoolingP"}},
     "attention": {**VIT, "temporal": "attention", "attention_dim": 8, "camera_embedding": True},
+    "granular": {
+        **VIT,
+        "temporal": "granular",
+        "attention_dim": 8,
+        "memory": {"weight": 0.5, "temperature": 0.1},
+    },
 }
 
 
@@ -53,26 +62,56 @@ def test_frames_that_fill_up_change_nothing(name):
     np.testing.assert_array_equal(loss, run(other)[3])
     np.testing.assert_allclose(first, crop, rtol=1e-4, atol=1e-4)
     assert feature.shape == (8, model.heads.feature_dim)
-    assert np.isfinite(loss) and set(terms) == {"identity", "triplet", "accuracy"}
+    memory = {"memory"} if name == "granular" else set()
+    assert np.isfinite(loss) and set(terms) == {"identity", "triplet", "accuracy"} | memory
+    assert model.in_batch_terms == ("triplet", *memory)
     assert (np.asarray(feature) != np.asarray(first)).any()
 
 
-def test_every_parameter_is_trained():
-    model, batch = make("attention"), make_batch()
+@pytest.mark.parametrize("name", ["attention", "granular"])
+def test_every_parameter_is_trained(name, monkeypatch):
+    model, batch, seen = make(name), make_batch(), []
     # Away from the start, where the weights of all frames are equal.
-    model.attention.score.kernel[...] = jnp.ones((8, 1))
+    for attention in model.attention.attention if name == "granular" else [model.attention]:
+        attention.score.kernel[...] = jnp.ones((8, 1))
+    if name == "granular":  # a quarter of the clip must have two frames to weigh
+        batch["image"] = jnp.concatenate([batch["image"]] * 3, 1)[:, :8]
+        batch["frame_mask"] = jnp.ones((8, 8), bool)
     model.train()
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
 
+    def step(table, feature, *others):
+        seen.append(feature)
+        return memory_step(table, feature, *others)
+
+    monkeypatch.setattr(temporal_baseline, "memory_step", step)
+
     @jax.jit
-    def gradients(params):
+    def run(params):
         def loss(params):
             model = nnx.merge(graphdef, params, rest, copy=True)
-            return model.loss(batch, nnx.Rngs(jax.random.key(0)))[0]
+            total, terms = model.loss(batch, nnx.Rngs(jax.random.key(0)))
+            table = model.memory[...] if name == "granular" else None
+            return total, (total, terms, table, list(seen))
 
-        return jax.grad(loss)(params)
+        return jax.grad(loss, has_aux=True)(params)
 
-    found = nnx.to_flat_state(gradients(params))
+    gradient, (total, terms, table, features) = run(params)
+    found = nnx.to_flat_state(gradient)
     still = [path for path, leaf in found if not (np.asarray(leaf[...]) != 0).any()]
     assert still == []
     assert all(np.isfinite(leaf[...]).all() for _, leaf in found)
+    assert len(features) == (name == "granular")
+    if name == "granular":
+        check_memory(batch["label"], total, terms, table, *features)
+
+
+def check_memory(label, total, terms, table, feature):
+    """A first batch fills the table with its own people, of whose features the loss is."""
+    # After the neck: the batch norm has just made them.
+    np.testing.assert_allclose(feature.mean(0), 0.0, atol=1e-4)
+    means = [normalise(feature[row : row + 2], 1e-12).mean(0) for row in range(0, 8, 2)]
+    loss, after = cluster_memory(dual_memory(jnp.stack(means)), feature, label, temperature=0.1)
+    np.testing.assert_allclose(terms["memory"], loss, rtol=1e-4)
+    np.testing.assert_allclose(table, after, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(total, terms["identity"] + terms["triplet"] + 0.5 * loss, rtol=1e-5)

@@ -12,6 +12,7 @@ from flax import nnx
 
 from g2ajax import methods
 from g2ajax.backbones import clip
+from g2ajax.losses.cluster_memory import MemoryOptions
 from g2ajax.recipes.files import load
 from g2ajax.training.options import run_options
 from g2ajax.training.state import begin_phase, trainable_filter
@@ -107,6 +108,40 @@ def test_each_stage_trains_its_own_parts():
         # A constant added to all keys of an attention moves no weight of it.
         assert all(path[-1] == "in_proj_bias" for path in still), still
         assert all(np.isfinite(leaf[...]).all() for _, leaf in flat)
+
+
+def test_pools_with_parameters_are_trained_and_the_memory_is_filled():
+    file = "configs/vsla_clip.py:dataset=g2a_vreid,temporal=attention"
+    phases = run_options(load(file).to_dict()).phase
+    model = make(temporal="attention", attention_dim=4, memory=MemoryOptions(weight=0.5))
+    batch = make_batch()
+    for pool in model.frame_pools:  # away from the start, where the weights of all frames are equal
+        pool.score.kernel[...] = jnp.ones((4, 1))
+    begin_phase(model, "loss")
+    model.train()
+    pools, rest = nnx.split_state(nnx.state(model), nnx.PathContains("frame_pools"), ...)
+    graphdef = nnx.graphdef(model)
+
+    @jax.jit
+    def run(pools):
+        def loss(pools):
+            model = nnx.merge(graphdef, pools, rest, copy=True)
+            total, terms = model.loss(batch, nnx.Rngs(jax.random.key(0)))
+            return total, (total, terms, model.memory[...])
+
+        return jax.grad(loss, has_aux=True)(pools)
+
+    gradient, (total, terms, memory) = run(pools)
+    trained, _ = nnx.split_state(nnx.state(model, nnx.Param), trainable_filter(phases["reid"]), ...)
+    expected = {path for path, _ in nnx.to_flat_state(trained) if path[0] == "frame_pools"}
+    flat = dict(nnx.to_flat_state(gradient))
+    assert set(flat) == expected and len(expected) == 3 * 3
+    assert all(np.isfinite(x[...]).all() and (np.asarray(x[...]) != 0).any() for x in flat.values())
+    # The class token and its projection, each twice: the mean and the hardest of four people.
+    assert memory.shape == (2 * 4, 64 + 32) and model.in_batch_terms == ("triplet", "memory")
+    np.testing.assert_allclose(np.linalg.norm(memory, axis=1), 1.0, rtol=1e-4)
+    weighted = 0.25 * terms["identity"] + terms["triplet"] + terms["text"] + terms["contrast"]
+    np.testing.assert_allclose(total, weighted + 0.5 * terms["memory"], rtol=1e-5)
 
 
 def test_without_adapters_it_is_clip_on_each_frame():

@@ -88,7 +88,9 @@ def test_head_names_and_features():
         "cls_outputs": (6, 5),
         "pred_class_logits": (6, 5),
         "features": (6, 4),
+        "after": (6, 4),
     }
+    np.testing.assert_array_equal(out["features"], out["after"])
     evaluated = nnx.view(head, use_running_average=True)
     assert evaluated.embed(x).shape == (6, 4)
 
