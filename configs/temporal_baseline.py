@@ -9,19 +9,16 @@ The recipe is ours (BoT's on clips): nothing is published for it.
 Variants: `:skyground` (small network, embedded data), `:tiny` (seconds).
 """
 
-import typing
-
 from ml_collections import ConfigDict
 
-from g2ajax.nn.temporal import FramePooling
 from g2ajax.recipes import crops, tracklets
 from g2ajax.recipes.arguments import parse
 
-TEMPORAL = typing.get_args(FramePooling)
-
 
 def get_config(arguments: str | None = None) -> ConfigDict:
-    given = parse(arguments, dataset=("mars", "g2a_vreid", "ag_vpreid"), temporal=TEMPORAL)
+    given = parse(
+        arguments, dataset=("mars", "g2a_vreid", "ag_vpreid"), temporal=tracklets.TEMPORAL
+    )
     config = tracklets.temporal_baseline(given.dataset, given.temporal)
     if given.variant:
         tracklets.small_tracklets(config, given.variant, crops.small_resnet()[given.variant])

@@ -19,21 +19,17 @@ Variants: `:skyground` (small towers from scratch, so the image tower is trained
 `:tiny` (seconds).
 """
 
-import typing
-
 from ml_collections import ConfigDict
 
-from g2ajax.nn.temporal import FramePooling
 from g2ajax.recipes import tracklets
 from g2ajax.recipes.arguments import parse
 
 BRIDGED = {"mars": 0, "g2a_vreid": 9, "ag_vpreid": 9}
 """Dataset -> blocks with platform-bridge prompts: MARS has one platform."""
-TEMPORAL = typing.get_args(FramePooling)
 
 
 def get_config(arguments: str | None = None) -> ConfigDict:
-    given = parse(arguments, dataset=tuple(BRIDGED), ft_clip=False, temporal=TEMPORAL)
+    given = parse(arguments, dataset=tuple(BRIDGED), ft_clip=False, temporal=tracklets.TEMPORAL)
     if given.ft_clip:
         config = tracklets.ft_clip(given.dataset, temporal=given.temporal)
     else:

@@ -3,13 +3,15 @@ unknown."""
 
 from ml_collections import ConfigDict
 
-from g2ajax.nn.temporal import POOLS
 from g2ajax.recipes import blocks, crops, small
 from g2ajax.recipes.prompts import SMALL_CLIP, TEXT_PARTS, set_prompt_phase
 from g2ajax.tasks.tracklets import SamplerOptions
 
 CLIP = {"identities": 8, "images": 4}
 """VSLA-CLIP's batch of 32 clips."""
+LEARNED = ("attention", "granular")
+"""Poolings over frames that have parameters."""
+TEMPORAL = ("mean", "max", *LEARNED)
 
 
 def temporal_baseline(dataset: str, temporal: str = "mean") -> ConfigDict:
@@ -92,7 +94,7 @@ def vsla_clip(dataset: str, *, bridge_blocks: int = 0, temporal: str = "mean") -
     set_prompt_phase(prompts, "prompt_loss", ("prompt_learner",), sampler=SamplerOptions)
     reid = config.phase.reid
     own = ("cv_embed",) if bridge_blocks else ()
-    own += () if temporal in POOLS else ("frame_pools",)
+    own += ("frame_pools",) if temporal in LEARNED else ()
     reid.update(epochs=120, trainable=("adapters", "neck", "neck_proj", *own))
     reid.optimizer.update(
         name="adam",
