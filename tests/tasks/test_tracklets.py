@@ -74,8 +74,9 @@ def test_a_run_trains_and_is_scored(one_device, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_resumes_bit_for_bit(one_device, tmp_path):
-    loop.run(tracklets_config(), tmp_path / "whole")
-    stopped_and_resumed(tracklets_config(), tmp_path / "cut", 3)
+    config = tracklets_config(method__memory={"weight": 1.0})
+    loop.run(config, tmp_path / "whole")
+    stopped_and_resumed(config, tmp_path / "cut", 3)
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
