@@ -59,6 +59,7 @@ def test_a_person_is_looked_for_in_a_folder(frames_run, frames, tmp_path, monkey
     assert (one.boxes >= 0).all() and (one.boxes[:, 2] <= image.shape[1]).all()
 
 
+@pytest.mark.slow
 def test_a_model_of_frames_is_scored_like_its_run(frames_run, monkeypatch):
     monkeypatch.setattr(models, "make_mesh", lambda devices: on_one_device(1, 1))
     workdir, _, results = frames_run

@@ -145,12 +145,14 @@ def step(model, forward, x):
     return loss, grads, to_state_dict(nnx.merge(graph, state))
 
 
+@pytest.mark.slow
 def test_every_parameter_gets_a_gradient():
     _, grads, _ = step(tiny(instance_norm="ain"), lambda model, x: model(x), images())
     for path, value in nnx.to_flat_state(grads):
         assert np.abs(value[...]).max() > 1e-6, path
 
 
+@pytest.mark.slow
 def test_recomputation_changes_nothing():
     x = jax.random.normal(jax.random.key(2), (4, 8, 4, 8))
     results = [

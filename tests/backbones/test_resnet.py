@@ -110,6 +110,7 @@ def test_evaluation_is_deterministic_and_per_image():
     np.testing.assert_allclose(alone, together[:1], atol=1e-4 * np.abs(together).max())
 
 
+@pytest.mark.slow
 def test_recomputation_changes_nothing():
     x = images()
 

@@ -112,7 +112,12 @@ def step(**options):
 
 
 @pytest.mark.parametrize(
-    "options", [{"scan": True}, {"remat": True}, {"scan": True, "remat": True}]
+    "options",
+    [
+        pytest.param({"scan": True}, marks=pytest.mark.slow),
+        pytest.param({"remat": True}, marks=pytest.mark.slow),
+        {"scan": True, "remat": True},
+    ],
 )
 def test_loops_and_recomputation_change_nothing(options):
     (loss, grads), (loss2, grads2) = step(), step(**options)
@@ -248,7 +253,11 @@ def step_inside(kind, **options):
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [("vit", {"scan": True, "remat": True}), ("vit", {"remat": True}), ("clip", {"remat": True})],
+    [
+        ("vit", {"scan": True, "remat": True}),
+        pytest.param("vit", {"remat": True}, marks=pytest.mark.slow),
+        pytest.param("clip", {"remat": True}, marks=pytest.mark.slow),
+    ],
 )
 def test_loops_and_recomputation_change_nothing_inside(kind, options):
     (loss, grads), (loss2, grads2) = step_inside(kind), step_inside(kind, **options)

@@ -130,6 +130,7 @@ def test_both_stages_learn(trained):
     assert terms[0]["loss"] == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_each_stage_changes_its_own_part(trained):
     _, (start, between), model = trained
     after = to_state_dict(model)

@@ -36,6 +36,7 @@ def test_every_parameter_is_trained_the_selector_too(trained):
     check_embedding(model, 32)
 
 
+@pytest.mark.slow
 def test_later_blocks_see_the_patches_of_the_best_scores(trained):
     model, images = evaluation(trained[1]), make_batch()["image"]
 

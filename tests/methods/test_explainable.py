@@ -173,6 +173,7 @@ def test_learns_to_explain():
     assert last["group"] < 0.6 * first["group"]
 
 
+@pytest.mark.slow
 def test_attributes_are_learned_where_they_show():
     """Hats are a bright top, bags a bright bottom: each map is highest in that half."""
     rng = np.random.default_rng(0)
@@ -219,6 +220,7 @@ def test_attributes_as_signs():
     np.testing.assert_array_equal(found, [[-1, 1, -1, 1, -1], [0, 0, 0, -1, 1]])
 
 
+@pytest.mark.slow
 def test_predictor_learns_what_it_is_told():
     model = make("resnet", predictor=True)
     value, metrics = model.explain_loss(make_batch(), nnx.Rngs(0))

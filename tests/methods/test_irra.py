@@ -59,6 +59,7 @@ def full():
     return model("sdm", "mlm", "id", identity_weight=0.5)
 
 
+@pytest.mark.slow
 def test_total_is_the_sum_of_the_terms_and_the_masked_copy_is_optional(full):
     call = jax.jit(lambda m, batch: m.loss(batch, nnx.Rngs(0)))
     total, metrics = call(full, BATCH)

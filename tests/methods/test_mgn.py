@@ -91,6 +91,7 @@ def test_loss_falls_on_one_batch(trained):
     assert losses[-1] < 0.7 * losses[0], losses
 
 
+@pytest.mark.slow
 def test_statistics_move_in_training_and_stay_in_evaluation(trained):
     _, start, model = trained
     after = to_state_dict(model)

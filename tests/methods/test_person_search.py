@@ -100,6 +100,7 @@ def first(tree):
     return jax.tree.map(lambda x: np.asarray(x)[0], tree)
 
 
+@pytest.mark.slow
 def test_padding_changes_nothing(seqnet):
     call, jitted = seqnet
     alone = call(frames((64, 64), [(60, 58)], [PEOPLE]))
@@ -203,7 +204,13 @@ def test_student_and_teacher_learn(student, untrained):
         assert path[-1] not in ("lut", "cq", "header") or not np.any(value[...])
 
 
-@pytest.mark.parametrize("student", [{"name": "seqnet"} | SEARCH, {"name": "coat"} | COAT])
+@pytest.mark.parametrize(
+    "student",
+    [
+        {"name": "seqnet"} | SEARCH,
+        pytest.param({"name": "coat"} | COAT, marks=pytest.mark.slow),
+    ],
+)
 def test_half_precision_with_recomputation(student):
     options = {"student": student | {"remat": True, "padding": "counted"}}
     batch = frames((64, 96), [(60, 58), (64, 90)], [PEOPLE, PEOPLE[:1]])
