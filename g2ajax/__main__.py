@@ -21,6 +21,7 @@ COMMANDS = {
     "search-frames": "find a person in whole frames or a video",
     "embed": "write the embeddings of a folder of images as Parquet, resumable",
     "rank": "show whom a model finds for a dataset's queries",
+    "compare": "compare two models on the same protocols, with intervals and the queries that changed",
     "explain": "show which attributes make two people differ",
     "export": "write an embedding as one StableHLO or ONNX file",
     "pack": "make a model's folder of a run or of a public file",

@@ -113,6 +113,37 @@ or the name of a query image.""",
     return parser
 
 
+def compare() -> Parser:
+    """The difference of two runs."""
+    parser = _parser(
+        "compare",
+        """
+Compares two models on the same protocols: the difference of mAP and rank-1, B minus A, with a 95% interval
+from the paired bootstrap over identities, and the queries that changed most.
+
+  g2ajax compare runs/a runs/b
+  g2ajax compare runs/a runs/b --dataset=market1501 --protocol=STD
+  g2ajax compare runs/a runs/a --rankings=reid,rerank
+
+A model is a run, a model's folder, hf:org/repo, or a public file. Both are scored again on the dataset; runs
+of different protocols are refused. Writes compare.json, compare.csv (a row for each query) and, for crops, a
+page for each protocol.""",
+    )
+    where = "run, model or file of weights"
+    parser.add_argument("a", metavar="A", type=os.path.expanduser, help=where)
+    parser.add_argument("b", metavar="B", type=os.path.expanduser, help=where)
+    parser.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="of runs")
+    parser.add_argument("--dataset", default="", help="default: the one that both are trained on")
+    parser.add_argument("--protocol", default="", help="the only one; default: all in common")
+    parser.add_argument("--rankings", default="reid", help="of both, or that of A and that of B")
+    parser.add_argument("--changed", type=int, default=10, help="queries shown (default: 10)")
+    parser.add_argument("--top", type=int, default=10, help="gallery images shown (1 to 20)")
+    parser.add_argument("--samples", type=int, default=1000, help="bootstrap draws")
+    _out(parser, "compare")
+    _data(parser)
+    return parser
+
+
 def explain() -> Parser:
     """Explained distances as figures and pages."""
     parser = _parser(
@@ -351,6 +382,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "search-frames": search_frames,
     "embed": embed,
     "rank": rank,
+    "compare": compare,
     "explain": explain,
     "export": export,
     "pack": pack,
