@@ -22,8 +22,8 @@ from g2ajax.tasks.tracklets import Task as Tracklets
 INTRO = """\
 Each figure shows one query and the first images of its ranking: green frames are the query's person, \
 red ones are not. Where none of them shows the person, the first image that does comes last, with its \
-rank. What the protocol leaves out for a query, images of its own person in its own camera \
-and junk, is left out here too.
+rank. Images that the protocol leaves out for a query (its own person in its own camera, \
+and junk) are left out here too.
 
 AP is the average precision over the query's whole ranking, not over the images shown."""
 OF_TRACKLETS = """\

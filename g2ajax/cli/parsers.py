@@ -92,7 +92,7 @@ def rank() -> Parser:
     parser = _parser(
         "rank",
         """
-Shows whom a model finds: ranked lists as figures (PNG) and as a page (HTML).
+Draws ranked lists of a model as figures (PNG) and as a page (HTML).
 
   g2ajax rank --model=runs/agreid_vit --protocol=A2G --worst=20
   g2ajax rank --model=runs/agreid_vit --queries=0,12,name.jpg --rankings=rerank
@@ -103,7 +103,7 @@ or the name of a query image.""",
     )
     _model(parser)
     parser.add_argument("--dataset", default="", help="default: the model's own")
-    parser.add_argument("--protocol", help="who is searched in whom; default: the first")
+    parser.add_argument("--protocol", help="such as A2G; default: the first")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--queries", default="", help="numbers or names, with commas")
     which.add_argument("--worst", type=int, default=10, help="so many of the lowest AP (default)")
@@ -149,7 +149,7 @@ def explain() -> Parser:
     parser = _parser(
         "explain",
         """
-Explains whom a model finds for an image, and why: a figure (PNG) and a page (HTML).
+Explains a ranking by attributes: a figure (PNG) and a page (HTML).
 
   g2ajax explain --model=runs/agreid_vit --query=12
   g2ajax explain --model=runs/agreid_vit --query=photo.jpg --platform=aerial
@@ -165,7 +165,7 @@ protocol), the name of a query image, or an image file.""",
         help="number, name of a query image, or a file",
     )
     parser.add_argument("--top", type=int, default=5, help="gallery images shown (1 to 10)")
-    parser.add_argument("--protocol", help="who is searched in whom; default: the first")
+    parser.add_argument("--protocol", help="such as A2G; default: the first")
     parser.add_argument("--platform", help="where a file of your own is from: aerial, ground, ...")
     _out(parser, "explain")
     _data(parser)
@@ -246,7 +246,7 @@ Writes the embeddings of all images of a folder as Parquet: path, sha256, embedd
   g2ajax embed --model=runs/agreid_vit --images=DIR --out=embeddings.parquet
   g2ajax embed --model=model/ --images=DIR --out=part-3.parquet --shard=3/16
 
-Vector databases read the file. A killed command goes on where it stopped; run again, it embeds new and
+Vector databases read the file. A killed command continues where it stopped; run again, it embeds new and
 changed images only. `--shard=3/16` is the third of sixteen parts, one for each machine.""",
     )
     _model(parser)

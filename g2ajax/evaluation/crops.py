@@ -117,7 +117,7 @@ def protocol_rows(
 
 
 def scoring_fault(dataset: Dataset, protocol: str) -> str:
-    """Why no query of a protocol has a score: none takes part, or the gallery holds no other image of
+    """The reason why no query of a protocol has a score: none takes part, or the gallery holds no other image of
     their people that the protocol's filter keeps; "" if one has. Raises ValueError for a protocol
     that the dataset does not have."""
     described = dataset.protocol(protocol)[2]

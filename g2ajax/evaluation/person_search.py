@@ -213,7 +213,7 @@ def evaluate_detector(
 
 
 def scoring_fault(dataset: FrameDataset, protocol: str) -> str:
-    """Why no query of a protocol has a score: none takes part, or their people are in none of their
+    """The reason why no query of a protocol has a score: none takes part, or their people are in none of their
     gallery frames; "" if one has. Raises ValueError for a query without gallery frames."""
     rows, _ = dataset.protocol(protocol)
     if not len(rows):

@@ -115,8 +115,8 @@ class Result:
         return f"{self.ranking} ({self.parameters})" if self.parameters else self.ranking
 
     def lines(self, before: str = "") -> str:
-        """The result after a text, for the progress of a run; what does not fit `WIDTH` columns is
-        on further lines."""
+        """The result after a text, for the progress of a run; parts beyond `WIDTH` columns go to
+        further lines."""
         name = " ".join(filter(None, (self.label, _shown(self))))
         parts = []
         if self.mAP is not None:
@@ -217,7 +217,7 @@ def rows_of(results: Sequence[Result]) -> list[tuple[str, ...]]:
 
 
 def _without_twins(results: Sequence[Result]) -> list[Result]:
-    """The results; of those that differ in the checkpoint's description alone one, with all
+    """The results; those that differ only in the checkpoint's description become one, with all
     descriptions."""
     merged: list[Result] = []
     for result in results:

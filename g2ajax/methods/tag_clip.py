@@ -37,7 +37,7 @@ CLS, VIEW = 0, 1
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Options of the method. Those that the paper's main text does not state are marked open."""
+    """Options of the method. Values that the paper's main text does not state are marked open."""
 
     backbone: Mapping[str, Any]
     """`name` of a CLIP (`clip_vit_b16`) and its own options."""
@@ -68,7 +68,7 @@ class Options:
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "TAGCLIP":
-    """Builds the method. Raises ValueError for unknown options and what `TAGCLIP` refuses."""
+    """Builds the method. Raises ValueError for unknown options and whatever `TAGCLIP` refuses."""
     return TAGCLIP(options(Options, config, "method"), facts, rngs=rngs)
 
 
@@ -215,7 +215,7 @@ def _joined(whole: Float[Array, "B E"], local: Float[Array, "B E"]) -> Float[Arr
 
 
 class Routing(nnx.Module):
-    """HR-MoE in the place of an MLP: `router` of the view, `gate` of the tokens.
+    """HR-MoE in place of an MLP: `router` of the view, `gate` of the tokens.
 
     A token's weights are the softmax over the experts of its image's view; the best `active` of them
     count, as they are. All experts are computed for every token and the others weighted by 0: shapes
