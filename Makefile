@@ -48,7 +48,7 @@ $(DOCS)/ready: pyproject.toml
 	touch $@
 
 docs: $(DOCS)/ready
-	$(DOCS)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) $(DOCS) site .cache
