@@ -74,18 +74,22 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def _linked(text: str, folder: str) -> str:
-    """The text of a file in a folder of the repository, with links as of the site's root."""
+    """The text of a file in a folder of the repository, with links as of the site's root; a link to a
+    file that is no page becomes its text."""
     places = {source: name for name, source in OUTSIDE.items()}
 
     def replace(match: re.Match) -> str:
-        target, anchor = match[1], match[2] or ""
+        label, target, anchor = match[1], match[2], match[3] or ""
         place = posixpath.normpath(posixpath.join(folder, target))
         if place.endswith(".ipynb"):
             place = f"notebooks/{pathlib.PurePosixPath(place).stem}.md"
-        place = places.get(place, place.removeprefix("docs/"))
-        return f"]({place}{anchor})"
+        elif place in places:
+            place = places[place]
+        elif not place.startswith("docs/") and (ROOT / place).exists():
+            return label
+        return f"[{label}]({place.removeprefix('docs/')}{anchor})"
 
-    return re.sub(r"\]\(([^)#:]+)(#[^)]*)?\)", replace, text)
+    return re.sub(r"\[([^\]]*)\]\(([^)#:\s]+)(#[^)]*)?\)", replace, text)
 
 
 def _api(folder: str, title: str) -> str:

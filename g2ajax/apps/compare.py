@@ -14,6 +14,7 @@ from g2ajax.apps.evaluate import (
     evaluate_datasets,
     on_dataset,
     own_dataset,
+    task_on,
 )
 from g2ajax.apps.rank import Lists
 from g2ajax.evaluation.comparison import Comparison, check_protocols, compare_results
@@ -21,7 +22,7 @@ from g2ajax.evaluation.crops import rank_protocol, score_protocol
 from g2ajax.evaluation.results import Result
 from g2ajax.models.model import Model
 from g2ajax.report import Explanation
-from g2ajax.tasks import crops, task_class
+from g2ajax.tasks import crops, task_class, tracklets
 from g2ajax.tasks.embedder import Embedder, rankers
 
 
@@ -30,7 +31,7 @@ class Compared(NamedTuple):
 
     comparison: Comparison
     lists: tuple[Lists, Lists] | None
-    """Ranked lists of A and B; None unless images are ranked by images."""
+    """Ranked lists of A and B; None for sentences and for whole frames."""
 
 
 class Scored(NamedTuple):
@@ -70,17 +71,17 @@ def compare_models(
         check_runs(a, b)
     name = dataset or own_dataset(a)
     folders = {"data_dir": data_dir, "manual_dir": manual_dir}
-    embedders = [
-        on_dataset(model, name, (ranking,), **folders) if _ranks_crops(model) else None
+    sources = [
+        _source(model, name, ranking, folders)
         for model, ranking in zip((a, b), rankings, strict=True)
     ]
-    shared = _shared(embedders, protocol)
+    shared = _shared(sources, protocol)
     scored = [
         {
             one.result.protocol: one
-            for one in _scored(model, name, embedder, ranking, shared, top, folders)
+            for one in _scored(model, name, source, ranking, shared, top, folders)
         }
-        for model, embedder, ranking in zip((a, b), embedders, rankings, strict=True)
+        for model, source, ranking in zip((a, b), sources, rankings, strict=True)
     ]
     names = [name for name in scored[0] if name in scored[1] and protocol in ("", name)]
     if not names:
@@ -117,15 +118,25 @@ def check_runs(a: Model, b: Model) -> None:
         check_protocols(stored[0][protocol], stored[1][protocol])
 
 
-def _ranks_crops(model: Model) -> bool:
-    return issubclass(task_class(model.card.task), crops.Task)
+def _source(
+    model: Model, name: str, ranking: str, folders: dict[str, str]
+) -> Embedder | tracklets.Task | None:
+    """The dataset with the model's functions, for crops and for tracklets; None for whole frames, which
+    are scored by their task."""
+    kind = task_class(model.card.task)
+    if issubclass(kind, crops.Task):
+        return on_dataset(model, name, (ranking,), **folders)
+    if issubclass(kind, tracklets.Task):
+        tracklets.check_rankings((ranking,))
+        return task_on(model, name, **folders)
+    return None
 
 
-def _shared(embedders: Sequence[Embedder | None], protocol: str) -> tuple[str, ...]:
-    """The protocols that both models of crops are scored on; () if one is of another kind of data."""
-    if None in embedders:
+def _shared(sources: Sequence[Embedder | tracklets.Task | None], protocol: str) -> tuple[str, ...]:
+    """The protocols that both models are scored on; () if a task scores one of them on its own."""
+    if None in sources:
         return ()
-    one, other = (embedder.protocols for embedder in embedders)
+    one, other = (source.protocols for source in sources)
     names = tuple(name for name in one if name in other and protocol in ("", name))
     if not names:
         raise ValueError(
@@ -138,18 +149,22 @@ def _shared(embedders: Sequence[Embedder | None], protocol: str) -> tuple[str, .
 def _scored(
     model: Model,
     name: str,
-    embedder: Embedder | None,
+    source: Embedder | tracklets.Task | None,
     ranking: str,
     protocols: tuple[str, ...],
     top: int,
     folders: dict[str, str],
 ) -> list[Scored]:
-    """A model on the protocols, with ranked lists where crops rank crops."""
-    if embedder is None:
+    """A model on the protocols, with ranked lists where images or tracklets rank their like."""
+    if source is None:
         return [Scored(r, None) for r in evaluate_datasets(model, (name,), (ranking,), **folders)]
-    embedder = embedder.on(protocols=protocols or embedder.protocols)
-    data, scored = embedder.dataset, []
-    for one in rankers(model.method, embedder, (ranking,)):
+    names = protocols or source.protocols
+    if isinstance(source, tracklets.Task):
+        made = source.rankers(model.method, (ranking,))
+    else:
+        made = rankers(model.method, source.on(protocols=names), (ranking,))
+    data, scored = source.dataset, []
+    for one in (ranker for ranker in made if ranker.protocol in names):
         images = [key for key, _ in data.sides(one.protocol)] == ["query", "gallery"]
         ranked = rank_protocol(one.rank, data, one.protocol, top=top if images else 0)
         result = score_protocol(

@@ -126,8 +126,8 @@ from the paired bootstrap over identities, and the queries that changed most.
   g2ajax compare runs/a runs/a --rankings=reid,rerank
 
 A model is a run, a model's folder, hf:org/repo, or a public file. Both are scored again on the dataset; runs
-of different protocols are refused. Writes compare.json, compare.csv (a row for each query) and, for crops, a
-page for each protocol.""",
+of different protocols are refused. Writes compare.json, compare.csv (a row for each query) and, for crops
+and tracklets, a page for each protocol.""",
     )
     where = "run, model or file of weights"
     parser.add_argument("a", metavar="A", type=os.path.expanduser, help=where)

@@ -137,3 +137,21 @@ def test_whole_frames_are_compared_too(frames_run, tmp_path):
             if r.protocol == row["protocol"] and r.checkpoint == "last"
         }
         assert row["mAP"]["difference"] == pytest.approx(scores["cbgm"] - scores["reid"], abs=1e-4)
+
+
+def test_tracklets_are_compared_with_their_strips(tracklets_only, tmp_path):
+    run = tracklets_only
+    folder = of_run(run, run.options.phases[0], "latest", 0).save(tmp_path / "model")
+    common = [str(folder), str(folder), f"--out={tmp_path}", "--protocol=A2G", "--top=2"]
+    with opens(run.task.dataset):
+        assert main(["compare", *common, "--rankings=reid,query_expansion"]) == 0
+        scores = {
+            r.ranking: r.mAP
+            for r in run.task.score(
+                run.model, checkpoint="last", step=0, rankings=("reid", "query_expansion")
+            )
+            if r.protocol == "A2G"
+        }
+    (stored,) = json.loads((tmp_path / "compare.json").read_text())["protocols"]
+    assert stored["mAP"]["a"] == pytest.approx(scores["reid"], abs=1e-4)
+    assert stored["mAP"]["b"] == pytest.approx(scores["query_expansion"], abs=1e-4)
