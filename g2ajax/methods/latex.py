@@ -65,7 +65,7 @@ class Options:
     smoothing: Share = 0.0
     """Label smoothing of the identity losses, eps/(C−1) to the other classes."""
     attribute_smoothing: Share = 0.1
-    """The same of the attributes' losses."""
+    """Label smoothing of the attributes' losses."""
     margin: NonNegative | None = None
     """Margin of the batch-hard triplet losses; None or 0: soft margin."""
     identity_weight: NonNegative = 0.25

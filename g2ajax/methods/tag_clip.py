@@ -44,13 +44,13 @@ class Options:
     blocks: tuple[Natural, ...] | None = None
     """Blocks of the image tower with experts, from 0; None: the last half. Open."""
     experts: Count = 6
-    """Experts of such a block, each an MLP of CLIP's. Open."""
+    """Number of experts in such a block, each an MLP like CLIP's. Open."""
     aerial_experts: Count = 4
-    """The first ones, which aerial images may use. Open."""
+    """Number of experts, the first ones, that aerial images may use. Open."""
     ground_experts: Count = 4
-    """The last ones, which images from the ground may use; those of both groups are shared. Open."""
+    """Number of experts, the last ones, that ground images may use; experts in both groups are shared. Open."""
     active: Count = 2
-    """Experts of a token. Open."""
+    """Number of experts active for a token. Open."""
     cap: Probability | None = 0.1
     """Largest |cosine| that counts in the orthogonal loss."""
     temperature: Positive = 0.02

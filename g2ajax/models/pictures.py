@@ -1,4 +1,4 @@
-"""Images of callers, in the forms that they have them, as pixels of the size that a model wants."""
+"""Converts images from callers, in any accepted form, to pixels of a model's size."""
 
 import collections
 import os

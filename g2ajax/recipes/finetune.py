@@ -1,4 +1,4 @@
-"""Fine-tuning of a model on images of one's own. Cost unknown: it depends on both."""
+"""Fine-tunes a model on your own images. The cost depends on both."""
 
 from collections.abc import Mapping
 from typing import Any

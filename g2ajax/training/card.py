@@ -165,7 +165,7 @@ def write_finished(
 
 
 def _whole(value: jax.Array) -> Any:
-    """A value of which other processes hold parts, in every process."""
+    """A value whose parts other processes hold, gathered in every process."""
     if value.is_fully_addressable or value.is_fully_replicated:
         return value
     return multihost_utils.process_allgather(value, tiled=True)
