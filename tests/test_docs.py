@@ -43,6 +43,23 @@ def test_the_notebook_that_compares_two_models_runs():
     pyplot.close("all")
 
 
+def test_the_notebook_that_looks_at_errors_runs(ranked_run, fake_dataset, tmp_path, monkeypatch):
+    pyplot.switch_backend("agg")
+    workdir, _, results = ranked_run
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "demo").symlink_to(workdir)
+    monkeypatch.chdir(tmp_path)
+    names = run_cells("errors.ipynb")
+    (stored,) = {
+        r.mAP
+        for r in results
+        if (r.protocol, r.ranking) == ("A2G", "reid") and r.checkpoint.startswith("best")
+    }
+    parts = names["scores"]
+    assert sum(map(np.sum, parts)) / sum(map(len, parts)) == pytest.approx(stored)
+    pyplot.close("all")
+
+
 def test_notebooks_have_outputs():
     for path in (ROOT / "docs").glob("*.ipynb"):
         cells = json.loads(path.read_text())["cells"]
