@@ -1,7 +1,7 @@
 """The program `g2ajax`, also `python -m g2ajax`: each command is a module of `g2ajax.cli`.
 
-What does not fit, and what the system refuses (a ValueError or OSError), is said in one line and ends
-with 1.
+A ValueError or OSError (something does not fit, or the system refuses it) ends a command with one line
+and exit status 1.
 """
 
 import importlib
@@ -20,7 +20,8 @@ COMMANDS = {
     "search": "find people in a folder of crops, by images or sentences",
     "search-frames": "find a person in whole frames or a video",
     "embed": "write the embeddings of a folder of images as Parquet, resumable",
-    "rank": "show whom a model finds for a dataset's queries",
+    "rank": "draw the ranked lists of a dataset's queries",
+    "compare": "compare two models on the same protocols, with intervals and the queries that changed",
     "explain": "show which attributes make two people differ",
     "export": "write an embedding as one StableHLO or ONNX file",
     "pack": "make a model's folder of a run or of a public file",

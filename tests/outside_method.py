@@ -1,4 +1,4 @@
-"""A backbone and a classifier: a method outside the package, as the README says how to add one."""
+"""A backbone and a classifier: a method outside the package, as docs/extending.md says how to add one."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -37,7 +37,8 @@ def test_options_have_one_spelling_and_a_sentence(name):
     parser = PARSERS[name]()
     for action in parser._actions:
         assert action.help or action.choices, f"{name}: {action.option_strings} says nothing"
-        assert "_" not in action.option_strings[0], f"{name}: {action.option_strings}"
+        spelling = (action.option_strings or [action.dest])[0]
+        assert "_" not in spelling, f"{name}: {action.option_strings}"
     assert parser.description.count("g2ajax ") >= 1
 
 

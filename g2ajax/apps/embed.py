@@ -1,7 +1,7 @@
 """Embeddings of a folder of images as a Parquet file, computed by one machine or by many.
 
 Parts are written as they are computed, each whole or not at all, and joined at the end: a killed process
-goes on where it stopped, and nothing is embedded twice.
+continues where it stopped, and nothing is embedded twice.
 """
 
 import dataclasses
@@ -20,12 +20,12 @@ from g2ajax.models.model import Model
 from g2ajax.report.files import naming, shown
 
 ROWS = 1024
-"""Images of a part."""
+"""Images in a part."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Embedded:
-    """What was written."""
+    """The file that was written, and how many embeddings it holds."""
 
     path: pathlib.Path
     rows: int
@@ -130,7 +130,7 @@ def _read(parquet: Any, path: pathlib.Path, model: Model) -> Any:
 
 
 def _join(parquet: Any, out: pathlib.Path, parts: pathlib.Path) -> int:
-    """Joins all parts into one file; of a path that changed its content the newest row stays."""
+    """Joins all parts into one file; a path whose content changed keeps its newest row."""
     import pyarrow
 
     paths = ([out] if out.is_file() else []) + sorted(parts.glob("*.parquet"))

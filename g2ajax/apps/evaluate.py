@@ -59,7 +59,7 @@ def evaluate_datasets(
             embedder,
             name=model.card.name,
             seed=model.card.seed,
-            checkpoint=_described(model, name),
+            checkpoint=described_checkpoint(model, name),
             step=model.card.step,
             rankings=ranking_names(model, name, asked),
         )
@@ -71,7 +71,7 @@ def own_dataset(model: Model) -> str:
     return str(model.card.trained_on.get("name", ""))
 
 
-def _described(model: Model, name: str) -> str:
+def described_checkpoint(model: Model, name: str) -> str:
     """The checkpoint for a table: one that was chosen on a test split says on which."""
     own, text = own_dataset(model), model.card.checkpoint
     return text + f" of {own}" * (text.startswith("best") and name != own)
@@ -137,7 +137,10 @@ def _by_task(
     task = task_on(model, name, data_dir=data_dir, manual_dir=manual_dir)
     names = tuple(dict.fromkeys(asked or (*model.card.rankings, *model.options.evaluate.rankings)))
     return task.score(
-        model.method, checkpoint=_described(model, name), step=model.card.step, rankings=names
+        model.method,
+        checkpoint=described_checkpoint(model, name),
+        step=model.card.step,
+        rankings=names,
     )
 
 

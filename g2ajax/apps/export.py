@@ -37,7 +37,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 TOLERANCE = 1e-4
 """Largest difference of an element between the program's embeddings and the method's."""
 TOLERANCE_RESIZED = 1e-2
-"""The same of images that were resized, of which a few values differ by one."""
+"""The same for resized images, where a few values differ by one."""
 BATCH_SIZES = (1, 3, 8)
 SIZES = ("rows", "height", "width")
 """Axes of any length of a program that resizes."""
@@ -53,7 +53,7 @@ class Exported:
     differences: dict[int, float]
     """Largest difference of an element to the method's embeddings, by batch size."""
     difference_resized: float | None = None
-    """The same of images that the program resized, and PIL for the method."""
+    """The same for images resized by the program, and by PIL for the method."""
 
 
 def export(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from g2ajax.data.crop_source import KINDS, CropSplit
+from g2ajax.data.crop_source import KINDS, CropSplit, Dataset
 from g2ajax.data.images import decode
 from g2ajax.data.tracklet_source import TrackletSplit
 from g2ajax.evaluation.crops import Ranker, protocol_rows, rank_protocol
@@ -22,8 +22,8 @@ from g2ajax.tasks.tracklets import Task as Tracklets
 INTRO = """\
 Each figure shows one query and the first images of its ranking: green frames are the query's person, \
 red ones are not. Where none of them shows the person, the first image that does comes last, with its \
-rank. What the protocol leaves out for a query, images of its own person in its own camera \
-and junk, is left out here too.
+rank. Images that the protocol leaves out for a query (its own person in its own camera, \
+and junk) are left out here too.
 
 AP is the average precision over the query's whole ranking, not over the images shown."""
 OF_TRACKLETS = """\
@@ -60,14 +60,14 @@ def rank_queries(
         ranker = next(one for one in made if one.protocol == protocol)
     else:
         (ranker,) = rankers(model, source.on(protocols=(protocol,)), (ranking,))
-    rows = protocol_rows(source.dataset, protocol)
-    query, gallery = (
-        source.dataset.splits[name].take(part)
-        for name, part in zip(("query", "gallery"), rows, strict=True)
-    )
-    return Lists(
-        ranker, rank_protocol(ranker.rank, source.dataset, protocol, top=top), query, gallery
-    )
+    ranked = rank_protocol(ranker.rank, source.dataset, protocol, top=top)
+    return Lists(ranker, ranked, *sides(source.dataset, protocol))
+
+
+def sides(dataset: Dataset, protocol: str) -> tuple[CropSplit, CropSplit]:
+    """The queries and the gallery of a protocol of crops or tracklets, the rows that take part."""
+    query, gallery = protocol_rows(dataset, protocol)
+    return dataset.splits["query"].take(query), dataset.splits["gallery"].take(gallery)
 
 
 def worst(result: RetrievalResult, count: int) -> Int[np.ndarray, " n"]:

@@ -1,7 +1,7 @@
 """A JAX function as an ONNX model: traced once, each of its operations written as ONNX nodes.
 
-What depends on parameters alone is computed here. Functions in functions (jit, a gradient of their
-own, recomputation) are written in line and loops unrolled. `RULES` holds the operations of JAX that
+Values that depend on parameters alone are computed at export. Functions in functions (jit, a gradient of
+their own, recomputation) are written in line and loops unrolled. `RULES` holds the operations of JAX that
 are known, which are those of methods in evaluation; a new one is a function of a few lines there.
 """
 
@@ -53,7 +53,7 @@ def to_onnx(
     shape = (*symbols, *example.shape[len(symbols) :])
     traced = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(shape, example.dtype))
     graph = Graph(example.dtype, shape)
-    with jax.default_matmul_precision("highest"):  # of what is computed here
+    with jax.default_matmul_precision("highest"):  # for values computed here
         (result,) = _evaluate(graph, traced, [graph.input])
     return graph.model(result, traced.out_avals[0].dtype, traced.out_avals[0].shape)
 

@@ -29,7 +29,7 @@ def side_vectors(
     view: Ids | None,
 ) -> Float[Array, "B ..."] | None:
     """The row camera * views + view of the table for each image; a count of 0 leaves one out, and
-    None is what is left without both.
+    None without both.
 
     Out-of-range ids raise where their values are known and give NaN under jit, never another
     camera's vector.

@@ -1,7 +1,7 @@
 """The tokens of a transformer by name, and functions of them around and inside its blocks.
 
-What view-aware methods change of a ViT or of CLIP's image tower is said with three things: special
-tokens behind the class token (`ViT(tokens=...)`), hooks, and read-outs by a token's name.
+View-aware methods change a ViT or CLIP's image tower with three things: special tokens behind the class
+token (`ViT(tokens=...)`), hooks, and read-outs by a token's name.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ class Layout:
     def replace(
         self, tokens: Float[Array, "B T D"], name: str, value: Float[Array, "B D"]
     ) -> Float[Array, "B T D"]:
-        """Puts another value in the place of a special token; the others stay."""
+        """Puts another value in place of a special token; the others stay."""
         i = self.place(name)
         return jnp.concatenate([tokens[:, :i], value[:, None], tokens[:, i + 1 :]], axis=1)
 

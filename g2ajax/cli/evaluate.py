@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def with_evaluation(model: Model, options: argparse.Namespace) -> Model:
-    """The model with what the command line changes of its evaluation."""
+    """The model with the command line's changes to its evaluation."""
     rerank = {k: getattr(options, k) for k in ("k1", "k2", "lambda_value")}
     changes: dict[str, Any] = {"rerank": {k: v for k, v in rerank.items() if v is not None}}
     if options.flip:

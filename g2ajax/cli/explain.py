@@ -1,4 +1,4 @@
-"""Explains whom a model finds for an image, and why: a figure (PNG) and a page (HTML)."""
+"""Explains a ranking by attributes: a figure (PNG) and a page (HTML)."""
 
 import argparse
 import pathlib

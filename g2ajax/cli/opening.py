@@ -19,10 +19,10 @@ def open_model(options: argparse.Namespace, **more: Any) -> Model:
 
 
 def folder_of(model: Model, asked: pathlib.Path | None, name: str) -> pathlib.Path:
-    """The folder of a command's results: the one that was asked for, else `name` in that of the model,
+    """The folder of a command's results: `asked` if given, else `name` in that of the model,
     or, for a single file, in the present one.
 
-    Asked for before anything is computed: raises ValueError for one that cannot be written.
+    Called before anything is computed: raises ValueError for one that cannot be written.
     """
     folder = asked or (model.home or pathlib.Path()) / name
     try:

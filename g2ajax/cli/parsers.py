@@ -92,7 +92,7 @@ def rank() -> Parser:
     parser = _parser(
         "rank",
         """
-Shows whom a model finds: ranked lists as figures (PNG) and as a page (HTML).
+Draws ranked lists of a model as figures (PNG) and as a page (HTML).
 
   g2ajax rank --model=runs/agreid_vit --protocol=A2G --worst=20
   g2ajax rank --model=runs/agreid_vit --queries=0,12,name.jpg --rankings=rerank
@@ -103,7 +103,7 @@ or the name of a query image.""",
     )
     _model(parser)
     parser.add_argument("--dataset", default="", help="default: the model's own")
-    parser.add_argument("--protocol", help="who is searched in whom; default: the first")
+    parser.add_argument("--protocol", help="such as A2G; default: the first")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--queries", default="", help="numbers or names, with commas")
     which.add_argument("--worst", type=int, default=10, help="so many of the lowest AP (default)")
@@ -113,12 +113,43 @@ or the name of a query image.""",
     return parser
 
 
+def compare() -> Parser:
+    """The difference of two runs."""
+    parser = _parser(
+        "compare",
+        """
+Compares two models on the same protocols: the difference of mAP and rank-1, B minus A, with a 95% interval
+from the paired bootstrap over identities, and the queries that changed most.
+
+  g2ajax compare runs/a runs/b
+  g2ajax compare runs/a runs/b --dataset=market1501 --protocol=STD
+  g2ajax compare runs/a runs/a --rankings=reid,rerank
+
+A model is a run, a model's folder, hf:org/repo, or a public file. Both are scored again on the dataset; runs
+of different protocols are refused. Writes compare.json, compare.csv (a row for each query) and, for crops
+and tracklets, a page for each protocol.""",
+    )
+    where = "run, model or file of weights"
+    parser.add_argument("a", metavar="A", type=os.path.expanduser, help=where)
+    parser.add_argument("b", metavar="B", type=os.path.expanduser, help=where)
+    parser.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="of runs")
+    parser.add_argument("--dataset", default="", help="default: the one that both are trained on")
+    parser.add_argument("--protocol", default="", help="the only one; default: all in common")
+    parser.add_argument("--rankings", default="reid", help="of both, or that of A and that of B")
+    parser.add_argument("--changed", type=int, default=10, help="queries shown (default: 10)")
+    parser.add_argument("--top", type=int, default=10, help="gallery images shown (1 to 20)")
+    parser.add_argument("--samples", type=int, default=1000, help="bootstrap draws")
+    _out(parser, "compare")
+    _data(parser)
+    return parser
+
+
 def explain() -> Parser:
     """Explained distances as figures and pages."""
     parser = _parser(
         "explain",
         """
-Explains whom a model finds for an image, and why: a figure (PNG) and a page (HTML).
+Explains a ranking by attributes: a figure (PNG) and a page (HTML).
 
   g2ajax explain --model=runs/agreid_vit --query=12
   g2ajax explain --model=runs/agreid_vit --query=photo.jpg --platform=aerial
@@ -134,7 +165,7 @@ protocol), the name of a query image, or an image file.""",
         help="number, name of a query image, or a file",
     )
     parser.add_argument("--top", type=int, default=5, help="gallery images shown (1 to 10)")
-    parser.add_argument("--protocol", help="who is searched in whom; default: the first")
+    parser.add_argument("--protocol", help="such as A2G; default: the first")
     parser.add_argument("--platform", help="where a file of your own is from: aerial, ground, ...")
     _out(parser, "explain")
     _data(parser)
@@ -215,7 +246,7 @@ Writes the embeddings of all images of a folder as Parquet: path, sha256, embedd
   g2ajax embed --model=runs/agreid_vit --images=DIR --out=embeddings.parquet
   g2ajax embed --model=model/ --images=DIR --out=part-3.parquet --shard=3/16
 
-Vector databases read the file. A killed command goes on where it stopped; run again, it embeds new and
+Vector databases read the file. A killed command continues where it stopped; run again, it embeds new and
 changed images only. `--shard=3/16` is the third of sixteen parts, one for each machine.""",
     )
     _model(parser)
@@ -351,6 +382,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "search-frames": search_frames,
     "embed": embed,
     "rank": rank,
+    "compare": compare,
     "explain": explain,
     "export": export,
     "pack": pack,

@@ -1,4 +1,4 @@
-"""Shows whom a model finds: ranked lists as figures (PNG) and as a page (HTML)."""
+"""Draws ranked lists of a model as figures (PNG) and as a page (HTML)."""
 
 import argparse
 

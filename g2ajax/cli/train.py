@@ -6,7 +6,7 @@
     g2ajax train --recipe=agreid_vit --help_config
     g2ajax train --recipe=agreid_vit --workdir=runs/agreid_vit --evaluate=best
 
-A run that was stopped or killed goes on from its last checkpoint when it is started again. In a checkout
+A run that was stopped or killed continues from its last checkpoint when it is started again. In a checkout
 `python run.py` is the same program.
 """
 
@@ -43,7 +43,7 @@ ERRORS = (*EXPECTED, FloatingPointError, flags.Error)
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Parses the flags; what is wrong with the configuration is said in one line."""
+    """Parses the flags; a wrong configuration ends the program with one line."""
     from g2ajax.recipes import files
 
     try:
@@ -62,7 +62,7 @@ def parse(argv: Sequence[str]) -> list[str]:
 
 
 def _with_file(argv: list[str]) -> list[str]:
-    """The arguments with `--config=FILE` in the place of `--recipe=NAME`."""
+    """The arguments with `--config=FILE` in place of `--recipe=NAME`."""
     from g2ajax.recipes import files
 
     given = {}
@@ -90,7 +90,7 @@ def _with_file(argv: list[str]) -> list[str]:
 
 
 def train(argv: list[str]) -> None:
-    """Runs what the parsed flags say."""
+    """Trains or evaluates as the parsed flags say."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}; settings look like --config.seed=1")
     # Imported here: grain's worker processes import this file too and need none of it.

@@ -1,7 +1,7 @@
 """Ranges of numeric options, stated in their types: `momentum: Decay = 0.9`.
 
 A type is `Annotated[int, Range(1)]` or one of the names below, also inside a tuple or a union. A plain pair
-(low, high) in the place of `Range(low, high)` serves the floors that import nothing of ours.
+(low, high) in place of `Range(low, high)` serves the floors that import nothing of ours.
 `typing.get_type_hints` leaves a range out unless `include_extras=True`.
 """
 
@@ -27,7 +27,7 @@ class Range(NamedTuple):
     also: int | float | None = None
     """A number outside the bounds with a meaning of its own."""
     noun: str = ""
-    """What the number is: "a probability"; empty: a number."""
+    """Name of the number in messages, such as "a probability"; empty: "a number"."""
 
     def has(self, value: int | float) -> bool:
         """True if the number is in the range."""

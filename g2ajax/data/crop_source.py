@@ -73,7 +73,7 @@ class CropSplit:
         return records(self.folder, self.name)[int(self.position[row])]["image"]
 
     def encoded(self, row: int) -> tuple[bytes, ...]:
-        """All encoded images of a row: one, but for tracklets."""
+        """All encoded images of a row: one, or several of a tracklet."""
         return (self.read(row),)
 
 

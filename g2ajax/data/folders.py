@@ -8,7 +8,9 @@ Passed = tuple[pathlib.Path, str]
 
 
 def files_below(folder: pathlib.Path) -> tuple[list[pathlib.Path], list[Passed]]:
-    """All files below a folder, sorted, and what was passed over; hidden files and folders are neither.
+    """All files below a folder, sorted, and the paths that were passed over.
+
+    Hidden files and folders are in neither list.
 
     Links are followed, and every real folder is read once: one that lies below `folder` under its own
     name, not under a link's. Passed over are links that lead nowhere, to a folder that is read anyway

@@ -160,7 +160,7 @@ def _pixels(frame: Any) -> UInt8[np.ndarray, "_ _ 3"]:
 
 
 def _orientation(frame: Any) -> int:
-    """How a frame of a video is turned upright, as an orientation of EXIF."""
+    """The EXIF orientation that turns a video frame upright."""
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # PyAV has no name for another of the frame's data

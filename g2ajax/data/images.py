@@ -1,6 +1,6 @@
-"""What a stored image looks like: encoded images to arrays, on the host.
+"""Decodes stored images to arrays of RGB pixels, on the host.
 
-Training, builders, checks, search and callers' own images all come here, so that one photo has the same
+Training, builders, checks, search and images from callers all use this module, so a photo has the same
 pixels in all of them.
 """
 
@@ -37,7 +37,7 @@ JPEGS = ("JPEG", "MPO")
 SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """Markers of the segment of a JPEG that says its size and channels."""
 WHITES = {"I": (255, 65535), "F": (1, 255, 65535)}
-"""What white may be where the format does not say it."""
+"""Possible values of white in formats that do not state it."""
 
 
 def decode(data: bytes, name: str = "image") -> UInt8[np.ndarray, "H W 3"]:
@@ -67,13 +67,13 @@ def decode(data: bytes, name: str = "image") -> UInt8[np.ndarray, "H W 3"]:
 def pixels_of(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
     """The RGB pixels 0..255 of an image of any kind that PIL opens, as every part of g2ajax sees it.
 
-    - Turned upright by its orientation (EXIF, XMP or TIFF). Of several pictures, as of an animation
-      or of a phone's MPO, the first.
+    - Turned upright by its orientation (EXIF, XMP or TIFF). A file of several pictures, such as an
+      animation or a phone's MPO, gives the first.
     - Grey is spread over the three channels; a palette is looked up; 1 bit is black and white; CMYK
       and YCbCr are converted by PIL's formulas.
     - Transparency, of an alpha channel or of a palette, is dropped, over no background: the colours
       that the file has in the transparent places are shown, as the readers of re-identification do.
-    - Of 16 bits the upper eight count: 65535 is white. Formats of 32 bits do not say what white is:
+    - 16 bits keep their upper eight: 65535 is white. Formats of 32 bits do not say what white is:
       it is the least of 255 and 65535 (of floats also 1) that no value exceeds; negative values and
       NaN are black.
     - Embedded colour profiles (ICC) are ignored: the numbers are taken as sRGB.
@@ -106,7 +106,7 @@ def upright(pixels: UInt8[np.ndarray, "_ _ 3"], orientation: int) -> UInt8[np.nd
 def size_of(data: bytes) -> tuple[int, int]:
     """Height and width of an encoded image as `decode` shows it; a JPEG is not decoded for it.
 
-    Raises ValueError for what is no image.
+    Raises ValueError for data that is not an image.
     """
     try:
         image = Image.open(io.BytesIO(data))

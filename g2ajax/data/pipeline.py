@@ -166,7 +166,7 @@ def train_batches(
 ) -> Iterator[dict[str, jax.Array]]:
     """The batches of the table. `image_size` None leaves the images out (they are on the device).
 
-    Of (image, caption) pairs also `caption` and, where the images are paired, `paired_image`.
+    Batches of (image, caption) pairs also have `caption` and, where images are paired, `paired_image`.
     """
     table = local_rows(table)
     describe, source, places = columns, split, table

@@ -17,7 +17,7 @@ MANY = 2000
 def unreadable(split: CropSplit | FrameSplit, *, num_threads: int = 4) -> dict[str, str]:
     """The images of a split that cannot be decoded, with the reason of each.
 
-    All images are decoded once for a built dataset; what was found is kept beside its records.
+    All images are decoded once for a built dataset; the result is kept beside its records.
     """
 
     def scan() -> Columns:

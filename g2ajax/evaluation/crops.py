@@ -12,7 +12,7 @@ from g2ajax.data.crop_source import KINDS, CropSplit, Dataset
 from g2ajax.evaluation.bootstrap import interval
 from g2ajax.evaluation.embedded import EXPANSION, RERANK, ExpansionOptions, RerankOptions, ranker
 from g2ajax.evaluation.embedded import parameters as parameters_of
-from g2ajax.evaluation.results import Result, data_of
+from g2ajax.evaluation.results import QueryScores, Result, data_of
 from g2ajax.retrieval import RetrievalResult
 from g2ajax.retrieval.single_shot import REPEATS
 
@@ -117,7 +117,7 @@ def protocol_rows(
 
 
 def scoring_fault(dataset: Dataset, protocol: str) -> str:
-    """Why no query of a protocol has a score: none takes part, or the gallery holds no other image of
+    """The reason why no query of a protocol has a score: none takes part, or the gallery holds no other image of
     their people that the protocol's filter keeps; "" if one has. Raises ValueError for a protocol
     that the dataset does not have."""
     described = dataset.protocol(protocol)[2]
@@ -245,6 +245,13 @@ def score_protocol(
         interval_rank5=bounds(ranked.hits(5)),
         interval_mINP=bounds(ranked.inverse_negative_penalty),
         measures=by_altitude(query.altitude_level[query_rows], ranked),
+        per_query=QueryScores(
+            row=np.flatnonzero(ranked.valid),
+            name=query.image_id[query_rows][ranked.valid],
+            identity=people,
+            average_precision=100.0 * ranked.average_precision[ranked.valid],
+            rank1=100.0 * ranked.hits(1)[ranked.valid],
+        ),
     )
 
 

@@ -176,8 +176,8 @@ def pointing_game(
 ) -> Float[Array, " N"]:
     """1 if the map's maximum lies on the part, 0 if not, NaN for an empty part.
 
-    Of several equal maxima the fraction on the part counts: a constant map scores the part's share
-    of the image.
+    Among equal maxima the fraction on the part counts: a constant map scores the part's share of the
+    image.
     """
     maps, parts = jnp.asarray(maps, jnp.float32), jnp.asarray(parts)
     peak = maps == jnp.max(maps, (1, 2), keepdims=True)

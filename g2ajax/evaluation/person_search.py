@@ -12,7 +12,7 @@ from g2ajax.config import nearest
 from g2ajax.data.builders import PLATFORMS
 from g2ajax.data.frame_source import FrameDataset, FrameSplit
 from g2ajax.evaluation.bootstrap import interval
-from g2ajax.evaluation.results import Result, data_of
+from g2ajax.evaluation.results import QueryScores, Result, data_of
 from g2ajax.retrieval.person_search import (
     ContextMatching,
     FrameDetections,
@@ -123,6 +123,7 @@ def evaluate_frames(
                     checkpoint=checkpoint,
                     step=step,
                     measures=tuple(({} if true else detection | split).items()),
+                    per_query=_per_query(scores, dataset, rows),
                 )
             )
     return results
@@ -212,7 +213,7 @@ def evaluate_detector(
 
 
 def scoring_fault(dataset: FrameDataset, protocol: str) -> str:
-    """Why no query of a protocol has a score: none takes part, or their people are in none of their
+    """The reason why no query of a protocol has a score: none takes part, or their people are in none of their
     gallery frames; "" if one has. Raises ValueError for a query without gallery frames."""
     rows, _ = dataset.protocol(protocol)
     if not len(rows):
@@ -245,6 +246,20 @@ def _scores(scored: SearchResult) -> dict[str, Float[np.ndarray, " Q"]]:
         "rank1": first.astype(np.float64),
         "rank5": fifth.astype(np.float64),
     }
+
+
+def _per_query(
+    scored: SearchResult, dataset: FrameDataset, rows: Int[np.ndarray, " Q"]
+) -> QueryScores:
+    """The scores of each query, in percent; a query is named by its frame."""
+    query, scores = dataset.splits["query"], _scores(scored)
+    return QueryScores(
+        row=np.arange(len(rows)),
+        name=query.image_id[rows],
+        identity=query.identity[rows],
+        average_precision=100.0 * scores["mAP"],
+        rank1=100.0 * scores["rank1"],
+    )
 
 
 def _frames_of(gallery: FrameSplit, platform: str) -> Int[np.ndarray, " N"]:

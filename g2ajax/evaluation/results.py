@@ -7,8 +7,11 @@ import io
 import json
 import pathlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
 
 from g2ajax.config import nearest
 from g2ajax.data.crop_source import Dataset
@@ -17,6 +20,23 @@ from g2ajax.evaluation.explanation import Measure, as_rows
 from g2ajax.evaluation.terminal import WIDTH, aligned
 
 SCORES = ("mAP", "rank1", "rank5", "rank10", "mINP")
+PROTOCOL = (
+    *("dataset", "version", "dataset_fingerprint", "protocol", "direction"),
+    *("queries", "gallery", "filter", "cmc_rule", "given"),
+)
+"""Fields of a result that make its protocol."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class QueryScores:
+    """The scores of each valid query of a result, in percent."""
+
+    row: Int[np.ndarray, " Q"]
+    """Place of the query among those of the protocol."""
+    name: np.ndarray
+    identity: Int[np.ndarray, " Q"]
+    average_precision: Float[np.ndarray, " Q"]
+    rank1: Float[np.ndarray, " Q"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +85,8 @@ class Result:
     measures: tuple[tuple[str, float], ...] = ()
     """Further measures, (name, percent): quality of a detector; mAP of the queries of each altitude
     level."""
+    per_query: QueryScores | None = dataclasses.field(default=None, compare=False, repr=False)
+    """Scores of each query; not stored with the result."""
 
     @property
     def fingerprint(self) -> str:
@@ -73,18 +95,7 @@ class Result:
         Feature, distance and ranking belong to the method and are not part of it, unless the
         ranking uses more than the images.
         """
-        protocol = (
-            self.dataset.partition("/")[0],  # "agreid" and "agreid/strict" are one
-            self.version,
-            self.dataset_fingerprint,
-            self.protocol,
-            self.direction,
-            self.queries,
-            self.gallery,
-            self.filter,
-            self.cmc_rule,
-            *filter(None, (self.given,)),
-        )
+        protocol = list(protocol_of(vars(self)).values())
         return hashlib.sha256(json.dumps(protocol).encode()).hexdigest()[:8]
 
     @property
@@ -104,8 +115,8 @@ class Result:
         return f"{self.ranking} ({self.parameters})" if self.parameters else self.ranking
 
     def lines(self, before: str = "") -> str:
-        """The result after a text, for the progress of a run; what does not fit `WIDTH` columns is
-        on further lines."""
+        """The result after a text, for the progress of a run; parts beyond `WIDTH` columns go to
+        further lines."""
         name = " ".join(filter(None, (self.label, _shown(self))))
         parts = []
         if self.mAP is not None:
@@ -128,6 +139,16 @@ class Result:
         if not self.queries:
             return f"{self.gallery} frames"
         return f"{self.valid_queries} of {self.queries} queries, {self.gallery} gallery"
+
+
+def protocol_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a result that make its protocol, from a result's fields by name.
+
+    "agreid" and "agreid/strict" are one dataset; `given` is part of the protocol where it is set.
+    """
+    parts = {name: result.get(name, "") for name in PROTOCOL}
+    parts["dataset"] = parts["dataset"].partition("/")[0]
+    return parts if parts["given"] else {k: v for k, v in parts.items() if k != "given"}
 
 
 def dataset_label(dataset: str) -> str:
@@ -196,7 +217,7 @@ def rows_of(results: Sequence[Result]) -> list[tuple[str, ...]]:
 
 
 def _without_twins(results: Sequence[Result]) -> list[Result]:
-    """The results; of those that differ in the checkpoint's description alone one, with all
+    """The results; those that differ only in the checkpoint's description become one, with all
     descriptions."""
     merged: list[Result] = []
     for result in results:
@@ -340,7 +361,9 @@ def _shown(result: Result) -> str:
 
 def as_dict(result: Result) -> dict[str, Any]:
     """All fields, the protocol fingerprint included; without `measures` if there are none."""
-    row = {**dataclasses.asdict(result), "fingerprint": result.fingerprint}
+    row = dataclasses.asdict(dataclasses.replace(result, per_query=None))
+    del row["per_query"]
+    row["fingerprint"] = result.fingerprint
     if not result.measures:
         del row["measures"]
     return row

@@ -87,7 +87,7 @@ class WeightFile:
     tensors: Mapping[str, np.ndarray]
     family: families.Family
     why: str
-    """Why it is of this family."""
+    """Reason for the choice of the family."""
     names: Mapping[str, str]
     """Name in the file → our name."""
 

@@ -37,7 +37,7 @@ class Card:
     method: Mapping[str, Any]
     """`name` of a method and its options."""
     facts: Mapping[str, Any]
-    """What the training data decided: classes, cameras, attributes, ... (`methods.DataFacts`)."""
+    """Facts of the training data: classes, cameras, attributes, ... (`methods.DataFacts`)."""
     options: Mapping[str, Any]
     """The task's blocks, of which image size, interpolation and token length decide an embedding."""
     metric: str
@@ -47,7 +47,7 @@ class Card:
     preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Mean and standard deviation of the pixels 0..255; stated for other programs."""
     origin: str = "unknown"
-    """Where the weights come from, as a sentence's part."""
+    """Origin of the weights, as part of a sentence."""
     trained_on: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Name, version and fingerprint of the training data; empty: unknown."""
     initial_weights: Mapping[str, Any] = dataclasses.field(default_factory=dict)

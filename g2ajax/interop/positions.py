@@ -21,9 +21,9 @@ def fit_positions(
 ) -> Float[np.ndarray, "1 T2 D"]:
     """A file's position table for a network with a grid of (rows, columns) patches.
 
-    `tokens`: our names of the network's special tokens behind the class token. One that the file
-    has not (`names`: our names of its tensors) gets the position of the first patch. `old_grid`: the
-    file's grid, if it is known. What was done is added to `notes`.
+    `tokens`: our names of the network's special tokens behind the class token. A token
+    missing from the file (`names`: our names of its tensors) gets the position of the first patch.
+    `old_grid`: the file's grid, if known. Changes are described in `notes`.
 
     Raises ValueError for a table that is no grid and of no known size.
     """

@@ -108,7 +108,7 @@ def _scalar(dtype: _Dtype, raw: Any) -> Any:
 
 def _bytes(raw: Any) -> bytes:
     if not isinstance(raw, str | bytes | bytearray):  # bytes(number) allocates that many
-        raise ValueError(f"a {type(raw).__name__} in the place of bytes")
+        raise ValueError(f"a {type(raw).__name__} in place of bytes")
     return raw.encode("latin-1") if isinstance(raw, str) else bytes(raw)
 
 

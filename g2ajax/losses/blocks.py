@@ -16,8 +16,8 @@ def over_rows(
 ) -> Any:
     """`function(*rows)`, which treats every row on its own, for at most `block` rows at a time.
 
-    What it computes from a row and all others need not fit the memory for all rows at once: the
-    backward pass computes each block again. Arrays of the result have a first axis of B as well. A
+    Intermediate values of all rows need not fit in memory together: the backward pass computes each block
+    again. Arrays of the result have a first axis of B as well. A
     batch of at most `block` rows is one call.
     """
     count = len(rows[0])

@@ -143,7 +143,7 @@ def triplet_transreid(
     normalise_feature: bool = False,
     mask: Bool[Array, " B"] | None = None,
 ) -> tuple[Float[Array, ""], Mined]:
-    """The batch-hard triplet of reid-strong-baseline and TransReID, and what it mined.
+    """The batch-hard triplet of reid-strong-baseline and TransReID, with the distances that it mined.
 
     `normalise_feature` divides by (norm + 1e-12) and keeps the root of the distance; `hard_factor`
     h moves ap to (1+h) ap and an to (1−h) an.
@@ -177,8 +177,8 @@ def pairs(
     labels: Int[Array, " B"],
     all_count: Bool[Array, " B"],
 ) -> tuple[Bool[Array, "N B"], Bool[Array, "N B"]]:
-    """Which pairs of a row and a column are of one identity (self included), and which of two;
-    only pairs that count on both sides."""
+    """Masks of the pairs (row, column) of one identity, self included, and of two identities; only pairs
+    that count on both sides."""
     both = counts[:, None] & all_count[None, :]
     same = label[:, None] == labels[None, :]
     return same & both, ~same & both

@@ -27,7 +27,7 @@ def view_cross_entropy(
     """
     label = view_label(platform)
     counts = label >= 0 if mask is None else (label >= 0) & mask
-    # Ignored rows may hold anything: a softmax of what is no number would have such a gradient.
+    # Ignored rows may hold anything: a softmax of NaN would have a NaN gradient.
     return cross_entropy(
         jnp.where(counts[:, None], logits, 0.0), label, form="fastreid", mask=counts
     )

@@ -66,7 +66,7 @@ class Options:
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "CLIPReID":
-    """Builds the method. Raises ValueError for unknown options and what `CLIPReID` refuses."""
+    """Builds the method. Raises ValueError for unknown options and whatever `CLIPReID` refuses."""
     return CLIPReID(options(Options, config, "method"), facts, rngs=rngs)
 
 

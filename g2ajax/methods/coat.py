@@ -98,7 +98,7 @@ class Options(DetectorOptions):
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "COAT":
-    """Builds the method. Raises ValueError for unknown options and what the trunk refuses."""
+    """Builds the method. Raises ValueError for unknown options and whatever the trunk refuses."""
     return COAT(options(Options, config, "method"), facts, rngs=rngs)
 
 

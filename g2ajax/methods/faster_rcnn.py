@@ -91,7 +91,7 @@ class Options(DetectorOptions):
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "FasterRCNN":
-    """Builds the detector. Raises ValueError for unknown options and what the trunk refuses."""
+    """Builds the detector. Raises ValueError for unknown options and whatever the trunk refuses."""
     return FasterRCNN(options(Options, config, "method"), facts, rngs=rngs)
 
 

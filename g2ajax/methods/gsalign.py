@@ -155,7 +155,7 @@ class Warp(nnx.Module):
         return jnp.matmul(self.src_points[...], rotation(angle), precision="highest")
 
     def places(self, points: Float[Array, "B K 2"]) -> Float[Array, "B N 2"]:
-        """Where each patch reads from."""
+        """Places from which each patch is read."""
         weights = jnp.asarray(spline_weights(self.side, *self.grid), jnp.float32)
         return jnp.einsum("nk,bkc->bnc", weights, points, precision="highest")
 

@@ -69,7 +69,7 @@ def build(
 ) -> "DistilledSeqNet | DistilledCOAT":
     """Builds a student with its teacher.
 
-    Raises ValueError for unknown options, another student, and what the trunk refuses.
+    Raises ValueError for unknown options, another student, and whatever the trunk refuses.
     """
     method_options = options(Options, config, "method")
     rest = dict(method_options.student)

@@ -48,7 +48,7 @@ class Options(TrunkOptions):
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "HeadTeacher":
-    """Builds the method. Raises ValueError for unknown options and what the trunk refuses."""
+    """Builds the method. Raises ValueError for unknown options and whatever the trunk refuses."""
     return HeadTeacher(options(Options, config, "method"), facts, rngs=rngs)
 
 

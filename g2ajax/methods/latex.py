@@ -33,8 +33,8 @@ from g2ajax.nn.init import token_init
 from g2ajax.nn.norm import BatchNorm
 
 BEFORE, AFTER = (49406, 320, 0, 1093, 1125, 539, 320), (343, 2533, 49407)
-"""CLIP's ids of the sentence's begin, "A ... view photo of a", and of its end, "X person": of its 16
-places X, 15 become words."""
+"""CLIP's ids of the beginning of the sentence, "A ... view photo of a", and of its end, "X person"; 15 of
+the 16 places X become words."""
 VIEW_PLACE = 2
 VIEWS = (30303, 23097, 24973)
 """The ids of "UAV", "CCTV" and "Wearable", by platform."""
@@ -56,15 +56,16 @@ class Options:
     shared_words: Natural = 8
     """Learned words before those of the attributes (the code for AG-ReID.v2: 16)."""
     attention: Literal["sample", "batch"] = "sample"
-    """What the attribute classifiers attend to: the class feature of the same image, as meant, or, as
-    in the code, those of all images of the batch (its layer takes the batch for the sequence)."""
+    """Class features to which the attribute classifiers attend: `sample`, that of the same image, as
+    intended; `batch`, those of all images of the batch, as in the code (its layer takes the batch for
+    the sequence)."""
     norm_text: bool = True
     """Normalise the text feature at test as in training. The code does not, though its head's
     statistics are of the normalised feature."""
     smoothing: Share = 0.0
     """Label smoothing of the identity losses, eps/(C−1) to the other classes."""
     attribute_smoothing: Share = 0.1
-    """The same of the attributes' losses."""
+    """Label smoothing of the attributes' losses."""
     margin: NonNegative | None = None
     """Margin of the batch-hard triplet losses; None or 0: soft margin."""
     identity_weight: NonNegative = 0.25
@@ -74,7 +75,7 @@ class Options:
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "LATex":
-    """Builds the method. Raises ValueError for unknown options and what `LATex` refuses."""
+    """Builds the method. Raises ValueError for unknown options and whatever `LATex` refuses."""
     return LATex(options(Options, config, "method"), facts, rngs=rngs)
 
 

@@ -67,7 +67,7 @@ class Options:
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "MGN":
-    """Builds the method. Raises ValueError for unknown options and what `MGN` refuses."""
+    """Builds the method. Raises ValueError for unknown options and whatever `MGN` refuses."""
     return MGN(options(Options, config, "method"), facts, rngs=rngs)
 
 

@@ -86,7 +86,7 @@ class Options(DetectorOptions):
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "SeqNet":
-    """Builds the method. Raises ValueError for unknown options and what the trunk refuses."""
+    """Builds the method. Raises ValueError for unknown options and whatever the trunk refuses."""
     return SeqNet(options(Options, config, "method"), facts, rngs=rngs)
 
 

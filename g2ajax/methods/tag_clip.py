@@ -37,20 +37,20 @@ CLS, VIEW = 0, 1
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Options of the method. Those that the paper's main text does not state are marked open."""
+    """Options of the method. Values that the paper's main text does not state are marked open."""
 
     backbone: Mapping[str, Any]
     """`name` of a CLIP (`clip_vit_b16`) and its own options."""
     blocks: tuple[Natural, ...] | None = None
     """Blocks of the image tower with experts, from 0; None: the last half. Open."""
     experts: Count = 6
-    """Experts of such a block, each an MLP of CLIP's. Open."""
+    """Number of experts in such a block, each an MLP like CLIP's. Open."""
     aerial_experts: Count = 4
-    """The first ones, which aerial images may use. Open."""
+    """Number of experts, the first ones, that aerial images may use. Open."""
     ground_experts: Count = 4
-    """The last ones, which images from the ground may use; those of both groups are shared. Open."""
+    """Number of experts, the last ones, that ground images may use; experts in both groups are shared. Open."""
     active: Count = 2
-    """Experts of a token. Open."""
+    """Number of experts active for a token. Open."""
     cap: Probability | None = 0.1
     """Largest |cosine| that counts in the orthogonal loss."""
     temperature: Positive = 0.02
@@ -68,7 +68,7 @@ class Options:
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "TAGCLIP":
-    """Builds the method. Raises ValueError for unknown options and what `TAGCLIP` refuses."""
+    """Builds the method. Raises ValueError for unknown options and whatever `TAGCLIP` refuses."""
     return TAGCLIP(options(Options, config, "method"), facts, rngs=rngs)
 
 
@@ -215,7 +215,7 @@ def _joined(whole: Float[Array, "B E"], local: Float[Array, "B E"]) -> Float[Arr
 
 
 class Routing(nnx.Module):
-    """HR-MoE in the place of an MLP: `router` of the view, `gate` of the tokens.
+    """HR-MoE in place of an MLP: `router` of the view, `gate` of the tokens.
 
     A token's weights are the softmax over the experts of its image's view; the best `active` of them
     count, as they are. All experts are computed for every token and the others weighted by 0: shapes

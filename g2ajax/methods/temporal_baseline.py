@@ -1,6 +1,6 @@
 """The strong baseline on tracklets: the feature of every frame, pooled over the frames of a clip.
 
-What is used first on video, and what other video methods are to beat: Gao and Nevatia, "Revisiting
+The usual first baseline on video: Gao and Nevatia, "Revisiting
 Temporal Modeling for Video-based Person ReID" (arXiv 1805.02104), compare mean, maximum and attention.
 Backbone, neck and losses are those of `strong_baseline`; a crop is embedded as a tracklet of one frame.
 The pooling at several granularities and the memory are SAS-VPReID's.
@@ -66,8 +66,8 @@ class TemporalBaseline(StrongBaseline, EmbedsTracklets):
     ) -> Float[Array, "B ..."]:
         """The input of the head, from pixels 0..255: pooled over places, then over frames.
 
-        The frames are folded into the batch for the backbone. Those that only fill up a clip change
-        nothing, but for the statistics of a backbone with batch norm in training.
+        The frames are folded into the batch for the backbone. Padding frames change
+        nothing but the statistics of a backbone with batch norm in training.
         """
         batch, length = clips.shape[:2]
         frames = clips.reshape(batch * length, *clips.shape[2:])

@@ -67,7 +67,7 @@ class Options:
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "TransReID":
-    """Builds the method. Raises ValueError for unknown options and what `TransReID` refuses."""
+    """Builds the method. Raises ValueError for unknown options and whatever `TransReID` refuses."""
     return TransReID(options(Options, config, "method"), facts, rngs=rngs)
 
 

@@ -45,7 +45,7 @@ class Options(clip_reid.Options):
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "UniPrompt":
-    """Builds the method. Raises ValueError for unknown options and what `UniPrompt` refuses."""
+    """Builds the method. Raises ValueError for unknown options and whatever `UniPrompt` refuses."""
     return UniPrompt(options(Options, config, "method"), facts, rngs=rngs)
 
 

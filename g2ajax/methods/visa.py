@@ -7,8 +7,8 @@ two of each group. A query and the k patches closest to it form a graph of cosin
 graph convolution passes; the queries, and a token in front of them, go through an attention block,
 and the token becomes the local feature.
 
-What differs from the released code: there aerial and ground images have a view token and a group of
-view experts of their own each, picked by the image's platform in tests, too. Here, as in the paper's
+The released code differs: there aerial and ground images each have their own view token and group of
+view experts, picked by the image's platform, in tests too. Here, as in the paper's
 outline, one view token and one group serve both, and the platform is needed in training alone. The
 published numbers are the code's.
 """

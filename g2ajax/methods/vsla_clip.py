@@ -89,7 +89,7 @@ class Options:
 
 
 def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "VSLACLIP":
-    """Builds the method. Raises ValueError for unknown options and what `VSLACLIP` refuses."""
+    """Builds the method. Raises ValueError for unknown options and whatever `VSLACLIP` refuses."""
     return VSLACLIP(options(Options, config, "method"), facts, rngs=rngs)
 
 
@@ -149,7 +149,7 @@ class BlockAdapters(nnx.Module):
         self.dat = Adapter(dim, width, dtype=dtype, rngs=rngs)
 
     def hooks(self, block: int, frame_mask: Bool[Array, "B T"]) -> list[Hook]:
-        """What they do in the block of this number."""
+        """The hooks of both adapters in block `block`."""
         return [
             Hook(lambda x: self.dat_cross(x, frame_mask), "beside_attention", (block,)),
             Hook(self.dat, "beside_mlp", (block,)),

@@ -31,7 +31,7 @@ class Architecture:
     """One public architecture."""
 
     title: str
-    """The network and the codebase whose numbers it gives."""
+    """The network, and the codebase whose embeddings it reproduces."""
     families: tuple[str, ...]
     """Families of files that hold it (`interop.families`)."""
     fits: Callable[[Shapes], bool]

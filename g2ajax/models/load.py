@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging as absl_logging
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -139,6 +140,7 @@ def _exactly(names: Iterable[str]) -> list[str]:
 def _from_run(path: pathlib.Path, kind: str, dtype: str, mesh: Mesh) -> Model:
     config = stored_config(path)
     options = run_options(config)
+    absl_logging.set_verbosity(absl_logging.ERROR)  # orbax warns of every folder opened read-only
     store = Checkpoints(path, read_only=True)
     try:
         meta = store.meta(kind)

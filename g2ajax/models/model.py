@@ -237,7 +237,7 @@ class Model:
     def embed_text(
         self, sentences: str | Sequence[str], *, normalised: bool = True
     ) -> Float32[np.ndarray, "N D"]:
-        """The embedding of each sentence about a person; what is beyond the text tower's places is cut.
+        """The embedding of each sentence about a person; words beyond the text tower's length are cut.
 
         Raises ValueError for an empty sentence, for text that is not UTF-8, and for a model that
         embeds images only.
@@ -349,7 +349,7 @@ def merge(block: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 def check_sides(
     method: Method, count: int, camera: Any, platform: Any
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Cameras and platforms as arrays. Raises ValueError if the method needs what is missing, or one
+    """Cameras and platforms as arrays. Raises ValueError if the method needs one that is missing, or one
     of them has another length."""
     given = {"camera": camera, "platform": platform}
     needs = {"camera": method.needs_camera, "platform": method.needs_platform}

@@ -1,4 +1,4 @@
-"""Images of callers, in the forms that they have them, as pixels of the size that a model wants."""
+"""Converts images from callers, in any accepted form, to pixels of a model's size."""
 
 import collections
 import os
@@ -25,7 +25,7 @@ AHEAD = 2
 def as_sequence(images: Any) -> Sequence[Any] | np.ndarray:
     """The images as a sequence; one alone becomes a sequence of one.
 
-    Raises ValueError for an array of another shape or kind, and for what is no sequence.
+    Raises ValueError for an array of another shape or kind, and for a value that is not a sequence.
     """
     if isinstance(images, str | os.PathLike | PIL.Image):
         return [images]
@@ -46,7 +46,7 @@ def as_sequence(images: Any) -> Sequence[Any] | np.ndarray:
 def pixels(image: Any, name: str = "image") -> UInt8[np.ndarray, "H W 3"]:
     """The RGB pixels 0..255 of an image; photos are turned upright.
 
-    Raises FileNotFoundError for a missing file, and ValueError for what is no image.
+    Raises FileNotFoundError for a missing file, and ValueError for a file that is not an image.
     """
     if isinstance(image, str | os.PathLike):
         path = pathlib.Path(image)

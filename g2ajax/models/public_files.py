@@ -1,6 +1,6 @@
-"""The known public files of weights of the field: where to get each, and what it scores.
+"""The known public files of weights of the field, each with its address and published score.
 
-Facts of their publishers' pages; nothing is downloaded and no score was measured here. A sha256 is given
+Facts from the publishers' pages; nothing is downloaded and no score was measured here. A sha256 is given
 where the publisher states it (OpenAI's addresses contain it) or a copy was at hand.
 """
 

@@ -14,7 +14,7 @@ and the backward pass, for the gradient g of the normalised y and T = xᵀg, nee
 Neither y nor dy is read or kept; the matrix products grow by half of the convolution's own. The norm's
 factor goes into W, so that on a GPU its shift, the shortcut and the ReLU are ends of the product (they
 must be on plain rows for that) and the output is all that it writes. In bfloat16 W times the factor
-and the shift are rounded in the place of y.
+and the shift are rounded in place of y.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Sentences for a text tower with vectors in the place of some words."""
+"""Sentences for a text tower with vectors in place of some words."""
 
 from collections.abc import Sequence
 

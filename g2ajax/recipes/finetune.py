@@ -1,4 +1,4 @@
-"""Fine-tuning of a model on images of one's own. Cost unknown: it depends on both."""
+"""Fine-tunes a model on your own images. The cost depends on both."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,8 +14,8 @@ def finetune(
     """20 epochs of AdamW at 1e-4 with a cosine, batches of 8 x 4, from all weights but the classifier.
 
     `name`, `method`, `data`: those of the model, whose image size, interpolation and network stay;
-    `model`: its place; `images`: folder with `crops.csv` (the dataset `crops_from_csv`). Of an
-    explainable model its first stream is trained on.
+    `model`: its place; `images`: folder with `crops.csv` (the dataset `crops_from_csv`). An
+    explainable model continues with its first stream.
     """
     method = dict(method.get("stream1", method))
     config = blocks.experiment(

@@ -75,7 +75,7 @@ class Embeddings:
 def array(values: object, name: str) -> np.ndarray | Array:
     """`values` as an array of NumPy, or of JAX if they are one.
 
-    Raises ValueError for what is no array, and for masked entries, which NumPy would fill in.
+    Raises ValueError for anything but an array, and for masked entries, which NumPy would fill in.
     """
     if isinstance(values, jax.Array):
         return _with_automatic_axes(values)
@@ -93,7 +93,7 @@ def array(values: object, name: str) -> np.ndarray | Array:
 def numbers(values: object, name: str) -> Shaped[np.ndarray | Array, "..."]:
     """Real numbers as float32 or float64 (integers of JAX as float32).
 
-    Raises ValueError for what is no array of real numbers.
+    Raises ValueError for anything but an array of real numbers.
     """
     values = array(values, name)
     dtype = values.dtype

@@ -88,7 +88,7 @@ def flags(values: Flags | None, size: int, name: str) -> Bool[np.ndarray, " N"]:
 
 
 def length(labels: Labels) -> int:
-    """Number of labels; 0 for what is no list of labels, which `label_pair` refuses."""
+    """Number of labels; 0 for a value that is not a list of labels, which `label_pair` refuses."""
     if isinstance(labels, collections.abc.Sequence):
         return len(labels)
     shape = array(labels, "labels").shape

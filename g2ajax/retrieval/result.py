@@ -46,7 +46,7 @@ class RetrievalResult:
         """CMC at rank `k`; beyond the gallery it keeps its last value.
 
         Raises ValueError unless `k` is a whole number from 1 on, and under the rule
-        single-gallery-shot for ranks that were not asked for.
+        single-gallery-shot for ranks that were not computed.
         """
         k = self._checked_rank(k)
         if k <= len(self.cmc):

@@ -142,7 +142,7 @@ def _blocks(gallery: Features | Iterable[Features], size: int) -> Iterator[np.nd
 
 
 def _parts(gallery: Features | Iterable[Features]) -> Iterable[Features]:
-    """The arrays of a gallery: itself, or what it yields. A list is one array unless its first element
+    """The arrays of a gallery: itself, or those that it yields. A list is one array unless its first element
     has two axes."""
     if any(hasattr(gallery, name) for name in ("__array__", "__dlpack__")):
         return [gallery]

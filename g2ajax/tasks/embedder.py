@@ -100,9 +100,9 @@ def make_embedder(
 def make_embed(model: Method, mesh: Mesh, function: str = "embed", *, flip: bool = False) -> Embed:
     """The jitted `function` of `model` in evaluation mode, `(state, batch) -> [B, D]` (for `embed`).
 
-    Of clips, `function` is `embed_tracklet`. `flip`: the mean over the images (or clips) and their
-    mirrors. Both are normalised once: fast-reid's flip
-    test normalises the batch in place, so its mirrors are normalised twice.
+    `function` is `embed_tracklet` for clips. `flip`: the mean over the images (or clips) and their
+    mirrors. Both are normalised once: fast-reid's flip test normalises the batch in place, so its
+    mirrors are normalised twice.
     """
     graphdef, _ = evaluated(model)
 

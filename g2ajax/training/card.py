@@ -1,6 +1,6 @@
-"""A run's model as a card: what makes its weights usable where the training data are not.
+"""A run's model as a card, which makes its weights usable without the training data.
 
-`WORKDIR/data.json` has, for each dataset of the run, what decided the model. It is written when the run
+`WORKDIR/data.json` has the facts of each dataset of the run that decide the model. It is written when the run
 starts, so that a checkpoint of a run that was killed can be packed too.
 """
 
@@ -39,7 +39,7 @@ class Trained:
 
 
 def note_data(workdir: pathlib.Path, runs: Iterable[Run]) -> None:
-    """Writes `data.json`; of a run that goes on, compares it.
+    """Writes `data.json`; a run that continues compares it instead.
 
     Raises ValueError if the data have changed since the run started.
     """
@@ -165,7 +165,7 @@ def write_finished(
 
 
 def _whole(value: jax.Array) -> Any:
-    """A value of which other processes hold parts, in every process."""
+    """A value whose parts other processes hold, gathered in every process."""
     if value.is_fully_addressable or value.is_fully_replicated:
         return value
     return multihost_utils.process_allgather(value, tiled=True)

@@ -109,7 +109,7 @@ def group_of(path: tuple, siblings: set[str], options: OptimizerOptions) -> Grou
 
 
 def label_groups(params: nnx.State, options: OptimizerOptions) -> tuple[nnx.State, list[Group]]:
-    """A tree of group names in the place of the parameters, and the groups found."""
+    """A tree of group names in place of the parameters, and the groups found."""
     flat = list(nnx.to_flat_state(params))
     siblings: dict[tuple, set[str]] = {}
     for path, _ in flat:

@@ -99,7 +99,7 @@ def _by_step(options, base, steps):
 def _fastreid(options, base, steps, steps_per_epoch, epochs):
     """Warm-up factor w(1 − i/W) + i/W at step i. The epoch's scheduler moves after an epoch only
     once W steps are done and the epoch's count exceeds the delay; so milestones count moves, not
-    epochs, and the cosine's length is what is left of the epochs. The reference tests after its
+    epochs, and the cosine takes the remaining epochs. The reference tests after its
     counter has advanced: a warm-up of whole epochs ends with the last of them."""
     warmup = options.warmup_steps
     finished_epochs = np.arange(1, epochs + 1)

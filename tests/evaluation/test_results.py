@@ -231,7 +231,7 @@ def test_unknown_score_gives_the_nearest():
 
 
 def test_as_dict_has_every_field():
-    fields = {field.name for field in dataclasses.fields(Result)}
+    fields = {field.name for field in dataclasses.fields(Result)} - {"per_query"}
     assert set(as_dict(RESULT)) == (fields | {"fingerprint"}) - {"measures"}
     searched = dataclasses.replace(RESULT, measures=(("recall", 90.0),))
     assert set(as_dict(searched)) == fields | {"fingerprint"}

@@ -227,7 +227,7 @@ def test_nested_keys_and_shared_containers_cost_nothing(tmp_path):
 def test_a_number_is_no_request_for_memory(tmp_path):
     path = tmp_path / "a.pkl"
     path.write_bytes(b"\x80\x02cbuiltins\nbytearray\nL1000000000000000L\n\x85R.")
-    with pytest.raises(ValueError, match="a int in the place of bytes"):
+    with pytest.raises(ValueError, match="a int in place of bytes"):
         read_tensors(path)
 
 

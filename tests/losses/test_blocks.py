@@ -56,7 +56,7 @@ def exact_features(rng: np.random.Generator) -> np.ndarray:
     """Rows whose norms, products and distances float32 holds exactly, normalised or not.
 
     The distance of a row to itself is the root of a difference of large numbers: rounded otherwise in
-    a block than in the whole, it would be 1e-3 in the place of 0.
+    a block than in the whole, it would be 1e-3 in place of 0.
     """
     signs = rng.choice([-1.0, 1.0], (ROWS, 5))
     signs[np.arange(ROWS), rng.integers(0, 5, ROWS)] = 0.0

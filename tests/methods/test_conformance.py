@@ -16,7 +16,7 @@ from g2ajax.data.tokenizer import Tokenizer
 from g2ajax.recipes.files import load
 from g2ajax.training import loop
 
-README = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
+PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "extending.md").read_text()
 OUTSIDE = "tests.outside_method"
 SIZE = (96, 64)
 RESNET, VIT, CLIP = ({"name": name} for name in ("resnet_tiny", "vit_test", "clip_test"))
@@ -194,10 +194,10 @@ def test_a_method_that_is_none_or_nowhere():
         make("transreid").function("_stripes")
 
 
-def test_the_readme_is_what_the_file_outside_does():
+def test_the_page_shows_the_file_outside():
     source = pathlib.Path(__file__).parents[1].joinpath("outside_method.py").read_text()
     code = source.partition('"""\n')[2].strip()
-    assert code in README
+    assert code in PAGE
 
 
 def test_the_method_outside_trains_at_the_first_try(tmp_path):
