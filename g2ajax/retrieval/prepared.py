@@ -6,7 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from g2ajax.retrieval.distances import check_metric, pairwise, unit
 from g2ajax.retrieval.inputs import (
@@ -55,8 +55,16 @@ def prepare(features: Features, metric: str = "cosine") -> Prepared:
     return Prepared(features, metric, exponent, entries.magnitudes)
 
 
-def search_prepared(queries: Features, gallery: Prepared, k: Whole) -> Neighbours:
+def search_prepared(
+    queries: Features,
+    gallery: Prepared,
+    k: Whole,
+    *,
+    among: Bool[np.ndarray, " G"] | None = None,
+) -> Neighbours:
     """The k nearest gallery entries of every query, as `search`; all Q × G distances exist at once.
+
+    `among`: the entries that may be found; None: all. Where it has fewer than k, all of them are.
 
     Raises ValueError for k outside 1..G, for queries that are empty, not finite or of another width, and
     for magnitudes too far from the gallery's for float32.
@@ -74,15 +82,25 @@ def search_prepared(queries: Features, gallery: Prepared, k: Whole) -> Neighbour
         rows = queries.scaled(exponent)
         if exponent != gallery.exponent:
             entries = jnp.ldexp(entries, gallery.exponent - exponent)
-    distance, index = _nearest(jnp.asarray(rows), entries, k=k, metric=metric)
+    allowed = np.ones(len(gallery), bool) if among is None else among
+    distance, index = _nearest(jnp.asarray(rows), entries, allowed, k=k, metric=metric)
+    # Entries that may not be found rank last; `k` is static, so that few are compiled.
+    kept = min(k, int(allowed.sum()))
+    distance, index = distance[:, :kept], index[:, :kept]
     distance = rounded(unscaled(np.asarray(distance), metric, exponent))
     return Neighbours(np.asarray(index).astype(np.int64), distance)
 
 
 @functools.partial(jax.jit, static_argnames=("k", "metric"))
 def _nearest(
-    queries: Float[Array, "Q D"], gallery: Float[Array, "G D"], *, k: int, metric: str
+    queries: Float[Array, "Q D"],
+    gallery: Float[Array, "G D"],
+    among: Bool[Array, " G"],
+    *,
+    k: int,
+    metric: str,
 ) -> tuple[Float[Array, "Q K"], Int[Array, "Q K"]]:
     if metric == "cosine":
         queries = unit(queries)
-    return top(pairwise(queries, gallery, metric, normalised=True), k)
+    distance = pairwise(queries, gallery, metric, normalised=True)
+    return top(jnp.where(among[None, :], distance, jnp.inf), k)
