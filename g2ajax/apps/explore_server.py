@@ -4,12 +4,14 @@ No part of a request becomes a path: the routes are a fixed table below a random
 named by its row number.
 """
 
+import contextlib
 import http.server
 import importlib.resources
 import json
 import logging
 import re
 import secrets
+import socket
 import socketserver
 from http import HTTPStatus
 from typing import Any
@@ -52,10 +54,12 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     Raises OSError for a port that is taken.
     """
 
-    daemon_threads = True
+    # Waited for at the end: a thread that is still in compiled code when Python ends brings it down.
+    daemon_threads = False
 
     def __init__(self, explorer: Explorer, port: int = 0) -> None:
         self.explorer = explorer
+        self.connections: set[socket.socket] = set()
         self.token = secrets.token_urlsafe(24)
         self.page = (
             importlib.resources.files("g2ajax.apps").joinpath("explore.html").read_text("utf-8")
@@ -68,6 +72,23 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """Binds without the look-up of the host's name that http.server makes."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begins a connection."""
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Ends a connection."""
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Ends the connections that browsers keep open, and waits for the answers in work."""
+        for connection in tuple(self.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RD)
+        super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Notes an error that is not of the connection, which a browser may close at any time."""

@@ -24,6 +24,7 @@ def run(options: argparse.Namespace) -> int:
     away = int((~content.among).sum())
     if away:
         print(f"{away} images are links that leave {options.gallery} and are not shown")
+    content.warm()
     with Server(content, options.port) as server:
         print(f"{int(content.among.sum())} images; Ctrl-C ends it. Open {server.url}", flush=True)
         server.serve_forever()

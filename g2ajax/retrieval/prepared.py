@@ -19,6 +19,7 @@ from g2ajax.retrieval.inputs import (
     rounded,
     unscaled,
 )
+from g2ajax.retrieval.labels import Flags, flags
 from g2ajax.retrieval.search import Neighbours, top
 
 
@@ -60,14 +61,15 @@ def search_prepared(
     gallery: Prepared,
     k: Whole,
     *,
-    among: Bool[np.ndarray, " G"] | None = None,
+    among: Flags | None = None,
 ) -> Neighbours:
     """The k nearest gallery entries of every query, as `search`; all Q × G distances exist at once.
 
-    `among`: the entries that may be found; None: all. Where it has fewer than k, all of them are.
+    `among`: the entries that may be found, as booleans [G]; None: all. Where they are fewer than k, all
+    of them are found.
 
-    Raises ValueError for k outside 1..G, for queries that are empty, not finite or of another width, and
-    for magnitudes too far from the gallery's for float32.
+    Raises ValueError for k outside 1..G, for `among` of another length or kind, for queries that are
+    empty, not finite or of another width, and for magnitudes too far from the gallery's for float32.
     """
     queries = read_features(queries, "query")
     if not len(queries):
@@ -82,7 +84,8 @@ def search_prepared(
         rows = queries.scaled(exponent)
         if exponent != gallery.exponent:
             entries = jnp.ldexp(entries, gallery.exponent - exponent)
-    allowed = np.ones(len(gallery), bool) if among is None else among
+    everything = np.ones(len(gallery), bool)
+    allowed = everything if among is None else flags(among, len(gallery), "among")
     distance, index = _nearest(jnp.asarray(rows), entries, allowed, k=k, metric=metric)
     # Entries that may not be found rank last; `k` is static, so that few are compiled.
     kept = min(k, int(allowed.sum()))

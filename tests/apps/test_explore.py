@@ -23,6 +23,8 @@ from g2ajax.apps.explore import (
     read_inside,
     read_question,
 )
+from g2ajax.apps.explore_server import Server
+from g2ajax.cli import opening
 from g2ajax.models.load import of_run
 from tests.apps import explored
 from tests.fake_data import make_dataset
@@ -199,7 +201,7 @@ def test_groups_of_paths():
         compiled("(")
 
 
-def test_a_model_explores_a_folder(with_text, tmp_path):
+def test_a_model_explores_a_folder(with_text, tmp_path, monkeypatch, capsys):
     model = of_run(with_text, with_text.options.phases[0], "best", 7, home=tmp_path / "run")
     split = make_dataset().splits["gallery"]
     folder = tmp_path / "crops"
@@ -219,6 +221,20 @@ def test_a_model_explores_a_folder(with_text, tmp_path):
     expected.remove("link.png")
     texts = content.answer(Question(text="a red coat"))["results"]
     assert [pathlib.PurePath(item["name"]).name for item in texts] == expected
+
+    # The command serves the same until it is stopped.
+    def stop(server) -> None:
+        assert server.explorer.names == content.names
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(opening, "load", lambda *args, **options: model)
+    monkeypatch.setattr(Server, "serve_forever", stop)
+    arguments = ["--model=run", f"--gallery={folder}", "--camera=_c([0-9])"]
+    assert main(["explore", *arguments]) == 130
+    printed = capsys.readouterr().out
+    assert f"1 images are links that leave {folder} and are not shown" in printed
+    assert "4 images; Ctrl-C ends it. Open http://127.0.0.1:" in printed
+
     for file in (folder / "deep").iterdir():
         file.unlink()
     only = search.open_gallery(model, folder)

@@ -5,6 +5,7 @@ import io
 import json
 import socket
 import threading
+import time
 
 import pytest
 from PIL import Image
@@ -279,3 +280,19 @@ def test_the_address_is_of_this_machine_and_the_token_new(server, tmp_path):
         assert other.token != server.token and len(other.token) >= 32
     with pytest.raises(OSError, match="in use"):
         explore_server.Server(server.explorer, server.server_port)
+
+
+def test_the_end_waits_for_no_idle_browser(server):
+    other = explore_server.Server(server.explorer)
+    serving = threading.Thread(target=other.serve_forever)
+    serving.start()
+    connection = http.client.HTTPConnection(*other.server_address, timeout=20)
+    connection.request("GET", f"/{other.token}/about")
+    assert connection.getresponse().read()
+    start = time.monotonic()
+    other.shutdown()
+    other.server_close()
+    serving.join()
+    assert time.monotonic() - start < 10 < explore_server.Handler.timeout
+    assert not other.connections
+    connection.close()

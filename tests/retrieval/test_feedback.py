@@ -1,5 +1,8 @@
 """Relevance feedback against its formula by hand."""
 
+import pathlib
+import re
+
 import numpy as np
 import pytest
 
@@ -45,3 +48,10 @@ def test_the_division_changes_no_cosine():
 def test_weights_that_do_not_fit(weights):
     with pytest.raises(ValueError, match="expected beta >= 0 and 0 <= gamma < 1"):
         rocchio(Q, NONE, NONE, **weights)
+
+
+def test_the_example_of_the_page_runs(capsys):
+    page = pathlib.Path(__file__).parents[2] / "docs" / "explore.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    exec(code, {})
+    assert f"# {capsys.readouterr().out.strip()}" in code

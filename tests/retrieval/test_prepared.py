@@ -49,3 +49,7 @@ def test_entries_that_may_not_be_found_are_as_if_absent(metric):
     np.testing.assert_array_equal(near.index, rows[expected.index])
     np.testing.assert_allclose(near.distance, expected.distance, atol=1e-5)
     assert search_prepared(queries, prepare(gallery), 3, among=among & False).index.shape == (2, 0)
+    with pytest.raises(ValueError, match="among"):
+        search_prepared(queries, prepare(gallery, metric), 3, among=among[1:])
+    with pytest.raises(ValueError, match="among is of kind int64; expected booleans"):
+        search_prepared(queries, prepare(gallery, metric), 3, among=rows.repeat(3)[:30])
