@@ -29,6 +29,7 @@ COMMANDS = {
     "published": "print the published scores on a dataset, protocol by protocol",
     "verify": "check every record and image of a dataset",
     "skyground": "write the embedded world in the files of public datasets",
+    "explore": "search a folder of crops on a page of this machine, with marks and filters",
 }
 
 

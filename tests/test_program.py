@@ -138,6 +138,7 @@ def test_a_wheel_in_an_empty_folder(tmp_path):
     subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(site)], check=True)
     names = {path.name for path in site.iterdir() if not path.name.endswith(".dist-info")}
     assert names == {"g2ajax", "tfds_builders"}
+    assert (site / "g2ajax" / "apps" / "explore.html").is_file()
     environment = {**os.environ, "PYTHONPATH": str(site), "TFDS_DATA_DIR": str(tmp_path / "data")}
 
     def program(*arguments: str, where: pathlib.Path = work) -> str:

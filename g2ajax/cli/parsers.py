@@ -376,6 +376,31 @@ Writes SkyGround, the embedded aerial-ground world, as files.
     return parser
 
 
+def explore() -> Parser:
+    """The explorer of a folder of crops."""
+    parser = _parser(
+        "explore",
+        """
+Opens a folder of crops on a page of this machine: drop an image or type a sentence, look at the ranking, search
+on from any image of it, mark images right or wrong and rank again, filter by folder and camera.
+
+  g2ajax explore --model=runs/agreid_vit --gallery=crops
+  g2ajax explore --model=runs/irra --gallery=market1501/bounding_box_test --camera='_c([0-9]+)'
+
+The page is served at 127.0.0.1 only, at an address with a random token. Ctrl-C ends it.""",
+    )
+    _model(parser)
+    parser.add_argument("--gallery", required=True, type=_path, help="folder of crops")
+    parser.add_argument("--port", type=int, default=0, help="default: any free one")
+    parser.add_argument(
+        "--camera",
+        default="",
+        metavar="PATTERN",
+        help="regular expression with one group, the camera in an image's path; default: no cameras",
+    )
+    return parser
+
+
 PARSERS: dict[str, Callable[[], Parser]] = {
     "evaluate": evaluate,
     "search": search,
@@ -390,4 +415,5 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "published": published,
     "verify": verify,
     "skyground": skyground,
+    "explore": explore,
 }

@@ -6,7 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from g2ajax.retrieval.distances import check_metric, pairwise, unit
 from g2ajax.retrieval.inputs import (
@@ -19,6 +19,7 @@ from g2ajax.retrieval.inputs import (
     rounded,
     unscaled,
 )
+from g2ajax.retrieval.labels import Flags, flags
 from g2ajax.retrieval.search import Neighbours, top
 
 
@@ -55,11 +56,20 @@ def prepare(features: Features, metric: str = "cosine") -> Prepared:
     return Prepared(features, metric, exponent, entries.magnitudes)
 
 
-def search_prepared(queries: Features, gallery: Prepared, k: Whole) -> Neighbours:
+def search_prepared(
+    queries: Features,
+    gallery: Prepared,
+    k: Whole,
+    *,
+    among: Flags | None = None,
+) -> Neighbours:
     """The k nearest gallery entries of every query, as `search`; all Q × G distances exist at once.
 
-    Raises ValueError for k outside 1..G, for queries that are empty, not finite or of another width, and
-    for magnitudes too far from the gallery's for float32.
+    `among`: the entries that may be found, as booleans [G]; None: all. Where they are fewer than k, all
+    of them are found.
+
+    Raises ValueError for k outside 1..G, for `among` of another length or kind, for queries that are
+    empty, not finite or of another width, and for magnitudes too far from the gallery's for float32.
     """
     queries = read_features(queries, "query")
     if not len(queries):
@@ -74,15 +84,26 @@ def search_prepared(queries: Features, gallery: Prepared, k: Whole) -> Neighbour
         rows = queries.scaled(exponent)
         if exponent != gallery.exponent:
             entries = jnp.ldexp(entries, gallery.exponent - exponent)
-    distance, index = _nearest(jnp.asarray(rows), entries, k=k, metric=metric)
+    everything = np.ones(len(gallery), bool)
+    allowed = everything if among is None else flags(among, len(gallery), "among")
+    distance, index = _nearest(jnp.asarray(rows), entries, allowed, k=k, metric=metric)
+    # Entries that may not be found rank last; `k` is static, so that few are compiled.
+    kept = min(k, int(allowed.sum()))
+    distance, index = distance[:, :kept], index[:, :kept]
     distance = rounded(unscaled(np.asarray(distance), metric, exponent))
     return Neighbours(np.asarray(index).astype(np.int64), distance)
 
 
 @functools.partial(jax.jit, static_argnames=("k", "metric"))
 def _nearest(
-    queries: Float[Array, "Q D"], gallery: Float[Array, "G D"], *, k: int, metric: str
+    queries: Float[Array, "Q D"],
+    gallery: Float[Array, "G D"],
+    among: Bool[Array, " G"],
+    *,
+    k: int,
+    metric: str,
 ) -> tuple[Float[Array, "Q K"], Int[Array, "Q K"]]:
     if metric == "cosine":
         queries = unit(queries)
-    return top(pairwise(queries, gallery, metric, normalised=True), k)
+    distance = pairwise(queries, gallery, metric, normalised=True)
+    return top(jnp.where(among[None, :], distance, jnp.inf), k)

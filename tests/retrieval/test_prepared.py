@@ -35,3 +35,21 @@ def test_refuses_what_search_refuses():
         search_prepared(rows[:, :2], prepare(rows), 1)
     with pytest.raises(ValueError, match="there are no queries"):
         search_prepared(rows[:0], prepare(rows), 1)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_entries_that_may_not_be_found_are_as_if_absent(metric):
+    rng = np.random.default_rng(1)
+    gallery = rng.normal(size=(30, 6)).astype(np.float32)
+    queries = rng.normal(size=(2, 6)).astype(np.float32)
+    among = rng.random(30) < 0.4
+    rows = np.flatnonzero(among)
+    near = search_prepared(queries, prepare(gallery, metric), 30, among=among)
+    expected = search(queries, gallery[rows], len(rows), metric=metric)
+    np.testing.assert_array_equal(near.index, rows[expected.index])
+    np.testing.assert_allclose(near.distance, expected.distance, atol=1e-5)
+    assert search_prepared(queries, prepare(gallery), 3, among=among & False).index.shape == (2, 0)
+    with pytest.raises(ValueError, match="among"):
+        search_prepared(queries, prepare(gallery, metric), 3, among=among[1:])
+    with pytest.raises(ValueError, match="among is of kind int64; expected booleans"):
+        search_prepared(queries, prepare(gallery, metric), 3, among=rows.repeat(3)[:30])
