@@ -51,17 +51,24 @@ def decode(data: bytes, name: str = "image") -> UInt8[np.ndarray, "H W 3"]:
         if simplejpeg is not None and simplejpeg.is_jpeg(data):
             orientation, channels = _jpeg_head(data)
             if channels != 4:  # CMYK, whose black simplejpeg rounds otherwise than PIL
+                _check_size(*simplejpeg.decode_jpeg_header(data)[:2])
                 return upright(simplejpeg.decode_jpeg(data, colorspace="RGB"), orientation)
         image = Image.open(io.BytesIO(data))
-        # PIL itself only warns here, and filters for warnings are not safe in reader threads.
-        if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} pixels are no crop")
+        _check_size(image.height, image.width)
+        if image.format == "EPS":  # PIL would start Ghostscript, which runs it
+            raise ValueError("EPS is a program, not a picture; convert it to PNG")
         return pixels_of(image)
     except Exception as error:  # damaged data makes PIL raise errors of many kinds
         raise ValueError(
             f"{name} cannot be decoded ({len(data)} bytes): {error}; "
             "`g2ajax verify` lists all such images"
         ) from error
+
+
+def _check_size(height: int, width: int) -> None:
+    # PIL itself only warns, and filters for warnings are not safe in reader threads.
+    if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"{width} x {height} pixels are no crop")
 
 
 def pixels_of(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:

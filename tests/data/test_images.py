@@ -155,3 +155,17 @@ def test_resize_is_pils(size, interpolation):
 def test_unknown_interpolation_gives_the_nearest():
     with pytest.raises(ValueError, match="no interpolation 'bicubik'; did you mean 'bicubic'"):
         resize(PICTURE, (8, 8), "bicubik")
+
+
+def test_pictures_that_are_too_large_and_programs_are_refused(monkeypatch):
+    image = Image.fromarray(np.zeros((20, 30, 3), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    for kind in ("JPEG", "PNG"):
+        stream = io.BytesIO()
+        image.save(stream, kind)
+        with pytest.raises(ValueError, match="30 x 20 pixels are no crop"):
+            decode(stream.getvalue())
+    stream = io.BytesIO()
+    image.resize((4, 4)).save(stream, "EPS")
+    with pytest.raises(ValueError, match="EPS is a program"):
+        decode(stream.getvalue())
