@@ -76,11 +76,15 @@ Scores a model, on its own dataset or on others, and prints one matrix.
   g2ajax evaluate --model=osnet_x0_25_market1501.pt --datasets=market1501
 
 Each row is a protocol of a dataset with 95% intervals; results go to cross_results.json, .md and .csv in the
-folder of the model. On another dataset all its protocols are scored.""",
+folder of the model. On another dataset all its protocols are scored. --report adds a page for each dataset:
+curves, groups and the ranked lists of its queries.""",
     )
     _model(parser)
     parser.add_argument(
         "--datasets", default="", help="names with commas; default: the model's own"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="write cross_report.html, a page for each dataset"
     )
     parser.add_argument("--out", type=_path, help="folder of the results")
     _evaluation(parser)
@@ -92,7 +96,7 @@ def rank() -> Parser:
     parser = _parser(
         "rank",
         """
-Shows whom a model finds: ranked lists as figures (PNG) and as a page (HTML).
+Shows whom a model finds: ranked lists as figures (SVG) and as a page (HTML).
 
   g2ajax rank --model=runs/agreid_vit --protocol=A2G --worst=20
   g2ajax rank --model=runs/agreid_vit --queries=0,12,name.jpg --rankings=rerank

@@ -8,7 +8,8 @@ html = page("A run", explanations, intro="The question.", tables=[Table("Scores"
 from g2ajax.report.figure import draw, overlay
 from g2ajax.report.layout import Explanation, Query, RankedImage
 from g2ajax.report.names import words
-from g2ajax.report.page import Picture, Table, page
+from g2ajax.report.page import Picture, page
+from g2ajax.report.records import Table
 
 __all__ = [
     "Explanation",

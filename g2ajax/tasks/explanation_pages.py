@@ -1,4 +1,4 @@
-"""Pages of a run's explanations: single queries, and the page of the whole run."""
+"""Explained queries as records of a page, and the report of a model of crops."""
 
 import dataclasses
 import pathlib
@@ -18,17 +18,26 @@ from g2ajax.data.sharding import put_whole
 from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.evaluation.explanation import Measure, as_rows
 from g2ajax.evaluation.rankings import between
-from g2ajax.evaluation.results import (
-    Result,
-    dataset_label,
-    tables,
-)
+from g2ajax.evaluation.results import Result, dataset_label
 from g2ajax.methods import Method
-from g2ajax.report import Explanation, Query, RankedImage, Table, page, words
+from g2ajax.report import Explanation, Query, RankedImage, Table, words
+from g2ajax.report.records import Report
 from g2ajax.retrieval import pairwise
 from g2ajax.retrieval.attributes import signed
 from g2ajax.retrieval.decomposition import exclusive, shares
-from g2ajax.tasks.embedder import INPUTS, Embedder, embed_split, explained_sides, split_batches
+from g2ajax.tasks.crop_report import crop_report
+from g2ajax.tasks.embedder import (
+    INPUTS,
+    Embedder,
+    embed_split,
+    explained_sides,
+    rankers,
+    split_batches,
+)
+from g2ajax.tasks.scores import summary_of
+
+EXPLAINED = 4
+"""Most explained queries of a report."""
 
 INTRO = """\
 Each figure explains one query. The upper row is the gallery ranked by the sum of the attributes' \
@@ -193,24 +202,43 @@ def _of_pairs(
     return results
 
 
-def run_page(
+def embedder_report(
     model: Method,
     embedder: Embedder,
-    name: str,
     results: Sequence[Result],
     measured: Sequence[Measure],
-) -> str:
-    """The page of a run: scores, measures, and queries spread over the protocols' query lists."""
-    sections = [
-        Table(text, head, rows, details) for text, details, (head, *rows) in tables(results)
-    ]
+    noun: str,
+    trained_on: str,
+) -> Report:
+    """The report of a model of crops on the dataset of `embedder`.
+
+    Lists and curves are those of the first ranking of `results`. If these have explained rankings, a few
+    queries of the protocols are explained. `noun`: the kind of data; `trained_on`: a dataset, "" if it
+    is unknown.
+    """
+    dataset, evaluate = embedder.dataset, embedder.options.evaluate
+    report = crop_report(
+        list(rankers(model, embedder, (results[0].ranking,))),
+        dataset,
+        results,
+        summary=summary_of(dataset, results, noun, trained_on),
+        limit=evaluate.reported_queries,
+        bootstrap_samples=evaluate.bootstrap_samples,
+    )
+    if "decomposed" not in {result.ranking for result in results}:
+        return report
+    tables = []
     if measured:
         head, rows = as_rows(measured)
-        sections.append(
-            Table(f"Explanations, measured on {dataset_label(embedder.dataset.name)}", head, rows)
-        )
+        caption = f"Explanations, measured on {dataset_label(dataset.name)}"
+        tables.append(Table(caption, head, rows))
+    explanations = _explained(model, embedder, min(EXPLAINED, evaluate.reported_queries))
+    return dataclasses.replace(report, tables=tables, explanations=explanations)
+
+
+def _explained(model: Method, embedder: Embedder, count: int) -> list[Explanation]:
+    """Explanations of queries spread over the protocols' query lists."""
     explanations = []
-    count = embedder.options.evaluate.reported_queries
     for number, protocol in enumerate(embedder.protocols):
         rows, _ = protocol_rows(embedder.dataset, protocol)
         share = len(range(number, count, len(embedder.protocols)))
@@ -218,4 +246,4 @@ def run_page(
         if share:
             queries = from_queries(embedder.dataset.splits["query"], places.tolist())
             explanations += explain(model, embedder, protocol, queries)
-    return page(name, explanations, intro=INTRO, tables=sections)
+    return explanations

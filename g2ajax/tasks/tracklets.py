@@ -25,14 +25,18 @@ from g2ajax.data.sharding import batch_sharding, put_batch
 from g2ajax.data.source import open_dataset
 from g2ajax.data.tracklet_source import TrackletSplit
 from g2ajax.evaluation import embedded
-from g2ajax.evaluation.crops import evaluate_crops, scoring_fault
+from g2ajax.evaluation.crops import Ranker, crop_rankers, score_protocol, scoring_fault
 from g2ajax.evaluation.embedded import ExpansionOptions, RerankOptions
+from g2ajax.evaluation.explanation import Measure
 from g2ajax.evaluation.results import Result
 from g2ajax.methods import DataFacts, EmbedsTracklets, Method, require
+from g2ajax.report.records import Report
 from g2ajax.tasks import base, crop_checks, crop_options
 from g2ajax.tasks.base import Batch, Phase, RunInfo, Say
+from g2ajax.tasks.crop_report import crop_report
 from g2ajax.tasks.crops import crop_facts, identity_sampler
 from g2ajax.tasks.embedder import make_embed
+from g2ajax.tasks.scores import summary_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,8 +219,26 @@ class Task(base.Task):
         rankings: Sequence[str] = ("reid",),
     ) -> list[Result]:
         check_rankings(rankings)
+        named = {"name": self.info.name, "seed": self.info.seed}
+        samples = self.options.evaluate.bootstrap_samples
+        return [
+            score_protocol(
+                one.rank,
+                self.dataset,
+                one.protocol,
+                **one.described,
+                **named,
+                checkpoint=checkpoint,
+                step=step,
+                bootstrap_samples=samples,
+            )
+            for one in self.rankers(model, rankings)
+        ]
+
+    def rankers(self, model: Method, rankings: Sequence[str]) -> Iterator[Ranker]:
+        """Rankers of each protocol by each ranking; the embeddings are computed once."""
         evaluate = self.options.evaluate
-        return evaluate_crops(
+        return crop_rankers(
             {name: self.embed(model, name) for name in ("query", "gallery")},
             self.dataset,
             protocols=self.protocols,
@@ -226,10 +248,25 @@ class Task(base.Task):
             rankings=rankings,
             rerank=evaluate.rerank,
             expansion=evaluate.expansion,
-            name=self.info.name,
-            seed=self.info.seed,
-            checkpoint=checkpoint,
-            step=step,
+        )
+
+    def report(
+        self,
+        model: Method,
+        results: Sequence[Result],
+        measured: Sequence[Measure],
+        trained_on: str,
+    ) -> Report | None:
+        """Scores, curves and ranked lists; a tracklet's picture shows some of its frames."""
+        evaluate = self.options.evaluate
+        if not evaluate.reported_queries:
+            return None
+        return crop_report(
+            list(self.rankers(model, (results[0].ranking,))),
+            self.dataset,
+            results,
+            summary=summary_of(self.dataset, results, self.noun, trained_on),
+            limit=evaluate.reported_queries,
             bootstrap_samples=evaluate.bootstrap_samples,
         )
 

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from g2ajax.report import Picture, Table, page
-from g2ajax.report.curves import Point, curves
 from g2ajax.report.figure import SCALE, draw
 from g2ajax.report.layout import layout
 from tests.report.fake import explanation
@@ -142,11 +141,7 @@ def test_a_row_of_another_length_is_named():
 
 
 def test_pictures_are_inside_the_page_and_said_in_words():
-    lines = {
-        "A": [Point(100, 40.0, 30.0, 50.0), Point(25, 60.0, 50.0, 70.0)],
-        "B": [Point(25, 1, 0, 2)],
-    }
-    png = curves(lines, size="frames", score="mAP")
+    png = draw(explanation(3, 1))
     made = Parser(
         page("Run", (), intro="", pictures=[Picture("By <size>", png, "A: 60 at 25", scale=3)])
     )
@@ -155,16 +150,3 @@ def test_pictures_are_inside_the_page_and_said_in_words():
     assert (image["width"], image["height"]) == (str(width // 3), str(height // 3))
     assert image["alt"] == "A: 60 at 25" and "By <size>" in made.text["h2"]
     assert base64.b64decode(image["src"].partition(",")[2]) == png
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        ({}, r"needs lines"),
-        ({"A": []}, r"each line points"),
-        ({"A": [Point(0, 1, 1, 1)]}, r"has size 0"),
-    ],
-)
-def test_curves_without_sizes(lines, message):
-    with pytest.raises(ValueError, match=message):
-        curves(lines, size="frames", score="mAP")

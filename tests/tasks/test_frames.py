@@ -42,7 +42,8 @@ def test_seqnet_is_trained_and_scored(frames_run):
     stored = json.loads((workdir / "results.json").read_text())["results"]
     assert {row["given"] for row in stored} == {"", "true boxes of the gallery given"}
     page = (workdir / "report.html").read_text()
-    assert 'id="picture-1"' in page and "mAP by size of the gallery, SkyGround (synthetic)" in page
+    assert "By size of the gallery" in page and (workdir / "figures/gallery_size.svg").exists()
+    assert '"label":"G2A"' in page and page.count('"e":[') == 8  # queries of both directions
 
 
 @pytest.mark.xdist_group("frames_run")
