@@ -43,7 +43,7 @@ def ranked_config() -> dict:
         phase__reid__epochs=1,
         evaluate__rankings=("rerank", "query_expansion"),
         evaluate__rerank={"k1": 5, "k2": 2},
-        evaluate__reported_queries=300,
+        evaluate__reported_queries=400,
     )
 
 

@@ -118,11 +118,11 @@ or the name of a query image.""",
 
 
 def explain() -> Parser:
-    """Explained distances as figures and pages."""
+    """Explained distances as a page."""
     parser = _parser(
         "explain",
         """
-Explains whom a model finds for an image, and why: a figure (PNG) and a page (HTML).
+Explains whom a model finds for an image, and why: a page (HTML).
 
   g2ajax explain --model=runs/agreid_vit --query=12
   g2ajax explain --model=runs/agreid_vit --query=photo.jpg --platform=aerial

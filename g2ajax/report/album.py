@@ -29,13 +29,6 @@ def size_of(data: bytes) -> tuple[int, int]:
     return Image.open(io.BytesIO(data)).size
 
 
-def as_webp(data: bytes) -> bytes:
-    """A drawn picture (PNG) as WebP, which is a tenth of it."""
-    result = io.BytesIO()
-    Image.open(io.BytesIO(data)).save(result, "WEBP", quality=80, method=2)
-    return result.getvalue()
-
-
 class Album:
     """The pictures of a page; one that is asked for again is the same picture."""
 

@@ -201,10 +201,11 @@ def histogram(
     parts = [plot.axes(x, "share of the pairs in percent", ())]
     for number, values in enumerate(shares.values()):
         colour, dash = _style(number)
-        corners = [(edges[0], 0.0)]
-        for low, high, value in zip(edges[:-1], edges[1:], values, strict=True):
+        places = edges.tolist()
+        corners = [(places[0], 0.0)]
+        for low, high, value in zip(places[:-1], places[1:], values.tolist(), strict=True):
             corners += [(low, value), (high, value)]
-        corners.append((edges[-1], 0.0))
+        corners.append((places[-1], 0.0))
         path = " ".join(f"{plot.x(a):.1f},{plot.y(b):.1f}" for a, b in corners)
         parts.append(
             f'<polygon points="{path}" fill="{colour}" fill-opacity="0.3" stroke="{colour}" '

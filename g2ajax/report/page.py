@@ -16,14 +16,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from g2ajax.report.album import as_webp, size_of
-from g2ajax.report.figure import MARK, SCALE, SIGNS, draw
+from g2ajax.report.album import size_of
 from g2ajax.report.files import write_whole
-from g2ajax.report.layout import Explanation, RankedImage
-from g2ajax.report.records import Listed, Report, Table
+from g2ajax.report.records import Listed, Reason, Report, Table
+from g2ajax.report.strips import SIGNS
 
-_LARGEST = 3
-"""Number of attributes named in the text below a figure."""
 SHOWN_SCORES = 4
 """Protocols on the first screen."""
 EXAMPLE = 7
@@ -33,9 +30,6 @@ ANSWERS: Mapping[bool | None, tuple[str, str]] = {
     False: ("wrong", "another person"),
     None: ("unknown", "not known who"),
 }
-_CAPTION = """\
-Maps show where the model looks for an attribute. Each map has its own scale, so colours compare places \
-within one image, never two images. Percentages are shares of the sum of all attributes' distances."""
 HEIGHT = 288
 """Pixels of an image's height on the page of a search, twice its height on the screen."""
 
@@ -48,7 +42,7 @@ class Picture:
     png: bytes
     alt: str
     """Description for readers who cannot see the picture."""
-    scale: int = SCALE
+    scale: int = 1
     """Pixels of the PNG per CSS pixel of the page."""
 
     @property
@@ -60,18 +54,14 @@ class Picture:
 
 def page(
     title: str,
-    explanations: Sequence[Explanation],
     *,
     intro: str,
     tables: Sequence[Table] = (),
     pictures: Sequence[Picture] = (),
-    attributes: int = 3,
 ) -> str:
-    """Writes a page: introduction, contents, tables, pictures, then a figure for each explanation.
+    """Writes a page: introduction, contents, tables, then pictures.
 
-    All text is escaped; empty lines in `intro` separate paragraphs. Below its figure each ranking is
-    repeated as a table, with the labels of ranking and dataset, for readers who cannot see the
-    figure. `attributes`: as in `draw`. Returns the HTML.
+    All text is escaped; empty lines in `intro` separate paragraphs. Returns the HTML.
     """
     sections: list[dict[str, Any]] = [
         {"id": f"table-{i}", "heading": table.caption, "table": table}
@@ -81,7 +71,6 @@ def page(
         {"id": f"picture-{i}", "heading": picture.caption, "picture": picture}
         for i, picture in enumerate(pictures, start=1)
     ]
-    sections += explained_sections(explanations, attributes)
     return sections_page(title, intro, sections)
 
 
@@ -90,14 +79,14 @@ def sections_page(
 ) -> str:
     """A page of sections below an introduction; see `templates/sections.html` for what each may have."""
     paragraphs = [part for part in intro.split("\n\n") if part.strip()]
-    fields = ("id", "heading", "label", "picture", "caption", "table", "finding", "folded")
+    fields = ("id", "heading", "picture", "table", "finding")
     complete = [{name: section.get(name) for name in fields} for section in sections]
     template = _environment().get_template("sections.html")
     return template.render(title=title, intro=paragraphs, sections=complete, **more)
 
 
-def report_page(report: Report, *, attributes: int = 3) -> str:
-    """The page of a report. `attributes`: as in `draw`."""
+def report_page(report: Report) -> str:
+    """The page of a report."""
     example = None
     if report.scores and report.rankings and report.rankings[0].queries:
         queries = sorted(report.rankings[0].queries, key=lambda query: query.score)
@@ -115,11 +104,6 @@ def report_page(report: Report, *, attributes: int = 3) -> str:
             report=report,
             example=example,
             shown_scores=SHOWN_SCORES,
-            explained=[
-                {**section, "picture": dataclasses.replace(drawn, png=as_webp(drawn.png))}
-                for section in explained_sections(report.explanations, attributes)
-                if (drawn := section["picture"])
-            ],
             data=_json(report),
         )
     )
@@ -167,81 +151,6 @@ def _json(report: Report) -> str:
     return text.replace("<", "\\u003c")
 
 
-def explained_sections(
-    explanations: Sequence[Explanation], attributes: int
-) -> list[dict[str, Any]]:
-    """The section of each explanation: heading, figure, and the rankings as tables."""
-    sections = []
-    for i, explanation in enumerate(explanations, start=1):
-        dataset, ranking = explanation.dataset, explanation.ranking
-        label = f"{dataset}, ranked by: {ranking}"
-        folded = [_ranking_table(label, explanation, explanation.ranked)]
-        if explanation.plain:
-            label = f"{dataset}, ranked without the explainable stream"
-            folded.append(_ranking_table(label, explanation, explanation.plain))
-        sections.append(
-            {
-                "id": f"explanation-{i}",
-                "heading": f"Query {explanation.query.title}",
-                "label": f"Dataset: {dataset}. Ranked by: {ranking}.",
-                "picture": Picture("", draw(explanation, attributes=attributes), _alt(explanation)),
-                "caption": _CAPTION if explanation.attributes else "",
-                "folded": folded,
-            }
-        )
-    return sections
-
-
-def _ranking_table(caption: str, explanation: Explanation, items: Sequence[RankedImage]) -> Table:
-    """A ranking as a table, with contributions if there are any."""
-    head = ["rank", "image", "the query's person", "distance"]
-    rows: list[list[Any]] = [
-        [x.rank or i, x.title, _answer(x), float(x.distance)] for i, x in enumerate(items, start=1)
-    ]
-    if any(item.shares is not None for item in items):
-        head.append(f"largest contributions ({MARK} annotations differ)")
-        for row, item in zip(rows, items, strict=True):
-            row.append(_contributions(explanation.attributes, item))
-    return Table(caption, head, rows)
-
-
-def _contributions(attributes: Sequence[str], item: RankedImage) -> str:
-    if item.shares is None:
-        return ""
-    order = (-item.shares).argsort(kind="stable")[:_LARGEST]
-    return ", ".join(
-        f"{MARK} " * (item.exclusive is not None and bool(item.exclusive[k]))
-        + f"{attributes[k]} {100 * item.shares[k]:.1f}%"
-        for k in order
-    )
-
-
-def _answer(item: RankedImage) -> str:
-    word = {True: "yes", False: "no", None: "not known"}[item.correct]
-    return f"{SIGNS[item.correct]} {word}"
-
-
-def _alt(explanation: Explanation) -> str:
-    """Description of the figure in a sentence or two; the tables below hold the rest."""
-    right = sum(bool(item.correct) for item in explanation.ranked)
-    text = (
-        f"Query {explanation.query.title} and {len(explanation.ranked)} images of "
-        f"{explanation.dataset}, ranked by: {explanation.ranking}; {right} of them are known to show "
-        "the query's person."
-    )
-    first = explanation.ranked[0]
-    if first.shares is not None:
-        largest = _contributions(explanation.attributes, first)
-        text += f" Largest contributions to the first distance: {largest}."
-    if explanation.plain:
-        right = sum(bool(item.correct) for item in explanation.plain)
-        text += (
-            f" Below, {len(explanation.plain)} images ranked without the explainable stream, "
-            f"{right} of them known to show the person."
-        )
-    return text
-
-
 @functools.cache
 def _environment() -> Any:
     import jinja2
@@ -260,8 +169,18 @@ def _environment() -> Any:
         "kind": lambda correct: ANSWERS[correct][0],
         "answer": lambda correct: ANSWERS[correct][1],
         "sign": SIGNS.__getitem__,
+        "reason": _reason,
     }
     return environment
+
+
+def _reason(reason: Reason) -> str:
+    """A reason in words."""
+    text = f"{reason.ratio:.2f} times its usual share"
+    own, other = reason.classes
+    if own and other:
+        text += f"; annotated {own} and {other}" if own != other else f"; both annotated {own}"
+    return text
 
 
 def _uri(data: bytes, kind: str) -> str:

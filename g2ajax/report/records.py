@@ -3,8 +3,6 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from g2ajax.report.layout import Explanation
-
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -95,6 +93,43 @@ class Ranking:
     queries: Sequence[Listed]
     note: str = ""
     """Which queries these are, if not all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reason:
+    """A group of attributes whose share of a distance is unusually large."""
+
+    name: str
+    ratio: float
+    """The share divided by its mean over the gallery."""
+    deviation: float
+    """Standard deviations between the two."""
+    pictures: Sequence[int]
+    """Places of the maps on the query and on the image; those of one name have one scale."""
+    classes: tuple[str, str] = ("", "")
+    """Annotated classes of the two; "" where they are unknown."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    """An image of a ranking with the reasons of its distance."""
+
+    entry: Entry
+    reasons: Sequence[Reason]
+    """The strongest first; none if no attribute stands out."""
+    saliency: int
+    """Place of the picture with Grad-CAM of the distance."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """A query and the first images of its ranking, explained."""
+
+    picture: int
+    title: str
+    images: Sequence[Explained]
+    label: str
+    """Dataset, protocol and ranking."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,7 +55,7 @@ class EvaluateOptions:
     rankings: tuple[str, ...] = ()
     """Further rankings besides the phase's own when the run ends. They do not choose the best
     checkpoint."""
-    reported_queries: Natural = 300
+    reported_queries: Natural = 400
     """Most queries whose ranked lists are on the report page, the worst before others; 0: no page."""
 
 

@@ -31,6 +31,7 @@ def crop_report(
     rankers: Sequence[Ranker],
     dataset: Dataset,
     results: Sequence[Result],
+    album: Album,
     *,
     summary: Sequence[str],
     limit: int,
@@ -38,10 +39,10 @@ def crop_report(
 ) -> Report:
     """The report of the rankings of a dataset's protocols, `rankers`.
 
-    `limit`: most queries with their lists, shared by the protocols. The scores of the first screen are
+    `album` takes the pictures. `limit`: most queries with their lists, shared by the protocols. The scores of the first screen are
     those of the `results` of the same rankings.
     """
-    album, rankings, made = Album(), [], []
+    rankings, made = [], []
     for ranker in rankers:
         lists = make_lists(ranker, dataset, STRIP)
         rows, note = choose(lists.result.average_precision, max(1, limit // len(rankers)))

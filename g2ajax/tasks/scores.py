@@ -22,9 +22,9 @@ def score_of(result: Result, chance: tuple[float, float] | None = None) -> Score
     low, high = result.interval_rank1
     others.insert(0, ("rank-1", f"{result.rank1:.1f} ({low:.1f} to {high:.1f})"))
     if row := published.same_protocol(result):
-        others.append(("published mAP, rank-1", f"{row.mAP:.1f}, {row.rank1:.1f}"))
+        others.append(("published", f"mAP {row.mAP:.1f}, rank-1 {row.rank1:.1f}"))
     if chance:
-        others.append(("random order mAP, rank-1", f"{chance[0]:.1f}, {chance[1]:.1f}"))
+        others.append(("random order", f"mAP {chance[0]:.1f}, rank-1 {chance[1]:.1f}"))
     return Score(direction, counts, "mAP", result.mAP, result.interval_mAP, others)
 
 

@@ -30,6 +30,7 @@ from g2ajax.evaluation.embedded import ExpansionOptions, RerankOptions
 from g2ajax.evaluation.explanation import Measure
 from g2ajax.evaluation.results import Result
 from g2ajax.methods import DataFacts, EmbedsTracklets, Method, require
+from g2ajax.report.album import Album
 from g2ajax.report.records import Report
 from g2ajax.tasks import base, crop_checks, crop_options
 from g2ajax.tasks.base import Batch, Phase, RunInfo, Say
@@ -265,6 +266,7 @@ class Task(base.Task):
             list(self.rankers(model, (results[0].ranking,))),
             self.dataset,
             results,
+            Album(),
             summary=summary_of(self.dataset, results, self.noun, trained_on),
             limit=evaluate.reported_queries,
             bootstrap_samples=evaluate.bootstrap_samples,

@@ -42,7 +42,7 @@ def test_lists_are_those_of_the_scores(opened, ranked_run, ranking):
     precision = lists.result.average_precision
     order = worst(precision, 3)
     assert precision[order].tolist() == sorted(precision.tolist())[:3]
-    for row, query in zip(order, listed(lists, order, opened.task.dataset), strict=True):
+    for row, query in zip(order, listed(lists, order.tolist(), opened.task.dataset), strict=True):
         assert query.score == pytest.approx(100 * precision[row])
         ranks = np.flatnonzero([item.correct for item in query.entries]) + 1
         expected = np.mean(np.arange(1, len(ranks) + 1) / ranks)

@@ -102,7 +102,7 @@ function row(query) {
   for (const [p, rank, distance, right, t, x] of query.e) {
     const item = { p, t, x };
     const label = `rank ${rank}, ${answer(right)}`;
-    const mark = [`${sign(right)} ${rank}`, `${data.distance} ${distance}`];
+    const mark = [`${sign(right)} ${rank}`, distance];
     strip.append(place(query, item, label, mark, kind(right)));
   }
   return element("li", {}, head, strip);
@@ -114,7 +114,7 @@ function draw() {
   if (state.order === "best") queries.reverse();
   list.replaceChildren(...queries.slice(0, state.shown).map(row));
   const shown = Math.min(state.shown, queries.length);
-  count.textContent = `${ranking.note} ${shown} of ${queries.length} shown.`;
+  count.textContent = `${ranking.note} ${shown} of ${queries.length} shown; below each image its rank and ${data.distance}.`;
   more.hidden = shown === queries.length;
 }
 
