@@ -164,7 +164,7 @@ def by_metres(metres: Float[np.ndarray, " N"], names: Sequence[tuple[str, float]
     for row, height in enumerate(metres.tolist()):
         label, place = names[row] if names else ("", 0.0)
         if np.isfinite(height):
-            place = step * (height // step) if step else round(height)
+            place = step * (height // step) if step else float(round(height))
             label = _range(place, place + step)
         order.setdefault(label, place)
         labels.append(label)
@@ -190,7 +190,10 @@ def _levels(
         here = height[(level == number) & np.isfinite(height)]
         names[number] = (f"level {number}", float(number))
         if len(here):
-            names[number] = (_range(round(here.min()), round(here.max())), float(here.min()))
+            names[number] = (
+                _range(float(np.round(here.min())), float(np.round(here.max()))),
+                float(here.min()),
+            )
     return names
 
 
