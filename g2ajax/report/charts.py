@@ -73,7 +73,7 @@ def lines(
         raise ValueError("a chart has values that are not finite")
     if logarithmic and min(p.x for p in points) <= 0:
         raise ValueError("a logarithmic axis has no place for 0 and less")
-    highest = top or max(max(p.y, p.high or p.y) for p in points) or 1.0
+    highest = top or 1.05 * max(max(p.y, p.high or p.y) for p in points) or 1.0
     rows = _legend_rows(list(series))
     plot = _Plot(
         (min(p.x for p in points), max(p.x for p in points)),

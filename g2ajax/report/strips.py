@@ -15,18 +15,16 @@ SENTENCE = 30
 """Letters in a line of a sentence."""
 
 
-def strip(query: Listed, pictures: Sequence[bytes], *, distance: str = "distance") -> str:
-    """The query's list as `<svg>`: green frames are the query's person, dashed red ones are not.
-
-    `pictures`: as in `Report.pictures`; `distance`: name of the number below each image.
-    """
+def strip(query: Listed, pictures: Sequence[bytes]) -> str:
+    """The query's list as `<svg>`: green frames are the query's person, dashed red ones are not; below
+    each image stand its rank and its distance. `pictures`: as in `Report.pictures`."""
     parts, at = [], float(GAP)
     black = ("#1a1a1a", False, "query", "")
     items = [(query.picture, query.text, query.title, black)]
     for entry in query.entries:
         caption = f"{SIGNS[entry.correct]} {entry.rank}"
         style = COLOURS[entry.correct], entry.correct is False
-        number = f"{distance} {entry.distance:.3g}"
+        number = f"{entry.distance:.3g}"
         items.append((entry.picture, entry.text, entry.title, (*style, caption, number)))
     for picture, text, title, (colour, dashed, caption, number) in items:
         dash = ' stroke-dasharray="6 3"' if dashed else ""
@@ -49,7 +47,7 @@ def strip(query: Listed, pictures: Sequence[bytes], *, distance: str = "distance
             label(at, GAP + TALL + LINE, caption, "start"),
             label(at, GAP + TALL + 2 * LINE, number, "start", faint=True),
         ]
-        at += max(width, 72.0) + GAP
+        at += max(width, 56.0) + GAP
     height = GAP + TALL + 3 * LINE
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {at:.0f} {height}" width="{at:.0f}" '

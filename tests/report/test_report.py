@@ -69,8 +69,8 @@ def test_the_first_screen_has_the_scores_of_the_results(ranked_run, page):
     for result in last:
         low, high = result["interval_mAP"]
         assert f"95% interval {low:.1f} to {high:.1f}" in page
-    # The tables have all checkpoints and rankings.
-    for result in stored:
+    # The tables have all checkpoints; of the shared run other rankings may be scored again.
+    for result in [r for r in stored if r["ranking"] == "reid"]:
         assert f"{result['mAP']:.2f} [" in page and result["fingerprint"] in page
     assert "random order" in page and "Training loss" in page  # one evaluation is no curve
 
