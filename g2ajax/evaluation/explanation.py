@@ -235,10 +235,10 @@ def occlude(
     replaces the others. Ties: see `pixel_ranks`. Raises ValueError for another mode and for a
     fraction outside 0..1.
     """
-    return occluderanked_precision(images, pixel_ranks(maps, key), fraction, fill, mode)
+    return occlude_ranked(images, pixel_ranks(maps, key), fraction, fill, mode)
 
 
-def occluderanked_precision(
+def occlude_ranked(
     images: Shaped[Array | np.ndarray, "N H W 3"],
     ranks: Int[Array, "N H W"],
     fraction: float | int | Float[Array, ""],
