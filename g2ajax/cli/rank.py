@@ -12,7 +12,7 @@ from g2ajax.config import nearest
 from g2ajax.data.crop_source import CropSplit
 from g2ajax.report.files import write_whole
 from g2ajax.report.page import report_page
-from g2ajax.report.strips import strip
+from g2ajax.report.ranking import ranking_svg
 from g2ajax.tasks.ranked_lists import worst
 
 
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         report = rank.ranked_report(lists, places, embedder, model.card.name)
         for row, query in zip(places, report.rankings[0].queries, strict=True):
             file = folder / f"{protocol}-{name}-{row}.svg"
-            write_whole(file, strip(query, report.pictures) + "\n")
+            write_whole(file, ranking_svg(query, report.pictures) + "\n")
             marks = "".join("+" if one.correct else "-" for one in query.entries[: options.top])
             scores = f"AP {query.score:.2f}, first match at rank {query.first_match}"
             print(f"{marks}  {row} {query.title}: {scores}")

@@ -18,8 +18,8 @@ from PIL import Image
 
 from g2ajax.report.album import size_of
 from g2ajax.report.files import write_whole
+from g2ajax.report.ranking import SIGNS
 from g2ajax.report.records import Listed, Reason, Report, Table
-from g2ajax.report.strips import SIGNS
 
 SHOWN_SCORES = 4
 """Protocols on the first screen."""

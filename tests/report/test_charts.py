@@ -6,7 +6,7 @@ import xml.etree.ElementTree as xml
 import numpy as np
 import pytest
 
-from g2ajax.report import charts, strips
+from g2ajax.report import charts, ranking
 from g2ajax.report.album import Album, size_of
 from g2ajax.report.charts import Bar, Point, Threshold
 from g2ajax.report.records import Entry, Listed
@@ -116,7 +116,7 @@ def test_a_strip_shows_images_in_order_and_keeps_one_copy():
     assert album.add("a", lambda: 1 / 0) == place and size_of(album.pictures[place]) == (64, 128)
     entries = [Entry(place, "one", 1, 0.25, False), Entry(None, "", 12, 0.5, True, "A red <coat>.")]
     query = Listed(place, "q & a", 50.0, 12, entries)
-    root = parsed(strips.strip(query, album.pictures))
+    root = parsed(ranking.ranking_svg(query, album.pictures))
     assert len(root.findall(f"{SVG}image")) == 2
     texts = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
     assert texts[0] == "query" and "✗ 1" in texts and "✓ 12" in texts and "A red <coat>." in texts

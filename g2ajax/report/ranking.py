@@ -15,7 +15,7 @@ SENTENCE = 30
 """Letters in a line of a sentence."""
 
 
-def strip(query: Listed, pictures: Sequence[bytes]) -> str:
+def ranking_svg(query: Listed, pictures: Sequence[bytes]) -> str:
     """The query's list as `<svg>`: green frames are the query's person, dashed red ones are not; below
     each image stand its rank and its distance. `pictures`: as in `Report.pictures`."""
     parts, at = [], float(GAP)
