@@ -3,7 +3,8 @@
     python benchmarks/average_attention.py --workdir=runs/agreid_vit_skyground
 
 Over all pairs of query images: precision at M_E (how many of the attributes with the largest shares are
-those in which the two people differ) with the run's attention, with the same attention averaged over
+those in which the two people differ), by classes and by groups of attributes, ranked as a report's reasons
+are and by plain shares, with the run's attention, with the same attention averaged over
 the images, with only its height (averaged over places too), and with the attention 1 everywhere. Where
 the average does as well, the shares tell which attributes are rare, not who wears what.
 """
@@ -17,6 +18,7 @@ import numpy as np
 from flax import nnx
 
 from g2ajax import methods
+from g2ajax.evaluation import reasons
 from g2ajax.evaluation.explanation import pair_metrics, pair_sums
 from g2ajax.losses.attribute_distillation import attribute_distances
 from g2ajax.retrieval.attributes import signed
@@ -52,7 +54,9 @@ def main() -> None:
     features, attention = jnp.concatenate(features), jnp.concatenate(attention)
     sizes = [len(names) for _, names in run.task.dataset.attribute_groups]
     attributes = signed(jnp.asarray(queries.attributes), sizes)
-    other = ~jnp.eye(len(queries), dtype=bool)
+    other = ~np.eye(len(queries), dtype=bool)
+    groups = run.task.dataset.attribute_groups
+    codes = reasons.known_codes(queries.attributes, groups)
     for name, value in (
         ("the run's attention", attention),
         ("its average over images", jnp.mean(attention, 0)),
@@ -61,12 +65,22 @@ def main() -> None:
     ):
         weighed = model.attribute_features(features, jnp.broadcast_to(value, attention.shape))
         distances = attribute_distances(weighed)
-        outputs = pair_metrics(pair_sums(distances, attributes, attributes, other))
+        outputs = pair_metrics(pair_sums(distances, attributes, attributes, jnp.asarray(other)))
         print(
             f"{name}: precision at M_E {outputs['precision_exclusive']:.3f} "
             f"(chance {outputs['precision_exclusive_chance']:.3f}), "
             f"mAP of exclusive {outputs['map_exclusive']:.3f}"
         )
+        share = reasons.group_shares(distances, groups)
+        deviation = np.stack(
+            [reasons.unusual(*row).deviation for row in zip(share, other, strict=True)]
+        )
+        scores = {
+            source: reasons.group_precision(score, codes, codes, other)
+            for source, score in (("relative shares", deviation), ("plain shares", share))
+        }
+        said = ", ".join(f"{source} {own.mean():.3f}" for source, (own, _) in scores.items())
+        print(f"  groups: {said} (chance {scores['plain shares'][1].mean():.3f})")
 
 
 if __name__ == "__main__":

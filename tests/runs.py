@@ -43,6 +43,7 @@ def ranked_config() -> dict:
         phase__reid__epochs=1,
         evaluate__rankings=("rerank", "query_expansion"),
         evaluate__rerank={"k1": 5, "k2": 2},
+        evaluate__reported_queries=400,
     )
 
 
@@ -103,7 +104,6 @@ def explainable_config(**changes) -> dict:
     }
     config["phases"] = ("reid", "explain")
     config["phase"] = {"reid": reid, "explain": explain}
-    config["evaluate"]["reported_queries"] = 0
     return changed(config, **changes)
 
 
@@ -141,7 +141,12 @@ def tiny_config(*, backbone: str = "vit_test", **changes) -> dict:
             }
         },
         "mesh": {"data": -1},
-        "evaluate": {"every_epochs": 1, "batch_size": 16, "bootstrap_samples": 50},
+        "evaluate": {
+            "every_epochs": 1,
+            "batch_size": 16,
+            "bootstrap_samples": 50,
+            "reported_queries": 0,
+        },
         "checkpoint": {"every_steps": 2},
         "log": {"every_steps": 1, "tensorboard": False},
     }

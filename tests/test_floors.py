@@ -40,7 +40,9 @@ MAY_IMPORT = {
         *("config", "detection", "retrieval", "report", "synthetic"),
         *("methods", "data", "evaluation"),
     },
-    "training": {"config", "nn", "methods", "data", "interop", "evaluation", "tasks"},
+    "training": {
+        *("config", "nn", "report", "methods", "data", "interop", "evaluation", "tasks"),
+    },
     "recipes": {"config", "backbones", "methods", "tasks", "training"},
     "models": {
         *("config", "detection", "retrieval", "backbones", "methods", "data", "interop"),

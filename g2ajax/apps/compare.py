@@ -4,11 +4,9 @@ Both are scored here, by the functions behind every other score: a finished run 
 scores of single queries, and a public file keeps nothing.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from g2ajax.apps import rank
 from g2ajax.apps.evaluate import (
     described_checkpoint,
     evaluate_datasets,
@@ -16,14 +14,15 @@ from g2ajax.apps.evaluate import (
     own_dataset,
     task_on,
 )
-from g2ajax.apps.rank import Lists
 from g2ajax.evaluation.comparison import Comparison, check_protocols, compare_results
-from g2ajax.evaluation.crops import rank_protocol, score_protocol
+from g2ajax.evaluation.crops import score_protocol
 from g2ajax.evaluation.results import Result
 from g2ajax.models.model import Model
-from g2ajax.report import Explanation
+from g2ajax.report.album import Album
+from g2ajax.report.records import Listed
 from g2ajax.tasks import crops, task_class, tracklets
 from g2ajax.tasks.embedder import Embedder, rankers
+from g2ajax.tasks.ranked_lists import Lists, list_queries, make_lists
 
 
 class Compared(NamedTuple):
@@ -166,9 +165,9 @@ def _scored(
     data, scored = source.dataset, []
     for one in (ranker for ranker in made if ranker.protocol in names):
         images = [key for key, _ in data.sides(one.protocol)] == ["query", "gallery"]
-        ranked = rank_protocol(one.rank, data, one.protocol, top=top if images else 0)
+        lists = make_lists(one, data, top if images else 0)
         result = score_protocol(
-            lambda ranked=ranked, **_: ranked,
+            lambda ranked=lists.result, **_: ranked,
             data,
             one.protocol,
             **one.described,
@@ -176,23 +175,27 @@ def _scored(
             checkpoint=described_checkpoint(model, name),
             step=model.card.step,
         )
-        lists = Lists(one, ranked, *rank.sides(data, one.protocol)) if images else None
-        scored.append(Scored(result, lists))
+        scored.append(Scored(result, lists if images else None))
     return scored
 
 
-def figures(compared: Compared, count: int) -> list[Explanation]:
-    """Two figures of each of the `count` queries that changed most: its ranked list in A and in B.
+class Changed(NamedTuple):
+    """A query whose average precision changed, with its ranked lists in A and in B."""
+
+    title: str
+    lists: tuple[Listed, Listed]
+
+
+def changed_queries(compared: Compared, count: int, album: Album) -> list[Changed]:
+    """The `count` queries that changed most, with their ranked lists; `album` takes the pictures.
 
     None where the protocol has no ranked lists of images.
     """
     if compared.lists is None:
         return []
-    comparison, shown = compared.comparison, []
-    for query in comparison.most_changed(count):
-        row = int(comparison.queries.row[query])
-        for side, lists in zip("AB", compared.lists, strict=True):
-            (figure,) = rank.figures(lists, (row,), comparison.a.dataset)
-            renamed = dataclasses.replace(figure.query, title=f"{side}: {figure.query.title}")
-            shown.append(dataclasses.replace(figure, query=renamed))
-    return shown
+    queries, changed = compared.comparison.queries, []
+    for query in compared.comparison.most_changed(count):
+        row = (int(queries.row[query]),)
+        (one,), (other,) = (list_queries(lists, row, album) for lists in compared.lists)
+        changed.append(Changed(one.title, (one, other)))
+    return changed

@@ -1,7 +1,8 @@
 """Evaluation of a model, on its own dataset or on others; the model needs no dataset, the scores do."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from g2ajax.data.crop_source import Dataset
 from g2ajax.data.source import open_dataset
@@ -10,10 +11,15 @@ from g2ajax.evaluation.crops import scoring_fault
 from g2ajax.evaluation.embedded import EMBEDDED
 from g2ajax.evaluation.results import Result
 from g2ajax.models.model import Model
+from g2ajax.report.records import Report
 from g2ajax.tasks import crops, task_class
 from g2ajax.tasks.base import RunInfo, Task, scorable
 from g2ajax.tasks.crop_checks import check_rankings, check_sides
 from g2ajax.tasks.embedder import Embedder, score_crops
+from g2ajax.tasks.explanation_pages import embedder_report
+from g2ajax.tasks.scores import result_tables
+
+TakesReport = Callable[[str, Report], None]
 
 
 def evaluate_datasets(
@@ -23,11 +29,13 @@ def evaluate_datasets(
     *,
     data_dir: str = "",
     manual_dir: str = "",
+    report: TakesReport | None = None,
 ) -> list[Result]:
     """Scores a model on each of the datasets (the one that it was trained on if none is named).
 
     Its own dataset is scored on the protocols of its run, another one on all of its own. `asked`:
-    the rankings; if none, those of the run, without the explained ones on other datasets.
+    the rankings; if none, those of the run, without the explained ones on other datasets. `report`: is
+    given the name of each dataset and the model's report on it.
 
     Raises ValueError or FileNotFoundError before anything is embedded for a dataset that cannot be
     opened or that the model cannot embed, and for rankings that do not fit.
@@ -50,11 +58,12 @@ def evaluate_datasets(
         "manual_dir": manual_dir or model.manual_dir,
     }
     if not issubclass(task_class(model.card.task), crops.Task):
-        return [result for name in names for result in _by_task(model, name, asked, **folders)]
+        every = (_by_task(model, name, asked, report, **folders) for name in names)
+        return [result for results in every for result in results]
     embedders = {name: on_dataset(model, name, asked, **folders) for name in names}
     results = []
     for name, embedder in embedders.items():
-        results += score_crops(
+        scored = score_crops(
             model.method,
             embedder,
             name=model.card.name,
@@ -63,6 +72,11 @@ def evaluate_datasets(
             step=model.card.step,
             rankings=ranking_names(model, name, asked),
         )
+        results += scored
+        if report:
+            noun = task_class(model.card.task).noun
+            made = embedder_report(model.method, embedder, scored, [], noun, own)
+            report(name, _finished(made, model, scored))
     return results
 
 
@@ -130,18 +144,45 @@ def on_dataset(
     return model.embedder.on(dataset, protocols=protocols)
 
 
+def _finished(report: Report, model: Model, results: Sequence[Result]) -> Report:
+    """The report with the tables of the results and the facts of the model's card."""
+    card = dataclasses.asdict(model.card)
+    facts = {name: card[name] for name in ("origin", "method", "options", "initial_weights")}
+    settings = [(name, str(value)) for name, value in _flat(facts)]
+    tables = [*result_tables(results), *report.tables]
+    return dataclasses.replace(report, tables=tables, settings=settings)
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
 def _by_task(
-    model: Model, name: str, asked: Sequence[str], *, data_dir: str, manual_dir: str
+    model: Model,
+    name: str,
+    asked: Sequence[str],
+    report: TakesReport | None,
+    *,
+    data_dir: str,
+    manual_dir: str,
 ) -> list[Result]:
     """The results of a model of another kind of data, by its own task."""
     task = task_on(model, name, data_dir=data_dir, manual_dir=manual_dir)
     names = tuple(dict.fromkeys(asked or (*model.card.rankings, *model.options.evaluate.rankings)))
-    return task.score(
+    results = task.score(
         model.method,
         checkpoint=described_checkpoint(model, name),
         step=model.card.step,
         rankings=names,
     )
+    made = task.report(model.method, results, [], own_dataset(model)) if report else None
+    if made:
+        report(name, _finished(made, model, results))
+    return results
 
 
 def task_on(model: Model, name: str = "", *, data_dir: str = "", manual_dir: str = "") -> Task:

@@ -5,14 +5,17 @@ import csv
 import io
 import json
 import pathlib
+from typing import Any
 
 from g2ajax.apps import compare
 from g2ajax.cli.evaluate import words
 from g2ajax.cli.opening import folder_of, open_model
 from g2ajax.evaluation import comparison
 from g2ajax.models.model import Model
-from g2ajax.report import Table, page
+from g2ajax.report.album import Album
 from g2ajax.report.files import write_whole
+from g2ajax.report.page import sections_page
+from g2ajax.report.records import Table
 
 INTRO = """\
 A: {a}
@@ -21,7 +24,7 @@ B: {b}
 
 Differences are B minus A. The 95% interval is from the paired bootstrap over identities: each draw takes \
 the same people for A and for B. Below stand the queries whose average precision changed most, each with \
-its ranked list in A and then in B: green frames are the query's person, red ones are not."""
+its ranked list in A and then in B: green frames are the query's person, dashed red ones are not."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,25 +59,32 @@ def run(options: argparse.Namespace) -> int:
         print(comparison.as_text(one.comparison))
     _write(compared, folder, sides)
     for one in compared:
-        figures = compare.figures(one, options.changed)
-        if figures:
-            result = one.comparison.a
-            name = f"{result.protocol}: B minus A on {result.label}"
-            table = Table(
-                name,
-                comparison.HEAD,
-                comparison.rows_of(one.comparison),
-                comparison.details(one.comparison),
-            )
-            text = page(
-                f"{a.card.name} and {b.card.name}: {result.protocol}",
-                figures,
-                intro=INTRO.format(a=sides[0], b=sides[1]),
-                tables=[table],
-            )
-            write_whole(folder / f"{result.protocol}.html", text)
-            print(f"written: {folder / result.protocol}.html")
+        album = Album()
+        changed = compare.changed_queries(one, options.changed, album)
+        if changed:
+            title = f"{a.card.name} and {b.card.name}: {one.comparison.a.protocol}"
+            intro = INTRO.format(a=sides[0], b=sides[1])
+            sections = [{"id": "difference", **_table(one)}]
+            sections += [
+                {
+                    "id": f"query-{i}",
+                    "heading": query.title,
+                    "lists": zip("AB", query.lists, strict=True),
+                }
+                for i, query in enumerate(changed, start=1)
+            ]
+            file = folder / f"{one.comparison.a.protocol}.html"
+            write_whole(file, sections_page(title, intro, sections, pictures=album.pictures))
+            print(f"written: {file}")
     return 0
+
+
+def _table(compared: compare.Compared) -> dict[str, Any]:
+    """The section of a page with the differences."""
+    result, one = compared.comparison.a, compared.comparison
+    name = f"{result.protocol}: B minus A on {result.label}"
+    table = Table(name, comparison.HEAD, comparison.rows_of(one), comparison.details(one))
+    return {"heading": name, "table": table}
 
 
 def _opened(source: str, options: argparse.Namespace) -> Model:

@@ -1,4 +1,4 @@
-"""Explains a ranking by attributes: a figure (PNG) and a page (HTML)."""
+"""Explains whom a model finds for an image, and why: a page (HTML)."""
 
 import argparse
 import pathlib
@@ -12,15 +12,17 @@ from g2ajax.data.builders import PLATFORMS
 from g2ajax.data.crop_source import Dataset
 from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.methods import Explains
-from g2ajax.report import draw, page
+from g2ajax.report.album import Album
 from g2ajax.report.files import write_whole
+from g2ajax.report.page import report_page
+from g2ajax.report.records import Report
 from g2ajax.tasks import explanation_pages as pages
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command. Raises ValueError or FileNotFoundError when something does not fit."""
     if not 1 <= options.top <= 10:
-        raise ValueError(f"--top={options.top}; from 1 to 10 images fit a figure")
+        raise ValueError(f"--top={options.top}; from 1 to 10 images fit a page")
     if options.platform and options.platform not in PLATFORMS:
         raise ValueError(
             f"no platform {options.platform!r}; {nearest(options.platform, PLATFORMS)}"
@@ -42,21 +44,22 @@ def run(options: argparse.Namespace) -> int:
     folder = folder_of(model, options.out, "explain")
     gallery = len(dataset.protocol(protocol)[1])
     print(f"explaining {gallery:,} distances of {protocol} to {query.titles[0]}", flush=True)
-    (explanation,) = pages.explain(model.method, embedder, protocol, query, options.top)
-    write_whole(folder / f"{name}.png", draw(explanation))
+    album = Album()
+    (explanation,) = pages.explain(model.method, embedder, protocol, query, album, options.top)
     title = f"{model.card.name}: {query.titles[0]}"
-    write_whole(folder / f"{name}.html", page(title, [explanation], intro=pages.INTRO))
-    for item in explanation.ranked:
+    report = Report(title, (), (), (), (), album.pictures, explanations=[explanation])
+    write_whole(folder / f"{name}.html", report_page(report))
+    for one in explanation.images:
+        item = one.entry
         mark = {True: "right", False: "wrong", None: "?"}[item.correct]
-        largest = np.argsort(-item.shares)[:3]
-        why = ", ".join(f"{explanation.attributes[k]} {100 * item.shares[k]:.1f}%" for k in largest)
-        print(f"{item.distance:9.2f}  {mark:5}  {item.title}  ({why})")
-    print(f"written: {folder / name}.png, {folder / name}.html")
+        why = ", ".join(f"{r.name} {r.ratio:.2f} times its usual share" for r in one.reasons)
+        print(f"{item.distance:9.2f}  {mark:5}  {item.title}  ({why or 'no attribute stands out'})")
+    print(f"written: {folder / name}.html")
     return 0
 
 
 def _asked(dataset: Dataset, protocol: str, options: argparse.Namespace) -> tuple[pages.Asked, str]:
-    """The query and a file name for its figure."""
+    """The query and a file name for its page."""
     query = dataset.splits["query"]
     rows, _ = protocol_rows(dataset, protocol)
     text, path = options.query, pathlib.Path(options.query)

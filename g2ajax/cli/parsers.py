@@ -3,70 +3,23 @@
 Nothing here imports jax, so that `--help` answers at once.
 """
 
-import argparse
 import os
-import pathlib
 from collections.abc import Callable
 
-Parser = argparse.ArgumentParser
-
-
-def _parser(name: str, text: str) -> Parser:
-    return Parser(
-        prog=f"g2ajax {name}",
-        description=text.strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-
-
-def _path(text: str) -> pathlib.Path:
-    return pathlib.Path(os.path.expanduser(text))
-
-
-def _model(parser: Parser, *, checkpoint: str = "best") -> None:
-    parser.add_argument(
-        "--model",
-        "--workdir",
-        required=True,
-        type=os.path.expanduser,
-        help="folder of a run or of a model, hf:org/repo, or a public file of weights",
-    )
-    parser.add_argument(
-        "--architecture", default="", help="of a file of weights, where its tensors do not say"
-    )
-    parser.add_argument(
-        "--checkpoint", choices=("best", "latest"), default=checkpoint, help="of a run"
-    )
-
-
-def _data(parser: Parser) -> None:
-    place = {"default": "", "type": os.path.expanduser}
-    parser.add_argument("--data-dir", "--data_dir", **place, help="folder of built datasets")
-    parser.add_argument(
-        "--manual-dir", "--manual_dir", **place, help="folder of what you downloaded"
-    )
-
-
-def _out(parser: Parser, folder: str) -> None:
-    parser.add_argument(
-        "--out", type=_path, help=f"folder of the results; default: {folder} in the model's"
-    )
-
-
-def _evaluation(parser: Parser) -> None:
-    """A missing argument has the model's own value."""
-    parser.add_argument("--rankings", default="", help="such as reid,rerank,query_expansion")
-    parser.add_argument("--flip", action="store_true", help="add each image's mirror")
-    parser.add_argument("--k1", type=int, help="re-ranking: neighbours that count as near")
-    parser.add_argument("--k2", type=int, help="re-ranking: neighbours of the mean")
-    parser.add_argument("--lambda", type=float, dest="lambda_value", help="re-ranking: 0 to 1")
-    _data(parser)
+from g2ajax.cli.arguments import (
+    Parser,
+    command,
+    path,
+    take_data,
+    take_evaluation,
+    take_model,
+    take_out,
+)
 
 
 def evaluate() -> Parser:
     """Scores of a model on datasets."""
-    parser = _parser(
+    parser = command(
         "evaluate",
         """
 Scores a model, on its own dataset or on others, and prints one matrix.
@@ -76,23 +29,27 @@ Scores a model, on its own dataset or on others, and prints one matrix.
   g2ajax evaluate --model=osnet_x0_25_market1501.pt --datasets=market1501
 
 Each row is a protocol of a dataset with 95% intervals; results go to cross_results.json, .md and .csv in the
-folder of the model. On another dataset all its protocols are scored.""",
+folder of the model. On another dataset all its protocols are scored. --report adds a page for each dataset:
+curves, groups and the ranked lists of its queries.""",
     )
-    _model(parser)
+    take_model(parser)
     parser.add_argument(
         "--datasets", default="", help="names with commas; default: the model's own"
     )
-    parser.add_argument("--out", type=_path, help="folder of the results")
-    _evaluation(parser)
+    parser.add_argument(
+        "--report", action="store_true", help="write cross_report.html, a page for each dataset"
+    )
+    parser.add_argument("--out", type=path, help="folder of the results")
+    take_evaluation(parser)
     return parser
 
 
 def rank() -> Parser:
     """Ranked lists as figures and pages."""
-    parser = _parser(
+    parser = command(
         "rank",
         """
-Draws ranked lists of a model as figures (PNG) and as a page (HTML).
+Shows whom a model finds: ranked lists as figures (SVG) and as a page (HTML).
 
   g2ajax rank --model=runs/agreid_vit --protocol=A2G --worst=20
   g2ajax rank --model=runs/agreid_vit --queries=0,12,name.jpg --rankings=rerank
@@ -101,21 +58,21 @@ Draws ranked lists of a model as figures (PNG) and as a page (HTML).
 The lists are the ones behind the scores. A query is a number (its place among the queries of the protocol)
 or the name of a query image.""",
     )
-    _model(parser)
+    take_model(parser)
     parser.add_argument("--dataset", default="", help="default: the model's own")
     parser.add_argument("--protocol", help="such as A2G; default: the first")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--queries", default="", help="numbers or names, with commas")
     which.add_argument("--worst", type=int, default=10, help="so many of the lowest AP (default)")
     parser.add_argument("--top", type=int, default=10, help="gallery images shown (1 to 20)")
-    _out(parser, "rank")
-    _evaluation(parser)
+    take_out(parser, "rank")
+    take_evaluation(parser)
     return parser
 
 
 def compare() -> Parser:
     """The difference of two runs."""
-    parser = _parser(
+    parser = command(
         "compare",
         """
 Compares two models on the same protocols: the difference of mAP and rank-1, B minus A, with a 95% interval
@@ -139,17 +96,17 @@ and tracklets, a page for each protocol.""",
     parser.add_argument("--changed", type=int, default=10, help="queries shown (default: 10)")
     parser.add_argument("--top", type=int, default=10, help="gallery images shown (1 to 20)")
     parser.add_argument("--samples", type=int, default=1000, help="bootstrap draws")
-    _out(parser, "compare")
-    _data(parser)
+    take_out(parser, "compare")
+    take_data(parser)
     return parser
 
 
 def explain() -> Parser:
-    """Explained distances as figures and pages."""
-    parser = _parser(
+    """Explained distances as a page."""
+    parser = command(
         "explain",
         """
-Explains a ranking by attributes: a figure (PNG) and a page (HTML).
+Explains whom a model finds for an image, and why: a page (HTML).
 
   g2ajax explain --model=runs/agreid_vit --query=12
   g2ajax explain --model=runs/agreid_vit --query=photo.jpg --platform=aerial
@@ -157,7 +114,7 @@ Explains a ranking by attributes: a figure (PNG) and a page (HTML).
 Needs a run whose phase `explain` has been trained. A query is a number (its place among the queries of the
 protocol), the name of a query image, or an image file.""",
     )
-    _model(parser, checkpoint="latest")
+    take_model(parser, checkpoint="latest")
     parser.add_argument(
         "--query",
         required=True,
@@ -167,14 +124,14 @@ protocol), the name of a query image, or an image file.""",
     parser.add_argument("--top", type=int, default=5, help="gallery images shown (1 to 10)")
     parser.add_argument("--protocol", help="such as A2G; default: the first")
     parser.add_argument("--platform", help="where a file of your own is from: aerial, ground, ...")
-    _out(parser, "explain")
-    _data(parser)
+    take_out(parser, "explain")
+    take_data(parser)
     return parser
 
 
 def search() -> Parser:
     """Search in a folder of crops, or of tracklets."""
-    parser = _parser(
+    parser = command(
         "search",
         """
 Finds people in a folder of crops, by images or by sentences, or in a folder of tracklets, by a tracklet;
@@ -191,13 +148,13 @@ For a model of tracklets the gallery is a folder with a folder of images for eac
 beside each its table of tracks (gate.mp4 and gate.txt, in MOTChallenge's format); a query is a folder of the
 images of one person, or a video with --track.""",
     )
-    _model(parser)
-    parser.add_argument("--gallery", required=True, type=_path, help="folder of crops or tracklets")
+    take_model(parser)
+    parser.add_argument("--gallery", required=True, type=path, help="folder of crops or tracklets")
     parser.add_argument(
         "--query",
         action="append",
         default=[],
-        type=_path,
+        type=path,
         help="an image, a folder of them, or a video; may be repeated",
     )
     parser.add_argument(
@@ -211,13 +168,13 @@ images of one person, or a video with --track.""",
         "--text", action="append", default=[], help="a sentence about a person; may be repeated"
     )
     parser.add_argument("--top", type=int, default=10, help="results of each query")
-    _out(parser, "search")
+    take_out(parser, "search")
     return parser
 
 
 def search_frames() -> Parser:
     """Search in whole frames."""
-    parser = _parser(
+    parser = command(
         "search-frames",
         """
 Finds a person in whole frames, a folder of images or a video, and draws where (PNG and HTML).
@@ -226,19 +183,19 @@ Finds a person in whole frames, a folder of images or a video, and draws where (
 
 The person is the one in the box of the query image, in pixels from its upper left corner.""",
     )
-    _model(parser)
-    parser.add_argument("--query", required=True, type=_path, help="image with the person")
+    take_model(parser)
+    parser.add_argument("--query", required=True, type=path, help="image with the person")
     parser.add_argument("--box", required=True, help="x0,y0,x1,y1 of the person in it, in pixels")
-    parser.add_argument("--frames", required=True, type=_path, help="folder or video")
+    parser.add_argument("--frames", required=True, type=path, help="folder or video")
     parser.add_argument("--every", type=int, default=1, help="take every N-th frame of a video")
     parser.add_argument("--top", type=int, default=10, help="frames shown")
-    _out(parser, "search-frames")
+    take_out(parser, "search-frames")
     return parser
 
 
 def embed() -> Parser:
     """Embeddings as a Parquet file."""
-    parser = _parser(
+    parser = command(
         "embed",
         """
 Writes the embeddings of all images of a folder as Parquet: path, sha256, embedding.
@@ -249,16 +206,16 @@ Writes the embeddings of all images of a folder as Parquet: path, sha256, embedd
 Vector databases read the file. A killed command continues where it stopped; run again, it embeds new and
 changed images only. `--shard=3/16` is the third of sixteen parts, one for each machine.""",
     )
-    _model(parser)
-    parser.add_argument("--images", required=True, type=_path, help="folder of crops")
-    parser.add_argument("--out", required=True, type=_path, help="file to write")
+    take_model(parser)
+    parser.add_argument("--images", required=True, type=path, help="folder of crops")
+    parser.add_argument("--out", required=True, type=path, help="file to write")
     parser.add_argument("--shard", default="1/1", help="i/n: the i-th of n parts, from 1")
     return parser
 
 
 def export() -> Parser:
     """An embedding as a program."""
-    parser = _parser(
+    parser = command(
         "export",
         """
 Writes a model's embedding as one file (StableHLO or ONNX), checked against the model.
@@ -267,19 +224,19 @@ Writes a model's embedding as one file (StableHLO or ONNX), checked against the 
   g2ajax export --model=runs/irra --format=onnx --part=text --out=exported
   g2ajax export --model=runs/agreid_vit --format=onnx --resize""",
     )
-    _model(parser)
+    take_model(parser)
     parser.add_argument("--format", choices=("stablehlo", "onnx"), default="stablehlo")
     parser.add_argument("--part", choices=("image", "text"), default="image")
     parser.add_argument(
         "--resize", action="store_true", help="the program takes images of any size"
     )
-    _out(parser, "export")
+    take_out(parser, "export")
     return parser
 
 
 def pack() -> Parser:
     """A model's folder."""
-    parser = _parser(
+    parser = command(
         "pack",
         """
 Makes a model's folder of a run's checkpoint or of a public file: weights and model.json, no data.
@@ -289,8 +246,8 @@ Makes a model's folder of a run's checkpoint or of a public file: weights and mo
 
 A finished run has one already, WORKDIR/model, of its best checkpoint.""",
     )
-    _model(parser)
-    parser.add_argument("--out", required=True, type=_path, help="folder to write")
+    take_model(parser)
+    parser.add_argument("--out", required=True, type=path, help="folder to write")
     parser.add_argument("--name", help="name for tables of results; default: the model's")
     parser.add_argument("--licence", help="licence of the weights, such as MIT")
     parser.add_argument(
@@ -303,7 +260,7 @@ A finished run has one already, WORKDIR/model, of its best checkpoint.""",
 
 def weights() -> Parser:
     """The public files of weights."""
-    parser = _parser(
+    parser = command(
         "weights",
         """
 Lists the public files of weights of the field, and checks a local file against the list.
@@ -314,7 +271,7 @@ Lists the public files of weights of the field, and checks a local file against 
 A file is opened by g2ajax.load(FILE), or --model=FILE of every command; one without an architecture is a
 starting point of training (--config.init.file=FILE).""",
     )
-    parser.add_argument("--check", type=_path, metavar="FILE", help="check a local file")
+    parser.add_argument("--check", type=path, metavar="FILE", help="check a local file")
     parser.add_argument(
         "--architectures", action="store_true", help="list the architectures instead"
     )
@@ -323,7 +280,7 @@ starting point of training (--config.init.file=FILE).""",
 
 def published() -> Parser:
     """Published scores."""
-    parser = _parser(
+    parser = command(
         "published",
         """
 Prints the published scores on a dataset: a row for each method, a column for each protocol. Nothing in the
@@ -337,7 +294,7 @@ table was measured here; n is the number of valid queries. A run prints its meth
 
 def verify() -> Parser:
     """Check of a dataset."""
-    parser = _parser(
+    parser = command(
         "verify",
         """
 Checks a dataset, building it first where needed: counts, content hashes, every image.
@@ -347,13 +304,13 @@ Checks a dataset, building it first where needed: counts, content hashes, every 
 Exit status: 0 if nothing is wrong (warnings are printed), 1 if something is.""",
     )
     parser.add_argument("--dataset", required=True, help='such as "agreid" or "agreid/partial"')
-    _data(parser)
+    take_data(parser)
     return parser
 
 
 def skyground() -> Parser:
     """The embedded world as files."""
-    parser = _parser(
+    parser = command(
         "skyground",
         """
 Writes SkyGround, the embedded aerial-ground world, as files.
@@ -378,7 +335,7 @@ Writes SkyGround, the embedded aerial-ground world, as files.
 
 def explore() -> Parser:
     """The explorer of a folder of crops."""
-    parser = _parser(
+    parser = command(
         "explore",
         """
 Opens a folder of crops on a page of this machine: drop an image or type a sentence, look at the ranking, search
@@ -389,8 +346,8 @@ on from any image of it, mark images right or wrong and rank again, filter by fo
 
 The page is served at 127.0.0.1 only, at an address with a random token. Ctrl-C ends it.""",
     )
-    _model(parser)
-    parser.add_argument("--gallery", required=True, type=_path, help="folder of crops")
+    take_model(parser)
+    parser.add_argument("--gallery", required=True, type=path, help="folder of crops")
     parser.add_argument("--port", type=int, default=0, help="default: any free one")
     parser.add_argument(
         "--camera",

@@ -1,4 +1,4 @@
-"""Draws ranked lists of a model as figures (PNG) and as a page (HTML)."""
+"""Shows whom a model finds: ranked lists as figures (SVG) and as a page (HTML)."""
 
 import argparse
 
@@ -10,9 +10,11 @@ from g2ajax.cli.evaluate import with_evaluation, words
 from g2ajax.cli.opening import folder_of, open_model
 from g2ajax.config import nearest
 from g2ajax.data.crop_source import CropSplit
-from g2ajax.report import draw, page
 from g2ajax.report.files import write_whole
+from g2ajax.report.page import report_page
+from g2ajax.report.ranking import ranking_svg
 from g2ajax.tasks import task_class, tracklets
+from g2ajax.tasks.ranked_lists import worst
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,23 +42,23 @@ def run(options: argparse.Namespace) -> int:
     rows, _, _ = dataset.protocol(protocol)
     places = _chosen(dataset.splits["query"].take(rows), protocol, queries)
     folder = folder_of(model, options.out, "rank")
-    intro = rank.OF_TRACKLETS if of_tracklets else rank.INTRO
     gallery = len(dataset.protocol(protocol)[1])
     noun = "tracklets" if of_tracklets else "images"
     print(f"ranking {gallery:,} {noun} for {len(rows):,} queries of {protocol}", flush=True)
     for name in names:
         lists = rank.rank_queries(model.method, source, protocol, name, options.top)
         if not queries:
-            places = rank.worst(lists.result, options.worst).tolist()
-        figures = rank.figures(lists, places, dataset.name)
-        for row, figure in zip(places, figures, strict=True):
-            write_whole(folder / f"{protocol}-{name}-{row}.png", draw(figure))
-            marks = "".join("+" if item.correct else "-" for item in figure.ranked[: options.top])
-            print(f"{marks}  {figure.query.title}")
-        text = page(f"{model.card.name}: {protocol}, {name}", figures, intro=intro)
+            places = worst(lists.result.average_precision, options.worst).tolist()
+        report = rank.ranked_report(lists, places, dataset, model.card.name)
+        for row, query in zip(places, report.rankings[0].queries, strict=True):
+            file = folder / f"{protocol}-{name}-{row}.svg"
+            write_whole(file, ranking_svg(query, report.pictures) + "\n")
+            marks = "".join("+" if one.correct else "-" for one in query.entries[: options.top])
+            scores = f"AP {query.score:.2f}, first match at rank {query.first_match}"
+            print(f"{marks}  {row} {query.title}: {scores}")
         file = folder / f"{protocol}-{name}.html"
-        write_whole(file, text)
-        print(f"written: {file}, and a PNG for each query")
+        write_whole(file, report_page(report))
+        print(f"written: {file}, and a figure (SVG) for each query")
     return 0
 
 

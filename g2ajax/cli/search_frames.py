@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     tables = [Table(f"{len(sightings)} of {count} frames, {len(skipped)} skipped", head, rows)]
     title = f"{model.card.name}: {options.query.name} in {options.frames.name}"
     file = folder / "frames.html"
-    write_whole(file, page(title, (), intro=INTRO, tables=tables, pictures=pictures))
+    write_whole(file, page(title, intro=INTRO, tables=tables, pictures=pictures))
     print(f"written: {file}")
     return 0
 
@@ -90,4 +90,4 @@ def _picture(
     data = io.BytesIO()
     picture.save(data, "PNG")
     text = ", ".join(filter(None, labels)) or "the person in the box"
-    return Picture(caption, data.getvalue(), f"{caption}: {text}", scale=1)
+    return Picture(caption, data.getvalue(), f"{caption}: {text}")

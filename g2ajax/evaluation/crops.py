@@ -1,10 +1,12 @@
 """Scoring embedded crops on the protocols of their dataset."""
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -13,7 +15,7 @@ from g2ajax.evaluation.bootstrap import interval
 from g2ajax.evaluation.embedded import EXPANSION, RERANK, ExpansionOptions, RerankOptions, ranker
 from g2ajax.evaluation.embedded import parameters as parameters_of
 from g2ajax.evaluation.results import QueryScores, Result, data_of
-from g2ajax.retrieval import RetrievalResult
+from g2ajax.retrieval import RetrievalResult, pairwise
 from g2ajax.retrieval.single_shot import REPEATS
 
 
@@ -25,6 +27,9 @@ class Ranker(NamedTuple):
     """`retrieval.evaluate` with the features (or distances) already bound."""
     described: Mapping[str, Any]
     """Description for `score_protocol`: ranking, metric, feature_name and others."""
+    distance: Callable[[Int[np.ndarray, " n"]], Float[np.ndarray, "n G"]] | None = None
+    """The distances that rank the gallery for some of the queries; None for a ranking that is not by
+    distances of pairs."""
 
 
 def evaluate_crops(
@@ -87,21 +92,25 @@ def crop_rankers(
         for protocol in protocols:
             query_rows, gallery_rows = protocol_rows(dataset, protocol)
             (query, _), (gallery, _) = dataset.sides(protocol)
-            rank = ranker(
-                ranking,
-                _rows(features[query], query_rows),
-                _rows(features[gallery], gallery_rows),
-                metric=metric,
-                rerank=rerank,
-                expansion=expansion,
-            )
+            sides = _rows(features[query], query_rows), _rows(features[gallery], gallery_rows)
+            rank = ranker(ranking, *sides, metric=metric, rerank=rerank, expansion=expansion)
+            distance = functools.partial(_distances, *sides, metric) if ranking == "reid" else None
             description = {
                 "ranking": ranking,
                 "metric": metric,
                 "feature_name": feature_name,
                 "parameters": parameters_of(ranking, rerank, expansion),
             }
-            yield Ranker(protocol, rank, description)
+            yield Ranker(protocol, rank, description, distance)
+
+
+def _distances(
+    query: Float[np.ndarray, "Q D"],
+    gallery: Float[np.ndarray, "G D"],
+    metric: str,
+    rows: Int[np.ndarray, " n"],
+) -> Float[np.ndarray, "n G"]:
+    return np.asarray(pairwise(jnp.asarray(query[rows]), jnp.asarray(gallery), metric))
 
 
 def protocol_rows(

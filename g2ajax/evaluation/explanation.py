@@ -70,8 +70,10 @@ def pair_sums(
     annotated = differs | agrees
     n_differs, n_agrees = jnp.sum(differs, -1), jnp.sum(agrees, -1)
 
-    precision_e, map_e = _ranked(jnp.where(annotated, -dk, jnp.inf), differs, n_differs)
-    precision_c, map_c = _ranked(jnp.where(annotated, dk, jnp.inf), agrees, n_agrees)
+    exclusive_first = jnp.where(annotated, -dk, jnp.inf)
+    precision_e, map_e = ranked_precision(exclusive_first, differs, n_differs)
+    common_first = jnp.where(annotated, dk, jnp.inf)
+    precision_c, map_c = ranked_precision(common_first, agrees, n_agrees)
 
     # Without a difference the ranking is the largest first, so the w wrong ones are at its head and
     # the average precision of the n known ones is Σ_{k=w+1..n} (k − w)/k / n: no sort is needed.
@@ -104,7 +106,7 @@ def pair_sums(
     }
 
 
-def _ranked(
+def ranked_precision(
     key: Float[Array, "Q G M"], relevant: Bool[Array, "Q G M"], count: Int[Array, "Q G"]
 ) -> tuple[Float[Array, "Q G"], Float[Array, "Q G"]]:
     """Precision at `count` and average precision of the relevant in ascending order of `key`."""

@@ -62,24 +62,35 @@ def same_method(name: str) -> list[Published]:
     return exact or [row for row in rows if row.method == recipe]
 
 
+def same_protocol(result: Result) -> Published | None:
+    """The published scores of a result's method on its protocol; None for none, and for a ranking
+    other than the method's own."""
+    if result.ranking != "reid":
+        return None
+    return next((row for row in _rows(result) if _same(row, result)), None)
+
+
+def _rows(result: Result) -> list[Published]:
+    """The rows of a result's method on its dataset, of any protocol."""
+    dataset = result.dataset.partition("/")[0]
+    return [row for row in same_method(result.name) if row.dataset == dataset]
+
+
+def _same(row: Published, result: Result) -> bool:
+    return row.protocol == result.protocol and row.valid_queries in (None, result.valid_queries)
+
+
 def beside(result: Result) -> str:
     """A line for a result: the published scores of its method on its protocol, or that there are some
     on another protocol of its dataset; "" for none.
 
     A row with another number of valid queries is of another protocol, whatever its name.
     """
-    dataset = result.dataset.partition("/")[0]
-    rows = [row for row in same_method(result.name) if row.dataset == dataset]
-    same = [
-        row
-        for row in rows
-        if row.protocol == result.protocol and row.valid_queries in (None, result.valid_queries)
-    ]
-    if same and result.ranking == "reid":
-        row = same[0]
+    rows, row = _rows(result), same_protocol(result)
+    if row:
         known = "" if row.valid_queries else "; number of valid queries not stated"
         return f"published: rank-1 {row.rank1:.2f}, mAP {row.mAP:.2f} ({row.source}{known})"
-    if rows and not same:
+    if rows and not any(_same(row, result) for row in rows):
         others = ", ".join(
             f"{row.protocol} {row.rank1:.2f} / {row.mAP:.2f}" for row in dict.fromkeys(rows)
         )

@@ -1,23 +1,11 @@
-"""Figures of explained queries and self-contained HTML pages, drawn from plain arrays.
+"""Pages and charts from plain records: self-contained HTML, and SVG that a paper can take.
 
-from g2ajax.report import Explanation, Query, RankedImage, Table, draw, page
-png = draw(Explanation(query, attributes, ranked, plain, ranking="decomposed", dataset="AG-ReID"))
-html = page("A run", explanations, intro="The question.", tables=[Table("Scores", head, rows)])
+from g2ajax.report import Report, charts, write_report
+write_report(Report("A run", ["Trained on ..."], scores, charts, rankings, pictures), path)
 """
 
-from g2ajax.report.figure import draw, overlay
-from g2ajax.report.layout import Explanation, Query, RankedImage
 from g2ajax.report.names import words
-from g2ajax.report.page import Picture, Table, page
+from g2ajax.report.page import Picture, page, report_page, write_report
+from g2ajax.report.records import Report, Table
 
-__all__ = [
-    "Explanation",
-    "Picture",
-    "Query",
-    "RankedImage",
-    "Table",
-    "draw",
-    "overlay",
-    "page",
-    "words",
-]
+__all__ = ["Picture", "Report", "Table", "page", "report_page", "words", "write_report"]

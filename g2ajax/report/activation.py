@@ -1,6 +1,6 @@
 """Activation maps of a backbone, as torchreid's `visualize_actmap` computes them.
 
-For users who come from torchreid; the pages of this package show `figure.overlay` instead.
+For users who come from torchreid; the pages of this package show `overlay.overlay` instead.
 """
 
 import numpy as np

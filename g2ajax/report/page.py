@@ -1,73 +1,37 @@
-"""A self-contained HTML page of explanations and tables: no network, no scripts, images inside."""
+"""Self-contained HTML pages: no network, images inside, from the templates of this folder.
+
+jinja2 is imported with the first page, so that what only names the records stays light.
+"""
 
 import base64
 import dataclasses
-import html
+import functools
 import io
-from collections.abc import Sequence
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
-from g2ajax.report.figure import MARK, SCALE, SIGNS, draw
-from g2ajax.report.layout import Explanation, RankedImage
+from g2ajax.report.album import size_of
+from g2ajax.report.files import write_whole
+from g2ajax.report.ranking import SIGNS
+from g2ajax.report.records import Listed, Reason, Report, Table
 
-_LARGEST = 3
-"""Number of attributes named in the text below a figure."""
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1a1a1a; --faint: #595959; --paper: #ffffff;
-  --line: #d4d4d4; --shade: #f4f4f4; --link: #0b57a4; }
-@media (prefers-color-scheme: dark) { :root { --ink: #ececec; --faint: #b0b0b0; --paper: #16181b;
-  --line: #3c4045; --shade: #212429; --link: #86b7f0; } }
-body { margin: 0 auto; padding: 1.5rem; max-width: 80rem; background: var(--paper);
-  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.7rem; line-height: 1.25; }
-h2 { margin-top: 2.5rem; padding-top: .6rem; border-top: 1px solid var(--line); font-size: 1.25rem; }
-a { color: var(--link); }
-nav { padding: .6rem 1rem; background: var(--shade); border-radius: 6px; }
-nav ol { margin: .3rem 0; padding-left: 1.6rem; }
-.wide { overflow-x: auto; }
-figure { margin: 1rem 0; }
-figure img { display: block; max-width: none; height: auto; border-radius: 6px;
-  background: #ffffff; }
-figcaption, .label { color: var(--faint); }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
-caption { padding: .3rem 0; text-align: left; font-weight: 600; }
-th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: left;
-  vertical-align: top; }
-th { background: var(--shade); }
-td.number { text-align: right; }
-details { margin: .6rem 0; }
-summary { cursor: pointer; }
-@media print { details { display: block; } .wide { overflow: visible; }
-  figure img { max-width: 100%; } }
-"""
-
-
-_CAPTION = """\
-<figcaption>Maps show where the model looks for an attribute. Each map has its own scale, so colours
-compare places within one image, never two images. Percentages are shares of the sum of all
-attributes' distances.</figcaption>
-"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table of the page. Raises ValueError for a row that is not as long as the head."""
-
-    caption: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str | int | float]]
-    """Floats are printed with four significant digits; pass text for another format."""
-    details: str = ""
-    """Text about the table, folded away below it."""
-
-    def __post_init__(self) -> None:
-        for i, row in enumerate(self.rows):
-            if len(row) != len(self.head):
-                raise ValueError(
-                    f"table {self.caption!r}: row {i} has {len(row)} cells, its head {len(self.head)}"
-                )
+SHOWN_SCORES = 4
+"""Protocols on the first screen."""
+EXAMPLE = 7
+"""Places of the ranking on the first screen."""
+ANSWERS: Mapping[bool | None, tuple[str, str]] = {
+    True: ("right", "the query's person"),
+    False: ("wrong", "another person"),
+    None: ("unknown", "not known who"),
+}
+HEIGHT = 288
+"""Pixels of an image's height on the page of a search, twice its height on the screen."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,187 +42,155 @@ class Picture:
     png: bytes
     alt: str
     """Description for readers who cannot see the picture."""
-    scale: int = SCALE
+    scale: int = 1
     """Pixels of the PNG per CSS pixel of the page."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height on the page."""
+        width, height = size_of(self.png)
+        return width // self.scale, height // self.scale
 
 
 def page(
     title: str,
-    explanations: Sequence[Explanation],
     *,
     intro: str,
     tables: Sequence[Table] = (),
     pictures: Sequence[Picture] = (),
-    attributes: int = 3,
 ) -> str:
-    """Writes a page: introduction, contents, tables, pictures, then a figure for each explanation.
+    """Writes a page: introduction, contents, tables, then pictures.
 
-    All text is escaped; empty lines in `intro` separate paragraphs. Below its figure each ranking is
-    repeated as a table, with the labels of ranking and dataset, for readers who cannot see the
-    figure. `attributes`: as in `draw`. Returns the HTML.
+    All text is escaped; empty lines in `intro` separate paragraphs. Returns the HTML.
     """
-    entries, parts = [], []
-    for i, table in enumerate(tables, start=1):
-        entries.append((f"table-{i}", table.caption))
-        heading = f"<h2>{escaped(table.caption)}</h2>"
-        content = _table(table, captioned=False)
-        if table.details:
-            content += (
-                f"\n<details><summary>Protocol</summary><p>{escaped(table.details)}</p></details>"
-            )
-        parts.append(f'<section id="table-{i}">\n{heading}\n{content}\n</section>')
-    for i, picture in enumerate(pictures, start=1):
-        entries.append((f"picture-{i}", picture.caption))
-        heading = f"<h2>{escaped(picture.caption)}</h2>"
-        figure = _figure(picture.png, escaped(picture.alt), picture.scale)
-        parts.append(f'<section id="picture-{i}">\n{heading}\n{figure}\n</section>')
-    for i, explanation in enumerate(explanations, start=1):
-        entries.append((f"explanation-{i}", f"Query {explanation.query.title}"))
-        parts.append(_section(f"explanation-{i}", explanation, attributes))
-    return shell(title, intro, entries, parts)
-
-
-def shell(
-    title: str,
-    intro: str,
-    entries: Sequence[tuple[str, str]],
-    parts: Sequence[str],
-    *,
-    style: str = "",
-) -> str:
-    """A page of parts (HTML) with an introduction and, where there are entries (id, text), contents."""
-    contents = "\n".join(f'<li><a href="#{to}">{escaped(text)}</a></li>' for to, text in entries)
-    paragraphs = "\n".join(
-        f"<p>{escaped(part)}</p>" for part in intro.split("\n\n") if part.strip()
-    )
-    navigation = f"""<nav aria-label="Contents">
-<strong>Contents</strong>
-<ol>
-{contents}
-</ol>
-</nav>
-"""
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escaped(title)}</title>
-<style>{_STYLE}{style}</style>
-</head>
-<body>
-<header>
-<h1>{escaped(title)}</h1>
-{paragraphs}
-</header>
-{navigation * bool(entries)}<main>
-{chr(10).join(parts)}
-</main>
-</body>
-</html>
-"""
-
-
-def _section(name: str, explanation: Explanation, attributes: int) -> str:
-    """The section of an explanation: heading, figure, and the rankings as tables."""
-    png = draw(explanation, attributes=attributes)
-    caption = _CAPTION if explanation.attributes else ""
-    dataset, ranking = explanation.dataset, explanation.ranking
-    tables = [_ranking_table(f"{dataset}, ranked by: {ranking}", explanation, explanation.ranked)]
-    if explanation.plain:
-        plain = f"{dataset}, ranked without the explainable stream"
-        tables.append(_ranking_table(plain, explanation, explanation.plain))
-    return f"""<section id="{name}">
-<h2>Query {escaped(explanation.query.title)}</h2>
-<p class="label">Dataset: {escaped(dataset)}. Ranked by: {escaped(ranking)}.</p>
-{_figure(png, _alt(explanation), SCALE, caption)}
-<details>
-<summary>The rankings as text</summary>
-{chr(10).join(_table(table) for table in tables)}
-</details>
-</section>"""
-
-
-def _figure(png: bytes, alt: str, scale: int, caption: str = "") -> str:
-    """An embedded picture; `alt` and `caption` must be escaped."""
-    width, height = (side // scale for side in Image.open(io.BytesIO(png)).size)
-    data = base64.b64encode(png).decode("ascii")
-    return f"""<figure>
-<div class="wide" tabindex="0" role="group" aria-label="Figure; scrolls sideways">
-<img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="{alt}">
-</div>
-{caption}</figure>"""
-
-
-def _ranking_table(caption: str, explanation: Explanation, items: Sequence[RankedImage]) -> Table:
-    """A ranking as a table, with contributions if there are any."""
-    head = ["rank", "image", "the query's person", "distance"]
-    rows = [
-        [x.rank or i, x.title, _answer(x), float(x.distance)] for i, x in enumerate(items, start=1)
+    sections: list[dict[str, Any]] = [
+        {"id": f"table-{i}", "heading": table.caption, "table": table}
+        for i, table in enumerate(tables, start=1)
     ]
-    if any(item.shares is not None for item in items):
-        head.append(f"largest contributions ({MARK} annotations differ)")
-        for row, item in zip(rows, items, strict=True):
-            row.append(_contributions(explanation.attributes, item))
-    return Table(caption, head, rows)
+    sections += [
+        {"id": f"picture-{i}", "heading": picture.caption, "picture": picture}
+        for i, picture in enumerate(pictures, start=1)
+    ]
+    return sections_page(title, intro, sections)
 
 
-def _contributions(attributes: Sequence[str], item: RankedImage) -> str:
-    if item.shares is None:
-        return ""
-    order = (-item.shares).argsort(kind="stable")[:_LARGEST]
-    return ", ".join(
-        f"{MARK} " * (item.exclusive is not None and bool(item.exclusive[k]))
-        + f"{attributes[k]} {100 * item.shares[k]:.1f}%"
-        for k in order
-    )
+def sections_page(
+    title: str, intro: str, sections: Sequence[Mapping[str, Any]], **more: Any
+) -> str:
+    """A page of sections below an introduction; see `templates/sections.html` for what each may have."""
+    paragraphs = [part for part in intro.split("\n\n") if part.strip()]
+    fields = ("id", "heading", "picture", "table", "finding", "lists")
+    complete = [{name: section.get(name) for name in fields} for section in sections]
+    template = _environment().get_template("sections.html")
+    return template.render(title=title, intro=paragraphs, sections=complete, **more)
 
 
-def _answer(item: RankedImage) -> str:
-    word = {True: "yes", False: "no", None: "not known"}[item.correct]
-    return f"{SIGNS[item.correct]} {word}"
-
-
-def _alt(explanation: Explanation) -> str:
-    """Description of the figure in a sentence or two; the tables below hold the rest."""
-    right = sum(bool(item.correct) for item in explanation.ranked)
-    text = (
-        f"Query {explanation.query.title} and {len(explanation.ranked)} images of "
-        f"{explanation.dataset}, ranked by: {explanation.ranking}; {right} of them are known to show "
-        "the query's person."
-    )
-    first = explanation.ranked[0]
-    if first.shares is not None:
-        largest = _contributions(explanation.attributes, first)
-        text += f" Largest contributions to the first distance: {largest}."
-    if explanation.plain:
-        right = sum(bool(item.correct) for item in explanation.plain)
-        text += (
-            f" Below, {len(explanation.plain)} images ranked without the explainable stream, "
-            f"{right} of them known to show the person."
+def report_page(report: Report) -> str:
+    """The page of a report."""
+    example = None
+    if report.scores and report.rankings and report.rankings[0].queries:
+        queries = sorted(report.rankings[0].queries, key=lambda query: query.score)
+        example = queries[len(queries) // 2]
+        later = [entry for entry in example.entries[EXAMPLE:] if entry.correct][:1]
+        if any(entry.correct for entry in example.entries[:EXAMPLE]):
+            later = []
+        entries = [*example.entries[:EXAMPLE], *later]
+        example = dataclasses.replace(example, entries=entries)
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            title=report.title,
+            report=report,
+            example=example,
+            shown_scores=SHOWN_SCORES,
+            data=_json(report),
         )
-    return escaped(text)
+    )
 
 
-def _table(table: Table, *, captioned: bool = True) -> str:
-    caption = f"<caption>{escaped(table.caption)}</caption>\n" * captioned
-    head = "".join(f'<th scope="col">{escaped(cell)}</th>' for cell in table.head)
-    rows = "\n".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in table.rows)
-    return f"""<div class="wide"><table>
-{caption}<thead><tr>{head}</tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table></div>"""
+def write_report(report: Report, file: pathlib.Path) -> None:
+    """Writes the page of a report, and its charts beside it as SVG, those of `report.html` in the folder
+    `figures`."""
+    charts = [*([report.learning] if report.learning else []), *report.charts]
+    folder = file.with_name(file.stem.replace("report", "figures"))
+    if charts:
+        folder.mkdir(exist_ok=True)
+    for chart in charts:
+        write_whole(folder / f"{chart.name}.svg", chart.svg + "\n")
+    write_whole(file, report_page(report))
 
 
-def _cell(value: str | int | float) -> str:
-    if isinstance(value, str):
-        return f"<td>{escaped(value)}</td>"
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return f'<td class="number">{text}</td>'
+def _json(report: Report) -> str:
+    """What the list of queries is drawn from, as JSON that may stand inside a script element."""
+
+    def listed(query: Listed) -> dict[str, Any]:
+        return {
+            "p": query.picture,
+            "t": query.title,
+            "x": query.text,
+            "s": round(query.score, 2),
+            "f": query.first_match,
+            "v": dict(query.facts),
+            "a": list(query.attributes),
+            "e": [
+                [e.picture, e.rank, f"{e.distance:.3g}", e.correct, e.title, e.text]
+                for e in query.entries
+            ],
+        }
+
+    content = {
+        "distance": report.distance,
+        "pictures": [base64.b64encode(one).decode("ascii") for one in report.pictures],
+        "rankings": [
+            {"label": one.label, "note": one.note, "queries": [listed(q) for q in one.queries]}
+            for one in report.rankings
+        ],
+    }
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
 
 
-def escaped(value: str) -> str:
-    """Text for HTML, also inside an attribute."""
-    return html.escape(value, quote=True)
+@functools.cache
+def _environment() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "uri": _uri,
+        "thumbnail": _thumbnail,
+        "cell": lambda value: f"{value:.4g}" if isinstance(value, float) else value,
+        "kind": lambda correct: ANSWERS[correct][0],
+        "answer": lambda correct: ANSWERS[correct][1],
+        "sign": SIGNS.__getitem__,
+        "reason": _reason,
+    }
+    return environment
+
+
+def _reason(reason: Reason) -> str:
+    """A reason in words."""
+    text = f"{reason.ratio:.2f} times its usual share"
+    own, other = reason.classes
+    if own and other:
+        text += f"; annotated {own} and {other}" if own != other else f"; both annotated {own}"
+    return text
+
+
+def _uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _thumbnail(image: UInt8[np.ndarray, "H W 3"]) -> str:
+    picture = Image.fromarray(image)
+    width = max(1, round(picture.width * HEIGHT / picture.height))
+    picture = picture.resize((min(width, 3 * HEIGHT), HEIGHT), Image.Resampling.BICUBIC)
+    data = io.BytesIO()
+    picture.save(data, "JPEG", quality=85)
+    return _uri(data.getvalue(), "jpeg")

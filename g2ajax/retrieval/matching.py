@@ -63,6 +63,12 @@ class Pairs:
                 "check that identities of query and gallery are numbered alike"
             )
 
+    @property
+    def listed(self) -> Int[np.ndarray, " Q"]:
+        """Number of entries in each query's ranking: all but those it drops and junk."""
+        dropped = [np.count_nonzero(~self.is_junk[rows]) for rows in self.dropped]
+        return len(self.is_junk) - len(self.junk) - np.array(dropped, np.int64)
+
     def blocks(self, size: int) -> Iterator[Int[np.ndarray, " B"]]:
         """Yields rows with similar numbers of matches, so that padded lists have few widths."""
         by_count = np.argsort(self.counts, kind="stable")

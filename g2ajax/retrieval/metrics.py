@@ -214,6 +214,8 @@ def _score(
     first = np.full((queries, min(top, entries)), -1, np.int64)
     near = np.full(first.shape, np.nan, np.float32)
     match, match_distance = np.full(queries, -1, np.int64), np.full(queries, np.nan, np.float32)
+    nothing = np.zeros(0, np.int64)
+    match_ranks, match_entries = [nothing] * queries, [nothing] * queries
     for rows, block, values in blocks:
         matches = padded_lists([np.sort(pairs.matches[row]) for row in rows], len(block))
         left_out = [np.concatenate([pairs.dropped[row], pairs.junk]) for row in rows]
@@ -229,6 +231,10 @@ def _score(
             ]
             match[rows] = entry[: len(rows), 0]
             match_distance[rows] = rounded(values(entry, distance))[:, 0]
+            for row, entries_of, ranks_of in zip(rows, matches, ranks, strict=False):
+                order = np.argsort(ranks_of[entries_of >= 0], kind="stable")
+                match_ranks[row] = ranks_of[order].astype(np.int64) + 1
+                match_entries[row] = entries_of[order].astype(np.int64)
             index, distance = map(np.asarray, _top_in(block, dropped, top=first.shape[1]))
             index, distance = index[: len(rows)], distance[: len(rows)]
             end = np.isposinf(distance)
@@ -252,7 +258,14 @@ def _score(
     result = dataclasses.replace(result, gallery=entries)
     if top:
         result = dataclasses.replace(
-            result, top=first, top_distance=near, match=match, match_distance=match_distance
+            result,
+            top=first,
+            top_distance=near,
+            match=match,
+            match_distance=match_distance,
+            match_ranks=tuple(match_ranks),
+            match_entries=tuple(match_entries),
+            listed=pairs.listed,
         )
     if cmc == "single-gallery-shot":
         result = dataclasses.replace(result, shots=shots, cmc=shots[result.valid].mean(0))

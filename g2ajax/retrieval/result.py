@@ -33,6 +33,13 @@ class RetrievalResult:
     match_distance: Float[np.ndarray, " Q"] | None = None
     gallery: int | None = None
     """Number of gallery entries."""
+    match_ranks: tuple[Int[np.ndarray, " _M"], ...] | None = None
+    """Ranks (from 1) of all matches of each query, ascending; empty for invalid queries. None unless
+    `top` is set."""
+    match_entries: tuple[Int[np.ndarray, " _M"], ...] | None = None
+    """The gallery entries at these ranks."""
+    listed: Int[np.ndarray, " Q"] | None = None
+    """Number of entries in each ranking, without dropped entries. None unless `top` is set."""
 
     def __repr__(self) -> str:
         scores = f"mAP={self.mAP:.4f}, rank-1={self.rank(1):.4f}, mINP={self.mINP:.4f}"

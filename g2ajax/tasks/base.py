@@ -17,6 +17,7 @@ from g2ajax.data.sharding import check_batch
 from g2ajax.evaluation.explanation import Measure
 from g2ajax.evaluation.results import Result
 from g2ajax.methods import DataFacts, Method
+from g2ajax.report.records import Report
 
 Batch = dict[str, jax.Array]
 Say = Callable[[str], None]
@@ -54,8 +55,8 @@ class EvaluateOptions:
     rankings: tuple[str, ...] = ()
     """Further rankings besides the phase's own when the run ends. They do not choose the best
     checkpoint."""
-    reported_queries: Natural = 4
-    """Queries shown on the run's report page; 0: no page."""
+    reported_queries: Natural = 400
+    """Most queries whose ranked lists are on the report page, the worst before others; 0: no page."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,13 +207,18 @@ class Task(abc.ABC):
         """Further measures besides the scores, taken once, of the last checkpoint."""
         return []
 
-    def page(self, model: Method, results: Sequence[Result], measured: Sequence[Measure]) -> str:
-        """The report page (HTML) of the last checkpoint; "" for none."""
-        return ""
+    def report(
+        self,
+        model: Method,
+        results: Sequence[Result],
+        measured: Sequence[Measure],
+        trained_on: str,
+    ) -> Report | None:
+        """The report of a model whose `results` are given; None for none.
 
-    def page_of_results(self, results: Sequence[Result]) -> str:
-        """The report page of all results of a finished run; "" for none."""
-        return ""
+        `trained_on`: the dataset that the model was trained on; "" if it is unknown.
+        """
+        return None
 
 
 def on_protocols(info: RunInfo, dataset: Any, fault: Callable[[Any, str], str]) -> RunInfo:

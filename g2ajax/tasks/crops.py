@@ -21,9 +21,11 @@ from g2ajax.evaluation.crops import scoring_fault
 from g2ajax.evaluation.explanation import Measure
 from g2ajax.evaluation.results import Result
 from g2ajax.methods import DataFacts, Method
-from g2ajax.tasks import base, crop_checks, crop_options, explanation_measures, explanation_pages
+from g2ajax.report.records import Report
+from g2ajax.tasks import base, crop_checks, crop_options, explanation_measures
 from g2ajax.tasks.base import Batch, Phase, RunInfo, Say
 from g2ajax.tasks.embedder import Embedder, make_embedder, score_crops
+from g2ajax.tasks.explanation_pages import embedder_report
 from g2ajax.tasks.features import embed_training_images, feature_batches
 
 
@@ -173,12 +175,17 @@ class Task(base.Task):
         say("measuring the explanations")
         return explanation_measures.measure(model, self.embedder)
 
-    def page(self, model: Method, results: Sequence[Result], measured: Sequence[Measure]) -> str:
-        """Scores, measures and explained queries, if the model was trained to explain."""
-        explained = "decomposed" in {result.ranking for result in results}
-        if not explained or not self.options.evaluate.reported_queries:
-            return ""
-        return explanation_pages.run_page(model, self.embedder, self.info.name, results, measured)
+    def report(
+        self,
+        model: Method,
+        results: Sequence[Result],
+        measured: Sequence[Measure],
+        trained_on: str,
+    ) -> Report | None:
+        """Scores, curves and ranked lists; explained queries if the model was trained to explain."""
+        if not self.options.evaluate.reported_queries:
+            return None
+        return embedder_report(model, self.embedder, results, measured, self.noun, trained_on)
 
 
 def crop_facts(dataset: Dataset, image_size: tuple[int, int], dtype: str) -> DataFacts:

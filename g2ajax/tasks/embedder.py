@@ -248,14 +248,15 @@ def rankers(model: Method, embedder: Embedder, rankings: Sequence[str]) -> Itera
     for protocol in embedder.protocols:
         compared = compare_protocol(model, embedder, protocol, explained, measure=False)
         for name in explained:
-            rank = functools.partial(evaluate_distances, compared.distances[name])
+            distances = compared.distances[name]
+            rank = functools.partial(evaluate_distances, distances)
             described = {
                 "ranking": name,
                 "metric": describe(name, evaluate.reweight),
                 "feature_name": "after neck",
                 "given": "query attributes annotated" if name in ANNOTATED else "",
             }
-            yield Ranker(protocol, rank, described)
+            yield Ranker(protocol, rank, described, distances.__getitem__)
 
 
 def score_crops(

@@ -11,13 +11,22 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Num
 from PIL import Image
 
-from g2ajax.data.crop_source import CropSplit, Dataset
+from g2ajax.data.crop_source import KINDS, CropSplit, Dataset
 from g2ajax.evaluation import explanation as measures
+from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.evaluation.explanation import Measure, summarise
+from g2ajax.evaluation.rankings import between
+from g2ajax.evaluation.reasons import group_precision, group_shares, known_codes, unusual
 from g2ajax.methods import Method, evaluated
 from g2ajax.synthetic import world
 from g2ajax.synthetic.skeleton import PART_NAMES
-from g2ajax.tasks.embedder import INPUTS, Embedder, compare_protocol, split_batches
+from g2ajax.tasks.embedder import (
+    INPUTS,
+    Embedder,
+    compare_protocol,
+    explained_sides,
+    split_batches,
+)
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     "bag": ("bag",),
@@ -53,6 +62,8 @@ def knows_parts(dataset: Dataset) -> bool:
 def measure(model: Method, embedder: Embedder) -> list[Measure]:
     """All that can be measured of the explanations on the run's dataset."""
     results = measure_pairs(model, embedder)
+    if embedder.options.evaluate.explained_images:
+        results += measure_groups(model, embedder)
     if knows_parts(embedder.dataset) and embedder.options.evaluate.explained_images:
         results += measure_maps(model, embedder)
     return results
@@ -87,6 +98,53 @@ def measure_pairs(model: Method, embedder: Embedder) -> list[Measure]:
                     measure=name,
                     source=source,
                     samples=embedder.options.evaluate.bootstrap_samples,
+                )
+            )
+    return [entry for entry in results if entry is not None]
+
+
+def measure_groups(model: Method, embedder: Embedder) -> list[Measure]:
+    """Per protocol: precision at M_E by groups of attributes, over pairs of the gallery with some of
+    the queries.
+
+    "attention" ranks the groups as a report's reasons do, by how far their shares are above the usual;
+    "plain shares" by the shares themselves; "random" is the value of a random order.
+    """
+    dataset, evaluate, results = embedder.dataset, embedder.options.evaluate, []
+    groups = dataset.attribute_groups
+    for protocol in embedder.protocols:
+        query_rows, gallery_rows = protocol_rows(dataset, protocol)
+        count = min(evaluate.explained_images, len(query_rows))
+        places = np.unique(np.linspace(0, len(query_rows) - 1, count).astype(int))
+        query = dataset.splits["query"].take(query_rows[places])
+        gallery = dataset.splits["gallery"].take(gallery_rows)
+        own = [side.attribute_embedding[m] for side, m in explained_sides(model, embedder, query)]
+        share = np.concatenate(
+            [
+                group_shares(between(np.concatenate(own), side.attribute_embedding), groups)[:, m]
+                for side, m in explained_sides(model, embedder, gallery)
+            ],
+            axis=1,
+        )
+        kept = gallery.kind != KINDS.index("junk")
+        deviation = np.stack([unusual(one, kept).deviation for one in share])
+        codes = (known_codes(side.attributes, groups) for side in (query, gallery))
+        pairs = *codes, np.broadcast_to(kept, share.shape[:2])
+        precision, chance = group_precision(deviation, *pairs)
+        plain, _ = group_precision(share, *pairs)
+        for source, values in (
+            ("attention", precision),
+            ("plain shares", plain),
+            ("random", chance),
+        ):
+            results.append(
+                summarise(
+                    values,
+                    query.identity,
+                    part=f"groups {protocol}",
+                    measure="precision at M_E",
+                    source=source,
+                    samples=evaluate.bootstrap_samples,
                 )
             )
     return [entry for entry in results if entry is not None]
@@ -214,7 +272,7 @@ def _scene(model: Method, embedder: Embedder) -> Scene:
         batch_size=options.evaluate.batch_size,
         mesh=embedder.mesh,
     )
-    saliency = _jitted_saliency(model)
+    saliency = jitted_saliency(model)
     for batch, other in zip(batches(images), batches(partners), strict=True):
         embedding = embedder.explain(state, {k: other[k] for k in INPUTS}).embedding
         inputs = {k: batch[k] for k in INPUTS}
@@ -249,7 +307,8 @@ def _partners(query: CropSplit, chosen: CropSplit) -> Int[np.ndarray, " n"]:
     return np.array(rows, int)
 
 
-def _jitted_saliency(model: Method) -> Callable:
+def jitted_saliency(model: Method) -> Callable:
+    """The jitted `distance_gradient` of a model, `(state, inputs, other) -> (features, gradients)`."""
     graphdef, _ = evaluated(model)
 
     @jax.jit

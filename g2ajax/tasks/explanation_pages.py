@@ -1,9 +1,8 @@
-"""Pages of a run's explanations: single queries, and the page of the whole run."""
+"""Explained queries as records of a page, and the report of a model of crops."""
 
 import dataclasses
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,28 +15,23 @@ from g2ajax.data.crop_source import KINDS, CropSplit
 from g2ajax.data.images import decode, resize
 from g2ajax.data.sharding import put_whole
 from g2ajax.evaluation.crops import protocol_rows
-from g2ajax.evaluation.explanation import Measure, as_rows
+from g2ajax.evaluation.explanation import Measure, as_rows, gradcam
 from g2ajax.evaluation.rankings import between
-from g2ajax.evaluation.results import (
-    Result,
-    dataset_label,
-    tables,
-)
+from g2ajax.evaluation.reasons import UNKNOWN, Unusual, group_shares, strongest, unusual
+from g2ajax.evaluation.results import Result, dataset_label
 from g2ajax.methods import Method
-from g2ajax.report import Explanation, Query, RankedImage, Table, page, words
-from g2ajax.retrieval import pairwise
-from g2ajax.retrieval.attributes import signed
-from g2ajax.retrieval.decomposition import exclusive, shares
-from g2ajax.tasks.embedder import INPUTS, Embedder, embed_split, explained_sides, split_batches
+from g2ajax.report.album import Album
+from g2ajax.report.names import words
+from g2ajax.report.overlay import overlay
+from g2ajax.report.records import Entry, Explained, Explanation, Reason, Report, Table
+from g2ajax.tasks.crop_report import crop_report
+from g2ajax.tasks.embedder import INPUTS, Embedder, explained_sides, rankers, split_batches
+from g2ajax.tasks.explanation_measures import jitted_saliency
+from g2ajax.tasks.ranked_lists import image_name
+from g2ajax.tasks.scores import summary_of
 
-INTRO = """\
-Each figure explains one query. The upper row is the gallery ranked by the sum of the attributes' \
-distances, the row below it the same gallery without the explainable stream. Then come the maps of the \
-attributes that contribute most, and the contribution of every attribute to the distance; ◆ marks \
-attributes in which the two people are annotated differently.
-
-A contribution is the share of an attribute's distance in the sum over all attributes. A map shows \
-where the attention of an attribute lies; each is scaled by itself, so compare places within one map."""
+EXPLAINED = 4
+"""Most explained queries of a report."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,7 +43,7 @@ class Asked:
     camera: Int[np.ndarray, " N"]
     platform: Int[np.ndarray, " N"]
     attributes: Int[np.ndarray, "N G"] | None = None
-    """Annotated classes; None: not annotated, so nothing is marked as exclusive."""
+    """Annotated classes; None: not annotated."""
     identity: Int[np.ndarray, " N"] | None = None
     """None: unknown, so nothing is marked as right or wrong."""
 
@@ -73,75 +67,67 @@ def from_file(path: pathlib.Path, *, platform: str) -> Asked:
     return Asked((decode(path.read_bytes(), str(path)),), (path.name,), np.zeros(1, int), kind)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Asking:
+    """One query with what its explanation is made of."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    title: str
+    embedding: Float[np.ndarray, " D"]
+    attention: Float[np.ndarray, "h w M"]
+    unusual: Unusual
+    attributes: Int[np.ndarray, " G"] | None
+    identity: int | None
+
+
 def explain(
-    model: Method, embedder: Embedder, protocol: str, asked: Asked, top: int = 5
+    model: Method, embedder: Embedder, protocol: str, asked: Asked, album: Album, top: int = 5
 ) -> list[Explanation]:
-    """The explanations of images against a protocol's gallery.
+    """The explanations of images against a protocol's gallery; their pictures go to `album`.
 
     Gallery images of the query's own identity and camera are left out if the protocol says so.
     """
     gallery = embedder.dataset.splits["gallery"].take(protocol_rows(embedder.dataset, protocol)[1])
-    explained, plain, query = _distances(model, embedder, gallery, asked)
+    query = _embedded(model, embedder, asked)
+    distance, share = distances_and_shares(model, embedder, query["attribute_embedding"], gallery)
     person = gallery.kind == KINDS.index("person")
     rule = embedder.dataset.protocol(protocol)[2]
     key = rule.get("camera_key", "camera")
-    for i in range(len(asked.images)):
+    results = []
+    for i, title in enumerate(asked.titles):
         dropped = gallery.kind == KINDS.index("junk")
         if asked.identity is not None and rule["drop_same_camera"]:
             same = person & (gallery.identity == asked.identity[i])
-            dropped |= same & (getattr(gallery, key) == getattr(asked, key)[i])
-        explained[i, dropped] = plain[i, dropped] = np.inf
-    label = f"{dataset_label(embedder.dataset.name)} {protocol}"
-    names = tuple(
-        words(group, name)
-        for group, classes in embedder.dataset.attribute_groups
-        for name in classes
-    )
-
-    def first(distance: np.ndarray) -> np.ndarray:
-        order = np.argsort(distance, kind="stable")[:top]
-        return order[np.isfinite(distance[order])]
-
-    results = []
-    for i, title in enumerate(asked.titles):
-        best = first(explained[i])
-        extras = _of_pairs(model, embedder, query, i, gallery.take(best))
-
-        def ranked(row: int, distance: float, extra: dict[str, Any], i: int = i) -> RankedImage:
-            name, correct = str(gallery.image_id[row]), None
-            if asked.identity is not None:
-                correct = bool(person[row] and gallery.identity[row] == asked.identity[i])
-            if asked.attributes is None:
-                extra = {**extra, "exclusive": None}
-            return RankedImage(decode(gallery.read(row), name), name, correct, distance, **extra)
-
+            dropped = dropped | (same & (getattr(gallery, key) == getattr(asked, key)[i]))
+        order = np.argsort(np.where(dropped, np.inf, distance[i]), kind="stable")
+        best = order[: min(top, int((~dropped).sum()))]
+        one = _Asking(
+            asked.images[i],
+            title,
+            query["embedding"][i],
+            query["attention"][i],
+            Unusual(*(values[best] for values in unusual(share[i], ~dropped))),
+            None if asked.attributes is None else asked.attributes[i],
+            None if asked.identity is None else int(asked.identity[i]),
+        )
+        shown = _shown(model, embedder, one, gallery.take(best), distance[i, best], album)
         results.append(
             Explanation(
-                Query(asked.images[i], title, np.moveaxis(query["attention"][i], -1, 0)),
-                names,
-                tuple(
-                    ranked(int(row), float(explained[i, row]), extra)
-                    for row, extra in zip(best, extras, strict=True)
-                ),
-                tuple(
-                    ranked(int(row), float(plain[i, row]), {"exclusive": None})
-                    for row in first(plain[i])
-                ),
-                "sum of the attributes' distances",
-                label,
+                album.add(("asked", title), lambda image=one.image: image),
+                title,
+                shown,
+                f"{dataset_label(embedder.dataset.name)} {protocol}, ranked by the sum of the "
+                "attributes' distances",
             )
         )
     return results
 
 
-def _distances(
-    model: Method, embedder: Embedder, gallery: CropSplit, asked: Asked
-) -> tuple[Float[np.ndarray, "N G"], Float[np.ndarray, "N G"], dict[str, np.ndarray]]:
-    """The explained and the plain distance of each image to the gallery, and the explanations."""
-    options, state = embedder.options, nnx.state(model)
+def _embedded(model: Method, embedder: Embedder, asked: Asked) -> dict[str, np.ndarray]:
+    """The explained embeddings of query images."""
+    options, state, count = embedder.options, nnx.state(model), len(asked.images)
     size, interpolation = options.data.image_size, options.data.test_interpolation
     batch = options.evaluate.batch_size
-    count = len(asked.images)
     rows = np.resize(np.arange(count), -(-count // batch) * batch)
     inputs = {
         "image": np.stack([resize(image, size, interpolation) for image in asked.images]),
@@ -150,72 +136,169 @@ def _distances(
     }
     parts = []
     for start in range(0, len(rows), batch):
-        piece = put_whole(
-            {k: v[rows[start : start + batch]] for k, v in inputs.items()}, embedder.mesh
-        )
-        arrays = embedder.explain(state, piece)._asdict() | {"own": embedder.embed(state, piece)}
-        parts.append(jax.device_get(arrays))
-    query = {name: np.concatenate([p[name] for p in parts])[:count] for name in parts[0]}
-    sizes = [len(names) for _, names in embedder.dataset.attribute_groups]
-    codes = np.full((count, len(sizes)), -1) if asked.attributes is None else asked.attributes
-    query["annotated"] = np.asarray(signed(jnp.asarray(codes), sizes))
-    explained = [
-        np.asarray(jnp.sum(between(query["attribute_embedding"], side.attribute_embedding), -1))[
-            :, mask
-        ]
-        for side, mask in explained_sides(model, embedder, gallery)
-    ]
-    features = embed_split(embedder.embed, state, gallery, options.data, batch, embedder.mesh)
-    plain = np.array(pairwise(jnp.asarray(query["own"]), jnp.asarray(features), model.metric))
-    return np.concatenate(explained, axis=1), plain, query
+        piece = {k: v[rows[start : start + batch]] for k, v in inputs.items()}
+        explained = embedder.explain(state, put_whole(piece, embedder.mesh))
+        parts.append(jax.device_get(explained._asdict()))
+    return {name: np.concatenate([p[name] for p in parts])[:count] for name in parts[0]}
 
 
-def _of_pairs(
-    model: Method, embedder: Embedder, query: dict[str, np.ndarray], i: int, gallery: CropSplit
-) -> list[dict[str, Any]]:
-    """Shares, exclusive attributes and maps of query i with each of a few gallery images."""
-    options, state, results = embedder.options, nnx.state(model), []
-    sizes = [len(names) for _, names in embedder.dataset.attribute_groups]
-    for batch in split_batches(gallery, options.data, options.evaluate.batch_size, embedder.mesh):
-        explanation = jax.device_get(embedder.explain(state, {k: batch[k] for k in INPUTS}))
-        apart = between(query["attribute_embedding"][[i]], explanation.attribute_embedding)[0]
-        annotated = signed(batch["attributes"], sizes)
-        differs = exclusive(jnp.asarray(query["annotated"][[i]]), annotated)[0]
-        share, differs = np.asarray(shares(apart)), np.asarray(differs)
-        results += [
-            {
-                "shares": share[j],
-                "exclusive": differs[j],
-                "maps": np.moveaxis(explanation.attention[j], -1, 0),
-            }
-            for j in np.flatnonzero(np.asarray(batch["mask"]))
-        ]
-    return results
-
-
-def run_page(
+def distances_and_shares(
     model: Method,
     embedder: Embedder,
-    name: str,
+    attribute_embedding: Float[np.ndarray, "Q M D"],
+    gallery: CropSplit,
+) -> tuple[Float[np.ndarray, "Q N"], Float[np.ndarray, "Q N G"]]:
+    """The sum of the attributes' distances of queries to a gallery, and each group's share of it."""
+    distances, shares = [], []
+    for side, mask in explained_sides(model, embedder, gallery):
+        apart = between(attribute_embedding, side.attribute_embedding)
+        distances.append(np.asarray(jnp.sum(apart, -1))[:, mask])
+        shares.append(group_shares(apart, embedder.dataset.attribute_groups)[:, mask])
+    return np.concatenate(distances, axis=1), np.concatenate(shares, axis=1)
+
+
+def _shown(
+    model: Method,
+    embedder: Embedder,
+    asked: _Asking,
+    gallery: CropSplit,
+    distance: Float[np.ndarray, " n"],
+    album: Album,
+) -> list[Explained]:
+    """The first images of a ranking, each with the groups that stand out in its distance."""
+    groups = embedder.dataset.attribute_groups
+    attention, cam = _maps(model, embedder, asked, gallery)
+    chosen = [strongest(*pair) for pair in zip(*asked.unusual, strict=True)]
+    own = _by_group(asked.attention, groups)
+    theirs = [_by_group(one, groups) for one in attention]
+    # One scale for all maps of a group; one that hardly varies is not spread over it.
+    tops = np.max([maps.max((0, 1)) for maps in (own, *theirs)], axis=0)
+    lows = np.min([maps.min((0, 1)) for maps in (own, *theirs)], axis=0)
+    lows = np.minimum(lows, 0.9 * tops)
+    result = []
+    for row in range(len(gallery)):
+        name = str(gallery.image_id[row])
+        image = decode(gallery.read(row), name)
+        correct = None
+        if asked.identity is not None:
+            is_person = gallery.kind[row] == KINDS.index("person")
+            correct = bool(is_person and gallery.identity[row] == asked.identity)
+        place = album.add((gallery.name, name), lambda image=image: image)
+        entry = Entry(place, image_name(gallery, row), row + 1, float(distance[row]), correct)
+        reasons = []
+        for group in chosen[row]:
+            label, scale = groups[group][0], (float(lows[group]), float(tops[group]))
+            pair = (asked.image, own, ("asked", asked.title)), (image, theirs[row], name)
+            pictures = tuple(
+                album.add(
+                    (asked.title, key, group),
+                    lambda picture=picture, maps=maps, group=group, scale=scale: overlay(
+                        picture, maps[..., group], *scale
+                    ),
+                )
+                for picture, maps, key in pair
+            )
+            codes = asked.attributes, gallery.attributes[row]
+            reasons.append(
+                Reason(
+                    words(label),
+                    float(asked.unusual.ratio[row, group]),
+                    float(asked.unusual.deviation[row, group]),
+                    pictures,
+                    tuple(_class(groups[group], group, code) for code in codes),
+                )
+            )
+        saliency = album.add(
+            (asked.title, name, "grad-cam"),
+            lambda image=image, row=row: overlay(image, cam[row], 0.0, float(cam[row].max())),
+        )
+        result.append(Explained(entry, reasons, saliency))
+    return result
+
+
+def _by_group(
+    attention: Float[np.ndarray, "h w M"], groups: Sequence[tuple[str, Sequence[str]]]
+) -> Float[np.ndarray, "h w G"]:
+    """The mean attention of each group's known classes."""
+    starts = np.cumsum([0, *(len(names) for _, names in groups)])
+    columns = []
+    for start, (_, names) in zip(starts, groups, strict=False):
+        known = [start + i for i, name in enumerate(names) if name != UNKNOWN]
+        columns.append(attention[..., known or [start]].mean(-1))
+    return np.stack(columns, axis=-1)
+
+
+def _class(
+    group: tuple[str, Sequence[str]], number: int, codes: Int[np.ndarray, " G"] | None
+) -> str:
+    """The annotated class in words; "" if it is unknown."""
+    code = -1 if codes is None else int(codes[number])
+    if not 0 <= code < len(group[1]) or group[1][code] == UNKNOWN:
+        return ""
+    return words(group[0], group[1][code]).partition(": ")[2]
+
+
+def _maps(
+    model: Method, embedder: Embedder, asked: _Asking, gallery: CropSplit
+) -> tuple[Float[np.ndarray, "n h w M"], Float[np.ndarray, "n h w"]]:
+    """Attention in a few gallery images, and Grad-CAM of their distance to the query."""
+    options, state = embedder.options, nnx.state(model)
+    saliency, attention, cams = jitted_saliency(model), [], []
+    for batch in split_batches(gallery, options.data, options.evaluate.batch_size, embedder.mesh):
+        inputs, mask = {k: batch[k] for k in INPUTS}, np.asarray(batch["mask"])
+        other = np.repeat(asked.embedding[None], len(mask), axis=0)
+        features, gradients = saliency(state, inputs, other)
+        cams.append(np.asarray(gradcam(features, gradients))[mask])
+        attention.append(np.asarray(embedder.explain(state, inputs).attention)[mask])
+    return np.concatenate(attention), np.concatenate(cams)
+
+
+def embedder_report(
+    model: Method,
+    embedder: Embedder,
     results: Sequence[Result],
     measured: Sequence[Measure],
-) -> str:
-    """The page of a run: scores, measures, and queries spread over the protocols' query lists."""
-    sections = [
-        Table(text, head, rows, details) for text, details, (head, *rows) in tables(results)
-    ]
+    noun: str,
+    trained_on: str,
+) -> Report:
+    """The report of a model of crops on the dataset of `embedder`.
+
+    Lists and curves are those of the first ranking of `results`. If these have explained rankings, a few
+    queries of the protocols are explained. `noun`: the kind of data; `trained_on`: a dataset, "" if it
+    is unknown.
+    """
+    dataset, evaluate = embedder.dataset, embedder.options.evaluate
+    album = Album()
+    report = crop_report(
+        list(rankers(model, embedder, (results[0].ranking,))),
+        dataset,
+        results,
+        album,
+        summary=summary_of(dataset, results, noun, trained_on),
+        limit=evaluate.reported_queries,
+        bootstrap_samples=evaluate.bootstrap_samples,
+    )
+    if "decomposed" not in {result.ranking for result in results}:
+        return report
+    tables = []
     if measured:
         head, rows = as_rows(measured)
-        sections.append(
-            Table(f"Explanations, measured on {dataset_label(embedder.dataset.name)}", head, rows)
-        )
+        caption = f"Explanations, measured on {dataset_label(dataset.name)}"
+        tables.append(Table(caption, head, rows))
+    explanations = _explained(model, embedder, min(EXPLAINED, evaluate.reported_queries), album)
+    return dataclasses.replace(
+        report, tables=tables, explanations=explanations, pictures=album.pictures
+    )
+
+
+def _explained(model: Method, embedder: Embedder, count: int, album: Album) -> list[Explanation]:
+    """Explanations of queries spread over the protocols' query lists."""
     explanations = []
-    count = embedder.options.evaluate.reported_queries
     for number, protocol in enumerate(embedder.protocols):
         rows, _ = protocol_rows(embedder.dataset, protocol)
         share = len(range(number, count, len(embedder.protocols)))
         places = rows[np.linspace(0, len(rows) - 1, share).astype(int)]
         if share:
             queries = from_queries(embedder.dataset.splits["query"], places.tolist())
-            explanations += explain(model, embedder, protocol, queries)
-    return page(name, explanations, intro=INTRO, tables=sections)
+            explanations += explain(model, embedder, protocol, queries, album)
+    return explanations

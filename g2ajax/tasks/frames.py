@@ -31,14 +31,14 @@ from g2ajax.data.frame_source import (
 from g2ajax.data.samplers import Sampler
 from g2ajax.data.sharding import batch_sharding, replicated
 from g2ajax.detection.transform import BUCKETS, MAX_SIZE, MIN_SIZE, bucket_of, resized_size
+from g2ajax.evaluation.explanation import Measure
 from g2ajax.evaluation.person_search import (
     Found,
     evaluate_detector,
     evaluate_frames,
-    gallery_sizes,
     scoring_fault,
 )
-from g2ajax.evaluation.results import Result, dataset_label, tables
+from g2ajax.evaluation.results import Result
 from g2ajax.methods import (
     DataFacts,
     Detected,
@@ -49,19 +49,14 @@ from g2ajax.methods import (
     require,
 )
 from g2ajax.methods.base import MULTIPLE
-from g2ajax.report import Picture, Table, page
-from g2ajax.report.curves import Point, curves
+from g2ajax.report.records import Report
 from g2ajax.retrieval.person_search import ContextMatching, FrameDetections
 from g2ajax.tasks import base, frame_checks
 from g2ajax.tasks.base import Batch, Phase, RunInfo, Say, warn
+from g2ajax.tasks.frame_report import frame_report
 
 Side = Annotated[int, Range(MULTIPLE)]
 INPUTS = ("image", "size", "boxes", "box_mask")
-INTRO = """\
-People searched in whole frames. The score of a search counts both kinds of error: "missed" is what the \
-detector costs, a person in a frame where no detection covers them, and "confused" what the embeddings \
-cost, others ranked before them; the two and mAP add up to 100. With the true boxes of the gallery \
-given no one is missed: that row bounds what a better detector could give."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,28 +287,26 @@ class Task(base.Task):
                     results[rows[place]] = of_row
         return results
 
-    def page_of_results(self, results: Sequence[Result]) -> str:
-        """The scores, and their fall with the size of the gallery."""
-        if not self.options.evaluate.reported_queries:
-            return ""
-        sections = [
-            Table(text, head, rows, details) for text, details, (head, *rows) in tables(results)
-        ]
-        pictures = []
-        sweeps = gallery_sizes([result for result in results if result.checkpoint == "last"])
-        if sweeps:
-            lines = {
-                name: [Point(r.gallery, r.mAP, *r.interval_mAP) for r in group]
-                for name, group in sweeps.items()
-            }
-            alt = "; ".join(
-                f"{name}: " + ", ".join(f"{p.score:.1f} at {p.size:g} frames" for p in points)
-                for name, points in lines.items()
-            )
-            heading = f"mAP by size of the gallery, {dataset_label(self.dataset.name)}"
-            png = curves(lines, size="frames in a query's gallery", score="mAP in percent")
-            pictures.append(Picture(heading, png, alt))
-        return page(self.info.name, (), intro=INTRO, tables=sections, pictures=pictures)
+    def report(
+        self,
+        model: Method,
+        results: Sequence[Result],
+        measured: Sequence[Measure],
+        trained_on: str,
+    ) -> Report | None:
+        """Scores, curves and lists of found people; of a plain detector its scores."""
+        evaluate = self.options.evaluate
+        if not evaluate.reported_queries:
+            return None
+        found = self.search(nnx.state(model), ("reid",)) if self.functions.embed else None
+        return frame_report(
+            found,
+            self.dataset,
+            results,
+            trained_on=trained_on,
+            limit=evaluate.reported_queries,
+            samples=evaluate.bootstrap_samples,
+        )
 
 
 def fit(split: FrameSplit, options: FrameOptions) -> FittedFrames:

@@ -27,12 +27,17 @@ from g2ajax.data.tracklet_source import TrackletSplit
 from g2ajax.evaluation import embedded
 from g2ajax.evaluation.crops import Ranker, crop_rankers, score_protocol, scoring_fault
 from g2ajax.evaluation.embedded import ExpansionOptions, RerankOptions
+from g2ajax.evaluation.explanation import Measure
 from g2ajax.evaluation.results import Result
 from g2ajax.methods import DataFacts, EmbedsTracklets, Method, require
+from g2ajax.report.album import Album
+from g2ajax.report.records import Report
 from g2ajax.tasks import base, crop_checks, crop_options, tracklet_checks
 from g2ajax.tasks.base import Batch, Phase, RunInfo, Say
+from g2ajax.tasks.crop_report import crop_report
 from g2ajax.tasks.crops import crop_facts, identity_sampler
 from g2ajax.tasks.embedder import make_embed
+from g2ajax.tasks.scores import summary_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,6 +250,27 @@ class Task(base.Task):
             rankings=rankings,
             rerank=evaluate.rerank,
             expansion=evaluate.expansion,
+        )
+
+    def report(
+        self,
+        model: Method,
+        results: Sequence[Result],
+        measured: Sequence[Measure],
+        trained_on: str,
+    ) -> Report | None:
+        """Scores, curves and ranked lists; a tracklet's picture shows some of its frames."""
+        evaluate = self.options.evaluate
+        if not evaluate.reported_queries:
+            return None
+        return crop_report(
+            list(self.rankers(model, (results[0].ranking,))),
+            self.dataset,
+            results,
+            Album(),
+            summary=summary_of(self.dataset, results, self.noun, trained_on),
+            limit=evaluate.reported_queries,
+            bootstrap_samples=evaluate.bootstrap_samples,
         )
 
     def embed(self, model: Method, split: str) -> Float[np.ndarray, "N D"]:

@@ -14,7 +14,7 @@ from g2ajax.evaluation.explanation import Measure
 from g2ajax.evaluation.results import Result, as_table, explanations_table, write_results
 from g2ajax.tasks import task_class, task_name
 from g2ajax.tasks.base import Task
-from g2ajax.training import card, startup
+from g2ajax.training import card, history, startup
 from g2ajax.training import checkpoint as checkpoints
 from g2ajax.training import workdir as folder
 from g2ajax.training.journal import Journal
@@ -195,7 +195,7 @@ def _finish(
     journal: Journal,
 ) -> tuple[list[Result], list[Measure]]:
     """Scores the last state (scored in part already: `results`) and the best one, takes the further
-    measures, and writes the report page."""
+    measures, and writes the report."""
     task, last = run.task, run.phase(len(run.options.phases) - 1)
     rankings = task.rankings(last)
     # The last phase has its scores already, unless the run had ended before.
@@ -205,7 +205,6 @@ def _finish(
         results = results + task.score(run.model, checkpoint="last", step=step, rankings=extra)
     results = _in_order(results, rankings)
     measures = task.measure(run.model, rankings, journal.say)
-    page = task.page(run.model, results, measures)
     _restore(run, store, "best")
     if best.step == step:  # the last checkpoint is the best one
         best_results = [dataclasses.replace(one, checkpoint=CHOSEN_ON_TEST) for one in results]
@@ -220,7 +219,14 @@ def _finish(
     )
     journal.say(f"model: {workdir / 'model'}")
     every = [*results, *best_results]
-    _write_page(workdir, page or task.page_of_results(every), journal)
+    if jax.process_index() == 0:  # before the report: whatever happens to it, the scores are there
+        write_results(every, workdir, explanations=measures)
+    if best.step != step:
+        _restore(run, store, "latest", averaged=True)
+    report = task.report(run.model, results, measures, task.info.dataset)
+    if report and jax.process_index() == 0:
+        history.write_run_report(report, workdir, every)
+        journal.say(f"report: {workdir / 'report.html'}")
     return every, measures
 
 
@@ -233,12 +239,6 @@ def _in_order(results: list[Result], rankings: Sequence[str]) -> list[Result]:
         return protocols.index(result.protocol), rankings.index(result.ranking) if known else 0
 
     return sorted(results, key=place)
-
-
-def _write_page(workdir: pathlib.Path, text: str, journal: Journal) -> None:
-    if text and jax.process_index() == 0:
-        folder.replace_text(workdir / "report.html", text)
-        journal.say(f"report: {workdir / 'report.html'}")
 
 
 def describe(kind: str) -> str:

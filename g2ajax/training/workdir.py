@@ -26,6 +26,7 @@ FREE_FIELDS = (
     "evaluate.rankings",
     "evaluate.rerank",
     "evaluate.expansion",
+    "evaluate.reported_queries",
 )
 
 

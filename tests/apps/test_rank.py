@@ -1,6 +1,8 @@
 """Ranked lists of a trained model: they are those that were scored."""
 
 import dataclasses
+import json
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ import pytest
 from g2ajax.__main__ import main
 from g2ajax.apps import rank
 from g2ajax.evaluation.crops import protocol_rows
+from g2ajax.report.album import Album
+from g2ajax.tasks.ranked_lists import choose, list_queries, worst
 from g2ajax.training import loop
 from tests.runs import written
 
@@ -17,6 +21,10 @@ def opened(ranked_run, fake_dataset):
     workdir, config, _ = ranked_run
     run, _ = loop.reopen(config, workdir, "best")
     return run
+
+
+def listed(lists, rows, dataset):
+    return list_queries(lists, rows, Album(), dataset)
 
 
 @pytest.mark.parametrize("ranking", ["reid", "rerank"])
@@ -31,18 +39,16 @@ def test_lists_are_those_of_the_scores(opened, ranked_run, ranking):
     assert 100 * lists.result.mAP == pytest.approx(stored.mAP, abs=1e-6)
     query_rows, gallery_rows = protocol_rows(opened.task.dataset, "G2A")
     assert len(lists.query) == len(query_rows) and len(lists.gallery) == len(gallery_rows)
-    order = rank.worst(lists.result, 3)
     precision = lists.result.average_precision
+    order = worst(precision, 3)
     assert precision[order].tolist() == sorted(precision.tolist())[:3]
-    figures = rank.figures(lists, order.tolist(), opened.task.dataset.name)
-    for row, figure in zip(order, figures, strict=True):
-        assert f"AP {100 * precision[row]:.2f}" in figure.query.title
-        ranks = np.flatnonzero([item.correct for item in figure.ranked]) + 1
+    for row, query in zip(order, listed(lists, order.tolist(), opened.task.dataset), strict=True):
+        assert query.score == pytest.approx(100 * precision[row])
+        ranks = np.flatnonzero([item.correct for item in query.entries]) + 1
         expected = np.mean(np.arange(1, len(ranks) + 1) / ranks)
         assert precision[row] == pytest.approx(expected)
-        assert [item.distance for item in figure.ranked] == sorted(
-            item.distance for item in figure.ranked
-        )
+        distances = [item.distance for item in query.entries]
+        assert distances == sorted(distances)
 
 
 def test_the_first_true_match_is_shown_with_its_rank(opened):
@@ -53,9 +59,9 @@ def test_the_first_true_match_is_shown_with_its_rank(opened):
     top = np.repeat(wrong[None], len(result.top), axis=0)
     near, first = result.top_distance[:, :1], np.full(len(top), 37)
     failed = dataclasses.replace(result, top=top, top_distance=near, first_match=first)
-    (figure,) = rank.figures(dataclasses.replace(lists, result=failed), [0], "fake")
-    other, match = figure.ranked
-    assert (other.correct, other.rank, match.correct, match.rank) == (False, None, True, 37)
+    (query,) = listed(dataclasses.replace(lists, result=failed), [0], opened.task.dataset)
+    other, match = query.entries
+    assert (other.correct, other.rank, match.correct, match.rank) == (False, 1, True, 37)
     assert str(lists.gallery.image_id[entry]).endswith(match.title.partition(" (")[0])
     assert match.distance == pytest.approx(result.match_distance[0])
     # Names are shown without the folder that all images share.
@@ -68,15 +74,26 @@ def test_the_command_writes_a_page_and_figures(ranked_run, fake_dataset, tmp_pat
     name = str(fake_dataset.splits["query"].image_id[0])
     common = [f"--workdir={workdir}", "--protocol=A2G", "--top=3", f"--out={tmp_path}"]
     assert main(["rank", *common, "--worst=2", "--rankings=reid,rerank"]) == 0
-    assert len(list(tmp_path.glob("A2G-reid-*.png"))) == 2
+    assert len(list(tmp_path.glob("A2G-reid-*.svg"))) == 2
     page = (tmp_path / "A2G-rerank.html").read_text()
-    assert page.count("data:image/png;base64,") == 2 and "rerank (k1 5, k2 2" in page
-    assert "attribute" not in page and ": AP " in page
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
+    assert [len(r["queries"]) for r in data["rankings"]] == [2] and "rerank (k1 5, k2 2" in page
     assert main(["rank", *common, f"--queries=1,{name}"]) == 0
     printed = capsys.readouterr().out
     assert f"{name.rpartition('/')[2]} (camera 0): AP " in printed
-    assert (tmp_path / "A2G-reid-1.png").exists() and (tmp_path / "A2G-reid-0.png").exists()
+    assert (tmp_path / "A2G-reid-1.svg").exists() and (tmp_path / "A2G-reid-0.svg").exists()
     assert written(workdir) == before
+
+
+def test_many_queries_are_the_worst_and_a_sample():
+    precision = np.array([0.9, np.nan, 0.1, 0.5, 0.3, 0.7, 0.2, 0.8])
+    rows, note = choose(precision, 3)
+    assert rows[:2].tolist() == [2, 6] and len(set(rows.tolist())) == 3
+    assert note == (
+        "3 of 7 queries: the 2 worst and a sample of the others. 1 query has no match and no score."
+    )
+    rows, note = choose(precision, 7)
+    assert rows.tolist() == [2, 6, 4, 3, 5, 7, 0] and note.startswith("All 7 queries.")
 
 
 @pytest.mark.parametrize(
@@ -103,4 +120,4 @@ def test_a_query_without_a_match_has_no_list(opened):
     with pytest.raises(
         ValueError, match=r"query 1 \(query/p101c0i0.png\) has no image of its person"
     ):
-        rank.figures(lists, [1], "fake")
+        listed(lists, [1], opened.task.dataset)

@@ -8,6 +8,8 @@ from g2ajax.apps import rank
 from g2ajax.cli import opening
 from g2ajax.data.images import decode
 from g2ajax.models.load import of_run
+from g2ajax.report.album import HEIGHT, Album
+from g2ajax.tasks.ranked_lists import FRAMES, list_queries, picture
 from tests.fake_tracklets import make_tracklets
 from tests.runs import opens
 
@@ -27,17 +29,18 @@ def test_lists_are_those_of_the_scores(tracklets_only, lists):
 
 
 def test_a_tracklet_is_a_strip_of_its_frames(lists):
-    (figure,) = rank.figures(lists, [0], "fake tracklets")
     result = lists.result
+    album = Album()
+    (listed,) = list_queries(lists, [0], album)
     # A first match beyond the shown entries comes last, with its rank.
     late = int(result.first_match[0]) > 4
-    assert len(figure.ranked) == 4 + late and figure.ranked[-1].correct >= late
+    assert len(listed.entries) == 4 + late and listed.entries[-1].correct >= late
     entry = int(result.top[0, 0])
     frames = [decode(one) for one in lists.gallery.encoded(entry)]
-    places = np.unique(np.linspace(0, len(frames) - 1, rank.STRIP).round().astype(int))
-    shown = figure.ranked[0].image
-    wide = round(288 * frames[0].shape[1] / frames[0].shape[0])
-    assert shown.shape == (288, len(places) * wide + 4 * (len(places) - 1), 3)
+    places = np.unique(np.linspace(0, len(frames) - 1, FRAMES).astype(int))
+    shown = picture(lists.gallery, entry)
+    wide = round(HEIGHT * frames[0].shape[1] / frames[0].shape[0])
+    assert shown.shape == (HEIGHT, len(places) * wide + 4 * (len(places) - 1), 3)
     for number, place in enumerate(places):
         part = shown[:, number * (wide + 4) : number * (wide + 4) + wide]
         np.testing.assert_allclose(part.mean((0, 1)), frames[place].mean((0, 1)), atol=2)
@@ -51,7 +54,7 @@ def test_the_command_ranks_tracklets(tracklets_only, tmp_path, monkeypatch, caps
         assert main(["rank", "--model=run", "--protocol=A2G", "--top=3", "--worst=2"]) == 0
         assert "ranking 15 tracklets for 5 queries of A2G" in capsys.readouterr().out
         folder = tmp_path / "run" / "rank"
-        assert len(list(folder.glob("A2G-reid-*.png"))) == 2
+        assert len(list(folder.glob("A2G-reid-*.svg"))) == 2
         page = (folder / "A2G-reid.html").read_text()
         assert "each as a strip of some of its images" in page and "mean, 3 frames" in page
         assert main(["rank", "--model=run", "--rankings=decomposed"]) == 1

@@ -204,6 +204,9 @@ def test_the_kept_list_is_the_one_that_was_scored():
         correct = (g_id[listed] == q_id[row]) & ~distractor[listed]
         ranks = np.flatnonzero(correct) + 1
         assert ranks[0] == result.first_match[row]
+        assert result.listed[row] == len(listed)
+        np.testing.assert_array_equal(result.match_ranks[row], ranks)
+        np.testing.assert_array_equal(result.match_entries[row], listed[ranks - 1])
         assert result.match[row] == listed[ranks[0] - 1]
         assert result.match_distance[row] == pytest.approx(result.top_distance[row][ranks[0] - 1])
         precision = np.mean(np.arange(1, len(ranks) + 1) / ranks)
@@ -213,6 +216,7 @@ def test_the_kept_list_is_the_one_that_was_scored():
             result.top_distance[row][len(listed) :]
         ).all()
     assert (result.match[~result.valid] == -1).all()
+    assert all(len(result.match_ranks[row]) == 0 for row in np.flatnonzero(~result.valid))
 
 
 def test_an_unknown_rule_is_refused():

@@ -84,7 +84,7 @@ def captioned(monkeypatch):
 def test_a_run_from_end_to_end(captioned, tmp_path, monkeypatch):
     # On one device: the tiny experiments, which run on all, compile four times as long.
     monkeypatch.setattr(setup, "make_mesh", lambda *sizes: make_mesh(devices=jax.devices()[:1]))
-    results = loop.run(captions_config(), tmp_path)
+    results = loop.run(captions_config(evaluate__reported_queries=60), tmp_path)
     names = ["T2A", "T2G", "T2AG", "A2T", "G2T", "AG2T"]
     assert [r.protocol for r in results] == names * 2
     assert [r.checkpoint for r in results] == ["last"] * 6 + [loop.CHOSEN_ON_TEST] * 6
@@ -98,6 +98,9 @@ def test_a_run_from_end_to_end(captioned, tmp_path, monkeypatch):
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     found = set().union(*lines)
     assert {"aea", "match"} <= found
+    page = (tmp_path / "report.html").read_text()
+    sentence = captioned.splits["test"].captions.text[0]
+    assert json.dumps(sentence)[1:-1] in page and "text → aerial" in page
     assert any(name.startswith("lr/") and "x5" in name for name in found)  # the matching head's
 
 

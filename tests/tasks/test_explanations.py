@@ -42,8 +42,10 @@ def test_every_ranking_is_named_in_the_results(finished):
     measured = {(m["part"], m["measure"], m["source"]) for m in stored["explanations"]}
     assert ("pairs A2G", "precision at M_E", "attention") in measured
     assert ("pairs G2A", "precision at M_E", "random") in measured
+    for source in ("attention", "plain shares", "random"):
+        assert ("groups A2G", "precision at M_E", source) in measured
     page = (workdir / "report.html").read_text()
-    assert "precision at M_E" in page and page.count("data:image/png;base64,") >= 2
+    assert "precision at M_E" in page and page.count('id="explanation-') == 2
 
 
 def test_stream_1_stands_still_while_the_rest_learns(fake_dataset, tmp_path):
@@ -167,8 +169,11 @@ def test_the_command_explains_a_query_a_name_and_a_file(finished, fake_dataset, 
         arguments = [f"--workdir={workdir}", f"--query={query}", "--top=2", f"--out={out}"]
         assert main(["explain", *arguments]) == 0
     printed = capsys.readouterr().out
-    assert "bag: backpack" in printed and "?" in printed
-    assert len(list(out.glob("*.png"))) == len(list(out.glob("*.html"))) == 3
+    lines = [line for line in printed.splitlines() if "(camera" in line]
+    assert len(lines) == 3 * 2 and sum("  ?  " in line for line in lines) == 2
+    assert all("usual share" in line or "no attribute stands out" in line for line in lines)
+    pages = list(out.glob("*.html"))
+    assert len(pages) == 3 and all("Grad-CAM" in page.read_text() for page in pages)
     for changes, message in (
         ("--query=99", "has 5 queries"),
         ("--query=nobody.png", "neither a number nor a file"),

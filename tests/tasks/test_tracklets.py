@@ -64,12 +64,16 @@ def with_options(task, **blocks):
 
 
 def test_a_run_trains_and_is_scored(one_device, tmp_path):
-    results = loop.run(tracklets_config(phase__reid__steps_per_epoch=2), tmp_path)
+    changes = {"phase__reid__steps_per_epoch": 2, "evaluate__reported_queries": 20}
+    results = loop.run(tracklets_config(**changes), tmp_path)
     assert [(r.protocol, r.queries, r.gallery, r.feature) for r in results[:2]] == [
         ("A2G", 5, 15, "after neck, mean, 3 frames"),
         ("G2A", 5, 15, "after neck, mean, 3 frames"),
     ]
     assert {name for name, _ in results[0].measures} == {"mAP altitude 0", "mAP altitude 1"}
+    page = (tmp_path / "report.html").read_text()
+    assert "All 5 queries." in page and page.count('"e":[') == 2 * 5
+    assert f"{results[0].mAP:.1f} <small>mAP" in page
 
 
 @pytest.mark.slow

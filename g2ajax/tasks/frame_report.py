@@ -1,0 +1,207 @@
+"""The report of person search in whole frames: scores, curves, groups, and lists of found people."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from g2ajax.data.builders import PLATFORMS
+from g2ajax.data.frame_source import FrameDataset
+from g2ajax.data.images import decode
+from g2ajax.evaluation import curves
+from g2ajax.evaluation.curves import Groups
+from g2ajax.evaluation.person_search import Found, gallery_sizes, search_queries
+from g2ajax.evaluation.results import Result
+from g2ajax.report import charts
+from g2ajax.report.album import Album
+from g2ajax.report.charts import Bar, Point
+from g2ajax.report.records import Chart, Entry, Listed, Ranking, Report
+from g2ajax.retrieval.person_search import SearchResult, search
+from g2ajax.tasks.crop_report import CMC_TICKS, bar, bar_chart, in_words
+from g2ajax.tasks.ranked_lists import STRIP, aerial_metres, by_metres, choose
+from g2ajax.tasks.scores import score_of, summary_of, title_of
+
+DEEPEST = 2000
+"""Rank to which a query's first true match is looked for."""
+MARGIN = 0.35
+"""Surroundings of a person in a picture, as a share of the box's sides."""
+OPENED = 16
+"""Decoded frames that are kept for further pictures."""
+MOST = 1000
+"""Rank at which the curve of ranks ends."""
+
+
+def frame_report(
+    found: Found | None,
+    dataset: FrameDataset,
+    results: Sequence[Result],
+    *,
+    trained_on: str,
+    limit: int,
+    samples: int,
+) -> Report:
+    """The report of a model's detections in a dataset's frames, by similarity alone.
+
+    `found`: None for a plain detector, which ranks nothing. Of protocols in one direction, which differ
+    in the size of the gallery, the first has lists and curves. `limit`: most queries with their lists;
+    `samples`: resamplings of the bootstrap.
+    """
+    scored = [r for r in results if r.ranking in ("reid", "detection")]
+    first = list({result.direction: result for result in reversed(scored)}.values())[::-1]
+    album, rankings, made = Album(), [], {}
+    for result in first if found else ():
+        queries = search_queries(found, dataset, result.protocol)
+        made[result.protocol] = search(found.gallery, queries, keep=0)
+        rows, note = choose(made[result.protocol].average_precision, max(1, limit // len(first)))
+        depth = min(DEEPEST, max(STRIP, int(made[result.protocol].first_match[rows].max())))
+        best = search(found.gallery, [queries[row] for row in rows], keep=depth)
+        people = dataset.protocol(result.protocol)[0][rows]
+        listed = _listed(best, people, found, dataset, album)
+        rankings.append(Ranking(result.protocol, listed, note))
+    return Report(
+        title=title_of(results),
+        summary=summary_of(dataset, results, "people in frames", trained_on),
+        scores=[score_of(result) for result in first],
+        charts=[
+            *([_cmc(made)] if made else []),
+            *_groups(made, dataset, samples),
+            *_sizes(results),
+        ],
+        rankings=rankings,
+        pictures=album.pictures,
+        distance="similarity",
+    )
+
+
+def _listed(
+    best: SearchResult,
+    people: np.ndarray,
+    found: Found,
+    dataset: FrameDataset,
+    album: Album,
+) -> list[Listed]:
+    """Queries with the first people found for them, as the crops of their boxes."""
+    gallery, query = dataset.splits["gallery"], dataset.splits["query"]
+    heights = by_metres(aerial_metres(query))
+    # The rows of a ranking are those with the threshold's score.
+    kept = [frame.at_least(0.5) for frame in found.gallery]
+    listed = []
+
+    @functools.lru_cache(OPENED)
+    def opened(name: str, row: int) -> np.ndarray:
+        split = dataset.splits[name]
+        return decode(split.read(row), str(split.image_id[row]))
+
+    def cut(name: str, row: int, box: np.ndarray, key: int = 0) -> int:
+        return album.add((name, row, key), lambda: around(opened(name, row), box))
+
+    for place, person in enumerate(people.tolist()):
+        entries = []
+        for rank, one in enumerate(best.best[place], start=1):
+            if rank > STRIP and rank != best.first_match[place]:
+                continue
+            box = kept[one.frame].boxes[one.detection]
+            picture = cut("gallery", one.frame, box, one.detection)
+            name = str(gallery.image_id[one.frame])
+            entries.append(Entry(picture, name, rank, float(one.similarity), bool(one.correct)))
+        box = query.boxes[query.people(person)][0]
+        camera, platform = query.camera[person], query.platform[person]
+        facts = {
+            "view": PLATFORMS[platform] if platform >= 0 else "",
+            "altitude": heights.names[heights.codes[person]] if heights.codes[person] >= 0 else "",
+            "camera": str(camera) if camera >= 0 else "",
+        }
+        listed.append(
+            Listed(
+                cut("query", person, box),
+                str(query.image_id[person]),
+                100.0 * float(best.average_precision[place]),
+                int(best.first_match[place]),
+                entries,
+                facts={name: value for name, value in facts.items() if value},
+            )
+        )
+    return listed
+
+
+def around(
+    image: UInt8[np.ndarray, "H W 3"], box: Float[np.ndarray, "4"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The part of a frame around a box, at least a pixel, with `MARGIN` of its sides on each side."""
+    height, width = image.shape[:2]
+    left, top, right, bottom = map(float, box)
+    across, down = MARGIN * (right - left), MARGIN * (bottom - top)
+    x0, x1 = int(max(0, left - across)), int(min(width, right + across + 1))
+    y0, y1 = int(max(0, top - down)), int(min(height, bottom + down + 1))
+    x0, y0 = min(x0, width - 1), min(y0, height - 1)
+    return np.ascontiguousarray(image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
+
+
+def _cmc(made: dict[str, SearchResult]) -> Chart:
+    """The share of queries with a correct detection among the first ones, by protocol."""
+    lines = {}
+    for protocol, result in made.items():
+        ranks = np.arange(1, 51)
+        first = np.where(result.first_match > 0, result.first_match, MOST)
+        lines[protocol] = [Point(int(k), 100.0 * float((first <= k).mean())) for k in ranks]
+    svg = charts.lines(
+        lines,
+        x="rank",
+        y="queries with a match, in percent",
+        ticks=CMC_TICKS,
+        logarithmic=True,
+        top=100.0,
+    )
+    note = "A person whom no detection covers has no match at any rank."
+    return Chart("cmc", "Cumulative matching", svg, in_words(lines, (1, 5, 10, 20), "rank-"), note)
+
+
+def _groups(made: dict[str, SearchResult], dataset: FrameDataset, samples: int) -> list[Chart]:
+    """Scores by altitude and by camera of the queries, each where there is more than one."""
+    query = dataset.splits["query"]
+    codes = np.unique(query.camera[query.camera >= 0])
+    names = [f"camera {code}" for code in codes]
+    camera = np.where(query.camera >= 0, np.searchsorted(codes, query.camera), -1)
+    kinds = (
+        ("altitude", "By altitude of the query", by_metres(aerial_metres(query))),
+        ("cameras", "By camera of the query", Groups(names, camera)),
+    )
+    result = []
+    for name, title, groups in kinds:
+        rows: list[Bar] = []
+        for protocol, scores in made.items():
+            of, _ = dataset.protocol(protocol)
+            part = Groups(groups.names, groups.codes[of])
+            people = query.identity[of]
+            scored = curves.by_group(scores.average_precision, part, people, samples=samples)
+            before = f"{protocol}, " if len(made) > 1 else ""
+            rows += [bar(score, before) for score in scored]
+        if len(rows) > 1:
+            note = "mAP of the queries of each group with its 95% interval."
+            result.append(bar_chart(name, title, rows, note))
+    return result
+
+
+def _sizes(results: Sequence[Result]) -> list[Chart]:
+    """mAP over the size of the gallery, where it was measured."""
+    sweeps = gallery_sizes([result for result in results if result.ranking == "reid"])
+    sweeps |= gallery_sizes([result for result in results if result.ranking != "reid"])
+    if not sweeps:
+        return []
+    lines = {
+        name.replace("->", "→"): [Point(r.gallery, r.mAP, *r.interval_mAP) for r in group]
+        for name, group in sweeps.items()
+    }
+    alt = "; ".join(
+        f"{name}: " + ", ".join(f"{p.y:.1f} at {p.x:g} frames" for p in points)
+        for name, points in lines.items()
+    )
+    svg = charts.lines(
+        lines,
+        x="frames in a query's gallery",
+        y="mAP in percent",
+        ticks=sorted({p.x for points in lines.values() for p in points}),
+        logarithmic=True,
+    )
+    return [Chart("gallery_size", "By size of the gallery", svg, alt)]
