@@ -89,8 +89,8 @@ def report_page(report: Report) -> str:
     """The page of a report."""
     example = None
     if report.scores and report.rankings and report.rankings[0].queries:
-        queries = sorted(report.rankings[0].queries, key=lambda query: query.score)
-        example = queries[len(queries) // 2]
+        mean = report.scores[0].value
+        example = min(report.rankings[0].queries, key=lambda query: abs(query.score - mean))
         later = [entry for entry in example.entries[EXAMPLE:] if entry.correct][:1]
         if any(entry.correct for entry in example.entries[:EXAMPLE]):
             later = []
