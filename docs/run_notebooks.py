@@ -1,4 +1,4 @@
-"""Runs notebooks from top to bottom and stores their output: printed text, and figures as PNG.
+"""Runs notebooks from top to bottom and stores their output: printed text without this machine's folders, and figures as PNG.
 
 MPLBACKEND=agg python docs/run_notebooks.py docs/compare.ipynb
 """
@@ -7,6 +7,7 @@ import base64
 import contextlib
 import io
 import json
+import os
 import pathlib
 import sys
 from typing import Any
@@ -35,7 +36,8 @@ def outputs(source: str, names: dict[str, Any]) -> list[dict[str, Any]]:
         exec(source, names)
     stored: list[dict[str, Any]] = []
     if text := printed.getvalue():
-        lines = text.splitlines(keepends=True)
+        folder = os.environ.get("TFDS_DATA_DIR") or str(pathlib.Path.home() / "tensorflow_datasets")
+        lines = text.replace(folder, "~/tensorflow_datasets").splitlines(keepends=True)
         stored.append({"output_type": "stream", "name": "stdout", "text": lines})
     for number in plt.get_fignums():
         buffer = io.BytesIO()
