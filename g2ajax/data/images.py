@@ -6,6 +6,7 @@ pixels in all of them.
 
 import io
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -40,10 +41,12 @@ WHITES = {"I": (255, 65535), "F": (1, 255, 65535)}
 """Possible values of white in formats that do not state it."""
 
 
-def decode(data: bytes, name: str = "image") -> UInt8[np.ndarray, "H W 3"]:
+def decode(
+    data: bytes, name: str = "image", formats: Sequence[str] | None = None
+) -> UInt8[np.ndarray, "H W 3"]:
     """The RGB pixels of an encoded image; `pixels_of` says how they are made.
 
-    Raises ValueError naming the image if it is empty, corrupt or far too large for a crop.
+    `formats`: the only ones that are read, by PIL's names; None: all that PIL knows but EPS. Raises ValueError naming the image if it is empty, corrupt or far too large for a crop.
     """
     if not data:
         raise ValueError(f"{name} is empty (0 bytes)")
@@ -53,7 +56,7 @@ def decode(data: bytes, name: str = "image") -> UInt8[np.ndarray, "H W 3"]:
             if channels != 4:  # CMYK, whose black simplejpeg rounds otherwise than PIL
                 _check_size(*simplejpeg.decode_jpeg_header(data)[:2])
                 return upright(simplejpeg.decode_jpeg(data, colorspace="RGB"), orientation)
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_installed(formats))
         _check_size(image.height, image.width)
         if image.format == "EPS":  # PIL would start Ghostscript, which runs it
             raise ValueError("EPS is a program, not a picture; convert it to PNG")
@@ -63,6 +66,13 @@ def decode(data: bytes, name: str = "image") -> UInt8[np.ndarray, "H W 3"]:
             f"{name} cannot be decoded ({len(data)} bytes): {error}; "
             "`g2ajax verify` lists all such images"
         ) from error
+
+
+def _installed(formats: Sequence[str] | None) -> list[str] | None:
+    if formats is None:
+        return None
+    Image.init()
+    return [kind for kind in formats if kind in Image.OPEN]  # PIL may be built without one
 
 
 def _check_size(height: int, width: int) -> None:
