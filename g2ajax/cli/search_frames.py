@@ -14,9 +14,10 @@ from g2ajax.cli.opening import folder_of, open_model
 from g2ajax.data.footage import footage
 from g2ajax.data.images import decode
 from g2ajax.models.pictures import check_box
-from g2ajax.report import Picture, Table, page
 from g2ajax.report.boxes import draw_boxes
 from g2ajax.report.files import write_whole
+from g2ajax.report.page import Picture, page
+from g2ajax.report.records import Table
 
 WIDEST = 1280
 INTRO = """\

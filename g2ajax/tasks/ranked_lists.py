@@ -13,8 +13,8 @@ from g2ajax.data.frame_source import FrameSplit
 from g2ajax.data.images import decode
 from g2ajax.evaluation.crops import Ranker, protocol_rows, rank_protocol
 from g2ajax.evaluation.curves import Groups
-from g2ajax.report import words
 from g2ajax.report.album import HEIGHT, Album
+from g2ajax.report.names import words
 from g2ajax.report.records import Entry, Listed
 from g2ajax.report.strips import strip
 from g2ajax.retrieval import RetrievalResult

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from g2ajax.report import Picture, Table, page, report_page
 from g2ajax.report.album import small
-from g2ajax.report.records import Entry, Explained, Explanation, Reason, Report
+from g2ajax.report.page import Picture, page, report_page
+from g2ajax.report.records import Entry, Explained, Explanation, Reason, Report, Table
 
 VOID = {"meta", "img", "link", "br", "hr"}
 
