@@ -82,6 +82,7 @@ def test_the_command_gives_the_difference_of_the_average_precisions(
         assert page.count("<h3>A: average") == page.count("<h3>B: average") == 2
 
 
+@pytest.mark.slow
 def test_one_run_by_two_rankings(ranked_run, fake_dataset, tmp_path):
     workdir, _, results = ranked_run
     common = [str(workdir), str(workdir), f"--out={tmp_path}", "--protocol=G2A"]

@@ -26,7 +26,7 @@ BACKBONES = {
     "resnet": ({"name": "resnet_tiny"}, "GeneralizedMeanPoolingP"),
     "osnet": ({"name": "osnet_test"}, "GlobalAvgPool"),
 }
-NAMES = ["vit", "resnet", pytest.param("osnet", marks=pytest.mark.slow)]
+NAMES = ["vit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet", "osnet"))]
 
 
 def make(name="vit", pool=None, task=TASK, fc_dim=0, **config):

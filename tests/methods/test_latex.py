@@ -164,6 +164,7 @@ def test_attention_to_one_key_is_the_same_for_all_queries():
     assert not np.allclose(part[1], whole[1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_text_is_normalised_at_test_only_if_asked(trained):
     batch = make_batch()
     arguments = batch["image"], batch["platform"]

@@ -116,6 +116,7 @@ def test_statistics_move_in_training_and_stay_in_evaluation(trained):
         np.testing.assert_array_equal(value, after[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_loss_is_the_mean_of_eight_and_of_five_terms():
     model = make(identity_weight=2.0, triplet_weight=0.5)
     model.train()

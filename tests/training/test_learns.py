@@ -6,7 +6,9 @@ from g2ajax.training import loop
 from tests.runs import tiny_config
 
 
-@pytest.mark.parametrize("backbone", ["vit_test", "resnet_tiny"])
+@pytest.mark.parametrize(
+    "backbone", ["vit_test", pytest.param("resnet_tiny", marks=pytest.mark.slow)]
+)
 def test_sixty_steps_tell_six_people_apart(fake_dataset, tmp_path, backbone):
     config = tiny_config(
         backbone=backbone,

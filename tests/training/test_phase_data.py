@@ -50,7 +50,7 @@ def probe_config(**changes) -> dict:
     return changed(config, **changes)
 
 
-@pytest.mark.parametrize("step", [2, 5])
+@pytest.mark.parametrize("step", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_features_are_computed_once_and_a_run_resumes(fake_dataset, tmp_path, monkeypatch, step):
     passes = []
     real = crops.embed_training_images
@@ -128,7 +128,7 @@ def two(monkeypatch):
     monkeypatch.setattr(crops, "open_dataset", lambda name, **_: known[name])
 
 
-@pytest.mark.parametrize("step", [2, 3, 5])
+@pytest.mark.parametrize("step", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5))])
 def test_transfer_is_two_phases_and_resumes(two, tmp_path, step):
     results = loop.run(transfer_config(), tmp_path / "whole")
     # The run ends on its last dataset; each phase is scored on its own, by its own protocols.

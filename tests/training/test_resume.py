@@ -146,7 +146,7 @@ def test_a_finished_run_is_scored_again_without_training(fake_dataset, tmp_path,
         loop.evaluate(config, tmp_path / "elsewhere", "best")
 
 
-@pytest.mark.parametrize("step", [3, 5])
+@pytest.mark.parametrize("step", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_phases_follow_each_other_and_resume_in_the_second(fake_dataset, tmp_path, step):
     def two_phases(**changes):
         changes["phase__reid__ema"] = 0.5
