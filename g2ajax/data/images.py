@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from g2ajax.config import nearest
 
@@ -62,8 +62,10 @@ def decode(
             raise ValueError("EPS is a program, not a picture; convert it to PNG")
         return pixels_of(image)
     except Exception as error:  # damaged data makes PIL raise errors of many kinds
+        unknown = isinstance(error, UnidentifiedImageError)
+        why = "it is no image of a known format" if unknown else error
         raise ValueError(
-            f"{name} cannot be decoded ({len(data)} bytes): {error}; "
+            f"{name} cannot be decoded ({len(data)} bytes): {why}; "
             "`g2ajax verify` lists all such images"
         ) from error
 
