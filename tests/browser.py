@@ -70,10 +70,25 @@ class Page:
             raise RuntimeError(f"{code}: {done['exceptionDetails']}")
         return done["result"].get("value")
 
+    def reload(self) -> None:
+        """Loads the page anew; `wait` for what it shall show."""
+        self.run("window.before = true")
+        self.call("Page.reload")
+        self.wait("!window.before")
+
+    def _run_on_any_page(self, code: str) -> Any:
+        """As `run`; None while the page gives way to another."""
+        try:
+            return self.run(code)
+        except RuntimeError as error:
+            if "navigated" in str(error) or "Cannot find context" in str(error):
+                return None
+            raise
+
     def wait(self, code: str, seconds: float = 60) -> None:
         """Waits until an expression is true. Raises TimeoutError with the page's text."""
         end = time.monotonic() + seconds
-        while not self.run(code):
+        while not self._run_on_any_page(code):
             if time.monotonic() > end:
                 raise TimeoutError(f"{code} is not true: {self.run('document.body.innerText')}")
             time.sleep(0.05)

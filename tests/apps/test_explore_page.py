@@ -99,7 +99,7 @@ def drop(page, data: bytes, name: str) -> None:
 
 def test_images_are_dropped_on_a_phone_in_the_dark(page, content):
     page.size(390, 844, dark=True)
-    page.run("location.reload()")
+    page.reload()
     page.wait(SETTLED)
     data = explored.encoded((30, 200, 30), "JPEG")
     drop(page, data, "<b>photo</b>.jpg")
