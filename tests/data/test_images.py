@@ -166,6 +166,6 @@ def test_pictures_that_are_too_large_and_programs_are_refused(monkeypatch):
         with pytest.raises(ValueError, match="30 x 20 pixels are no crop"):
             decode(stream.getvalue())
     stream = io.BytesIO()
-    image.resize((4, 4)).save(stream, "EPS")
+    Image.new("RGB", (4, 4)).save(stream, "EPS")
     with pytest.raises(ValueError, match="EPS is a program"):
         decode(stream.getvalue())

@@ -1,6 +1,7 @@
 """Query expansion, re-ranking and the flip test in a run: what is scored, named and refused."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -33,9 +34,11 @@ def test_the_end_of_a_run_is_scored_by_the_rankings_named(ranked_run):
     assert "evaluation/A2G" in journal and "rerank" not in journal
 
 
-def test_an_ended_run_may_be_scored_by_others(ranked_run, fake_dataset):
+def test_an_ended_run_may_be_scored_by_others(ranked_run, fake_dataset, tmp_path):
     workdir, _, results = ranked_run
-    again = loop.run(config(evaluate__rankings=("query_expansion_rerank",)), workdir)
+    # A copy: other tests read the run's own results.
+    copy = shutil.copytree(workdir, tmp_path / "run")
+    again = loop.run(config(evaluate__rankings=("query_expansion_rerank",)), copy)
     assert {r.ranking for r in again} == {"reid", "query_expansion_rerank"}
     before = {(r.protocol, r.checkpoint): r.mAP for r in results if r.ranking == "reid"}
     for r in again:
