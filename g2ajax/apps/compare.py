@@ -7,13 +7,8 @@ scores of single queries, and a public file keeps nothing.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from g2ajax.apps.evaluate import (
-    described_checkpoint,
-    evaluate_datasets,
-    on_dataset,
-    own_dataset,
-    task_on,
-)
+from g2ajax.apps import rank
+from g2ajax.apps.evaluate import described_checkpoint, evaluate_datasets, own_dataset
 from g2ajax.evaluation.comparison import Comparison, check_protocols, compare_results
 from g2ajax.evaluation.crops import score_protocol
 from g2ajax.evaluation.results import Result
@@ -21,7 +16,6 @@ from g2ajax.models.model import Model
 from g2ajax.report.album import Album
 from g2ajax.report.records import Listed
 from g2ajax.tasks import crops, task_class, tracklets
-from g2ajax.tasks.embedder import Embedder, rankers
 from g2ajax.tasks.ranked_lists import Lists, list_queries, make_lists
 
 
@@ -117,21 +111,15 @@ def check_runs(a: Model, b: Model) -> None:
         check_protocols(stored[0][protocol], stored[1][protocol])
 
 
-def _source(
-    model: Model, name: str, ranking: str, folders: dict[str, str]
-) -> Embedder | tracklets.Task | None:
-    """The dataset with the model's functions, for crops and for tracklets; None for whole frames, which
-    are scored by their task."""
-    kind = task_class(model.card.task)
-    if issubclass(kind, crops.Task):
-        return on_dataset(model, name, (ranking,), **folders)
-    if issubclass(kind, tracklets.Task):
-        tracklets.check_rankings((ranking,))
-        return task_on(model, name, **folders)
-    return None
+def _source(model: Model, name: str, ranking: str, folders: dict[str, str]) -> rank.Source | None:
+    """What ranks crops or tracklets; None for whole frames, which are scored by their task."""
+    kinds = (crops.Task, tracklets.Task)
+    if not issubclass(task_class(model.card.task), kinds):
+        return None
+    return rank.source_on(model, name, (ranking,), **folders)
 
 
-def _shared(sources: Sequence[Embedder | tracklets.Task | None], protocol: str) -> tuple[str, ...]:
+def _shared(sources: Sequence[rank.Source | None], protocol: str) -> tuple[str, ...]:
     """The protocols that both models are scored on; () if a task scores one of them on its own."""
     if None in sources:
         return ()
@@ -148,7 +136,7 @@ def _shared(sources: Sequence[Embedder | tracklets.Task | None], protocol: str) 
 def _scored(
     model: Model,
     name: str,
-    source: Embedder | tracklets.Task | None,
+    source: rank.Source | None,
     ranking: str,
     protocols: tuple[str, ...],
     top: int,
@@ -157,13 +145,8 @@ def _scored(
     """A model on the protocols, with ranked lists where images or tracklets rank their like."""
     if source is None:
         return [Scored(r, None) for r in evaluate_datasets(model, (name,), (ranking,), **folders)]
-    names = protocols or source.protocols
-    if isinstance(source, tracklets.Task):
-        made = source.rankers(model.method, (ranking,))
-    else:
-        made = rankers(model.method, source.on(protocols=names), (ranking,))
     data, scored = source.dataset, []
-    for one in (ranker for ranker in made if ranker.protocol in names):
+    for one in rank.source_rankers(model.method, source, protocols or source.protocols, ranking):
         images = [key for key, _ in data.sides(one.protocol)] == ["query", "gallery"]
         lists = make_lists(one, data, top if images else 0)
         result = score_protocol(

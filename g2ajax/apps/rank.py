@@ -1,16 +1,19 @@
 """The ranked lists of a model's queries, from the ranks behind its scores."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from g2ajax.apps.evaluate import on_dataset, task_on
 from g2ajax.data.crop_source import Dataset
 from g2ajax.data.tracklet_source import TrackletSplit
+from g2ajax.evaluation.crops import Ranker
 from g2ajax.evaluation.results import dataset_label
 from g2ajax.methods import Method
+from g2ajax.models.model import Model
 from g2ajax.report.album import Album
 from g2ajax.report.records import Ranking, Report
+from g2ajax.tasks import task_class, tracklets
 from g2ajax.tasks.embedder import Embedder, rankers
 from g2ajax.tasks.ranked_lists import Lists, list_queries, make_lists
-from g2ajax.tasks.tracklets import Task as Tracklets
 
 INTRO = (
     "Each row shows one query and the first {nouns} of its ranking{strips}: green frames are the query's "
@@ -22,18 +25,34 @@ INTRO = (
 STRIPS = ", each as a strip of some of its images in order of time"
 
 
-def rank_queries(
-    model: Method, source: Embedder | Tracklets, protocol: str, ranking: str, top: int
-) -> Lists:
-    """The scored ranking of a protocol, with the first `top` entries of each query's list.
+Source = Embedder | tracklets.Task
+"""A dataset with the functions of a model of crops, or the task of tracklets."""
 
-    `source`: the dataset with the functions of a model of crops, or the task of tracklets.
+
+def source_on(model: Model, name: str, rankings: Sequence[str], **folders: str) -> Source:
+    """The dataset, by default the model's own, with what ranks it.
+
+    Raises ValueError or FileNotFoundError for a dataset or rankings that do not fit the model.
     """
-    if isinstance(source, Tracklets):
+    if issubclass(task_class(model.card.task), tracklets.Task):
+        tracklets.check_rankings(rankings)
+        return task_on(model, name, **folders)
+    return on_dataset(model, name, rankings, **folders)
+
+
+def source_rankers(
+    model: Method, source: Source, protocols: Sequence[str], ranking: str
+) -> Iterator[Ranker]:
+    """The rankers of these protocols."""
+    if isinstance(source, tracklets.Task):
         made = source.rankers(model, (ranking,))
-        ranker = next(one for one in made if one.protocol == protocol)
-    else:
-        (ranker,) = rankers(model, source.on(protocols=(protocol,)), (ranking,))
+        return (one for one in made if one.protocol in protocols)
+    return rankers(model, source.on(protocols=tuple(protocols)), (ranking,))
+
+
+def rank_queries(model: Method, source: Source, protocol: str, ranking: str, top: int) -> Lists:
+    """The scored ranking of a protocol, with the first `top` entries of each query's list."""
+    (ranker,) = source_rankers(model, source, (protocol,), ranking)
     return make_lists(ranker, source.dataset, top)
 
 

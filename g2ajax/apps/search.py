@@ -14,9 +14,9 @@ import os
 import pathlib
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tqdm
@@ -31,6 +31,7 @@ from g2ajax.models.model import Model
 from g2ajax.report.findings import Finding, Picked
 from g2ajax.retrieval.prepared import Prepared, prepare, search_prepared
 
+Entry, Match = TypeVar("Entry"), TypeVar("Match")
 NOT_AN_IMAGE = "not an image"
 CACHE = "~/.cache/g2ajax/search"
 
@@ -86,14 +87,26 @@ class Gallery:
         """The `top` images nearest to each embedding."""
         if top < 1:
             raise ValueError(f"top is {top}; at least 1 image can be found")
-        near = search_prepared(features, self.prepared, min(top, len(self.files)))
-        return [
-            tuple(
-                Found(self.files[row], float(distance))
-                for row, distance in zip(rows, distances, strict=True)
-            )
-            for rows, distances in zip(near.index, near.distance, strict=True)
-        ]
+        return found_in(self.prepared, features, top, self.files, Found)
+
+
+def found_in(
+    prepared: Prepared,
+    features: Float[np.ndarray, "Q D"],
+    top: int,
+    entries: Sequence[Entry],
+    found: Callable[[Entry, float], Match],
+) -> list[tuple[Match, ...]]:
+    """`found(entry, distance)` of the `top` entries nearest to each embedding, or of all if there are
+    fewer; `entries` are the gallery's, as prepared."""
+    near = search_prepared(features, prepared, min(top, len(entries)))
+    return [
+        tuple(
+            found(entries[row], float(distance))
+            for row, distance in zip(rows, distances, strict=True)
+        )
+        for rows, distances in zip(near.index, near.distance, strict=True)
+    ]
 
 
 def open_gallery(

@@ -23,6 +23,7 @@ from g2ajax.apps.search import (
     batched,
     check_alone,
     embeds_tracklets,
+    found_in,
     read_store,
     store_of,
     write_store,
@@ -44,7 +45,7 @@ from g2ajax.data.tracklet_files import (
 from g2ajax.methods import EmbedsTracklets
 from g2ajax.models.load import load
 from g2ajax.models.model import Model
-from g2ajax.retrieval.prepared import Prepared, prepare, search_prepared
+from g2ajax.retrieval.prepared import Prepared, prepare
 
 Skipped = list[tuple[pathlib.Path, str]]
 STRIP = 6
@@ -136,14 +137,7 @@ class TrackletGallery:
         """The `top` tracklets nearest to each embedding."""
         if top < 1:
             raise ValueError(f"top is {top}; at least 1 tracklet can be found")
-        near = search_prepared(features, self.prepared, min(top, len(self.tracklets)))
-        return [
-            tuple(
-                FoundTracklet(self.tracklets[row], float(distance))
-                for row, distance in zip(rows, distances, strict=True)
-            )
-            for rows, distances in zip(near.index, near.distance, strict=True)
-        ]
+        return found_in(self.prepared, features, top, self.tracklets, FoundTracklet)
 
     def images(
         self, tracklets: Sequence[Tracklet], most: int = STRIP

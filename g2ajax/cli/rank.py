@@ -5,7 +5,6 @@ import argparse
 import numpy as np
 
 from g2ajax.apps import rank
-from g2ajax.apps.evaluate import on_dataset, task_on
 from g2ajax.cli.evaluate import with_evaluation, words
 from g2ajax.cli.opening import folder_of, open_model
 from g2ajax.config import nearest
@@ -13,7 +12,7 @@ from g2ajax.data.crop_source import CropSplit
 from g2ajax.report.files import write_whole
 from g2ajax.report.page import report_page
 from g2ajax.report.ranking import ranking_svg
-from g2ajax.tasks import task_class, tracklets
+from g2ajax.tasks import tracklets
 from g2ajax.tasks.ranked_lists import worst
 
 
@@ -26,12 +25,7 @@ def run(options: argparse.Namespace) -> int:
     names = words(options.rankings) or ("reid",)
     model = with_evaluation(open_model(options), options)
     folders = {"data_dir": options.data_dir, "manual_dir": options.manual_dir}
-    of_tracklets = issubclass(task_class(model.card.task), tracklets.Task)
-    if of_tracklets:
-        tracklets.check_rankings(names)
-        source = task_on(model, options.dataset, **folders)
-    else:
-        source = on_dataset(model, options.dataset, names, **folders)
+    source = rank.source_on(model, options.dataset, names, **folders)
     dataset, protocols = source.dataset, source.protocols
     if options.protocol and options.protocol not in protocols:
         raise ValueError(
@@ -43,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     places = _chosen(dataset.splits["query"].take(rows), protocol, queries)
     folder = folder_of(model, options.out, "rank")
     gallery = len(dataset.protocol(protocol)[1])
-    noun = "tracklets" if of_tracklets else "images"
+    noun = "tracklets" if isinstance(source, tracklets.Task) else "images"
     print(f"ranking {gallery:,} {noun} for {len(rows):,} queries of {protocol}", flush=True)
     for name in names:
         lists = rank.rank_queries(model.method, source, protocol, name, options.top)

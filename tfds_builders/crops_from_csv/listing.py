@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import io
 import itertools
@@ -9,8 +10,8 @@ import os
 import pathlib
 import re
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from tfds_builders.base import IMAGE_SUFFIXES, PLATFORMS, protocol
 
@@ -42,6 +43,9 @@ class Row:
     """`person`, `junk` or `distractor`."""
 
 
+AnyRow = TypeVar("AnyRow", bound=Row)
+
+
 def read_rows(table: pathlib.Path) -> tuple[list[Row], tuple[str, ...]]:
     """Reads the rows of a table and the names of its attribute columns.
 
@@ -55,20 +59,36 @@ def read_rows(table: pathlib.Path) -> tuple[list[Row], tuple[str, ...]]:
     named = (*REQUIRED_COLUMNS, *OTHER_COLUMNS)
     attributes = tuple(name for name in header if name not in named)
     folder = table.parent
-    rows, seen = [], {}
+    read = functools.partial(_row, header, attributes=attributes, folder=folder)
+    return rows_of(table.name, lines, read, "images"), attributes
+
+
+def rows_of(
+    name: str,
+    lines: Sequence[tuple[int, list[str]]],
+    read: Callable[[list[str], int], AnyRow],
+    noun: str,
+) -> list[AnyRow]:
+    """The rows of a table's lines, each made by `read(cells, line)`.
+
+    Raises ValueError, naming the line, for what `read` refuses, for a path twice in a split, without
+    any person (`noun`: what the table lists), and for cameras as `check_cameras`.
+    """
+    rows: list[AnyRow] = []
+    seen: dict[tuple[str, str], int] = {}
     for line, cells in lines:
         try:
-            row = _row(header, cells, line, attributes, folder)
+            row = read(cells, line)
         except ValueError as error:
-            raise ValueError(f"{table.name}, line {line}: {error}") from None
+            raise ValueError(f"{name}, line {line}: {error}") from None
         earlier = seen.setdefault((row.split, row.path), line)
         if earlier != line:
-            raise ValueError(f"{table.name}, line {line}: {row.path} is in line {earlier} already")
+            raise ValueError(f"{name}, line {line}: {row.path} is in line {earlier} already")
         rows.append(row)
     if not any(row.kind == "person" for row in rows):
-        raise ValueError(f"{table.name} lists no images of people")
-    check_cameras(rows, table.name)
-    return rows, attributes
+        raise ValueError(f"{name} lists no {noun} of people")
+    check_cameras(rows, name)
+    return rows
 
 
 def read_table(

@@ -12,10 +12,10 @@ from tfds_builders.crops_from_csv.listing import (
     SPLITS,
     UNKNOWN,
     Row,
-    check_cameras,
     divide,
     labels,
     read_table,
+    rows_of,
     values_of,
 )
 
@@ -43,7 +43,7 @@ def read_identities(table: pathlib.Path) -> list[Track]:
 
     Raises ValueError, naming the line, for what `crops_from_csv.listing.labels` refuses, an unknown
     column, a track or altitude that is no number, a track that is listed twice in a split, and cameras
-    as `check_cameras`.
+    as `rows_of`.
     """
     header, lines = read_table(table, COLUMNS)
     unknown = [name for name in header if name not in (*COLUMNS, *OPTIONAL)]
@@ -52,20 +52,9 @@ def read_identities(table: pathlib.Path) -> list[Track]:
             f"{table.name}, line 1: unknown column {unknown[0]!r}; there are "
             f"{', '.join((*COLUMNS, *OPTIONAL))}"
         )
-    rows, seen = [], {}
-    for line, cells in lines:
-        try:
-            row = _row(line, values_of(header, cells))
-        except ValueError as error:
-            raise ValueError(f"{table.name}, line {line}: {error}") from None
-        earlier = seen.setdefault((row.split, row.path), line)
-        if earlier != line:
-            raise ValueError(f"{table.name}, line {line}: {row.path} is in line {earlier} already")
-        rows.append(row)
-    if not any(row.kind == "person" for row in rows):
-        raise ValueError(f"{table.name} lists no tracks of people")
-    check_cameras(rows, table.name)
-    return rows
+    return rows_of(
+        table.name, lines, lambda cells, line: _row(line, values_of(header, cells)), "tracks"
+    )
 
 
 def _row(line: int, value: Mapping[str, str]) -> Track:
