@@ -58,7 +58,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path) -> list[Result]:
         finally:
             store.close()
         if process == 0:
-            _report(results, workdir, explanations=measures)
+            _show(results)
             if measures:
                 print("\n" + explanations_table(measures, runs[-1].task.dataset.name), flush=True)
         return results
@@ -74,15 +74,19 @@ def evaluate(config: Mapping[str, Any], workdir: str | pathlib.Path, kind: str) 
         rankings=run.task.rankings(run.phase(run.options.phases.index(meta["phase"]))),
     )
     if jax.process_index() == 0:
-        _report(results, pathlib.Path(workdir), stem=f"results-{kind}")
+        _write(results, pathlib.Path(workdir), stem=f"results-{kind}")
+        _show(results)
     return results
 
 
-def _report(results: list[Result], workdir: pathlib.Path, **described: Any) -> None:
-    """Writes the results' files, and prints them beside the published ones."""
-    notes = published.lines(results)
-    write_results(results, workdir, notes=notes, **described)
-    print("\n" + "\n".join([as_table(results), *notes]), flush=True)
+def _write(results: list[Result], workdir: pathlib.Path, **described: Any) -> None:
+    """Writes the results' files, with the published ones beside them."""
+    write_results(results, workdir, notes=published.lines(results), **described)
+
+
+def _show(results: list[Result]) -> None:
+    """Prints the results and the published ones beside them."""
+    print("\n" + "\n".join([as_table(results), *published.lines(results)]), flush=True)
 
 
 def reopen(
@@ -220,7 +224,7 @@ def _finish(
     journal.say(f"model: {workdir / 'model'}")
     every = [*results, *best_results]
     if jax.process_index() == 0:  # before the report: whatever happens to it, the scores are there
-        write_results(every, workdir, explanations=measures)
+        _write(every, workdir, explanations=measures)
     if best.step != step:
         _restore(run, store, "latest", averaged=True)
     report = task.report(run.model, results, measures, task.info.dataset)
