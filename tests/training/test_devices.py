@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from g2ajax.recipes.files import load
 from g2ajax.training import loop, setup
 from g2ajax.training.mesh import make_mesh
 from g2ajax.training.workdir import stored_config
@@ -100,6 +101,34 @@ def test_frames_give_the_terms_and_tables_of_one_device(tmp_path):
                 np.testing.assert_allclose(value, one[step][term], rtol=TOLERANCE, err_msg=term)
         for name, table in oim_tables(other).items():
             np.testing.assert_allclose(table, tables[name], atol=TOLERANCE, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["temporal_baseline", "vsla_clip"])
+def test_tracklets_give_the_terms_of_one_device(tmp_path, experiment):
+    """Six steps of gentle SGD in each phase, from one process or two."""
+    config = load(f"configs/{experiment}.py:tiny")
+    gentle = {"optimizer.name": "sgd", "optimizer.clip_norm": 0.3, "steps_per_epoch": 6}
+    flags = [
+        f"--config.phase.{phase}.{name}={value}"
+        for phase in config.phases
+        for name, value in {**gentle, "epochs": 1}.items()
+    ]
+    for name, processes, devices in (("1", 1, 1), ("4", 1, 4), ("2x2", 2, 2)):
+        run_processes(
+            *("run.py", f"--config=configs/{experiment}.py:tiny", *flags),
+            f"--workdir={tmp_path / name}",
+            processes=processes,
+            devices=devices,
+        )
+    one = terms(tmp_path / "1")
+    assert len(one) == 6 * len(config.phases)
+    for other in (tmp_path / "4", tmp_path / "2x2"):
+        assert terms(other).keys() == one.keys()
+        for step, row in terms(other).items():
+            assert row.keys() == one[step].keys()
+            for term, value in row.items():
+                np.testing.assert_allclose(value, one[step][term], rtol=TOLERANCE, err_msg=term)
 
 
 def run_processes(*command: str | pathlib.Path, processes: int, devices: int = 2) -> None:
