@@ -21,7 +21,8 @@ import time
 
 import numpy as np
 
-from g2ajax.apps.explore import Explorer, Groups, folders_of
+from g2ajax.apps.explore import Explorer, Groups, Shot
+from g2ajax.apps.explore_galleries import folders_of
 from g2ajax.apps.explore_server import Server
 from g2ajax.retrieval.prepared import prepare
 
@@ -34,7 +35,7 @@ def synthetic(count: int, dim: int) -> Explorer:
     return Explorer(
         root=pathlib.Path(os.devnull),
         names=tuple(path.as_posix() for path in paths),
-        files=tuple(pathlib.Path(os.devnull) for _ in paths),
+        shots=tuple(Shot((pathlib.Path(os.devnull),)) for _ in paths),
         prepared=prepare(features),
         features=features,
         among=np.ones(count, bool),

@@ -14,9 +14,9 @@ import threading
 
 from PIL import Image
 
-from g2ajax.apps.explore import make_explorer
+from g2ajax.apps.explore_galleries import open_explorer
 from g2ajax.apps.explore_server import Server
-from g2ajax.apps.search import open_gallery
+from g2ajax.models.load import load
 from tests.browser import browse
 
 HERE = pathlib.Path(__file__).parent
@@ -45,8 +45,7 @@ def main() -> None:
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "explore.webp")
     args = parser.parse_args()
-    gallery = open_gallery(args.model, args.gallery)
-    content = make_explorer(gallery, args.gallery, args.camera)
+    content = open_explorer(load(args.model), args.gallery, args.camera)
     content.warm()
     with (
         Server(content) as server,

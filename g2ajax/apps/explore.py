@@ -1,6 +1,6 @@
 """A gallery to explore: queries, rankings, marks, filters and pictures, without the network.
 
-`apps.explore_server` puts it on a page.
+`apps.explore_galleries` makes it of a folder, and `apps.explore_server` puts it on a page.
 """
 
 import collections
@@ -9,7 +9,6 @@ import hashlib
 import io
 import os
 import pathlib
-import re
 import stat
 import threading
 from collections.abc import Callable, Sequence
@@ -19,10 +18,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
-from g2ajax.apps.search import Gallery
 from g2ajax.data.images import decode
-from g2ajax.methods import EmbedsCaptions
+from g2ajax.report.boxes import draw_boxes
 from g2ajax.report.files import shown
+from g2ajax.report.strips import strip
 from g2ajax.retrieval.feedback import rocchio
 from g2ajax.retrieval.prepared import Prepared, search_prepared
 
@@ -36,6 +35,8 @@ LONGEST = 1000
 """Characters of a sentence, and marks of each kind."""
 SIDE = 2048
 """Most pixels of a side of an enlarged image."""
+THUMBNAIL = 288
+"""Pixels of a small image's height, twice its height on the screen."""
 
 Embed = Callable[[Any], Float[np.ndarray, " D"]]
 
@@ -64,26 +65,50 @@ class Groups:
     index: Int[np.ndarray, " G"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Shot:
+    """Where the pixels of a row are."""
+
+    files: tuple[pathlib.Path, ...] = ()
+    """One image, or some of a tracklet's in order of time."""
+    box: tuple[float, float, float, float] | None = None
+    """A person in a whole frame: x0, y0, x1, y1 in its pixels."""
+    still: bytes | None = None
+    """A picture that is kept, as JPEG, where there are no files: of a track in a video."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """The words of a page about one kind of rows."""
+
+    one: str = "image"
+    many: str = "images"
+    dropped: str = "an image"
+    """The picture that can be dropped as a query."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Explorer:
-    """An embedded gallery and the model's functions; `make_explorer` makes it of a `Gallery`."""
+    """An embedded gallery and the model's functions; a row is an image, a person in a frame, or a
+    tracklet."""
 
     root: pathlib.Path
     """The gallery's folder; no file outside it is read."""
     names: tuple[str, ...]
-    """Paths of the images in the folder, as they are shown."""
-    files: tuple[pathlib.Path, ...]
+    """Paths of the rows in the folder, as they are shown."""
+    shots: tuple[Shot, ...]
     prepared: Prepared
     features: Float[np.ndarray, "G D"]
     """The same embeddings on the host."""
     among: Bool[np.ndarray, " G"]
-    """False for images that are not shown: links that leave the folder."""
+    """False for rows that are not shown: links that leave the folder."""
     folders: Groups
     cameras: Groups
     embed_image: Embed
     embed_text: Embed | None
     """None for a model that embeds images only."""
     title: str = ""
+    kind: Kind = Kind()
     _held: collections.OrderedDict[str, np.ndarray] = dataclasses.field(
         default_factory=collections.OrderedDict
     )
@@ -94,7 +119,8 @@ class Explorer:
         return {
             "title": shown(self.title),
             "metric": self.prepared.metric.replace("_", " "),
-            "images": int(self.among.sum()),
+            "kind": dataclasses.asdict(self.kind),
+            "count": int(self.among.sum()),
             "text": self.embed_text is not None,
             "folders": list(self.folders.names),
             "cameras": list(self.cameras.names),
@@ -134,7 +160,7 @@ class Explorer:
             moved = rocchio(query, self.features[right], self.features[wrong])
             length = next(length for length in LENGTHS if length >= top)
             near = search_prepared(
-                moved[None], self.prepared, min(length, len(self.files)), among=among
+                moved[None], self.prepared, min(length, len(self.shots)), among=among
             )
             rows, distances = near.index[0, :top], near.distance[0, :top].tolist()
         results = [
@@ -143,19 +169,26 @@ class Explorer:
         ]
         return {"results": results, "total": int(among.sum())}
 
-    def picture(self, row: int, height: int) -> bytes:
-        """An image of the gallery as JPEG, at most `height` pixels high and `SIDE` wide.
+    def picture(self, row: int, *, large: bool = False) -> bytes:
+        """A row as JPEG: the image, the person cut out of the frame or large the frame with the box, the
+        strip of a tracklet. Small, it is at most `THUMBNAIL` pixels high, large at most `SIDE`.
 
         Raises LookupError for an unknown row, a file that is gone or has become a link that leaves
         the gallery; ValueError for one that is no image any more.
         """
         (row,) = self._rows((row,))
-        data = read_inside(self.files[row], self.root)
-        image = Image.fromarray(decode(data, self.names[row]))
-        image.thumbnail((SIDE, min(height, SIDE)), Image.Resampling.BICUBIC)
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=90)
-        return buffer.getvalue()
+        shot, name = self.shots[row], self.names[row]
+        if shot.still is not None:
+            return shot.still
+        pixels = [decode(read_inside(file, self.root), name) for file in shot.files]
+        if shot.box is None:
+            image = Image.fromarray(pixels[0] if len(pixels) == 1 else strip(pixels))
+        elif large:
+            image = draw_boxes(pixels[0], np.array([shot.box]), [""])
+        else:
+            (left, top), (right, bottom) = np.floor(shot.box[:2]), np.ceil(shot.box[2:])
+            image = Image.fromarray(pixels[0]).crop((left, top, right, bottom))
+        return as_jpeg(image, SIDE if large else THUMBNAIL)
 
     def _query(self, question: Question) -> Float[np.ndarray, " D"] | None:
         if question.row is not None:
@@ -182,8 +215,8 @@ class Explorer:
 
     def _rows(self, rows: Sequence[int]) -> list[int]:
         for row in rows:
-            if not (0 <= row < len(self.files) and self.among[row]):
-                raise LookupError(f"there is no image {row}")
+            if not (0 <= row < len(self.shots) and self.among[row]):
+                raise LookupError(f"there is no {self.kind.one} {row}")
         return list(rows)
 
     def _passing(self, question: Question) -> Bool[np.ndarray, " G"]:
@@ -205,85 +238,12 @@ def _of(names: tuple[str, ...], number: int, kind: str) -> str:
     return names[number]
 
 
-def make_explorer(gallery: Gallery, folder: str | os.PathLike, camera: str = "") -> Explorer:
-    """An explorer of an embedded folder.
-
-    `camera`: a regular expression with one group, which finds the camera in the path of an image in
-    the folder, such as "_c([0-9]+)"; "" for no cameras.
-
-    Raises ValueError for a pattern that does not fit and where every image leaves the folder.
-    """
-    model, root = gallery.model, pathlib.Path(os.path.realpath(os.path.expanduser(folder)))
-    base = pathlib.Path(os.path.expanduser(folder))
-    paths = [file.relative_to(base) for file in gallery.files]
-    among = np.array([inside(file, root) for file in gallery.files])
-    if not among.any():
-        raise ValueError(
-            f"every image of {folder} is a link that leaves it; give the folder that holds the images"
-        )
-    prepared = gallery.prepared
-    features = np.asarray(prepared.features)
-    if prepared.exponent:
-        features = np.ldexp(features, prepared.exponent)
-    embed_text = (
-        (lambda text: model.embed_text(text)[0])
-        if isinstance(model.method, EmbedsCaptions)
-        else None
-    )
-    return Explorer(
-        root=root,
-        names=tuple(shown(path.as_posix()) for path in paths),
-        files=gallery.files,
-        prepared=prepared,
-        features=features,
-        among=among,
-        folders=folders_of(paths),
-        cameras=cameras_of(paths, camera),
-        embed_image=lambda pixels: model.embed(pixels, progress=False)[0],
-        embed_text=embed_text,
-        title=f"{model.card.name} in {base.name or folder}",
-    )
-
-
-def folders_of(paths: Sequence[pathlib.PurePath]) -> Groups:
-    """The folder of each image; the names have the folders above too, but not the gallery itself."""
-    parents = [path.parent for path in paths]
-    names = sorted({shown(up.as_posix()) for one in set(parents) for up in (one, *one.parents)})
-    names = [name for name in names if name != "."]
-    number = {name: index for index, name in enumerate(names)}
-    index = [number.get(shown(parent.as_posix()), -1) for parent in parents]
-    return Groups(tuple(names), np.array(index, np.int32))
-
-
-def compiled(camera: str) -> re.Pattern[str]:
-    """The pattern of cameras. Raises ValueError if it is none, or has not exactly one group."""
-    try:
-        pattern = re.compile(camera)
-    except re.error as error:
-        raise ValueError(f"--camera={camera} is no regular expression: {error}") from error
-    if pattern.groups != 1:
-        raise ValueError(
-            f"--camera={camera} has {pattern.groups} groups; expected one around the camera's name, "
-            "such as '_c([0-9]+)'"
-        )
-    return pattern
-
-
-def cameras_of(paths: Sequence[pathlib.PurePath], camera: str) -> Groups:
-    """The camera of each image, found in its path by a regular expression; none for "".
-
-    Raises ValueError for a pattern without exactly one group, and for one that fits no image.
-    """
-    if not camera:
-        return Groups((), np.full(len(paths), -1, np.int32))
-    pattern = compiled(camera)
-    matches = [pattern.search(path.as_posix()) for path in paths]
-    labels = [shown(match[1]) if match and match[1] else "" for match in matches]
-    names = sorted(set(labels) - {""})
-    if not names:
-        raise ValueError(f"--camera={camera} fits no image, such as {paths[0]}")
-    number = {name: index for index, name in enumerate(names)}
-    return Groups(tuple(names), np.array([number.get(x, -1) for x in labels], np.int32))
+def as_jpeg(image: Image.Image, height: int) -> bytes:
+    """The image as JPEG, made at most `height` pixels high and `SIDE` wide."""
+    image.thumbnail((SIDE, height), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
 
 
 def inside(file: pathlib.Path, root: pathlib.Path) -> bool:

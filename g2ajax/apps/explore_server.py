@@ -16,15 +16,13 @@ import socketserver
 from http import HTTPStatus
 from typing import Any
 
-from g2ajax.apps.explore import SIDE, Explorer, read_question
+from g2ajax.apps.explore import Explorer, read_question
 
 ADDRESS = "127.0.0.1"
 UPLOAD = 20_000_000
 """Most bytes of a dropped image."""
 MESSAGE = 65_536
 """Most bytes of a question."""
-THUMBNAIL = 288
-"""Pixels of a small image's height, twice its height on the screen."""
 JSON, IMAGE = "application/json", "application/octet-stream"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -157,9 +155,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif route == "about":
             self._send_json(explorer.about())
         elif picture:
-            height = THUMBNAIL if picture[1] == "small" else SIDE
             try:
-                data = explorer.picture(int(picture[2]), height)
+                data = explorer.picture(int(picture[2]), large=picture[1] == "large")
             except ValueError as error:  # the file has changed since it was embedded
                 raise Refused(HTTPStatus.NOT_FOUND, str(error)) from error
             kept = {"Cache-Control": "private, max-age=3600"}

@@ -334,20 +334,24 @@ Writes SkyGround, the embedded aerial-ground world, as files.
 
 
 def explore() -> Parser:
-    """The explorer of a folder of crops."""
+    """The explorer of a folder."""
     parser = command(
         "explore",
         """
-Opens a folder of crops on a page of this machine: drop an image or type a sentence, look at the ranking, search
-on from any image of it, mark images right or wrong and rank again, filter by folder and camera.
+Opens a folder on a page of this machine: drop an image or type a sentence, look at the ranking, search
+on from any image of it, mark images right or wrong and rank again, filter by folder and camera. A model of
+crops shows a folder of crops, one of tracklets its tracklets, one of person search the people in its frames.
 
   g2ajax explore --model=runs/agreid_vit --gallery=crops
+  g2ajax explore --model=runs/seqnet --gallery=frames
   g2ajax explore --model=runs/irra --gallery=market1501/bounding_box_test --camera='_c([0-9]+)'
 
 The page is served at 127.0.0.1 only, at an address with a random token. Ctrl-C ends it.""",
     )
     take_model(parser)
-    parser.add_argument("--gallery", required=True, type=path, help="folder of crops")
+    parser.add_argument(
+        "--gallery", required=True, type=path, help="folder of crops, of frames, or of tracklets"
+    )
     parser.add_argument("--port", type=int, default=0, help="default: any free one")
     parser.add_argument(
         "--camera",

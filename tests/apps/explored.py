@@ -8,7 +8,8 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from g2ajax.apps.explore import Explorer, cameras_of, folders_of, inside
+from g2ajax.apps.explore import Explorer, Shot, inside
+from g2ajax.apps.explore_galleries import cameras_of, folders_of
 from g2ajax.retrieval.prepared import prepare
 
 WIDTH = 8
@@ -58,7 +59,7 @@ def make(folder: pathlib.Path, *, text: bool = True) -> Explorer:
     return Explorer(
         root=real,
         names=tuple(path.as_posix() for path in paths),
-        files=files,
+        shots=tuple(Shot((file,)) for file in files),
         prepared=prepare(rows),
         features=rows,
         among=np.array([inside(file, real) for file in files]),

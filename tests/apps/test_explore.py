@@ -15,14 +15,11 @@ from g2ajax.apps import search
 from g2ajax.apps.explore import (
     HELD,
     Question,
-    cameras_of,
-    compiled,
     decode_dropped,
-    folders_of,
-    make_explorer,
     read_inside,
     read_question,
 )
+from g2ajax.apps.explore_galleries import cameras_of, compiled, folders_of, open_explorer
 from g2ajax.apps.explore_server import Server
 from g2ajax.cli import opening
 from g2ajax.models.load import of_run
@@ -63,7 +60,8 @@ def test_filters_are_of_folders_and_cameras(small):
     assert small.about() == {
         "title": "a model in crops",
         "metric": "cosine",
-        "images": 7,
+        "kind": {"one": "image", "many": "images", "dropped": "an image"},
+        "count": 7,
         "text": True,
         "folders": ["a", "a/b", "c"],
         "cameras": ["1", "2"],
@@ -119,28 +117,28 @@ def test_pictures_are_pixels_of_files_inside(small, tmp_path):
     photo = Image.new("RGB", (300, 900), (10, 200, 90))
     exif = Image.Exif()
     exif[0x010E] = "a secret place"
-    photo.save(small.files[1], exif=exif)
-    data = small.picture(1, 288)
+    photo.save(small.shots[1].files[0], exif=exif)
+    data = small.picture(1)
     picture = Image.open(io.BytesIO(data))
     assert (picture.format, picture.size) == ("JPEG", (96, 288)) and b"secret" not in data
     np.testing.assert_allclose(np.asarray(picture)[100, 50], (10, 200, 90), atol=3)
-    assert Image.open(io.BytesIO(small.picture(6, 288))).size == (6, 12)  # a link inside
+    assert Image.open(io.BytesIO(small.picture(6))).size == (6, 12)  # a link inside
     with pytest.raises(LookupError, match="no image 7"):
-        small.picture(7, 288)
+        small.picture(7)
     # Links that are put in a file's place later, and other things there.
-    small.files[1].unlink()
-    small.files[1].symlink_to(tmp_path / "secret.png")
+    small.shots[1].files[0].unlink()
+    small.shots[1].files[0].symlink_to(tmp_path / "secret.png")
     with pytest.raises(LookupError, match="a link that leaves the gallery"):
-        small.picture(1, 288)
-    small.files[1].unlink()
+        small.picture(1)
+    small.shots[1].files[0].unlink()
     with pytest.raises(LookupError, match="cannot be read: No such file"):
-        small.picture(1, 288)
-    os.mkfifo(small.files[1])
+        small.picture(1)
+    os.mkfifo(small.shots[1].files[0])
     with pytest.raises(LookupError, match="no regular file"):
-        read_inside(small.files[1], small.root)
-    small.files[0].write_bytes(b"no image")
+        read_inside(small.shots[1].files[0], small.root)
+    small.shots[0].files[0].write_bytes(b"no image")
     with pytest.raises(ValueError, match="cannot be decoded"):
-        small.picture(0, 288)
+        small.picture(0)
 
 
 def bomb() -> bytes:
@@ -211,7 +209,7 @@ def test_a_model_explores_a_folder(with_text, tmp_path, monkeypatch, capsys):
     (tmp_path / "away.png").write_bytes(split.read(5))
     (folder / "link.png").symlink_to(tmp_path / "away.png")
     gallery = search.open_gallery(model, folder)
-    content = make_explorer(gallery, folder, "_c([0-9])")
+    content = open_explorer(model, folder, "_c([0-9])")
     assert content.among.tolist() == [True] * 4 + [False] and content.cameras.names == ("0", "1")
     answer = content.answer(Question(image=content.hold(split.read(2))))
     names = [item["name"] for item in answer["results"]]
@@ -237,9 +235,8 @@ def test_a_model_explores_a_folder(with_text, tmp_path, monkeypatch, capsys):
 
     for file in (folder / "deep").iterdir():
         file.unlink()
-    only = search.open_gallery(model, folder)
     with pytest.raises(ValueError, match="a link that leaves it; give the folder"):
-        make_explorer(only, folder)
+        open_explorer(model, folder)
 
 
 @pytest.mark.parametrize(

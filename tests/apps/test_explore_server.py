@@ -84,7 +84,7 @@ def test_a_page_may_load_nothing_from_elsewhere(server):
 
 def test_questions_and_pictures_are_answered(server):
     status, _, body = request(server, "GET", "about")
-    assert status == 200 and json.loads(body)["images"] == 7
+    assert status == 200 and json.loads(body)["count"] == 7
     status, _, body = request(server, "POST", "image", PNG, IMAGE)
     image = json.loads(body)["image"]
     first = server.explorer.answer(Question(image=image))
@@ -104,7 +104,7 @@ def test_a_connection_takes_several_requests(server):
     for _ in range(2):
         connection.request("GET", f"/{server.token}/about")
         answer = connection.getresponse()
-        assert answer.status == 200 and json.loads(answer.read())["images"] == 7
+        assert answer.status == 200 and json.loads(answer.read())["count"] == 7
     connection.close()
 
 

@@ -1,11 +1,16 @@
 """Searching frames of one's own with a finished run."""
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from g2ajax.__main__ import main
 from g2ajax.apps import search_frames as searching
 from g2ajax.apps.evaluate import evaluate_datasets
+from g2ajax.apps.explore import THUMBNAIL, Question
+from g2ajax.apps.explore_galleries import open_explorer
 from g2ajax.data.frame_source import open_frames
 from g2ajax.data.images import decode
 from g2ajax.models import load as models
@@ -57,6 +62,33 @@ def test_a_person_is_looked_for_in_a_folder(frames_run, frames, tmp_path, monkey
     one = found[0]
     assert (np.diff(one.similarity) <= 0).all() and (one.scores > 0.2).all()
     assert (one.boxes >= 0).all() and (one.boxes[:, 2] <= image.shape[1]).all()
+
+
+def test_the_people_of_a_folder_of_frames_are_explored(frames_run, frames, monkeypatch):
+    monkeypatch.setattr(models, "make_mesh", lambda devices: on_one_device(1, 1))
+    where, *_ = frames
+    model, said = models.load(frames_run[0]), []
+    content = open_explorer(model, where, say=said.append)
+    files = sorted(where.glob("[!b]*.jpg"))
+    counts = [len(one.boxes) for one in model.detect(files)]
+    assert said[0] == "skipped: broken.jpg cannot be read"
+    assert said[1] == f"{sum(counts)} people in 6 frames" and len(content.names) == sum(counts)
+    assert content.about()["kind"]["many"] == "people"
+    # Someone of a frame is nearest to herself, and is shown cut out, or large within the frame.
+    row = counts[0] + 1
+    assert content.names[row] == f"{files[1].name}, person 2"
+    answer = content.answer(Question(row=row))
+    assert answer["results"][0]["row"] == row
+    whole = Image.open(io.BytesIO(content.picture(row, large=True)))
+    assert min(whole.size) > 300
+    person = Image.open(io.BytesIO(content.picture(row)))
+    left, top, right, bottom = content.shots[row].box
+    shape = (right - left) / (bottom - top)
+    assert person.height <= THUMBNAIL
+    assert person.width / person.height == pytest.approx(shape, abs=0.15)
+    # A picture cut to one person is a query.
+    key = content.hold(content.picture(row))
+    assert len(content.answer(Question(image=key, top=3))["results"]) == 3
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Searching among tracklets, with a model that needs no training."""
 
 import csv
+import io
 import json
 import pathlib
 
@@ -11,6 +12,8 @@ from PIL import Image
 import g2ajax
 from g2ajax.__main__ import main
 from g2ajax.apps import search, search_tracklets
+from g2ajax.apps.explore import THUMBNAIL, Question
+from g2ajax.apps.explore_galleries import open_explorer
 from g2ajax.cli import opening
 from g2ajax.data.images import decode
 from g2ajax.models.load import of_run
@@ -61,6 +64,26 @@ def gallery(tmp_path):
         Image.fromarray(frame).save(root / "gate" / f"{t + 1:06d}.png")
     (root / "gate.txt").write_text("\n".join(rows))
     return root
+
+
+def test_tracklets_are_explored(trained, gallery, tmp_path):
+    model, lines = trained, []
+    opened = search_tracklets.open_tracklet_gallery(model, gallery, cache=tmp_path / "cache")
+    content = open_explorer(model, gallery, say=lines.append)
+    assert content.names == tuple(one.name for one in opened.tracklets)
+    assert content.folders.names == ("gate", "green") and not lines
+    row = content.names.index("red")
+    nearest = [one.tracklet.name for one in opened.by_tracklet(gallery / "red")]
+    ranked = content.answer(Question(row=row))["results"]
+    assert [item["name"] for item in ranked] == nearest
+    # A strip of the images of a folder, and of those of a track that the model sees.
+    for number, count in ((row, 5), (len(opened.tracklets) - 1, 3)):
+        width, height = Image.open(io.BytesIO(content.picture(number, large=True))).size
+        assert height == THUMBNAIL and width == pytest.approx(count * height / 2, rel=0.1)
+    # One image is a tracklet of one.
+    key = content.hold((gallery / "red/f3.png").read_bytes())
+    first = content.answer(Question(image=key))["results"][0]["name"]
+    assert first in ("red", next(n for n in content.names if "4" in n))
 
 
 def test_a_tracklet_is_found_among_folders_and_tracks(use, gallery, capsys):

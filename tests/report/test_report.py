@@ -3,18 +3,14 @@
 import html.parser
 import json
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree as xml
 
 import pytest
 
 from g2ajax.__main__ import main
+from tests import browser
 from tests.fake_data import make_dataset
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
 LARGEST = 10_000_000
 """Bytes of a page."""
 
@@ -125,23 +121,51 @@ def test_settings_are_complete(ranked_run, page):
     assert f"<td>phase.reid.epochs</td><td>{config['phase']['reid']['epochs']}</td>" in page
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_browser_draws_all_queries_without_scrolling_sideways(page, tmp_path, width):
-    probe = """<script>
-    document.documentElement.dataset.wide = document.documentElement.scrollWidth;
-    document.documentElement.dataset.bare = [...document.images].filter((i) => !i.alt).length;
-    </script></body>"""
-    file = tmp_path / "page.html"
-    file.write_text(page.replace("</body>", probe))
-    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    command += [f"--window-size={width},844", f"--user-data-dir={tmp_path / 'profile'}"]
-    done = subprocess.run([*command, file.as_uri()], capture_output=True, text=True, timeout=120)
-    # Headless windows are at least 500 pixels wide.
-    assert int(re.search(r'data-wide="(\d+)"', done.stdout)[1]) <= max(width, 500)
-    assert 'data-bare="0"' in done.stdout
-    assert done.stdout.count("first true match at rank") >= 5
-    assert 'aria-label="altitude"' in done.stdout and "hide names" in done.stdout
+@pytest.fixture(scope="module")
+def tab(page, tmp_path_factory):
+    if not browser.CHROMIUM:
+        pytest.skip("no Chromium or Chrome is installed, which this test drives")
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "report.html").write_text(page)
+    with browser.browse((folder / "report.html").as_uri(), folder / "profile") as tab:
+        tab.wait("document.querySelectorAll('#lists > li').length >= 5")
+        yield tab
+
+
+def bottom(tab, selector: str) -> float:
+    return tab.run(f"document.querySelector({selector!r}).getBoundingClientRect().bottom")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_a_browser_draws_all_queries_without_scrolling_sideways(tab, width, dark):
+    tab.size(width, 800, dark=dark)
+    assert tab.run("document.documentElement.scrollWidth") <= width
+    assert tab.run("[...document.images].every((image) => image.alt)")
+    text = tab.run("document.body.innerText")
+    assert text.count("first true match at rank") >= 5 and "hide names" in text
+    assert tab.run("document.querySelectorAll('[aria-label=altitude]').length")
+    ground = tab.run("getComputedStyle(document.body).backgroundColor")
+    light = sum(map(int, re.findall(r"[0-9]+", ground)[:3])) > 3 * 128
+    assert light != dark
+    assert tab.errors == []
+
+
+def test_the_first_screen_needs_no_scrolling(tab):
+    tab.size(1280, 800)
+    assert bottom(tab, ".top") < bottom(tab, "[aria-label='An example']") <= 800
+
+
+def test_the_keyboard_reaches_everything(tab):
+    tab.size(1280, 800)
+    reachable = """[...document.querySelectorAll('a[href], button, input, select, summary, [tabindex="0"]')]
+        .filter((one) => !one.disabled && one.checkVisibility())"""
+    count = tab.run(f"({reachable}).length")
+    assert count > 10
+    for _ in range(count + 5):
+        tab.press("Tab")
+        tab.run("document.activeElement.dataset.reached = 'yes'")
+    missed = f"({reachable}).filter((one) => !one.dataset.reached).map((one) => one.outerHTML)"
+    assert tab.run(missed) == []
 
 
 def test_a_model_is_reported_on_a_dataset(ranked_run, fake_dataset, tmp_path, capsys):
