@@ -55,13 +55,13 @@ def small_tracklets(config: ConfigDict, variant: str, network: dict) -> None:
     small.embedded(config, variant, dataset)
     config.data.update(image_size=(48, 24) if tiny else (128, 64), residency="device")
     config.clip.frames = 3 if tiny else 8
-    config.sampler.update(identities=4 if tiny else 8, images=2 if tiny else 4)
+    config.sampler.update(identities=4 if tiny else 8, images=2)
     config.evaluate.update(
         protocols=("A2G", "G2A"), every_epochs=1 if tiny else 10, batch_size=8 if tiny else 32
     )
     blocks.set_network(config.method, **network)
     reid = config.phase.reid
-    reid.update(epochs=2 if tiny else 60, steps_per_epoch=3 if tiny else 0)
+    reid.update(epochs=2 if tiny else 25, steps_per_epoch=3 if tiny else 0)
     reid.optimizer = small.adamw(1e-3, 0.05)
     reid.schedule = small.cosine(2 if tiny else 50)
 
