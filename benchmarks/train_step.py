@@ -32,6 +32,8 @@ from g2ajax.training.options import PhaseOptions
 from g2ajax.training.state import begin, make_step
 
 SIZE, CLASSES = (256, 128), 751
+GROUPS = tuple((f"group {i}", ("yes", "no")) for i in range(15))
+"""Attributes, as many as AG-ReID's groups, for methods that learn from them."""
 
 
 def baseline(backbone: str, remat: bool) -> dict:
@@ -75,7 +77,8 @@ def measure(
     steps: int,
     peak: float,
 ) -> None:
-    model = methods.drawn(options, methods.DataFacts(CLASSES, size, 2, dtype=jnp.dtype(dtype)))
+    facts = methods.DataFacts(CLASSES, size, 2, GROUPS, num_platforms=2, dtype=jnp.dtype(dtype))
+    model = methods.drawn(options, facts)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
     mesh = make_mesh(devices=jax.devices()[:1])
     phase = PhaseOptions()
@@ -94,7 +97,9 @@ def measure(
     def rows(i: int) -> dict:
         label = np.repeat(np.arange(batch // 4), 4).astype(np.int32)
         draw = np.random.default_rng(i).integers(0, 1024, batch).astype(np.int32)
-        return {"label": label, "index": draw, "camera": label * 0, "platform": label * 0}
+        attributes = np.zeros((batch, len(GROUPS)), np.int8)
+        one = {"label": label, "index": draw, "attributes": attributes}
+        return {**one, "camera": label * 0, "platform": label * 0}
 
     def timed(make) -> tuple[float, float]:
         """Seconds a step, and seconds the host spends in the call."""

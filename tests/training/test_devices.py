@@ -106,7 +106,7 @@ def test_frames_give_the_terms_and_tables_of_one_device(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["temporal_baseline", "vsla_clip"])
 def test_tracklets_give_the_terms_of_one_device(tmp_path, experiment):
-    """Six steps of gentle SGD in each phase, from one process or two."""
+    """Six steps of gentle SGD in each phase, from one process or two; with a dual memory of clusters."""
     config = load(f"configs/{experiment}.py:tiny")
     gentle = {"optimizer.name": "sgd", "optimizer.clip_norm": 0.3, "steps_per_epoch": 6}
     flags = [
@@ -114,6 +114,7 @@ def test_tracklets_give_the_terms_of_one_device(tmp_path, experiment):
         for phase in config.phases
         for name, value in {**gentle, "epochs": 1}.items()
     ]
+    flags.append("--config.method.memory.weight=1")
     for name, processes, devices in (("1", 1, 1), ("4", 1, 4), ("2x2", 2, 2)):
         run_processes(
             *("run.py", f"--config=configs/{experiment}.py:tiny", *flags),
