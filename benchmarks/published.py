@@ -64,6 +64,10 @@ KNOWN: Mapping[str, Sizes] = {
         pairs=2356 * 6347 + 2209 * 12912 + 1811 * 14362 + 2340 * 12568,
     ),
     "market1501": Sizes(12936, 751, 6, 3368, 15913, 750),
+    "msmt17": Sizes(30248, 1041, 15, 11659, 82161, 3060),
+    "cargo": Sizes(51451, 2500, 13, 312, 50712, 2500),
+    "lagper": Sizes(40770, 2708, 21, 9138, 43454, 1523, pairs=3046 * (15533 + 7717 + 20204)),
+    "g2aps_reid": Sizes(100871, 1569, 2, 9752, 99993, 1219, pairs=4876 * (37202 + 62791)),
     # The one crop table of which a count is published: DRHIT01 of the UAV network's paper, 101
     # people with about 459 images each. Split in halves here.
     "crops_from_csv": Sizes(23180, 51, 2, 2318, 20861, 50),
@@ -75,6 +79,8 @@ KNOWN: Mapping[str, Sizes] = {
     "g2aps": Sizes(21962, 2078, 2, 566, 9808, 566),
     # Tracklets in the place of images; the mean number of frames in the last field.
     "mars": Sizes(8298, 625, 6, 1980, 12180, 634, frames=58),
+    # Half of the published totals each way: the split is not published.
+    "g2a_vreid": Sizes(2788, 1394, 2, 1394, 1394, 1394, frames=33),
     "skyground/tracklets_tiny": Sizes(12, 4, 2, 8, 8, 4, attributes=AGREID_CLASSES, frames=4),
     "skyground/tracklets_small": Sizes(
         320, 64, 2, 192, 240, 48, attributes=AGREID_CLASSES, frames=12
