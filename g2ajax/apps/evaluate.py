@@ -15,7 +15,7 @@ from g2ajax.report.records import Report
 from g2ajax.tasks import crops, task_class
 from g2ajax.tasks.base import RunInfo, Task, scorable
 from g2ajax.tasks.crop_checks import check_rankings, check_sides
-from g2ajax.tasks.embedder import Embedder, score_crops
+from g2ajax.tasks.embedder import Embedder, embed_sides, score_crops
 from g2ajax.tasks.explanation_pages import embedder_report
 from g2ajax.tasks.scores import result_tables
 
@@ -63,20 +63,23 @@ def evaluate_datasets(
     embedders = {name: on_dataset(model, name, asked, **folders) for name in names}
     results = []
     for name, embedder in embedders.items():
+        applicable = ranking_names(model, name, asked)
+        features = embed_sides(model.method, embedder, applicable)
         scored = score_crops(
             model.method,
             embedder,
+            rankings=applicable,
+            features=features,
             name=model.card.name,
             seed=model.card.seed,
             checkpoint=described_checkpoint(model, name),
             step=model.card.step,
-            rankings=ranking_names(model, name, asked),
         )
         results += scored
         if report:
             noun = task_class(model.card.task).noun
-            made = embedder_report(model.method, embedder, scored, [], noun, own)
-            report(name, _finished(made, model, scored))
+            page = embedder_report(model.method, embedder, scored, [], noun, own, features)
+            report(name, _finished(page, model, scored))
     return results
 
 
@@ -179,9 +182,10 @@ def _by_task(
         step=model.card.step,
         rankings=names,
     )
-    made = task.report(model.method, results, [], own_dataset(model)) if report else None
-    if made:
-        report(name, _finished(made, model, results))
+    if report and model.options.evaluate.reported_queries:
+        page = task.report(model.method, results, [], own_dataset(model))
+        if page:
+            report(name, _finished(page, model, results))
     return results
 
 

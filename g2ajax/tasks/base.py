@@ -40,7 +40,7 @@ class DataOptions:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
-    """When and how the run is scored."""
+    """Options of scoring a run."""
 
     every_epochs: Natural = 10
     """Epochs between evaluations; 0: only at the end."""
@@ -214,9 +214,10 @@ class Task(abc.ABC):
         measured: Sequence[Measure],
         trained_on: str,
     ) -> Report | None:
-        """The report of a model whose `results` are given; None for none.
+        """The report of a model whose `results` are given; None if this kind of data has none.
 
-        `trained_on`: the dataset that the model was trained on; "" if it is unknown.
+        The last call of `score` may have been of the same step: what it computed of the test data
+        need not be computed again. `trained_on`: the dataset that the model was trained on; "" if it is unknown.
         """
         return None
 

@@ -25,7 +25,14 @@ from g2ajax.report.names import words
 from g2ajax.report.overlay import overlay
 from g2ajax.report.records import Entry, Explained, Explanation, Reason, Report, Table
 from g2ajax.tasks.crop_report import crop_report
-from g2ajax.tasks.embedder import INPUTS, Embedder, explained_sides, rankers, split_batches
+from g2ajax.tasks.embedder import (
+    INPUTS,
+    Embedder,
+    Features,
+    explained_sides,
+    rankers,
+    split_batches,
+)
 from g2ajax.tasks.explanation_measures import jitted_saliency
 from g2ajax.tasks.ranked_lists import image_name
 from g2ajax.tasks.scores import summary_of
@@ -260,8 +267,9 @@ def embedder_report(
     measured: Sequence[Measure],
     noun: str,
     trained_on: str,
+    features: Features | None = None,
 ) -> Report:
-    """The report of a model of crops on the dataset of `embedder`.
+    """The report of a model of crops on the dataset of `embedder`, from its `features` if given.
 
     Lists and curves are those of the first ranking of `results`. If these have explained rankings, a few
     queries of the protocols are explained. `noun`: the kind of data; `trained_on`: a dataset, "" if it
@@ -270,7 +278,7 @@ def embedder_report(
     dataset, evaluate = embedder.dataset, embedder.options.evaluate
     album = Album()
     report = crop_report(
-        list(rankers(model, embedder, (results[0].ranking,))),
+        list(rankers(model, embedder, (results[0].ranking,), features)),
         dataset,
         results,
         album,
