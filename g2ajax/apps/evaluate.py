@@ -1,9 +1,9 @@
 """Evaluation of a model, on its own dataset or on others; the model needs no dataset, the scores do."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
+from g2ajax.config import flatten
 from g2ajax.data.crop_source import Dataset
 from g2ajax.data.source import open_dataset
 from g2ajax.evaluation import embedded, rankings
@@ -151,17 +151,9 @@ def _finished(report: Report, model: Model, results: Sequence[Result]) -> Report
     """The report with the tables of the results and the facts of the model's card."""
     card = dataclasses.asdict(model.card)
     facts = {name: card[name] for name in ("origin", "method", "options", "initial_weights")}
-    settings = [(name, str(value)) for name, value in _flat(facts)]
+    settings = [(name, str(value)) for name, value in flatten(facts)]
     tables = [*result_tables(results), *report.tables]
     return dataclasses.replace(report, tables=tables, settings=settings)
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", value
 
 
 def _by_task(

@@ -189,16 +189,16 @@ def rounded(distance: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         return distance.astype(np.float32)
 
 
-def read_distances(values: Distances, name: str = "the distances") -> Shaped[np.ndarray, "..."]:
+def read_distances(values: Distances) -> Shaped[np.ndarray, "..."]:
     """Distances as a NumPy array of their own kind. Raises ValueError unless they are real numbers
     without NaN."""
-    distance = array(values, name)
+    distance = array(values, "the distances")
     if not isinstance(distance, np.ndarray) or not _is_plain(distance.dtype):
-        distance = np.asarray(numbers(distance, name))
+        distance = np.asarray(numbers(distance, "the distances"))
     broken = np.isnan(distance)
     if broken.any():
         rows = broken.any(axis=-1).sum()
-        raise ValueError(f"{rows} rows of {name} hold NaN")
+        raise ValueError(f"{rows} rows of the distances hold NaN")
     return distance
 
 

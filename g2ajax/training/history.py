@@ -12,7 +12,7 @@ from g2ajax.report.charts import Point
 from g2ajax.report.page import write_report
 from g2ajax.report.records import Chart, Report
 from g2ajax.tasks.scores import result_tables
-from g2ajax.training.workdir import flatten, stored_config
+from g2ajax.training.workdir import flat_config, stored_config
 
 LOSSES = 200
 """Most points of a line of losses; neighbours are put together."""
@@ -26,7 +26,9 @@ def write_run_report(report: Report, workdir: pathlib.Path, results: Sequence[Re
     entries = read_metrics(workdir / "metrics.jsonl")
     score = score_chart(entries, {result.protocol for result in results})
     loss = loss_chart(entries)
-    settings = [(name, _value(value)) for name, value in flatten(stored_config(workdir)).items()]
+    settings = [
+        (name, _value(value)) for name, value in flat_config(stored_config(workdir)).items()
+    ]
     report = dataclasses.replace(
         report,
         learning=score or loss,
