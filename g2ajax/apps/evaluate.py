@@ -231,15 +231,15 @@ def check_transfer(model: Model, dataset: Dataset) -> None:
             "others, whatever their numbers; train with method.camera_embedding=False to evaluate "
             "across datasets"
         )
-    known = {"camera": model.facts.num_cameras, "platform": method.platforms}
+    limits = {"camera": model.facts.num_cameras, "platform": method.platforms}
     needs = {"camera": method.needs_camera, "platform": method.needs_platform}
     for side in (side for side, needed in needs.items() if needed):
         for split in ("query", "gallery"):
             codes = set(getattr(dataset.splits[split], side).tolist())
-            strange = sorted(code for code in codes if not 0 <= code < known[side])
+            strange = sorted(code for code in codes if not 0 <= code < limits[side])
             if strange:
                 raise ValueError(
-                    f"the model embeds the {side}s 0 to {known[side] - 1}, but the {split} split of "
+                    f"the model embeds the {side}s 0 to {limits[side] - 1}, but the {split} split of "
                     f"{dataset.name} has {strange} (-1: unknown), whose side information is untrained; "
                     f"train without it ({_WITHOUT[side]})"
                 )

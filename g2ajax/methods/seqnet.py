@@ -144,14 +144,14 @@ class InstanceMatching(nnx.Module):
 
 
 def identity_parts(
-    owner: Trunk, chosen: MatchingOptions, dim: int, classes: int, rngs: nnx.Rngs
+    owner: Trunk, matching: MatchingOptions, dim: int, classes: int, rngs: nnx.Rngs
 ) -> dict[str, nnx.Module]:
     """Modules that embed and learn identities: `reid_head`, `embedding_head`, `reid_loss`."""
     features = {"feat_res4": owner.channels, "feat_res5": 2 * owner.channels}
     return {
         "reid_head": RegionHead(owner, rngs=rngs),
         "embedding_head": NormAwareEmbedding(features, dim, rngs=rngs),
-        "reid_loss": InstanceMatching(classes, dim, chosen, owner.unlabelled),
+        "reid_loss": InstanceMatching(classes, dim, matching, owner.unlabelled),
     }
 
 

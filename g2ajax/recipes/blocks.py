@@ -125,10 +125,10 @@ def phase_block(values: Mapping[str, Any], kind: type[Task]) -> Block:
     return _without_parts(joined((PhaseOptions, kind.PhaseOptions), values))
 
 
-def _without_parts(found: Block) -> Block:
+def _without_parts(block: Block) -> Block:
     """A block without the field that holds the task's part in the dataclass."""
-    entries = {name: entry for name, entry in found.entries.items() if name != "task_options"}
-    return found._replace(entries=entries)
+    entries = {name: entry for name, entry in block.entries.items() if name != "task_options"}
+    return block._replace(entries=entries)
 
 
 def description(config: Mapping[str, Any]) -> str:

@@ -46,10 +46,10 @@ def recipes() -> dict[str, pathlib.Path]:
 
 def recipe_path(name: str) -> pathlib.Path:
     """The file of an experiment of this package. Raises ValueError, naming the nearest, without one."""
-    known = recipes()
-    if name not in known:
-        raise ValueError(f"no recipe {name!r}; {nearest(name, known)}")
-    return known[name]
+    paths = recipes()
+    if name not in paths:
+        raise ValueError(f"no recipe {name!r}; {nearest(name, paths)}")
+    return paths[name]
 
 
 def paths_as_arguments(**paths: str | None) -> str:

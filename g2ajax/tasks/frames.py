@@ -359,14 +359,14 @@ def read(
             yield batch
 
 
-def original(found: Detected, stored: Sequence[int], resized: Sequence[int]) -> FrameDetections:
+def original(people: Detected, stored: Sequence[int], resized: Sequence[int]) -> FrameDetections:
     """One frame's detections in pixels of the stored frame; sizes are (height, width)."""
-    valid = found.valid
+    valid = people.valid
     features = np.zeros((len(valid), 0), np.float32)
-    if found.embeddings is not None:
-        features = found.embeddings
-    boxes = found.boxes[valid] * enlargement(stored, resized)
-    return FrameDetections(boxes, found.scores[valid], features[valid])
+    if people.embeddings is not None:
+        features = people.embeddings
+    boxes = people.boxes[valid] * enlargement(stored, resized)
+    return FrameDetections(boxes, people.scores[valid], features[valid])
 
 
 def enlargement(stored: Sequence[int], resized: Sequence[int]) -> Float32[np.ndarray, "4"]:

@@ -63,12 +63,12 @@ def score_chart(entries: Sequence[dict[str, Any]], protocols: Collection[str]) -
     shown = dict(list(lines.items())[: len(charts.COLOURS)])
     if not shown:
         return None
-    said = "; ".join(
+    note = "; ".join(
         f"{name}: {points[0].y:.1f} at step {points[0].x:g}, {points[-1].y:.1f} at step {points[-1].x:g}"
         for name, points in shown.items()
     )
     svg = charts.lines(shown, x="step", y="mAP in percent")
-    return Chart("learning", "Learning curve", svg, said)
+    return Chart("learning", "Learning curve", svg, note)
 
 
 def loss_chart(entries: Sequence[dict[str, Any]]) -> Chart | None:
@@ -81,9 +81,9 @@ def loss_chart(entries: Sequence[dict[str, Any]]) -> Chart | None:
     if not lines:
         return None
     lines = {name: _thinned(points) for name, points in lines.items()}
-    said = "; ".join(f"{name}: {p[0].y:.3g} to {p[-1].y:.3g}" for name, p in lines.items())
+    note = "; ".join(f"{name}: {p[0].y:.3g} to {p[-1].y:.3g}" for name, p in lines.items())
     svg = charts.lines(lines, x="step", y="training loss")
-    return Chart("loss", "Training loss", svg, said)
+    return Chart("loss", "Training loss", svg, note)
 
 
 def _thinned(points: list[Point]) -> list[Point]:

@@ -241,8 +241,8 @@ def _in_order(results: list[Result], rankings: Sequence[str]) -> list[Result]:
     protocols = list(dict.fromkeys(result.protocol for result in results))
 
     def place(result: Result) -> tuple[int, int]:
-        known = result.ranking in rankings
-        return protocols.index(result.protocol), rankings.index(result.ranking) if known else 0
+        listed = result.ranking in rankings
+        return protocols.index(result.protocol), rankings.index(result.ranking) if listed else 0
 
     return sorted(results, key=place)
 
