@@ -33,7 +33,7 @@ def finished(workdir, config):
 
 
 def written(folder):
-    """What lies in a folder and when it was written: the same before and after what only reads it."""
+    """The files of a folder and the times when they were written: the same after what only reads it."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 

@@ -12,7 +12,7 @@ from g2ajax.config.blocks import block, config_dict, listing, plain, sentences
 
 @dataclasses.dataclass(frozen=True)
 class Inner:
-    """What lies inside."""
+    """An inner block."""
 
     margin: float = 0.3
     """Distance that is asked for."""

@@ -287,7 +287,7 @@ def cameras_of(paths: Sequence[pathlib.PurePath], camera: str) -> Groups:
 
 
 def inside(file: pathlib.Path, root: pathlib.Path) -> bool:
-    """Whether a file, its links followed, lies below a real folder."""
+    """True if a file, its links followed, lies below a real folder."""
     return pathlib.Path(os.path.realpath(file)).is_relative_to(root)
 
 

@@ -142,7 +142,7 @@ class TrackletGallery:
     def images(
         self, tracklets: Sequence[Tracklet], most: int = STRIP
     ) -> list[list[UInt8[np.ndarray, "_ _ 3"]]]:
-        """At most `most` of the images that the model sees of each tracklet, in order of time; a video
+        """The images that the model sees of each tracklet, at most `most`, in order of time; a video
         is read once for all its tracks."""
         clip = self.model.options.clip
         pairs = []

@@ -45,7 +45,7 @@ class Comparison:
         return self.a.per_query
 
     def most_changed(self, count: int) -> Int[np.ndarray, " n"]:
-        """At most `count` queries, the largest change of average precision first, up or down; those
+        """The queries, at most `count`, with the largest change of average precision first, up or down; those
         without a change are left out."""
         size = np.abs(self.change)
         order = np.argsort(-size, kind="stable")[:count]

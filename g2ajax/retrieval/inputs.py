@@ -300,7 +300,7 @@ def _refuse_not_finite(bad: np.ndarray, name: str, start: int) -> NoReturn:
 
 @jax.jit
 def _range_on_device(rows: Float[Array, "N D"]) -> tuple[Array, Array, Array, Array]:
-    """Whether all rows are finite, whether some are rounded to 0, the largest and smallest magnitude."""
+    """Flags that all rows are finite and that some are rounded to 0, the largest and smallest magnitude."""
     finite = jnp.isfinite(rows).all()
     magnitude = jnp.abs(rows).max(axis=1)
     smallest = jnp.where(magnitude > 0, magnitude, jnp.inf).min(initial=jnp.inf)

@@ -116,7 +116,7 @@ def evaluate_distances(
     block_size: Whole = 256,
     **options: Any,
 ) -> RetrievalResult:
-    """As `evaluate`, from a given distance matrix; `options` as in `evaluate_blocks`."""
+    """Evaluates a given distance matrix as `evaluate`; `options` as in `evaluate_blocks`."""
     block_size, distance = count("block_size", block_size), array(distance, "the distances")
     if distance.ndim != 2:
         raise ValueError(f"distances have shape {distance.shape}; expected [Q, G]")
@@ -142,7 +142,7 @@ def evaluate_blocks(
     cmc: str = "standard",
     top: Whole = 0,
 ) -> RetrievalResult:
-    """As `evaluate`, from pairs (rows of the queries, their distances), such as `rerank_blocks` yields.
+    """Evaluates as `evaluate`, from pairs (rows of the queries, their distances), such as `rerank_blocks` yields.
 
     The whole matrix never exists. Distances rank by their exact values, whatever their kind. Raises
     ValueError for NaN, for blocks of a wrong shape and for blocks that do not give every query once.

@@ -239,7 +239,7 @@ def identity_sampler(
 
 
 def attribute_rates(dataset: Dataset) -> tuple[float, ...]:
-    """For each class of each attribute group, the share of the training identities that have it."""
+    """The share of the training identities that have each class of each attribute group."""
     if not dataset.attribute_groups:
         return ()
     train = dataset.splits["train"]

@@ -57,7 +57,7 @@ class PhaseOptions:
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointOptions:
-    """When the state is saved, besides at each evaluation and at the end."""
+    """Options of saving the state, besides at each evaluation and at the end."""
 
     every_steps: Count = 1000
     """Steps between checkpoints."""

@@ -26,7 +26,7 @@ class Images(Method, EmbedsCrops):
 
 
 class Stub(Method, EmbedsCaptions):
-    """What is asked of a model before it is trained."""
+    """The attributes that are read of a model before it is trained."""
 
     caption_length = 77
     uses_pairs = True

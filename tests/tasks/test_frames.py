@@ -73,7 +73,7 @@ def dataset():
 
 
 def info_of(options) -> RunInfo:
-    """What the task is told of a run with these options, on one device."""
+    """The facts that a task has of a run with these options, on one device."""
     phase = Phase(0, "search", options.phase["search"].task_options)
     devices = mesh.make_mesh(devices=jax.devices()[:1])
     name = options.dataset

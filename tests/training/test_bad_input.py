@@ -1,4 +1,4 @@
-"""What cannot work is refused before the first step, in words that say what to do."""
+"""Settings that cannot work are refused before the first step, in words that say what to do."""
 
 import dataclasses
 

@@ -243,7 +243,7 @@ def training_step(model, batch, terms):
 
 
 def training_outputs(args, inputs, weights, model, terms):
-    """What the training cases look at."""
+    """The outputs that the training cases compare."""
     images = range(args["batch_size"])
     batch, *_ = frames(
         args,
