@@ -22,11 +22,6 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         return f"{self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
 
-    @property
-    def certain(self) -> bool:
-        """True if the interval leaves out 0."""
-        return not self.low <= 0.0 <= self.high
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:

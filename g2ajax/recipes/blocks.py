@@ -27,7 +27,7 @@ def experiment(
 ) -> ConfigDict:
     """The configuration of a run with every option at its default, but computing in bfloat16.
 
-    `task`: "crops", "captions" or "frames"; `method`: its `name` and its non-default options.
+    `task`: one of `tasks.KINDS`, or a dotted name; `method`: its `name` and its non-default options.
     """
     values = {
         "name": name,

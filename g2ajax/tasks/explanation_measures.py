@@ -231,7 +231,7 @@ def _occlusion(
     areas = {}
     for mode in measures.MODES:
         curve = [
-            distance(measures.occlude_ranked(images, ranks, fraction, fill, mode)) / whole
+            distance(measures.occlude(images, ranks, fraction, fill, mode)) / whole
             for fraction in FRACTIONS
         ]
         areas[mode] = np.asarray(measures.curve_area(np.stack(curve, 1), np.asarray(FRACTIONS)))
