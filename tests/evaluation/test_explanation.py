@@ -16,7 +16,6 @@ from g2ajax.evaluation.explanation import (
     energy_inside,
     gradcam,
     occlude,
-    occlude_ranked,
     pair_metrics,
     pair_sums,
     pixel_ranks,
@@ -335,8 +334,8 @@ def test_exactly_so_many_pixels_and_the_highest(seed, fraction):
     ranks = jit_ranks(maps, jax.random.key(seed))
     images = jnp.ones((2, 6, 4, 3))
     count = round(fraction * 24)
-    deleted = np.asarray(occlude_ranked(images, ranks, fraction, 0.0, "deletion"))
-    inserted = np.asarray(occlude_ranked(images, ranks, fraction, 0.0, "insertion"))
+    deleted = np.asarray(occlude(images, ranks, fraction, 0.0, "deletion"))
+    inserted = np.asarray(occlude(images, ranks, fraction, 0.0, "insertion"))
     np.testing.assert_array_equal(deleted + inserted, 1)
     gone = deleted[..., 0] == 0
     np.testing.assert_array_equal(gone.sum((1, 2)), count)
