@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from g2ajax.training import loop, mesh, setup
+from g2ajax.training import loop, setup
 from g2ajax.training.mesh import make_mesh
 from g2ajax.training.workdir import stored_config
 from tests.fake_data import make_dataset
@@ -62,7 +62,7 @@ def one_device_losses(tmp_path_factory):
 def test_sharded_parameters_give_the_same_losses(
     one_device_losses, fake_dataset, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(mesh, "FSDP_MIN_ELEMENTS", 64)
+    monkeypatch.setattr("g2ajax.training.mesh.FSDP_MIN_ELEMENTS", 64)
     assert_close(one_device_losses, run_on(4, tmp_path, mesh__fsdp=2))
 
 
