@@ -114,7 +114,7 @@ def ranked_run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def images_only():
-    """A run on images before its first step."""
+    """A run on images before its first step, on one device."""
     from tests import fake_data, runs
 
     return runs.opened(runs.tiny_config(evaluate__batch_size=8), fake_data.make_dataset())
@@ -122,7 +122,7 @@ def images_only():
 
 @pytest.fixture(scope="session")
 def with_text():
-    """A run on images and captions before its first step."""
+    """A run on images and captions before its first step, on one device."""
     from tests import runs
 
     return runs.opened_with_text()
@@ -139,10 +139,7 @@ def frames_run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tracklets_only():
     """A run on tracklets before its first step, on one device."""
-    from g2ajax.training import setup
     from tests import fake_tracklets, runs
     from tests.tasks.test_tracklets import tracklets_config
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setup, "make_mesh", runs.on_one_device)
-        return runs.opened(tracklets_config(), fake_tracklets.make_tracklets())
+    return runs.opened(tracklets_config(), fake_tracklets.make_tracklets())

@@ -48,8 +48,9 @@ def ranked_config() -> dict:
 
 
 def opened(config, dataset):
-    """The run of `config` before its first step."""
-    with opens(dataset):
+    """The run of `config` before its first step, on one device."""
+    with pytest.MonkeyPatch.context() as patch, opens(dataset):
+        patch.setattr(setup, "make_mesh", on_one_device)
         return setup.prepare(run_options(config), trains=False)
 
 

@@ -16,7 +16,7 @@ from g2ajax.training import loop, setup
 from g2ajax.training.options import run_options
 from tests.fake_data import make_dataset
 from tests.fake_tracklets import make_tracklets
-from tests.runs import changed, on_one_device, opens, tiny_config
+from tests.runs import changed, opened, opens, tiny_config
 from tests.training.test_phase_data import stopped_and_resumed
 from tests.training.test_resume import assert_same
 
@@ -43,9 +43,7 @@ def tracklets(one_device):
 @pytest.fixture(scope="module")
 def run():
     """A run before its first step."""
-    with pytest.MonkeyPatch.context() as patch, opens(make_tracklets()):
-        patch.setattr(setup, "make_mesh", on_one_device)
-        return setup.prepare(run_options(tracklets_config()), trains=False)
+    return opened(tracklets_config(), make_tracklets())
 
 
 @pytest.fixture(scope="module")
