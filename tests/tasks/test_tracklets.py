@@ -16,7 +16,7 @@ from g2ajax.training import loop, setup
 from g2ajax.training.options import run_options
 from tests.fake_data import make_dataset
 from tests.fake_tracklets import make_tracklets
-from tests.runs import changed, opened, opens, tiny_config
+from tests.runs import changed, opens, tiny_config
 from tests.training.test_phase_data import stopped_and_resumed
 from tests.training.test_resume import assert_same
 
@@ -40,15 +40,9 @@ def tracklets(one_device):
         yield
 
 
-@pytest.fixture(scope="module")
-def run():
-    """A run before its first step."""
-    return opened(tracklets_config(), make_tracklets())
-
-
-@pytest.fixture(scope="module")
-def task(run):
-    return run.task
+@pytest.fixture
+def task(tracklets_only):
+    return tracklets_only.task
 
 
 def with_options(task, **blocks):
@@ -119,7 +113,8 @@ def test_dense_clips_and_mirrors_are_averaged(task):
     assert (flipped.embed(task.model, "gallery") != one).any()
 
 
-def test_a_model_embeds_lists_of_images(run, task):
+def test_a_model_embeds_lists_of_images(tracklets_only, task):
+    run = tracklets_only
     model = models.of_run(run, run.options.phases[0], "best", 0)
     split = task.dataset.splits["query"]
     tracklets = [[decode(image) for image in split.encoded(row)] for row in range(len(split))]
