@@ -109,7 +109,8 @@ class Task(abc.ABC):
 
     The constructor takes the run's options, opens the data and checks it; then `facts` describe the
     model to build, and `use` takes that model. A batch is a dict of arrays under the names that all
-    methods use (`image`, `label`, ...).
+    methods use: `image`, `label`, `camera`, `platform` (-1: unknown), `index`, `mask`, and what a kind
+    of data adds (`frame_mask`, `caption`, `boxes`, ...). A method reads those that it needs.
     """
 
     noun: ClassVar[str]
