@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
             f"no protocol {options.protocol!r}; {nearest(options.protocol, protocols)}"
         )
     protocol = options.protocol or protocols[0]
-    query, name = _asked(dataset, protocol, options)
+    query, name = _queries(dataset, protocol, options)
     folder = folder_of(model, options.out, "explain")
     gallery = len(dataset.protocol(protocol)[1])
     print(f"explaining {gallery:,} distances of {protocol} to {query.titles[0]}", flush=True)
@@ -58,7 +58,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _asked(dataset: Dataset, protocol: str, options: argparse.Namespace) -> tuple[pages.Asked, str]:
+def _queries(
+    dataset: Dataset, protocol: str, options: argparse.Namespace
+) -> tuple[pages.Queries, str]:
     """The query and a file name for its page."""
     query = dataset.splits["query"]
     rows, _ = protocol_rows(dataset, protocol)

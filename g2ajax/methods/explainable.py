@@ -323,19 +323,19 @@ class Explainable(Method, Explains):
         return heads.neck(pooled.reshape(-1, width)).reshape(rows, attributes, -1)
 
     def _progress(
-        self, found: Explained, attributes: Num[Array, "B M"], batch: Mapping[str, jax.Array]
+        self, result: Explained, attributes: Num[Array, "B M"], batch: Mapping[str, jax.Array]
     ) -> dict[str, Float[Array, ""]]:
         """Measures of how true the explanations are, over pairs of different images."""
-        distance = attribute_distances(found.embedding[:, None])[..., 0]
-        attribute_distance = attribute_distances(found.attribute_embedding)
+        distance = attribute_distances(result.embedding[:, None])[..., 0]
+        attribute_distance = attribute_distances(result.attribute_embedding)
         same = batch["index"][:, None] == batch["index"][None, :]
         pairs = batch["mask"][:, None] & batch["mask"][None, :] & ~same
         exclusive = exclusive_mask(attributes)
         share = jnp.sum(contributions(attribute_distance, same) * exclusive, -1)
         uniform = jnp.mean(exclusive, -1)
 
-        def mean(values: Float[Array, "B B"], chosen: Array) -> Float[Array, ""]:
-            return jnp.sum(jnp.where(chosen, values, 0.0)) / jnp.maximum(jnp.sum(chosen), 1)
+        def mean(values: Float[Array, "B B"], pair_mask: Array) -> Float[Array, ""]:
+            return jnp.sum(jnp.where(pair_mask, values, 0.0)) / jnp.maximum(jnp.sum(pair_mask), 1)
 
         gap = jnp.abs(distance - jnp.mean(attribute_distance, -1)) / distance
         differ = pairs & (uniform > 0)
@@ -343,7 +343,7 @@ class Explainable(Method, Explains):
             "gap": mean(gap, pairs),
             "exclusive_share": mean(share, differ),
             "exclusive_share_uniform": mean(uniform, differ),
-            "attention_variance": jnp.mean(jnp.var(found.attention, axis=(1, 2))),
+            "attention_variance": jnp.mean(jnp.var(result.attention, axis=(1, 2))),
         }
 
     def _predict(

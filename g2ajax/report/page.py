@@ -122,7 +122,7 @@ def write_report(report: Report, file: pathlib.Path) -> None:
 
 
 def _json(report: Report) -> str:
-    """What the list of queries is drawn from, as JSON that may stand inside a script element."""
+    """The data of the list of queries, as JSON that may stand inside a script element."""
 
     def listed(query: Listed) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""What a report says, as plain records; nothing in them is computed here."""
+"""The contents of a report as plain records; nothing in them is computed here."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -231,7 +231,7 @@ def _occlusion(
     areas = {}
     for mode in measures.MODES:
         curve = [
-            distance(measures.occlude_ranked(images, ranks, fraction, fill, mode)) / whole
+            distance(measures.occlude(images, ranks, fraction, fill, mode)) / whole
             for fraction in FRACTIONS
         ]
         areas[mode] = np.asarray(measures.curve_area(np.stack(curve, 1), np.asarray(FRACTIONS)))
@@ -281,28 +281,28 @@ def _scene(model: Method, embedder: Embedder) -> Scene:
             "attention": embedder.explain(state, inputs).attention,
             "gradcam": measures.gradcam(features, gradients),
             "partner": embedding,
-            "theirs": other["attributes"],
+            "other_attributes": other["attributes"],
         }
         mask = np.asarray(batch["mask"])
         for name, value in rows.items():
             columns.setdefault(name, []).append(np.asarray(value)[mask])
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    other_attributes, partner = joined.pop("theirs"), joined.pop("partner")
+    other_attributes, partner = joined.pop("other_attributes"), joined.pop("partner")
     attention, gradcam = joined.pop("attention"), joined.pop("gradcam")
     attributes = joined["attributes"]
     differs = (attributes != other_attributes) & (attributes >= 0) & (other_attributes >= 0)
     return Scene(joined, partner, differs, attention, gradcam, _parts(embedder, images))
 
 
-def _partners(query: CropSplit, chosen: CropSplit) -> Int[np.ndarray, " n"]:
-    """For each image a query image of another person on another platform, in turn."""
+def _partners(query: CropSplit, images: CropSplit) -> Int[np.ndarray, " n"]:
+    """A query image of another person on another platform for each image, in turn."""
     rows = []
-    for i in range(len(chosen)):
+    for i in range(len(images)):
         others = np.flatnonzero(
-            (query.identity != chosen.identity[i]) & (query.platform != chosen.platform[i])
+            (query.identity != images.identity[i]) & (query.platform != images.platform[i])
         )
         if not len(others):
-            others = np.flatnonzero(query.identity != chosen.identity[i])
+            others = np.flatnonzero(query.identity != images.identity[i])
         rows.append(others[(7 * i) % len(others)])
     return np.array(rows, int)
 
@@ -321,7 +321,7 @@ def jitted_saliency(model: Method) -> Callable:
     return saliency
 
 
-def _parts(embedder: Embedder, chosen: CropSplit) -> Int[np.ndarray, "N H W"]:
+def _parts(embedder: Embedder, images: CropSplit) -> Int[np.ndarray, "N H W"]:
     """The part maps of SkyGround images, rendered again and resized to the network's input."""
     metadata = embedder.dataset.metadata
     scenery = world.World(metadata["world_size"], int(metadata["world_seed"]))
@@ -332,6 +332,6 @@ def _parts(embedder: Embedder, chosen: CropSplit) -> Int[np.ndarray, "N H W"]:
                 (width, height), Image.Resampling.NEAREST
             )
         )
-        for name in chosen.image_id
+        for name in images.image_id
     ]
     return np.stack(maps).astype(np.int32)

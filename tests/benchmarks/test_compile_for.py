@@ -1,4 +1,4 @@
-"""What can be checked of `benchmarks/compile_for.py` without a compiler for absent chips."""
+"""Checks of `benchmarks/compile_for.py` without a compiler for absent chips."""
 
 import dataclasses
 import pathlib
@@ -27,7 +27,7 @@ def checked(*arguments: str) -> chips.Target:
 
 @pytest.fixture
 def installed(monkeypatch):
-    """As if the compilers were installed, with no XLA_FLAGS set."""
+    """Pretends that the compilers are installed, with no XLA_FLAGS set."""
     monkeypatch.setattr(chips, "check_installed", lambda wanted: None)
     monkeypatch.delenv("XLA_FLAGS", raising=False)
 

@@ -48,7 +48,7 @@ def test_every_ranking_is_named_in_the_results(finished):
     assert "precision at M_E" in page and page.count('id="explanation-') == 2
 
 
-def test_stream_1_stands_still_while_the_rest_learns(fake_dataset, tmp_path):
+def test_stream_1_stands_still_while_the_rest_learns(one_device, fake_dataset, tmp_path):
     """Phase `explain` alone, on the checkpoint of an earlier run of the plain method."""
     plain = tiny_config(method__head={"pool": "GlobalAvgPool"}, evaluate__every_epochs=2)
     loop.run(plain, tmp_path / "plain")
