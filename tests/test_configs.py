@@ -33,6 +33,7 @@ ARGUMENTS = {
     "seqnet": (FRAMES, ("", "hkd")),
     "coat": (FRAMES, ("", "hkd")),
     "head_teacher": (("head=seqnet", "head=coat"), FRAMES),
+    "agreid_vit": (("", "predictor"),),
     "irra": (PEDES,),
     "contrastive": (PEDES,),
     "vdt": (SIDES,),
