@@ -292,21 +292,27 @@ def trust(measured: Sequence[Measure]) -> str:
     measured.
     """
     values = {(m.part, m.source): m for m in measured if m.measure == REASONS}
-    sentences = []
+    sentences, better = [], []
     for (part, source), own in values.items():
         if source != "attention" or not part.startswith("reasons "):
             continue
         chance = values[part, "random"].value
         low, high = own.interval
+        better.append(low > chance)
         verdict = "more than" if low > chance else "less than" if high < chance else "no more than"
         sentences.append(
-            f"{part.removeprefix('reasons ')}: {100 * own.value:.1f}% ({100 * low:.1f} to "
-            f"{100 * high:.1f}) name an attribute in which the two people are annotated differently, "
-            f"{verdict} the {100 * chance:.1f}% of the same attributes named for other pairs."
+            f"{part.removeprefix('reasons ')}: {100 * own.value:.1f}% of the reasons ({100 * low:.1f} "
+            f"to {100 * high:.1f}) name an attribute in which the two people are annotated "
+            f"differently, {verdict} the {100 * chance:.1f}% of the same reasons given for other pairs."
         )
-    if sentences:
-        sentences.append("Pairs of people who are annotated alike do not count.")
-    return " ".join(sentences)
+    if not sentences:
+        return ""
+    lead = "Not always, but more often than chance."
+    if not all(better):
+        lead = "In some protocols more often than chance, in others not."
+    if not any(better):
+        lead = "No more often than chance: do not rely on them."
+    return " ".join([lead, *sentences, "Pairs of people who are annotated alike do not count."])
 
 
 def _explained(model: Method, embedder: Embedder, count: int, album: Album) -> list[Explanation]:

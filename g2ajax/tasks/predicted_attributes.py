@@ -20,7 +20,7 @@ from g2ajax.tasks.embedder import Embedder, embed_split
 SPOKEN = 3
 """Most differing groups of an image that are said in words."""
 
-Side = tuple[CropSplit, Int[np.ndarray, "N G"]]
+Side = tuple[CropSplit, Int[np.ndarray, "_ G"]]
 """Images with their predicted classes."""
 
 

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from g2ajax.__main__ import main
+from g2ajax.evaluation.explanation import Measure
 from g2ajax.models.load import of_run
 from g2ajax.tasks import crops, explanation_measures
+from g2ajax.tasks.explanation_measures import REASONS
+from g2ajax.tasks.explanation_pages import trust
 from g2ajax.tasks.predicted_attributes import differences, predict
 from g2ajax.training import loop, phase, setup
 from g2ajax.training.options import run_options
@@ -56,6 +59,31 @@ def test_every_ranking_is_named_in_the_results(finished):
     assert "precision at M_E" in page and page.count('id="explanation-') == 2
     truth = re.search("Are the reasons true.</strong>(.*?)</p>", page)[1]
     assert ("A2G: " in truth) == (("reasons A2G", "precision of reasons", "attention") in measured)
+
+
+@pytest.mark.parametrize(
+    ("shares", "lead"),
+    [
+        (
+            {"A2G": 0.7, "G2A": 0.9},
+            "Not always, but more often than chance. A2G: 70.0% of the reasons",
+        ),
+        ({"A2G": 0.7, "G2A": 0.6}, "In some protocols more often than chance, in others not."),
+        ({"A2G": 0.61, "G2A": 0.4}, "No more often than chance: do not rely on them."),
+        ({}, ""),
+    ],
+)
+def test_the_truth_of_reasons_in_words(shares, lead):
+    measured = [Measure("upper", REASONS, "attention", 0.5, (0.4, 0.6), 9)]
+    for protocol, share in shares.items():
+        for source, value in (("attention", share), ("random", 0.6)):
+            bounds = (value - 0.05, value + 0.05)
+            measured.append(Measure(f"reasons {protocol}", REASONS, source, value, bounds, 9))
+    text = trust(measured)
+    assert text.startswith(lead) and bool(text) == bool(lead)
+    for protocol, share in shares.items():
+        word = "more" if share > 0.65 else "less" if share < 0.55 else "no more"
+        assert re.search(f"{protocol}: {100 * share:.1f}%[^%]*, {word} than the 60.0%", text)
 
 
 def test_predicted_attributes_stand_beside_the_annotated_ones(finished, fake_dataset, tmp_path):
