@@ -306,7 +306,8 @@ def trust(measured: Sequence[Measure]) -> str:
             f"differently, {verdict} the {100 * chance:.1f}% of the same reasons given for other pairs."
         )
     if not sentences:
-        return ""
+        grouped = any(m.part.startswith("groups ") for m in measured)
+        return "No attribute stood out in the pairs that were measured." if grouped else ""
     lead = "Not always, but more often than chance."
     if not all(better):
         lead = "In some protocols more often than chance, in others not."

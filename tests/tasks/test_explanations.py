@@ -80,6 +80,8 @@ def test_the_truth_of_reasons_in_words(shares, lead):
             bounds = (value - 0.05, value + 0.05)
             measured.append(Measure(f"reasons {protocol}", REASONS, source, value, bounds, 9))
     text = trust(measured)
+    silent = Measure("groups A2G", "precision at M_E", "attention", 0.5, (0.4, 0.6), 9)
+    assert trust([silent]) == "No attribute stood out in the pairs that were measured."
     assert text.startswith(lead) and bool(text) == bool(lead)
     for protocol, share in shares.items():
         word = "more" if share > 0.65 else "less" if share < 0.55 else "no more"
