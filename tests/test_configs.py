@@ -34,6 +34,7 @@ ARGUMENTS = {
     "seqnet": (FRAMES, ("", "hkd")),
     "coat": (FRAMES, ("", "hkd")),
     "head_teacher": (("head=seqnet", "head=coat"), FRAMES),
+    "agreid_vit": (("", "predictor"),),
     "irra": (PEDES,),
     "contrastive": (PEDES,),
     "vdt": (SIDES,),

@@ -17,6 +17,7 @@ from g2ajax.report.files import write_whole
 from g2ajax.report.page import report_page
 from g2ajax.report.records import Report
 from g2ajax.tasks import explanation_pages as pages
+from g2ajax.tasks import predicted_attributes as predicted
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,7 +48,13 @@ def run(options: argparse.Namespace) -> int:
     album = Album()
     (explanation,) = pages.explain(model.method, embedder, protocol, query, album, options.top)
     title = f"{model.card.name}: {query.titles[0]}"
-    report = Report(title, (), (), (), (), album.pictures, explanations=[explanation])
+    remarks = {}
+    if predicted.predicts(model.method, dataset):
+        sides = predicted.predict_shown(model.method, embedder, album)
+        remarks = predicted.remarks(album, sides, dataset.attribute_groups)
+    report = Report(
+        title, (), (), (), (), album.pictures, explanations=[explanation], remarks=remarks
+    )
     write_whole(folder / f"{name}.html", report_page(report))
     for one in explanation.images:
         item = one.entry

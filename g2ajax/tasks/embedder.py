@@ -58,6 +58,7 @@ class Embedder:
     embed: Embed
     explain: Embed | None = None
     predict: Embed | None = None
+    attribute_logits: Embed | None = None
     embed_text: Embed | None = None
     text_length: int = 0
 
@@ -85,15 +86,15 @@ def make_embedder(
     """The functions of `model`. Raises ValueError for a method that embeds no crops."""
     data = f"{dataset.name}, a dataset of crops," if dataset else "embedding crops"
     require(model, EmbedsCrops, data)
+    predicts = isinstance(model, PredictsAttributes)
     return Embedder(
         dataset,
         options,
         mesh,
         make_embed(model, mesh, flip=options.evaluate.flip),
         make_embed(model, mesh, "explain") if isinstance(model, Explains) else None,
-        make_embed(model, mesh, "predict_attributes")
-        if isinstance(model, PredictsAttributes)
-        else None,
+        make_embed(model, mesh, "predict_attributes") if predicts else None,
+        make_embed(model, mesh, "attribute_logits") if predicts else None,
         make_embed_text(model, mesh) if isinstance(model, EmbedsCaptions) else None,
         text_length,
     )

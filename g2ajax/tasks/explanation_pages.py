@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int, UInt8
@@ -16,8 +15,7 @@ from g2ajax.data.images import decode, resize
 from g2ajax.data.sharding import put_whole
 from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.evaluation.explanation import Measure, as_rows, gradcam
-from g2ajax.evaluation.rankings import between
-from g2ajax.evaluation.reasons import UNKNOWN, Unusual, group_shares, strongest, unusual
+from g2ajax.evaluation.reasons import UNKNOWN, Unusual, strongest, telling, unusual
 from g2ajax.evaluation.results import Result, dataset_label
 from g2ajax.methods import Method
 from g2ajax.report.album import Album
@@ -25,15 +23,9 @@ from g2ajax.report.names import words
 from g2ajax.report.overlay import overlay
 from g2ajax.report.records import Entry, Explained, Explanation, Reason, Report, Table
 from g2ajax.tasks.crop_report import crop_report
-from g2ajax.tasks.embedder import (
-    INPUTS,
-    Embedder,
-    Features,
-    explained_sides,
-    rankers,
-    split_batches,
-)
-from g2ajax.tasks.explanation_measures import jitted_saliency
+from g2ajax.tasks.embedder import INPUTS, Embedder, Features, rankers, split_batches
+from g2ajax.tasks.explanation_measures import REASONS, distances_and_shares, jitted_saliency
+from g2ajax.tasks.predicted_attributes import accuracy_chart, predict, predicts, remarks
 from g2ajax.tasks.ranked_lists import image_name
 from g2ajax.tasks.scores import summary_of
 
@@ -53,6 +45,8 @@ class Queries:
     """Annotated classes; None: not annotated."""
     identity: Int[np.ndarray, " N"] | None = None
     """None: unknown, so nothing is marked as right or wrong."""
+    split: str = ""
+    """Split of the images; "": none, and their pictures are no test images'."""
 
 
 def from_queries(query: CropSplit, rows: Sequence[int]) -> Queries:
@@ -65,6 +59,7 @@ def from_queries(query: CropSplit, rows: Sequence[int]) -> Queries:
         subset.platform,
         subset.attributes,
         subset.identity,
+        subset.name,
     )
 
 
@@ -120,7 +115,7 @@ def explain(
         shown = _shown(model, embedder, one, gallery.take(best), distance[i, best], album)
         results.append(
             Explanation(
-                album.add(("asked", title), lambda image=one.image: image),
+                album.add((queries.split, title), lambda image=one.image: image),
                 title,
                 shown,
                 f"{dataset_label(embedder.dataset.name)} {protocol}, ranked by the sum of the "
@@ -149,21 +144,6 @@ def _embedded(model: Method, embedder: Embedder, queries: Queries) -> dict[str, 
     return {name: np.concatenate([p[name] for p in parts])[:count] for name in parts[0]}
 
 
-def distances_and_shares(
-    model: Method,
-    embedder: Embedder,
-    attribute_embedding: Float[np.ndarray, "Q M D"],
-    gallery: CropSplit,
-) -> tuple[Float[np.ndarray, "Q N"], Float[np.ndarray, "Q N G"]]:
-    """The sum of the attributes' distances of queries to a gallery, and each group's share of it."""
-    distances, shares = [], []
-    for side, mask in explained_sides(model, embedder, gallery):
-        apart = between(attribute_embedding, side.attribute_embedding)
-        distances.append(np.asarray(jnp.sum(apart, -1))[:, mask])
-        shares.append(group_shares(apart, embedder.dataset.attribute_groups)[:, mask])
-    return np.concatenate(distances, axis=1), np.concatenate(shares, axis=1)
-
-
 def _shown(
     model: Method,
     embedder: Embedder,
@@ -175,7 +155,7 @@ def _shown(
     """The first images of a ranking, each with the groups that stand out in its distance."""
     groups = embedder.dataset.attribute_groups
     attention, cam = _maps(model, embedder, query, gallery)
-    strong = [strongest(*pair) for pair in zip(*query.unusual, strict=True)]
+    strong = strongest(query.unusual, telling(groups, model.attribute_rates))
     own = _by_group(query.attention, groups)
     others = [_by_group(one, groups) for one in attention]
     # One scale for all maps of a group; one that hardly varies is not spread over it.
@@ -286,17 +266,55 @@ def embedder_report(
         limit=evaluate.reported_queries,
         bootstrap_samples=evaluate.bootstrap_samples,
     )
-    if "decomposed" not in {result.ranking for result in results}:
-        return report
-    tables = []
-    if measured:
-        head, rows = as_rows(measured)
-        caption = f"Explanations, measured on {dataset_label(dataset.name)}"
-        tables.append(Table(caption, head, rows))
-    explanations = _explained(model, embedder, min(EXPLAINED, evaluate.reported_queries), album)
-    return dataclasses.replace(
-        report, tables=tables, explanations=explanations, pictures=album.pictures
-    )
+    if "decomposed" in {result.ranking for result in results}:
+        tables = []
+        if measured:
+            head, rows = as_rows(measured)
+            caption = f"Explanations, measured on {dataset_label(dataset.name)}"
+            tables.append(Table(caption, head, rows))
+        count = min(EXPLAINED, evaluate.reported_queries)
+        explanations = _explained(model, embedder, count, album)
+        report = dataclasses.replace(
+            report, tables=tables, explanations=explanations, trust=trust(measured)
+        )
+    if predicts(model, dataset):
+        sides = [predict(model, embedder, dataset.splits[name]) for name in ("query", "gallery")]
+        chart = accuracy_chart(sides, dataset.attribute_groups, evaluate.bootstrap_samples)
+        report = dataclasses.replace(
+            report,
+            charts=[*report.charts, *([chart] if chart else [])],
+            remarks=remarks(album, sides, dataset.attribute_groups),
+        )
+    return dataclasses.replace(report, pictures=album.pictures)
+
+
+def trust(measured: Sequence[Measure]) -> str:
+    """How many of the reasons are true beside the same ones of other pairs, in words; "" if that was not
+    measured.
+    """
+    values = {(m.part, m.source): m for m in measured if m.measure == REASONS}
+    sentences, better = [], []
+    for (part, source), own in values.items():
+        if source != "attention" or not part.startswith("reasons "):
+            continue
+        chance = values[part, "random"].value
+        low, high = own.interval
+        better.append(low > chance)
+        verdict = "more than" if low > chance else "less than" if high < chance else "no more than"
+        sentences.append(
+            f"{part.removeprefix('reasons ')}: {100 * own.value:.1f}% of the reasons ({100 * low:.1f} "
+            f"to {100 * high:.1f}) name an attribute in which the two people are annotated "
+            f"differently, {verdict} the {100 * chance:.1f}% of the same reasons given for other pairs."
+        )
+    if not sentences:
+        grouped = any(m.part.startswith("groups ") for m in measured)
+        return "No attribute stood out in the pairs that were measured." if grouped else ""
+    lead = "Not always, but more often than chance."
+    if not all(better):
+        lead = "In some protocols more often than chance, in others not."
+    if not any(better):
+        lead = "No more often than chance: do not rely on them."
+    return " ".join([lead, *sentences, "Pairs of people who are annotated alike do not count."])
 
 
 def _explained(model: Method, embedder: Embedder, count: int, album: Album) -> list[Explanation]:
