@@ -122,7 +122,7 @@ def _paths(config, where):
 
 def test_an_unknown_argument_is_refused():
     with pytest.raises(ValueError, match="no variant 'smal'; known: skyground, tiny"):
-        load("agreid_vit", "smal")
+        load("agreid_bot_vit", "smal")
     with pytest.raises(ValueError, match="no dataset 'prv'; did you mean 'prw'"):
         load("seqnet", "dataset=prv")
     with pytest.raises(
