@@ -4,7 +4,7 @@
 
 Over all pairs of query images: precision at M_E (how many of the attributes with the largest shares are
 those in which the two people differ), by classes and by groups of attributes, ranked as a report's reasons
-are and by plain shares, with the run's attention, with the same attention averaged over
+are, by plain shares and by each image's mean shares, with the run's attention, with the same attention averaged over
 the images, with only its height (averaged over places too), and with the attention 1 everywhere. Where
 the average does as well, the shares tell which attributes are rare, not who wears what.
 """
@@ -75,9 +75,15 @@ def main() -> None:
         deviation = np.stack(
             [reasons.unusual(*row).deviation for row in zip(share, other, strict=True)]
         )
+        usual = np.stack([row[kept].mean(0) for row, kept in zip(share, other, strict=True)])
+        sources = {
+            "relative shares": deviation,
+            "plain shares": share,
+            "usual shares": np.broadcast_to(usual[:, None], share.shape),
+        }
         scores = {
             source: reasons.group_precision(score, codes, codes, other)
-            for source, score in (("relative shares", deviation), ("plain shares", share))
+            for source, score in sources.items()
         }
         said = ", ".join(f"{source} {own.mean():.3f}" for source, (own, _) in scores.items())
         print(f"  groups: {said} (chance {scores['plain shares'][1].mean():.3f})")

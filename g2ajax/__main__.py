@@ -6,6 +6,7 @@ and exit status 1.
 
 import importlib
 import io
+import signal
 import sys
 
 import g2ajax
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

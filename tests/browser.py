@@ -77,7 +77,7 @@ class Page:
         self.wait("!window.before")
 
     def _run_on_any_page(self, code: str) -> Any:
-        """As `run`; None while the page gives way to another."""
+        """Runs as `run`; None while the page gives way to another."""
         try:
             return self.run(code)
         except RuntimeError as error:

@@ -61,6 +61,19 @@ def _free_programs():
         _give_back()
 
 
+# The runs that tests of several folders share, made once in a session of one process.
+SHARED = ("ranked_run", "frames_run", "tracklets_only", "with_text", "images_only")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """With `--dist loadgroup` a worker takes whole files, and one of them all tests of a shared run, so
+    that no fixture of a file or run is made, and no program of it compiled, in both."""
+    for item in items:
+        group = next((name for name in SHARED if name in item.fixturenames), item.location[0])
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _home_of_datasets(tmp_path_factory):
     """Tests never read or write the user's own datasets."""
@@ -69,6 +82,15 @@ def _home_of_datasets(tmp_path_factory):
 
 # The runs that tests of several folders share. What they import is imported when they are asked for:
 # g2ajax must not be imported before its types are checked.
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """Runs have one device: for eight virtual ones they take four times as long to compile."""
+    from g2ajax.training import setup
+    from tests import runs
+
+    monkeypatch.setattr(setup, "make_mesh", runs.on_one_device)
 
 
 @pytest.fixture
@@ -92,7 +114,7 @@ def ranked_run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def images_only():
-    """A run on images before its first step."""
+    """A run on images before its first step, on one device."""
     from tests import fake_data, runs
 
     return runs.opened(runs.tiny_config(evaluate__batch_size=8), fake_data.make_dataset())
@@ -100,7 +122,7 @@ def images_only():
 
 @pytest.fixture(scope="session")
 def with_text():
-    """A run on images and captions before its first step."""
+    """A run on images and captions before its first step, on one device."""
     from tests import runs
 
     return runs.opened_with_text()
@@ -117,10 +139,7 @@ def frames_run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tracklets_only():
     """A run on tracklets before its first step, on one device."""
-    from g2ajax.training import setup
     from tests import fake_tracklets, runs
     from tests.tasks.test_tracklets import tracklets_config
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setup, "make_mesh", runs.on_one_device)
-        return runs.opened(tracklets_config(), fake_tracklets.make_tracklets())
+    return runs.opened(tracklets_config(), fake_tracklets.make_tracklets())

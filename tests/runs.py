@@ -33,7 +33,7 @@ def finished(workdir, config):
 
 
 def written(folder):
-    """What lies in a folder and when it was written: the same before and after what only reads it."""
+    """The files of a folder and the times when they were written: the same after what only reads it."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
@@ -48,8 +48,9 @@ def ranked_config() -> dict:
 
 
 def opened(config, dataset):
-    """The run of `config` before its first step."""
-    with opens(dataset):
+    """The run of `config` before its first step, on one device."""
+    with pytest.MonkeyPatch.context() as patch, opens(dataset):
+        patch.setattr(setup, "make_mesh", on_one_device)
         return setup.prepare(run_options(config), trains=False)
 
 

@@ -12,7 +12,7 @@ from g2ajax.config.blocks import block, config_dict, listing, plain, sentences
 
 @dataclasses.dataclass(frozen=True)
 class Inner:
-    """What lies inside."""
+    """An inner block."""
 
     margin: float = 0.3
     """Distance that is asked for."""
@@ -152,7 +152,7 @@ def test_sentences_come_from_the_source():
     assert lines[0] == "\nconfig: The whole."
     assert "  config.size: tuple[int, int] = (1, 2) (default (256, 128))" in lines
     assert "      Height and width; two numbers of pixels." in lines
-    assert "\nconfig.inner: What lies inside." in lines
+    assert "\nconfig.inner: An inner block." in lines
     assert "  config.other.margin: float = not set (default 0.3)" in lines
 
 

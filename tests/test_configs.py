@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 from g2ajax import methods
+from g2ajax.cli import train
 from g2ajax.config.blocks import plain
 from g2ajax.data.text import sentence_counts, sentence_ids
 from g2ajax.data.tokenizer import Tokenizer
@@ -33,6 +34,7 @@ ARGUMENTS = {
     "seqnet": (FRAMES, ("", "hkd")),
     "coat": (FRAMES, ("", "hkd")),
     "head_teacher": (("head=seqnet", "head=coat"), FRAMES),
+    "agreid_vit": (("", "predictor"),),
     "irra": (PEDES,),
     "contrastive": (PEDES,),
     "vdt": (SIDES,),
@@ -120,7 +122,7 @@ def _paths(config, where):
 
 def test_an_unknown_argument_is_refused():
     with pytest.raises(ValueError, match="no variant 'smal'; known: skyground, tiny"):
-        load("agreid_vit", "smal")
+        load("agreid_bot_vit", "smal")
     with pytest.raises(ValueError, match="no dataset 'prv'; did you mean 'prw'"):
         load("seqnet", "dataset=prv")
     with pytest.raises(
@@ -186,16 +188,22 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
             "config has no option 'sed'; did you mean 'seed'",
         ),
         (("agreid_vit.py:tiny", "--config.erase.fill=noise"), "`erase` is an option of `augment`"),
-        (("agreid_vit.py:tiny", "--config.seed=one"), "--config.seed=one: invalid literal for int"),
         (("agreid_vi.py",), "no configuration file 'configs/agreid_vi.py'; did you mean"),
         (("seqnet.py:hdk",), "no argument 'hdk'; did you mean 'hkd'"),
     ],
 )
-def test_command_line_says_what_is_wrong_in_one_line(arguments, message):
+def test_command_line_says_what_is_wrong_in_one_line(arguments, message, monkeypatch):
+    monkeypatch.chdir(ROOT)
     file, *rest = arguments
-    done = command(f"--config=configs/{file}", *rest)
+    with pytest.raises(SystemExit, match=re.escape(message)) as error:
+        train.parse(["run.py", f"--config=configs/{file}", *rest])
+    assert re.fullmatch("error: .+", error.value.code)
+
+
+def test_a_value_of_another_type_ends_the_program_with_one_line():
+    done = command("--config=configs/agreid_vit.py:tiny", "--config.seed=one")
     assert done.returncode == 1
-    assert message in done.stderr
+    assert "--config.seed=one: invalid literal for int" in done.stderr
     assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
 
 

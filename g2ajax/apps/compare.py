@@ -112,7 +112,7 @@ def check_runs(a: Model, b: Model) -> None:
 
 
 def _source(model: Model, name: str, ranking: str, folders: dict[str, str]) -> rank.Source | None:
-    """What ranks crops or tracklets; None for whole frames, which are scored by their task."""
+    """The ranking of crops or tracklets; None for whole frames, which are scored by their task."""
     kinds = (crops.Task, tracklets.Task)
     if not issubclass(task_class(model.card.task), kinds):
         return None

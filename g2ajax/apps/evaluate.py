@@ -1,9 +1,9 @@
 """Evaluation of a model, on its own dataset or on others; the model needs no dataset, the scores do."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
+from g2ajax.config import flatten
 from g2ajax.data.crop_source import Dataset
 from g2ajax.data.source import open_dataset
 from g2ajax.evaluation import embedded, rankings
@@ -15,7 +15,7 @@ from g2ajax.report.records import Report
 from g2ajax.tasks import crops, task_class
 from g2ajax.tasks.base import RunInfo, Task, scorable
 from g2ajax.tasks.crop_checks import check_rankings, check_sides
-from g2ajax.tasks.embedder import Embedder, score_crops
+from g2ajax.tasks.embedder import Embedder, embed_sides, score_crops
 from g2ajax.tasks.explanation_pages import embedder_report
 from g2ajax.tasks.scores import result_tables
 
@@ -63,20 +63,23 @@ def evaluate_datasets(
     embedders = {name: on_dataset(model, name, asked, **folders) for name in names}
     results = []
     for name, embedder in embedders.items():
+        applicable = ranking_names(model, name, asked)
+        features = embed_sides(model.method, embedder, applicable)
         scored = score_crops(
             model.method,
             embedder,
+            rankings=applicable,
+            features=features,
             name=model.card.name,
             seed=model.card.seed,
             checkpoint=described_checkpoint(model, name),
             step=model.card.step,
-            rankings=ranking_names(model, name, asked),
         )
         results += scored
         if report:
             noun = task_class(model.card.task).noun
-            made = embedder_report(model.method, embedder, scored, [], noun, own)
-            report(name, _finished(made, model, scored))
+            page = embedder_report(model.method, embedder, scored, [], noun, own, features)
+            report(name, _finished(page, model, scored))
     return results
 
 
@@ -148,17 +151,9 @@ def _finished(report: Report, model: Model, results: Sequence[Result]) -> Report
     """The report with the tables of the results and the facts of the model's card."""
     card = dataclasses.asdict(model.card)
     facts = {name: card[name] for name in ("origin", "method", "options", "initial_weights")}
-    settings = [(name, str(value)) for name, value in _flat(facts)]
+    settings = [(name, str(value)) for name, value in flatten(facts)]
     tables = [*result_tables(results), *report.tables]
     return dataclasses.replace(report, tables=tables, settings=settings)
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", value
 
 
 def _by_task(
@@ -179,9 +174,10 @@ def _by_task(
         step=model.card.step,
         rankings=names,
     )
-    made = task.report(model.method, results, [], own_dataset(model)) if report else None
-    if made:
-        report(name, _finished(made, model, results))
+    if report and model.options.evaluate.reported_queries:
+        page = task.report(model.method, results, [], own_dataset(model))
+        if page:
+            report(name, _finished(page, model, results))
     return results
 
 
@@ -235,15 +231,15 @@ def check_transfer(model: Model, dataset: Dataset) -> None:
             "others, whatever their numbers; train with method.camera_embedding=False to evaluate "
             "across datasets"
         )
-    known = {"camera": model.facts.num_cameras, "platform": method.platforms}
+    limits = {"camera": model.facts.num_cameras, "platform": method.platforms}
     needs = {"camera": method.needs_camera, "platform": method.needs_platform}
     for side in (side for side, needed in needs.items() if needed):
         for split in ("query", "gallery"):
             codes = set(getattr(dataset.splits[split], side).tolist())
-            strange = sorted(code for code in codes if not 0 <= code < known[side])
+            strange = sorted(code for code in codes if not 0 <= code < limits[side])
             if strange:
                 raise ValueError(
-                    f"the model embeds the {side}s 0 to {known[side] - 1}, but the {split} split of "
+                    f"the model embeds the {side}s 0 to {limits[side] - 1}, but the {split} split of "
                     f"{dataset.name} has {strange} (-1: unknown), whose side information is untrained; "
                     f"train without it ({_WITHOUT[side]})"
                 )

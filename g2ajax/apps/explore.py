@@ -247,7 +247,7 @@ def as_jpeg(image: Image.Image, height: int) -> bytes:
 
 
 def inside(file: pathlib.Path, root: pathlib.Path) -> bool:
-    """Whether a file, its links followed, lies below a real folder."""
+    """True if a file, its links followed, lies below a real folder."""
     return pathlib.Path(os.path.realpath(file)).is_relative_to(root)
 
 

@@ -181,9 +181,9 @@ def load(path: str | os.PathLike) -> Program:
     return run
 
 
-def difference(found: Array | np.ndarray, ours: Array | np.ndarray) -> float:
+def difference(result: Array | np.ndarray, reference: Array | np.ndarray) -> float:
     """The largest difference of an element; NaN if any element is NaN."""
-    return float(np.max(np.abs(np.asarray(found) - np.asarray(ours))))
+    return float(np.max(np.abs(np.asarray(result) - np.asarray(reference))))
 
 
 def check_packages(format: str) -> None:

@@ -65,8 +65,8 @@ class Graph:
         """Adds a node with an output of each shape."""
         name = f"{op}_{next(self._numbers)}"  # old versions of onnxruntime want it to be unique
         outputs = [Tensor(f"{name}_{i}", tuple(shape)) for i, shape in enumerate(shapes)]
-        given, made = [self.name(value) for value in inputs], [x.name for x in outputs]
-        self.nodes.append(helper.make_node(op, given, made, name=name, **attributes))
+        sources, targets = [self.name(value) for value in inputs], [x.name for x in outputs]
+        self.nodes.append(helper.make_node(op, sources, targets, name=name, **attributes))
         return outputs
 
     def length(self, dim: Any) -> Value:
@@ -86,8 +86,8 @@ class Graph:
         if isinstance(value, np.ndarray) and known(shape):
             return np.broadcast_to(value, shape)
         own = (1,) * (len(shape) - len(value.shape)) + tuple(value.shape)
-        wanted = [1 if a == b else b for a, b in zip(own, shape, strict=True)]
-        return self.add("Expand", value, self.lengths(wanted), shape=shape)
+        repeats = [1 if a == b else b for a, b in zip(own, shape, strict=True)]
+        return self.add("Expand", value, self.lengths(repeats), shape=shape)
 
     def lengths(self, shape: Sequence) -> Value:
         """The lengths of several axes as an int64 array."""
@@ -133,12 +133,12 @@ class Graph:
         """The graph from `input` to `embedding`, serialised, without nodes that it does not need."""
         name = self.name(self.full(output, shape))
         self.nodes.append(helper.make_node("Identity", [name], ["embedding"]))
-        wanted, nodes = {"embedding"}, []
+        names, nodes = {"embedding"}, []
         for node in reversed(self.nodes):
-            if wanted.intersection(node.output):
-                wanted.update(node.input)
+            if names.intersection(node.output):
+                names.update(node.input)
                 nodes.append(node)
-        size = sum(value.nbytes for name, value in self.constants.items() if name in wanted)
+        size = sum(value.nbytes for name, value in self.constants.items() if name in names)
         if size >= LARGEST:
             raise ValueError(
                 f"{size / 1e9:.1f} GB of parameters: an ONNX file has at most 2 GB; use "
@@ -147,7 +147,7 @@ class Graph:
         constants = [
             numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
             for name, value in self.constants.items()
-            if name in wanted
+            if name in names
         ]
         ends = [_described("input", self.dtype, self.input.shape)]
         ends.append(_described("embedding", dtype, shape))

@@ -45,8 +45,8 @@ def source_rankers(
 ) -> Iterator[Ranker]:
     """The rankers of these protocols."""
     if isinstance(source, tracklets.Task):
-        made = source.rankers(model, (ranking,))
-        return (one for one in made if one.protocol in protocols)
+        every = source.rankers(model, (ranking,))
+        return (one for one in every if one.protocol in protocols)
     return rankers(model, source.on(protocols=tuple(protocols)), (ranking,))
 
 

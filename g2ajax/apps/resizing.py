@@ -22,8 +22,8 @@ def resized(
     become the next whole value.
     """
     heights, widths = (
-        _weights(length, wanted, interpolation)
-        for length, wanted in zip(images.shape[1:3], size, strict=True)
+        _weights(length, target, interpolation)
+        for length, target in zip(images.shape[1:3], size, strict=True)
     )
     x = jnp.moveaxis(images.astype(jnp.float32), 3, 1)
     result = _along_rows(_turned(_along_rows(x, widths)), heights)

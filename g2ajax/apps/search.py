@@ -57,7 +57,7 @@ class Gallery:
     embedded: int
     """Number of images embedded by this call; the others were cached."""
     prepared: Prepared
-    known: Mapping[str, np.ndarray]
+    by_hash: Mapping[str, np.ndarray]
     """Embeddings by the SHA-256 of the image files."""
 
     def by_image(self, path: str | os.PathLike, top: int = 10) -> tuple[Found, ...]:
@@ -79,9 +79,11 @@ class Gallery:
     def embed_queries(self, paths: Sequence[str | os.PathLike]) -> Float[np.ndarray, "Q D"]:
         """The embeddings of image files; one that lies in the gallery is not computed again."""
         keys = [hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest() for path in paths]
-        fresh = [path for path, key in zip(paths, keys, strict=True) if key not in self.known]
+        fresh = [path for path, key in zip(paths, keys, strict=True) if key not in self.by_hash]
         computed = iter(self.model.embed(fresh, normalised=False)) if fresh else iter(())
-        return np.stack([self.known[key] if key in self.known else next(computed) for key in keys])
+        return np.stack(
+            [self.by_hash[key] if key in self.by_hash else next(computed) for key in keys]
+        )
 
     def find(self, features: Float[np.ndarray, "Q D"], top: int = 10) -> list[tuple[Found, ...]]:
         """The `top` images nearest to each embedding."""
@@ -95,14 +97,14 @@ def found_in(
     features: Float[np.ndarray, "Q D"],
     top: int,
     entries: Sequence[Entry],
-    found: Callable[[Entry, float], Match],
+    match: Callable[[Entry, float], Match],
 ) -> list[tuple[Match, ...]]:
-    """`found(entry, distance)` of the `top` entries nearest to each embedding, or of all if there are
+    """`match(entry, distance)` of the `top` entries nearest to each embedding, or of all if there are
     fewer; `entries` are the gallery's, as prepared."""
     near = search_prepared(features, prepared, min(top, len(entries)))
     return [
         tuple(
-            found(entries[row], float(distance))
+            match(entries[row], float(distance))
             for row, distance in zip(rows, distances, strict=True)
         )
         for rows, distances in zip(near.index, near.distance, strict=True)
@@ -138,37 +140,37 @@ def open_gallery(
         )
     check_alone(model.method)
     store = store_of(model, cache, "embeddings")
-    known = read_store(store)
+    by_hash = read_store(store)
     digest: dict[pathlib.Path, str] = {}
-    before = len(known)
+    before = len(by_hash)
     try:
         with tqdm.tqdm(
             total=len(files), unit="image", delay=3, disable=not sys.stderr.isatty()
         ) as bar:
-            for part in batched(read_files(model, files, known), model.batch_size):
+            for part in batched(read_files(model, files, by_hash), model.batch_size):
                 bar.update(len(part))
                 fresh: dict[str, np.ndarray] = {}
                 for file, key, image in part:
-                    if image is None and key not in known:
+                    if image is None and key not in by_hash:
                         skipped.append((file, NOT_AN_IMAGE))
                         continue
                     digest[file] = key
-                    if key not in known:
+                    if key not in by_hash:
                         fresh[key] = image
                 if fresh:
                     features = model.embed(
                         np.stack(list(fresh.values())), normalised=False, progress=False
                     )
-                    known |= dict(zip(fresh, features, strict=True))
+                    by_hash |= dict(zip(fresh, features, strict=True))
     finally:  # also of a search that is stopped: what has been embedded is kept
-        if len(known) > before:
-            write_store(store, known)
+        if len(by_hash) > before:
+            write_store(store, by_hash)
     if not digest:
         raise ValueError(
             f"{folder} has no images ({len(files)} other files); the gallery is a folder of crops"
         )
-    prepared = prepare(np.stack([known[key] for key in digest.values()]), model.method.metric)
-    return Gallery(model, tuple(digest), tuple(skipped), len(known) - before, prepared, known)
+    prepared = prepare(np.stack([by_hash[key] for key in digest.values()]), model.method.metric)
+    return Gallery(model, tuple(digest), tuple(skipped), len(by_hash) - before, prepared, by_hash)
 
 
 def batched(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
@@ -222,12 +224,14 @@ def check_alone(
 
 
 def finding(
-    found: tuple[Found, ...], *, image: pathlib.Path | None = None, text: str = ""
+    matches: tuple[Found, ...], *, image: pathlib.Path | None = None, text: str = ""
 ) -> Finding:
     """The results for `report.findings_page`, with the image or the sentence of the query."""
     query = _picked(image) if image else None
     return Finding(
-        image.name if image else text, query, [_picked(item.path, item.distance) for item in found]
+        image.name if image else text,
+        query,
+        [_picked(item.path, item.distance) for item in matches],
     )
 
 
@@ -237,17 +241,17 @@ def _picked(path: pathlib.Path, distance: float | None = None) -> Picked:
 
 
 def read_files(
-    model: Model, files: tuple[pathlib.Path, ...], known: Mapping[str, Any]
+    model: Model, files: tuple[pathlib.Path, ...], by_hash: Mapping[str, Any]
 ) -> Iterator[tuple[pathlib.Path, str, UInt8[np.ndarray, "h w 3"] | None]]:
     """Each file, the SHA-256 of its content and its image at the model's size; None for an image in
-    `known`, and for a file that is no image."""
+    `by_hash`, and for a file that is no image."""
 
     data_options = model.options.data
 
     def read(file: pathlib.Path) -> tuple[pathlib.Path, str, np.ndarray | None]:
         data = file.read_bytes()
         key = hashlib.sha256(data).hexdigest()
-        if key in known:
+        if key in by_hash:
             return file, key, None
         try:
             image = decode(data, str(file))
@@ -282,12 +286,14 @@ def read_store(store: pathlib.Path) -> dict[str, Any]:
         return {}
 
 
-def write_store(store: pathlib.Path, known: dict[str, Any]) -> None:
+def write_store(store: pathlib.Path, by_hash: dict[str, Any]) -> None:
     """Keeps the embeddings; in a folder that cannot be written the next search computes them again."""
     partial = store.with_name(f"{store.stem}.{os.getpid()}.partial.npz")
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(partial, sha256=np.array(list(known)), embedding=np.stack(list(known.values())))
+        np.savez(
+            partial, sha256=np.array(list(by_hash)), embedding=np.stack(list(by_hash.values()))
+        )
         partial.replace(store)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -105,7 +105,7 @@ class TrackletGallery:
     embedded: int
     """Number of tracklets embedded by this call; the others were cached."""
     prepared: Prepared
-    known: Mapping[str, np.ndarray]
+    by_hash: Mapping[str, np.ndarray]
     """Embeddings by the content of the images that the model sees."""
 
     def by_tracklet(
@@ -124,7 +124,7 @@ class TrackletGallery:
         Raises ValueError naming the file or frame that cannot be read.
         """
         skipped: Skipped = []
-        features = dict(self.known)
+        features = dict(self.by_hash)
         done = _embed(self.model, queries, features, skipped)
         if skipped:
             path, why = skipped[0]
@@ -142,23 +142,23 @@ class TrackletGallery:
     def images(
         self, tracklets: Sequence[Tracklet], most: int = STRIP
     ) -> list[list[UInt8[np.ndarray, "_ _ 3"]]]:
-        """At most `most` of the images that the model sees of each tracklet, in order of time; a video
+        """The images that the model sees of each tracklet, at most `most`, in order of time; a video
         is read once for all its tracks."""
         clip = self.model.options.clip
-        wanted = []
+        pairs = []
         for tracklet in tracklets:
             places = _plan(len(tracklet), clip).places
-            chosen = np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int)
-            wanted.append((tracklet, places[chosen]))
+            even = np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int)
+            pairs.append((tracklet, places[even]))
         images: list[list] = [[] for _ in tracklets]
         for video, numbers in _by_source(tracklets):
             if video is None:
                 for number in numbers:
-                    tracklet, places = wanted[number]
+                    tracklet, places = pairs[number]
                     files = [tracklet.files[place] for place in places]
                     images[number] = [decode(file.read_bytes(), str(file)) for file in files]
                 continue
-            for place, crops in video_crops(video, [wanted[number] for number in numbers]):
+            for place, crops in video_crops(video, [pairs[number] for number in numbers]):
                 images[numbers[place]] = [crops[key] for key in sorted(crops)]
         return images
 
@@ -188,19 +188,19 @@ def open_tracklet_gallery(
         model = load(model, **options)
     check_tracklets(model)
     store = store_of(model, cache, "tracklets")
-    known = read_store(store)
-    before = len(known)
+    by_hash = read_store(store)
+    before = len(by_hash)
     try:
-        done = _embed(model, tracklets, known, skipped)
+        done = _embed(model, tracklets, by_hash, skipped)
     finally:  # also of a search that is stopped: what has been embedded is kept
-        if len(known) > before:
-            write_store(store, known)
+        if len(by_hash) > before:
+            write_store(store, by_hash)
     if not done:
         path, why = skipped[0]
         raise ValueError(f"no tracklet of {folder} can be read; the first: {path}: {why}")
     whole, keys = zip(*done, strict=True)
-    prepared = prepare(np.stack([known[key] for key in keys]), model.method.metric)
-    return TrackletGallery(model, whole, tuple(skipped), len(known) - before, prepared, known)
+    prepared = prepare(np.stack([by_hash[key] for key in keys]), model.method.metric)
+    return TrackletGallery(model, whole, tuple(skipped), len(by_hash) - before, prepared, by_hash)
 
 
 def check_tracklets(model: Model) -> None:
@@ -235,8 +235,8 @@ def query_tracklets(
         )
     if not tracks:
         ids = ", ".join(map(str, read_tracks(table).ids[:20])) if table.is_file() else ""
-        known = f" ({table.name} has {ids})" if ids else f", a number of its table {table.name}"
-        raise ValueError(f"{source} is a video: name the track of the person, --track=ID{known}")
+        hint = f" ({table.name} has {ids})" if ids else f", a number of its table {table.name}"
+        raise ValueError(f"{source} is a video: name the track of the person, --track=ID{hint}")
     if source.is_dir() and not table.is_file():
         raise ValueError(
             f"{source} is a folder without a table {table.name} beside it; leave --track out, or name "
@@ -253,27 +253,27 @@ def query_tracklets(
 
 
 def _embed(
-    model: Model, tracklets: Sequence[Tracklet], known: dict[str, Any], skipped: Skipped
+    model: Model, tracklets: Sequence[Tracklet], by_hash: dict[str, Any], skipped: Skipped
 ) -> list[tuple[Tracklet, str]]:
-    """The tracklets that can be read, in order, with the keys of their embeddings in `known`, to which
+    """The tracklets that can be read, in order, with the keys of their embeddings in `by_hash`, to which
     those of new ones are added."""
     done: dict[int, tuple[Tracklet, str]] = {}
     with tqdm.tqdm(
         total=len(tracklets), unit="tracklet", delay=3, disable=not sys.stderr.isatty()
     ) as bar:
-        for part in batched(_read(model, tracklets, known, skipped), model.batch_size):
+        for part in batched(_read(model, tracklets, by_hash, skipped), model.batch_size):
             bar.update(len(part))
-            fresh = {one.key: one for one in part if one.crops and one.key not in known}
+            fresh = {one.key: one for one in part if one.crops and one.key not in by_hash}
             if fresh:
                 images = [_Images(len(one.tracklet), one.crops) for one in fresh.values()]
                 features = model.embed_tracklets(images, normalised=False)
-                known |= dict(zip(fresh, features, strict=True))
+                by_hash |= dict(zip(fresh, features, strict=True))
             done |= {one.number: (one.tracklet, one.key) for one in part}
     return [done[number] for number in sorted(done)]
 
 
 def _read(
-    model: Model, tracklets: Sequence[Tracklet], known: Mapping[str, Any], skipped: Skipped
+    model: Model, tracklets: Sequence[Tracklet], by_hash: Mapping[str, Any], skipped: Skipped
 ) -> Iterator[_Read]:
     """The images of the clips of all tracklets, at the model's size."""
     clip = model.options.clip
@@ -284,28 +284,28 @@ def _read(
     for video, numbers in _by_source(tracklets):
         if video is None:
             for number in numbers:
-                if one := _read_folder(number, tracklets[number], clip, known, skipped, change):
+                if one := _read_folder(number, tracklets[number], clip, by_hash, skipped, change):
                     yield one
             continue
-        content, wanted = content_of(video), {}
+        content, fresh = content_of(video), {}
         for number in numbers:
             tracklet, plan = tracklets[number], _plan(len(tracklets[number]), clip)
             boxes = tracklet.boxes.take(plan.places)
             key = _key([content, boxes.frame.tolist(), boxes.box.tolist()], plan)
-            if key in known:
+            if key in by_hash:
                 yield _Read(number, tracklet, key, None)
             else:
-                wanted[number] = tracklet, plan.places, key
-        left = list(wanted)
-        pairs = [(tracklet, places) for tracklet, places, _ in wanted.values()]
+                fresh[number] = tracklet, plan.places, key
+        rest = list(fresh)
+        pairs = [(tracklet, places) for tracklet, places, _ in fresh.values()]
         try:
             for place, crops in video_crops(video, pairs, change):
-                number = list(wanted)[place]
-                left.remove(number)
-                yield _Read(number, wanted[number][0], wanted[number][2], crops)
+                number = list(fresh)[place]
+                rest.remove(number)
+                yield _Read(number, fresh[number][0], fresh[number][2], crops)
         except ValueError as error:
-            names = ", ".join(str(wanted[number][0].track) for number in left[:10])
-            more = f" and {len(left) - 10} more" * (len(left) > 10)
+            names = ", ".join(str(fresh[number][0].track) for number in rest[:10])
+            more = f" and {len(rest) - 10} more" * (len(rest) > 10)
             skipped.append((video, f"tracks {names}{more}: {error}"))
 
 
@@ -313,7 +313,7 @@ def _read_folder(
     number: int,
     tracklet: Tracklet,
     clip: ClipOptions,
-    known: Mapping[str, Any],
+    by_hash: Mapping[str, Any],
     skipped: Skipped,
     change: Callable[[np.ndarray], np.ndarray],
 ) -> _Read | None:
@@ -326,7 +326,7 @@ def _read_folder(
             for place in plan.places.tolist():
                 data[place] = tracklet.files[place].read_bytes()
             key = _key([hashlib.sha256(one).hexdigest() for one in data.values()], plan)
-            if key in known:
+            if key in by_hash:
                 return _Read(number, tracklet, key, None)
             for place in data:
                 crops[place] = change(decode(data[place], str(tracklet.files[place])))

@@ -232,9 +232,11 @@ def _pad(graph: Graph, equation: Any, x: Value, fill: Value) -> Value:
 
 @_rule("slice")
 def _slice(graph: Graph, equation: Any, x: Value) -> Value:
-    given = equation.params
-    steps = given["strides"] or (1,) * len(x.shape)
-    return graph.slice(x, given["start_indices"], given["limit_indices"], steps, _out(equation))
+    parameters = equation.params
+    steps = parameters["strides"] or (1,) * len(x.shape)
+    return graph.slice(
+        x, parameters["start_indices"], parameters["limit_indices"], steps, _out(equation)
+    )
 
 
 def _part(graph: Graph, x: Value, starts: dict[int, Any], sizes: Sequence) -> Value:
@@ -272,14 +274,14 @@ def _gather(graph: Graph, equation: Any, x: Value, indices: Value) -> Value:
     ):
         raise unsupported(f"a gather of the form {numbers}")
     order = [i for i in range(len(out)) if i not in numbers.offset_dims] + [*numbers.offset_dims]
-    found = graph.add(
+    entries = graph.add(
         "GatherND",
         graph.transpose(x, (*shared, *axes, *rest)),
         graph.add("Cast", indices, shape=indices.shape, to=element_type(np.int64)),
         shape=[out[i] for i in order],
         batch_dims=len(shared),
     )
-    return graph.transpose(found, np.argsort(order).tolist())
+    return graph.transpose(entries, np.argsort(order).tolist())
 
 
 @_rule("reduce_max", "reduce_min", "reduce_sum")
@@ -320,20 +322,20 @@ def _dot(graph: Graph, equation: Any, left: Value, right: Value) -> Value:
 
 @_rule("conv_general_dilated")
 def _convolution(graph: Graph, equation: Any, x: Value, kernel: Value) -> Value:
-    given = equation.params
-    if given["batch_group_count"] != 1 or any(n != 1 for n in given["lhs_dilation"]):
+    parameters = equation.params
+    if parameters["batch_group_count"] != 1 or any(n != 1 for n in parameters["lhs_dilation"]):
         raise unsupported("a transposed convolution")
-    numbers = given["dimension_numbers"]
-    low, high = zip(*given["padding"], strict=True)
+    numbers = parameters["dimension_numbers"]
+    low, high = zip(*parameters["padding"], strict=True)
     y = graph.add(
         "Conv",
         graph.transpose(x, numbers.lhs_spec),
         graph.transpose(kernel, numbers.rhs_spec),
         shape=[_out(equation)[axis] for axis in numbers.out_spec],
-        strides=list(given["window_strides"]),
+        strides=list(parameters["window_strides"]),
         pads=[*low, *high],
-        dilations=list(given["rhs_dilation"]),
-        group=given["feature_group_count"],
+        dilations=list(parameters["rhs_dilation"]),
+        group=parameters["feature_group_count"],
     )
     return graph.transpose(y, np.argsort(numbers.out_spec).tolist())
 

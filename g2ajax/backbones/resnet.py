@@ -41,7 +41,7 @@ EXPANSION = {"basic": 1, "bottleneck": 4}
 
 
 def conv(
-    features_in: int, features_out: int, kernel: int, stride: int, *, dtype, rngs: nnx.Rngs
+    features_in: int, features_out: int, kernel: int, stride: int, *, dtype: Any, rngs: nnx.Rngs
 ) -> nnx.Conv:
     """A convolution without bias, padded by kernel // 2 on every side (never "SAME": at stride 2
     the two differ), initialised N(0, 2 / (kernel^2 out))."""

@@ -56,7 +56,7 @@ def take_out(parser: Parser, folder: str) -> None:
 
 
 def take_evaluation(parser: Parser) -> None:
-    """How scores and lists are computed; a missing argument has the model's own value."""
+    """Adds the arguments of scores and lists; a missing one has the model's own value."""
     parser.add_argument("--rankings", default="", help="such as reid,rerank,query_expansion")
     parser.add_argument("--flip", action="store_true", help="add each image's mirror")
     parser.add_argument("--k1", type=int, help="re-ranking: neighbours that count as near")

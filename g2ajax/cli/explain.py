@@ -17,6 +17,7 @@ from g2ajax.report.files import write_whole
 from g2ajax.report.page import report_page
 from g2ajax.report.records import Report
 from g2ajax.tasks import explanation_pages as pages
+from g2ajax.tasks import predicted_attributes as predicted
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,14 +41,20 @@ def run(options: argparse.Namespace) -> int:
             f"no protocol {options.protocol!r}; {nearest(options.protocol, protocols)}"
         )
     protocol = options.protocol or protocols[0]
-    query, name = _asked(dataset, protocol, options)
+    query, name = _queries(dataset, protocol, options)
     folder = folder_of(model, options.out, "explain")
     gallery = len(dataset.protocol(protocol)[1])
     print(f"explaining {gallery:,} distances of {protocol} to {query.titles[0]}", flush=True)
     album = Album()
     (explanation,) = pages.explain(model.method, embedder, protocol, query, album, options.top)
     title = f"{model.card.name}: {query.titles[0]}"
-    report = Report(title, (), (), (), (), album.pictures, explanations=[explanation])
+    remarks = {}
+    if predicted.predicts(model.method, dataset):
+        sides = predicted.predict_shown(model.method, embedder, album)
+        remarks = predicted.remarks(album, sides, dataset.attribute_groups)
+    report = Report(
+        title, (), (), (), (), album.pictures, explanations=[explanation], remarks=remarks
+    )
     write_whole(folder / f"{name}.html", report_page(report))
     for one in explanation.images:
         item = one.entry
@@ -58,7 +65,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _asked(dataset: Dataset, protocol: str, options: argparse.Namespace) -> tuple[pages.Asked, str]:
+def _queries(
+    dataset: Dataset, protocol: str, options: argparse.Namespace
+) -> tuple[pages.Queries, str]:
     """The query and a file name for its page."""
     query = dataset.splits["query"]
     rows, _ = protocol_rows(dataset, protocol)

@@ -6,8 +6,6 @@ import signal
 import sys
 from typing import Any
 
-INTERRUPTED = 130
-
 
 def end_at_interrupt() -> None:
     """Makes Ctrl-C end the process at once: what has been saved is kept, and nothing else need be.
@@ -19,8 +17,8 @@ def end_at_interrupt() -> None:
     signal.signal(signal.SIGINT, _end)
 
 
-def _end(_number: int, _stack: Any) -> None:
+def _end(number: int, _stack: Any) -> None:
     with contextlib.suppress(RuntimeError):  # it may have come while a line was printed
         print("stopped; what has been saved is kept", file=sys.stderr, flush=True)
         sys.stdout.flush()
-    os._exit(INTERRUPTED)
+    os._exit(128 + number)  # as shells have it

@@ -56,10 +56,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(query: CropSplit, protocol: str, asked: tuple[str, ...]) -> list[int]:
+def _chosen(query: CropSplit, protocol: str, names: tuple[str, ...]) -> list[int]:
     """Places of the queries among those of the protocol."""
     places = []
-    for text in asked:
+    for text in names:
         matches = np.flatnonzero(query.image_id == text)
         if text.isdigit() and int(text) < len(query):
             places.append(int(text))

@@ -51,10 +51,10 @@ def run(options: argparse.Namespace, model: Model) -> int:
     cached = len(gallery.tracklets) - gallery.embedded
     print(f"{len(gallery.tracklets)} tracklets, {cached} of them embedded before or twice there")
     lists = gallery.find(gallery.embed_queries(queries), options.top)
-    for query, found in zip(queries, lists, strict=True):
+    for query, matches in zip(queries, lists, strict=True):
         if len(queries) > 1:
             print(f"\n{_described(query)}")
-        for item in found:
+        for item in matches:
             print(f"{item.distance:9.4f}  {_described(item.tracklet)}")
     name = _file_name(queries)
     file = folder / f"{name}.html"
@@ -64,8 +64,8 @@ def run(options: argparse.Namespace, model: Model) -> int:
     )
     rows = [
         {"query": shown(_described(query)), "rank": rank, **_row(item)}
-        for query, found in zip(queries, lists, strict=True)
-        for rank, item in enumerate(found, start=1)
+        for query, matches in zip(queries, lists, strict=True)
+        for rank, item in enumerate(matches, start=1)
     ]
     write_rows(folder, name, rows, model)
     return 0
@@ -121,19 +121,19 @@ def _page(
     lists: Sequence[Sequence[searching.FoundTracklet]],
     gallery: searching.TrackletGallery,
 ) -> str:
-    cut = [found[:MOST] for found in lists]
+    first = [matches[:MOST] for matches in lists]
     items = [(query, None) for query in queries]
-    items += [(item.tracklet, item.distance) for found in cut for item in found]
+    items += [(item.tracklet, item.distance) for matches in first for item in matches]
     # All at once: a video is read once for all its tracks.
     images = gallery.images([tracklet for tracklet, _ in items])
     pictures = iter(
         Picked(strip(own), _caption(tracklet), tracklet.source.absolute().as_uri(), distance)
         for (tracklet, distance), own in zip(items, images, strict=True)
     )
-    asked = list(itertools.islice(pictures, len(queries)))
+    of_queries = list(itertools.islice(pictures, len(queries)))
     findings = [
-        Finding(query.title, query, list(itertools.islice(pictures, len(found))))
-        for query, found in zip(asked, cut, strict=True)
+        Finding(query.title, query, list(itertools.islice(pictures, len(matches))))
+        for query, matches in zip(of_queries, first, strict=True)
     ]
     model = gallery.model
     metric, feature = model.method.metric.replace("_", " "), model.method.feature_name

@@ -65,26 +65,26 @@ def _with_file(argv: list[str]) -> list[str]:
     """The arguments with `--config=FILE` in place of `--recipe=NAME`."""
     from g2ajax.recipes import files
 
-    given = {}
+    values = {}
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
         name, equals, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and name in ("recipe", "config", "model", "images"):
-            given[name] = value if equals else following
-    if "recipe" not in given and "config" not in given:
+            values[name] = value if equals else following
+    if "recipe" not in values and "config" not in values:
         raise ValueError(
             "name an experiment: --recipe=NAME (such as --recipe=agreid_vit:skyground) or --config=FILE"
         )
-    if "recipe" not in given:
+    if "recipe" not in values:
         home = re.compile("(--?config=)(~.*)")
         return [home.sub(lambda m: m[1] + os.path.expanduser(m[2]), text) for text in argv]
-    if "config" in given:
+    if "config" in values:
         raise ValueError("--recipe and --config both name an experiment; give one of them")
-    name, colon, arguments = given["recipe"].partition(":")
+    name, colon, arguments = values["recipe"].partition(":")
     path = files.recipe_path(name)
     if path.stem == "finetune":
-        arguments = files.paths_as_arguments(model=given.get("model"), images=given.get("images"))
+        arguments = files.paths_as_arguments(model=values.get("model"), images=values.get("images"))
         colon = ":"
-    elif "model" in given or "images" in given:
+    elif "model" in values or "images" in values:
         raise ValueError("--model and --images are arguments of --recipe=finetune")
     return [argv[0], f"--config={path}{colon}{arguments}", *argv[1:]]
 

@@ -14,12 +14,21 @@ T = TypeVar("T")
 ARGUMENTS = ("backbone",)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence with the known word closest to `name`, and all known words."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+def nearest(name: str, words: Iterable[str]) -> str:
+    """A sentence with the word closest to `name`, and all words."""
+    words = sorted(words)
+    close = difflib.get_close_matches(name, words, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(known)}"
+    return f"{hint}known: {', '.join(words)}"
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings under dotted names; an empty mapping is a value."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def options(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:

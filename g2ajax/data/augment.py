@@ -136,7 +136,7 @@ def change_some(
     change: Callable[[jax.Array, jax.Array], jax.Array],
     keys: Key[Array, " B"],
     images: UInt8[Array, "B H W 3"],
-    chosen: Bool[Array, " B"],
+    selection: Bool[Array, " B"],
     shards: int = 1,
 ) -> UInt8[Array, "B H W 3"]:
     """Replaces the chosen images by `change(key, image)`; the cost grows with their number.
@@ -146,9 +146,9 @@ def change_some(
     """
     batch = images.shape[0]
     shards = shards if batch % shards == 0 else 1
-    keys, chosen = keys.reshape(shards, -1), chosen.reshape(shards, -1)
-    first = jnp.argsort(~chosen, axis=1, stable=True)
-    count = jnp.sum(chosen, 1)
+    keys, selection = keys.reshape(shards, -1), selection.reshape(shards, -1)
+    first = jnp.argsort(~selection, axis=1, stable=True)
+    count = jnp.sum(selection, 1)
 
     def one_round(i: jax.Array, images: jax.Array) -> jax.Array:
         def one(images, keys, first, count):

@@ -86,9 +86,9 @@ def names() -> list[str]:
 
 
 def _builder_class(dataset: str) -> Any:
-    known = names()
-    if "." not in dataset and dataset not in known:
-        raise ValueError(f"no dataset {dataset!r}; {nearest(dataset, known)}")
+    datasets = names()
+    if "." not in dataset and dataset not in datasets:
+        raise ValueError(f"no dataset {dataset!r}; {nearest(dataset, datasets)}")
     folder = dataset if "." in dataset else f"tfds_builders.{dataset}"
     module = f"{folder}.{folder.rpartition('.')[2]}_dataset_builder"
     try:
@@ -140,12 +140,12 @@ def _counted(
     say: Callable[[str], None],
 ) -> Iterator[Any]:
     """Passes a split's records on and says now and then how many there were."""
-    counts[split], said = 0, time.monotonic()
+    counts[split], last = 0, time.monotonic()
     for record in records:
         yield record
         counts[split] += 1
-        if time.monotonic() - said > SAY_SECONDS:
-            said = time.monotonic()
+        if time.monotonic() - last > SAY_SECONDS:
+            last = time.monotonic()
             say(f"building {name}: {split} {counts[split]:,}")
 
 

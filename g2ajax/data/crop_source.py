@@ -119,6 +119,18 @@ class Dataset:
         sides = ("text", images.take(images.captions.row)), ("image", images)
         return sides if row["query_platform"] == "text" else sides[::-1]
 
+    def with_splits(self, splits: Mapping[str, CropSplit]) -> "Dataset":
+        """The dataset with other rows in these splits.
+
+        Its fingerprint is another: other test rows make another protocol, whose results never share a
+        column with the whole one's.
+        """
+        if not splits:
+            return self
+        splits = {**self.splits, **splits}
+        digest = fingerprint(splits, self.metadata.get("source", ""))
+        return dataclasses.replace(self, splits=splits, fingerprint=digest)
+
     def _column(self, name: str) -> int:
         return protocol_column(self.name, self.protocols, name)
 

@@ -71,8 +71,8 @@ def frames_at(
     if path.is_dir():
         yield from _numbered_images(path, numbers)
         return
-    wanted, count = iter(numbers), 0
-    goal = next(wanted, None)
+    goals, count = iter(numbers), 0
+    goal = next(goals, None)
     if goal is None:
         return
     with contextlib.closing(_decoded(path)) as frames:
@@ -84,7 +84,7 @@ def frames_at(
             count = number + 1
             if number == goal:
                 yield number, _pixels(frame)
-                goal = next(wanted, None)
+                goal = next(goals, None)
                 if goal is None:
                     return
     raise ValueError(f"{path} ends after frame {count}, before frame {goal + 1}")

@@ -126,7 +126,9 @@ def eval_frame_table(fitted: FittedFrames, batch_size: int) -> Int32[np.ndarray,
     return np.concatenate([np.zeros((0, batch_size), np.int32), *batches])
 
 
-def resize_bilinear(image: UInt8[np.ndarray, "H W 3"], size: Size) -> Float32[np.ndarray, "h w 3"]:
+def resize_bilinear(
+    image: UInt8[np.ndarray, "H W 3"] | Float32[np.ndarray, "H W 3"], size: Size
+) -> Float32[np.ndarray, "h w 3"]:
     """The image at `size`, bilinear with half-pixel centres and WITHOUT antialiasing, also when it
     shrinks, as the detectors' references do and their checkpoints expect."""
     for axis in (0, 1):
@@ -143,13 +145,11 @@ def resize_bilinear(image: UInt8[np.ndarray, "H W 3"], size: Size) -> Float32[np
     return image.astype(np.float32)
 
 
-def load_frame(
-    fitted: FittedFrames, row: int, *, flip: bool = False, exact: bool = False
-) -> np.ndarray:
-    """One frame at the upper left of its canvas, [H, W, 3]; the rest is 0.
+def load_frame(fitted: FittedFrames, row: int, *, flip: bool = False) -> UInt8[np.ndarray, "H W 3"]:
+    """One frame at the upper left of its canvas; the rest is 0.
 
-    Pixels are rounded to uint8, at most 0.5 of 255 away from the reference, which resizes
-    floating-point pixels; `exact` keeps those, float32 in 0..255.
+    Pixels are rounded, at most 0.5 of 255 away from the reference, which resizes floating-point
+    pixels.
 
     Raises ValueError naming a corrupt frame and one whose size is not the recorded one.
     """
@@ -164,7 +164,7 @@ def load_frame(
         )
     height, width = (int(side) for side in fitted.new_size[row])
     canvas = fitted.canvases[fitted.canvas[row]]
-    return place(image, (height, width), canvas, flip=flip, exact=exact)
+    return place(image, (height, width), canvas, flip=flip)
 
 
 def place(
@@ -173,14 +173,13 @@ def place(
     canvas: Size,
     *,
     flip: bool = False,
-    exact: bool = False,
-) -> UInt8[np.ndarray, "h w 3"] | Float32[np.ndarray, "h w 3"]:
+) -> UInt8[np.ndarray, "h w 3"]:
     """An image resized to `size` at the upper left of a canvas [h, w, 3]; see `load_frame`."""
     pixels = resize_bilinear(image, size)
     if flip:
         pixels = pixels[:, ::-1]
-    padded = np.zeros((*canvas, 3), np.float32 if exact else np.uint8)
-    padded[: size[0], : size[1]] = pixels if exact else np.rint(pixels)
+    padded = np.zeros((*canvas, 3), np.uint8)
+    padded[: size[0], : size[1]] = np.rint(pixels)
     return padded
 
 
@@ -243,7 +242,6 @@ class _Frames:
     flip: np.ndarray
     canvas: np.ndarray
     """Index of the canvas of each batch."""
-    exact: bool
     skip: bool
 
     def __len__(self) -> int:
@@ -253,12 +251,12 @@ class _Frames:
         step, place = divmod(int(position), self.table.shape[1])
         row = int(self.table[step, place])
         canvas = self.fitted.canvases[self.canvas[step]]
-        empty = np.zeros((*canvas, 3), np.float32 if self.exact else np.uint8)
+        empty = np.zeros((*canvas, 3), np.uint8)
         if row < 0:
             return {"image": empty, "readable": np.bool_(True)}
         try:
             flip = bool(self.flip[step, place])
-            image = load_frame(self.fitted, row, flip=flip, exact=self.exact)
+            image = load_frame(self.fitted, row, flip=flip)
         except ValueError:
             if not self.skip:
                 raise
@@ -295,7 +293,6 @@ def host_frame_batches(
     flip: Bool[np.ndarray, "S B"] | None = None,
     *,
     canvas: Int[np.ndarray, " S"] | None = None,
-    exact: bool = False,
     skipped: list[str] | None = None,
     num_workers: int = 0,
     num_threads: int = 4,
@@ -308,7 +305,7 @@ def host_frame_batches(
     """
     flip = np.zeros(table.shape, bool) if flip is None else flip
     canvas = canvas_of(fitted, table) if canvas is None else canvas
-    source = _Frames(fitted, table, flip, canvas, exact, skipped is not None)
+    source = _Frames(fitted, table, flip, canvas, skipped is not None)
     batches = _read_ahead(source, num_workers, num_threads)
     with contextlib.closing(batches):  # a run that stops early leaves no reader behind
         for rows, mirrored, read in zip(table, flip, batches, strict=True):
@@ -325,7 +322,6 @@ def frame_batches(
     *,
     sharding: Sharding,
     flip: Bool[np.ndarray, "S B"] | None = None,
-    exact: bool = False,
     skipped: list[str] | None = None,
     num_workers: int = 0,
     num_threads: int = 4,
@@ -334,13 +330,12 @@ def frame_batches(
 
     With `flip=flips(seed, first_step, table.shape, 0.5)` a resumed run mirrors the same frames.
     """
-    mine = local_rows(np.arange(table.shape[1])[None])[0]
+    columns = local_rows(np.arange(table.shape[1])[None])[0]
     host = host_frame_batches(
         fitted,
-        table[:, mine],
-        None if flip is None else flip[:, mine],
+        table[:, columns],
+        None if flip is None else flip[:, columns],
         canvas=canvas_of(fitted, table),
-        exact=exact,
         skipped=skipped,
         num_workers=num_workers,
         num_threads=num_threads,

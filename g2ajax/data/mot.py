@@ -47,8 +47,8 @@ class Tracks:
         rows = self.track == track
         if not rows.any():
             ids = self.ids.tolist()
-            known = ", ".join(map(str, ids[:20])) + f", ... ({len(ids)} tracks)" * (len(ids) > 20)
-            raise ValueError(f"{self.name} has no track {track}; it has {known or 'none'}")
+            text = ", ".join(map(str, ids[:20])) + f", ... ({len(ids)} tracks)" * (len(ids) > 20)
+            raise ValueError(f"{self.name} has no track {track}; it has {text or 'none'}")
         return self.take(rows)
 
     def take(self, rows: np.ndarray) -> "Tracks":

@@ -44,7 +44,13 @@ def unreadable(split: CropSplit | FrameSplit, *, num_threads: int = 4) -> dict[s
     return dict(zip(columns["image_id"].tolist(), columns["reason"].tolist(), strict=True))
 
 
-def found(dataset: str, split: str, bad: dict[str, str], noun: str = "test images") -> str:
+def describe(dataset: str, split: str, bad: dict[str, str], noun: str = "test images") -> str:
     """A sentence about the unreadable images of a split; `noun`: how it calls them."""
     image, reason = next(iter(bad.items()))
     return f"{dataset} {split}: {len(bad)} {noun} cannot be read, the first: {image} {reason}"
+
+
+def advice(option: str = "") -> str:
+    """The end of a refusal of unreadable images; `option`: the one that leaves them out, if any."""
+    text = "fetch them again (`g2ajax verify` lists all)"
+    return f"{text}, or leave them out with config.{option}=True" if option else text

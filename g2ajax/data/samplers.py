@@ -124,14 +124,6 @@ def index_table(sampler: Sampler, start: int, stop: int) -> Int[np.ndarray, "S B
     return table
 
 
-def declared_length(label: Int[np.ndarray, " N"], images: int) -> int:
-    """Length of an epoch as the references define it: an upper bound of the images a pass emits."""
-    label = np.asarray(label)
-    label = label[label >= 0]
-    counts = np.maximum(np.unique(label, return_counts=True)[1], images)
-    return int((counts - counts % images).sum())
-
-
 @dataclasses.dataclass(frozen=True)
 class _Shuffled:
     rows: np.ndarray

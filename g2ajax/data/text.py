@@ -60,19 +60,16 @@ ATTRIBUTE_SENTENCES = {
 inputs of its training and so are kept to the letter."""
 
 
-def sentence_counts(
-    sentences: dict[str, tuple[tuple[str, ...], ...]] = ATTRIBUTE_SENTENCES,
-) -> tuple[tuple[int, ...], ...]:
-    """Number of wordings of each class of each attribute."""
-    return tuple(tuple(len(words) for words in classes) for classes in sentences.values())
+def sentence_counts() -> tuple[tuple[int, ...], ...]:
+    """Number of wordings of each class of each attribute of `ATTRIBUTE_SENTENCES`."""
+    return tuple(tuple(map(len, classes)) for classes in ATTRIBUTE_SENTENCES.values())
 
 
-def sentence_ids(
-    tokenizer: Tokenizer,
-    sentences: dict[str, tuple[tuple[str, ...], ...]] = ATTRIBUTE_SENTENCES,
-) -> Int[np.ndarray, "S 77"]:
-    """The ids of all sentences, attribute by attribute and class by class."""
-    return tokenizer([s for classes in sentences.values() for words in classes for s in words])
+def sentence_ids(tokenizer: Tokenizer) -> Int[np.ndarray, "S 77"]:
+    """The ids of all of `ATTRIBUTE_SENTENCES`, attribute by attribute and class by class."""
+    return tokenizer(
+        [s for classes in ATTRIBUTE_SENTENCES.values() for words in classes for s in words]
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Int
 
 MERGES = pathlib.Path(__file__).with_name("clip_bpe.txt")
-VOCABULARY_SIZE = 49408
 MASK = 49405
 """Mask word of the retrieval vocabulary; the ordinary word "jekyll" in OpenAI's."""
 START = 49406

@@ -172,23 +172,23 @@ def in_order(files: Sequence[pathlib.Path] | Iterator[pathlib.Path]) -> tuple[pa
 
 def video_crops(
     video: pathlib.Path,
-    wanted: Sequence[tuple[Tracklet, Int[np.ndarray, " _"]]],
+    parts: Sequence[tuple[Tracklet, Int[np.ndarray, " _"]]],
     change: Callable[[np.ndarray], Any] = np.asarray,
 ) -> Iterator[tuple[int, Crops]]:
     """The crops of some tracks of a video at some places, changed by `change`, in one pass: the number
-    of a track in `wanted` with its crops, when they are complete.
+    of a track in `parts` with its crops, when they are complete.
 
     Raises ValueError as `frames_at`, and naming a frame in which a box does not lie.
     """
-    places = [np.unique(place).tolist() for _, place in wanted]
+    places = [np.unique(place).tolist() for _, place in parts]
     at: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for number, (tracklet, _) in enumerate(wanted):
+    for number, (tracklet, _) in enumerate(parts):
         for place in places[number]:
             at[int(tracklet.boxes.frame[place])].append((number, place))
     crops: dict[int, Crops] = defaultdict(dict)
     for frame, image in frames_at(video, sorted(at)):
         for number, place in at[frame]:
-            tracklet = wanted[number][0]
+            tracklet = parts[number][0]
             ((x0, y0, x1, y1),) = pixel_corners(tracklet.boxes.box[place : place + 1]).tolist()
             crop = image[y0:y1, x0:x1]
             if crop.shape[:2] != (y1 - y0, x1 - x0):

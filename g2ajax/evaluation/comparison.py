@@ -22,11 +22,6 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         return f"{self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
 
-    @property
-    def certain(self) -> bool:
-        """True if the interval leaves out 0."""
-        return not self.low <= 0.0 <= self.high
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
@@ -45,7 +40,7 @@ class Comparison:
         return self.a.per_query
 
     def most_changed(self, count: int) -> Int[np.ndarray, " n"]:
-        """At most `count` queries, the largest change of average precision first, up or down; those
+        """The queries, at most `count`, with the largest change of average precision first, up or down; those
         without a change are left out."""
         size = np.abs(self.change)
         order = np.argsort(-size, kind="stable")[:count]

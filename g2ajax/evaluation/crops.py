@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -62,6 +62,11 @@ def evaluate_crops(
         rerank=rerank,
         expansion=expansion,
     )
+    return score_rankers(rankers, dataset, **described)
+
+
+def score_rankers(rankers: Iterable[Ranker], dataset: Dataset, **described: Any) -> list[Result]:
+    """The result of each ranker; `described` has the further arguments of `score_protocol`."""
     return [
         score_protocol(one.rank, dataset, one.protocol, **one.described, **described)
         for one in rankers

@@ -134,7 +134,8 @@ def distance_gap(
     decomposed: Float[Array, "*pairs"],
     mask: Bool[Array, "*pairs"] | None = None,
 ) -> Sums:
-    """Sums of |d − decomposed| / d over the pairs with d > 0, for `gap_percent`.
+    """Sums of |d − decomposed| / d over the pairs with d > 0, and of these pairs: their quotient is the
+    average relative error of the decomposition (the paper's ADRE).
 
     `decomposed` is the mean (or sum) of d^k, whichever the distillation loss compares with d.
     """
@@ -142,11 +143,6 @@ def distance_gap(
     valid = d > 0 if mask is None else mask & (d > 0)
     gap = jnp.abs(d - decomposed) / jnp.where(valid, d, 1.0)
     return {"gap": jnp.sum(jnp.where(valid, gap, 0.0)), "pairs": jnp.sum(valid, dtype=jnp.float32)}
-
-
-def gap_percent(*sums: AnySums) -> float:
-    """The average relative error of the decomposition (the paper's ADRE), in percent."""
-    return 100.0 * _total(sums, "gap") / max(_total(sums, "pairs"), 1.0)
 
 
 def _total(sums: Sequence[AnySums], name: str) -> float:
@@ -222,30 +218,17 @@ def pixel_ranks(maps: Float[Array | np.ndarray, "N H W"], key: PRNGKeyArray) -> 
 
 def occlude(
     images: Shaped[Array | np.ndarray, "N H W 3"],
-    maps: Float[Array | np.ndarray, "N H W"],
-    fraction: float | int | Float[Array, ""],
-    fill: float | int | Num[Array | np.ndarray, "..."],
-    mode: str,
-    key: PRNGKeyArray,
-) -> Shaped[Array, "N H W 3"]:
-    """Images without the `fraction` of pixels highest in the map, or with those alone.
-
-    "deletion" replaces exactly round(fraction · H · W) pixels by `fill` (a value, or anything that
-    broadcasts to the images: a colour, blurred images); "insertion" keeps exactly these and
-    replaces the others. Ties: see `pixel_ranks`. Raises ValueError for another mode and for a
-    fraction outside 0..1.
-    """
-    return occlude_ranked(images, pixel_ranks(maps, key), fraction, fill, mode)
-
-
-def occlude_ranked(
-    images: Shaped[Array | np.ndarray, "N H W 3"],
     ranks: Int[Array, "N H W"],
     fraction: float | int | Float[Array, ""],
     fill: float | int | Num[Array | np.ndarray, "..."],
     mode: str,
 ) -> Shaped[Array, "N H W 3"]:
-    """`occlude` from the ranks of pixels: a curve over fractions sorts its maps only once."""
+    """Images without the `fraction` of pixels ranked highest by `pixel_ranks`, or with those alone.
+
+    "deletion" replaces exactly round(fraction · H · W) pixels by `fill` (a value, or anything that
+    broadcasts to the images: a colour, blurred images); "insertion" keeps exactly these and
+    replaces the others. Raises ValueError for another mode and for a fraction outside 0..1.
+    """
     if mode not in MODES:
         raise ValueError(f"occlusion mode {mode!r} is unknown; {nearest(mode, MODES)}")
     pixels = ranks.shape[1] * ranks.shape[2]

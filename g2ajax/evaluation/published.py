@@ -88,8 +88,8 @@ def beside(result: Result) -> str:
     """
     rows, row = _rows(result), same_protocol(result)
     if row:
-        known = "" if row.valid_queries else "; number of valid queries not stated"
-        return f"published: rank-1 {row.rank1:.2f}, mAP {row.mAP:.2f} ({row.source}{known})"
+        note = "" if row.valid_queries else "; number of valid queries not stated"
+        return f"published: rank-1 {row.rank1:.2f}, mAP {row.mAP:.2f} ({row.source}{note})"
     if rows and not any(_same(row, result) for row in rows):
         others = ", ".join(
             f"{row.protocol} {row.rank1:.2f} / {row.mAP:.2f}" for row in dict.fromkeys(rows)
@@ -105,8 +105,8 @@ def table(dataset: str) -> str:
     """
     rows = [row for row in published() if row.dataset == dataset]
     if not rows:
-        known = sorted({row.dataset for row in published()})
-        raise ValueError(f"no published scores on {dataset!r}; {nearest(dataset, known)}")
+        datasets = sorted({row.dataset for row in published()})
+        raise ValueError(f"no published scores on {dataset!r}; {nearest(dataset, datasets)}")
     columns = list(dict.fromkeys((row.protocol, row.valid_queries) for row in rows))
     heads = [name if count is None else f"{name} (n={count})" for name, count in columns]
     methods = list(dict.fromkeys(row.method for row in rows))
@@ -128,9 +128,9 @@ def table(dataset: str) -> str:
 
 def lines(results: Sequence[Result]) -> list[str]:
     """A line of published scores for each protocol of results that has some."""
-    found = {}
+    texts = {}
     for result in results:
         text = beside(result)
         if text:
-            found.setdefault(f"{result.label}: {text}", None)
-    return list(found)
+            texts.setdefault(f"{result.label}: {text}", None)
+    return list(texts)

@@ -58,7 +58,7 @@ def timm_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             result[TOP.get(name, name)] = _layout(name, value)
             continue
         number, part, rest = match.groups()
-        part = next((ours for pattern, ours in PARTS if re.fullmatch(pattern, part)), part)
+        part = next((name for pattern, name in PARTS if re.fullmatch(pattern, part)), part)
         layer, _, kind = rest.rpartition("/")
         prefix = f"blocks.{number}.{part}."
         word = "bias" if kind == "bias" else "weight"

@@ -83,8 +83,10 @@ def _pair_loss(
         same, other = pairs(identity, counted, label, counts)
         same &= own[:, None] != number[None]
 
-        def total(exponent: Float[Array, "N B"], chosen: Bool[Array, "N B"]) -> Float[Array, " N"]:
-            return jax.nn.logsumexp(jnp.where(chosen, exponent, NEVER), axis=1)
+        def total(
+            exponent: Float[Array, "N B"], pair_mask: Bool[Array, "N B"]
+        ) -> Float[Array, " N"]:
+            return jax.nn.logsumexp(jnp.where(pair_mask, exponent, NEVER), axis=1)
 
         return jax.nn.softplus(total(positive, same) + total(negative, other))
 

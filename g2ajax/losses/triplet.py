@@ -74,11 +74,11 @@ def mine_weighted(
     other columns included, as in the code; hence for negatives the maximum is 0.
     """
 
-    def weighted(score: Float[Array, "N B"], chosen: Bool[Array, "N B"]) -> Float[Array, " N"]:
-        top = jnp.max(jnp.where(chosen, score, 0.0), axis=1, keepdims=True)
-        weight = jnp.where(chosen, jnp.exp(jnp.where(chosen, score, 0.0) - top), 0.0)
+    def weighted(score: Float[Array, "N B"], pair_mask: Bool[Array, "N B"]) -> Float[Array, " N"]:
+        top = jnp.max(jnp.where(pair_mask, score, 0.0), axis=1, keepdims=True)
+        weight = jnp.where(pair_mask, jnp.exp(jnp.where(pair_mask, score, 0.0) - top), 0.0)
         weight = weight / (jnp.sum(weight, axis=1, keepdims=True) + 1e-6)
-        return jnp.sum(jnp.where(chosen, distance, 0.0) * weight, axis=1)
+        return jnp.sum(jnp.where(pair_mask, distance, 0.0) * weight, axis=1)
 
     valid = positive.any(1) & negative.any(1)
     return Mined(weighted(distance, positive), weighted(-distance, negative), valid)

@@ -242,6 +242,10 @@ class SearchesPersons(Detects):
 class Explains(EmbedsCrops):
     """Splits the distance of two images into one part for each attribute."""
 
+    attribute_rates: tuple[float, ...] = ()
+    """`DataFacts.attribute_rates`: a group in which all people of the training are alike is learned by
+    nobody and explains nothing. Empty: unknown."""
+
     def explain(
         self,
         images: Float[Array, "B H W 3"],
@@ -266,6 +270,21 @@ class Explains(EmbedsCrops):
 class PredictsAttributes:
     """Says which attributes an image shows."""
 
+    attribute_groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Groups and classes of the columns: `DataFacts.attribute_groups`."""
+    attribute_threshold: float = 0.0
+    """Logit above which an image counts as showing a class."""
+
+    def attribute_logits(
+        self,
+        images: Float[Array, "B H W 3"],
+        *,
+        camera: Int[Array, " B"] | None = None,
+        platform: Int[Array, " B"] | None = None,
+    ) -> Float[Array, "B M"]:
+        """The logit of each class of each attribute, for images with pixels 0..255."""
+        raise NotImplementedError
+
     def predict_attributes(
         self,
         images: Float[Array, "B H W 3"],
@@ -274,7 +293,8 @@ class PredictsAttributes:
         platform: Int[Array, " B"] | None = None,
     ) -> Float[Array, "B M"]:
         """1 if the image shows the attribute's class, else 0."""
-        raise NotImplementedError
+        logits = self.attribute_logits(images, camera=camera, platform=platform)
+        return (logits > self.attribute_threshold).astype(jnp.float32)
 
 
 CAPABILITIES: dict[type, str] = {

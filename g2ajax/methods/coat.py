@@ -102,13 +102,13 @@ def build(config: Mapping[str, Any], facts: DataFacts, *, rngs: nnx.Rngs) -> "CO
     return COAT(options(Options, config, "method"), facts, rngs=rngs)
 
 
-def transformer_head(owner: Trunk, chosen: Any, *, bypass: bool, rngs: nnx.Rngs) -> TransformerHead:
-    """A transformer head for the trunk of `owner`; `chosen` has `kernels` and `num_heads`."""
+def transformer_head(owner: Trunk, head: Any, *, bypass: bool, rngs: nnx.Rngs) -> TransformerHead:
+    """A transformer head for the trunk of `owner`; `head` has `kernels` and `num_heads`."""
     return TransformerHead(
         owner.channels,
         bypass=bypass,
-        kernels=chosen.kernels,
-        num_heads=chosen.num_heads,
+        kernels=head.kernels,
+        num_heads=head.num_heads,
         dtype=owner.dtype,
         rngs=rngs,
     )

@@ -89,14 +89,14 @@ class DTS(vdt.VDT):
         scores = self.selector(tokens)[:, len(layout.special) :]
         if noise is None:
             index = hard_topk(scores, options.tokens)
-            chosen = jnp.take_along_axis(patches, index[..., None], axis=1)
+            best = jnp.take_along_axis(patches, index[..., None], axis=1)
         else:
             noise = jnp.broadcast_to(noise, (len(tokens), *noise.shape[1:]))
             indicator = perturbed_topk(
                 scores, noise, options.tokens, options.sigma, options.gradient
             )
-            chosen = indicator.astype(patches.dtype) @ patches
-        return jnp.concatenate([special, chosen], axis=1)
+            best = indicator.astype(patches.dtype) @ patches
+        return jnp.concatenate([special, best], axis=1)
 
     def features(
         self, images: Float[Array, "B H W 3"], rngs: nnx.Rngs | None = None

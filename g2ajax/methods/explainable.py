@@ -139,6 +139,7 @@ class Explainable(Method, Explains):
             rngs=rngs,
         )
         if options.predictor:
+            self.attribute_groups = facts.attribute_groups
             self.predictor = upper_stages()
             self.predictor_head = nnx.Linear(
                 width,
@@ -147,7 +148,7 @@ class Explainable(Method, Explains):
                 kernel_init=nnx.initializers.normal(0.001),
                 rngs=rngs,
             )
-        self.rates = facts.attribute_rates
+        self.attribute_rates = facts.attribute_rates
         _check_pooling(self.stream1.heads, self.tokens)
         self.preprocessing = self.stream1.preprocessing
         self.metric = self.stream1.metric
@@ -184,7 +185,7 @@ class Explainable(Method, Explains):
         inside = at_size(pieces, logits.shape[1:3])
         area = jnp.mean(inside, (1, 2))
         mask = batch["mask"]
-        rates = jnp.asarray(self.rates, jnp.float32)
+        rates = jnp.asarray(self.attribute_rates, jnp.float32)
         scores = jnp.concatenate([piece_logits(logits, inside), piece_logits(logits, ~inside)])
         loss = attribute_cross_entropy(
             scores + log_odds(rates)[None],
@@ -323,19 +324,19 @@ class Explainable(Method, Explains):
         return heads.neck(pooled.reshape(-1, width)).reshape(rows, attributes, -1)
 
     def _progress(
-        self, found: Explained, attributes: Num[Array, "B M"], batch: Mapping[str, jax.Array]
+        self, result: Explained, attributes: Num[Array, "B M"], batch: Mapping[str, jax.Array]
     ) -> dict[str, Float[Array, ""]]:
         """Measures of how true the explanations are, over pairs of different images."""
-        distance = attribute_distances(found.embedding[:, None])[..., 0]
-        attribute_distance = attribute_distances(found.attribute_embedding)
+        distance = attribute_distances(result.embedding[:, None])[..., 0]
+        attribute_distance = attribute_distances(result.attribute_embedding)
         same = batch["index"][:, None] == batch["index"][None, :]
         pairs = batch["mask"][:, None] & batch["mask"][None, :] & ~same
         exclusive = exclusive_mask(attributes)
         share = jnp.sum(contributions(attribute_distance, same) * exclusive, -1)
         uniform = jnp.mean(exclusive, -1)
 
-        def mean(values: Float[Array, "B B"], chosen: Array) -> Float[Array, ""]:
-            return jnp.sum(jnp.where(chosen, values, 0.0)) / jnp.maximum(jnp.sum(chosen), 1)
+        def mean(values: Float[Array, "B B"], pair_mask: Array) -> Float[Array, ""]:
+            return jnp.sum(jnp.where(pair_mask, values, 0.0)) / jnp.maximum(jnp.sum(pair_mask), 1)
 
         gap = jnp.abs(distance - jnp.mean(attribute_distance, -1)) / distance
         differ = pairs & (uniform > 0)
@@ -343,7 +344,7 @@ class Explainable(Method, Explains):
             "gap": mean(gap, pairs),
             "exclusive_share": mean(share, differ),
             "exclusive_share_uniform": mean(uniform, differ),
-            "attention_variance": jnp.mean(jnp.var(found.attention, axis=(1, 2))),
+            "attention_variance": jnp.mean(jnp.var(result.attention, axis=(1, 2))),
         }
 
     def _predict(
@@ -356,22 +357,24 @@ class Explainable(Method, Explains):
         self, batch: Mapping[str, jax.Array], attributes: Num[Array, "B M"], rngs: nnx.Rngs
     ) -> Float[Array, ""]:
         logits = self._predict(self._lower(batch["image"], batch["camera"]), rngs)
-        rates = jnp.asarray(self.rates, jnp.float32)
+        rates = jnp.asarray(self.attribute_rates, jnp.float32)
         return attribute_cross_entropy(logits, attributes, rates, batch["mask"].astype(jnp.float32))
 
 
 class PredictingExplainable(Explainable, PredictsAttributes):
     """The explainable system with AMD's predictor of attributes (`Options.predictor`)."""
 
-    def predict_attributes(
+    attribute_threshold = 0.5  # as in AMD's code
+
+    def attribute_logits(
         self,
         images: Float[Array, "B H W 3"],
         *,
         camera: Int[Array, " B"] | None = None,
         platform: Int[Array, " B"] | None = None,
     ) -> Float[Array, "B M"]:
-        """1 if the predictor sees an attribute (logit above 0.5, as in AMD's code), else 0."""
-        return (self._predict(self._lower(images, camera)) > 0.5).astype(jnp.float32)
+        """The predictor's logits of images with pixels 0..255."""
+        return self._predict(self._lower(images, camera))
 
 
 def _check_pooling(heads: EmbeddingHead | FCHead, tokens: bool) -> None:

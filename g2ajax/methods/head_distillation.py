@@ -82,7 +82,7 @@ def build(
 
 
 def distillation_terms(
-    chosen: Distillation,
+    distillation: Distillation,
     student: Float[Array, "N D"],
     student_rows: OimRows,
     teacher: Float[Array, "N D"],
@@ -92,33 +92,33 @@ def distillation_terms(
 ) -> Terms:
     """The weighted terms between the embeddings and the table logits of both sides."""
     terms = {}
-    if chosen.logit_weight:
+    if distillation.logit_weight:
         # Uses the lookup tables only: the queues hold different persons.
-        terms["distil_logits"] = chosen.logit_weight * losses.logit_divergence(
+        terms["distil_logits"] = distillation.logit_weight * losses.logit_divergence(
             student_rows.logits[:, :classes],
             teacher_rows.logits[:, :classes],
             mask,
-            temperature=chosen.logit_temperature,
-            bidirectional=chosen.logit_bidirectional,
+            temperature=distillation.logit_temperature,
+            bidirectional=distillation.logit_bidirectional,
         )
-    if chosen.similarity_weight:
-        if chosen.similarity_form == "divergence":
+    if distillation.similarity_weight:
+        if distillation.similarity_form == "divergence":
             value = losses.similarity_divergence(
                 student,
                 teacher,
                 mask,
-                temperature=chosen.similarity_temperature,
-                bidirectional=chosen.similarity_bidirectional,
+                temperature=distillation.similarity_temperature,
+                bidirectional=distillation.similarity_bidirectional,
             )
         else:
             value = losses.similarity_distance(student, teacher, mask)
-        terms["distil_similarity"] = chosen.similarity_weight * value
-    if chosen.feature_weight:
+        terms["distil_similarity"] = distillation.similarity_weight * value
+    if distillation.feature_weight:
         value = losses.feature_distance(student, teacher, mask)
-        terms["distil_features"] = chosen.feature_weight * value
-    if chosen.transfer_weight:
+        terms["distil_features"] = distillation.feature_weight * value
+    if distillation.transfer_weight:
         value = losses.probability_transfer(student, teacher, mask)
-        terms["distil_transfer"] = chosen.transfer_weight * value
+        terms["distil_transfer"] = distillation.transfer_weight * value
     return terms
 
 
@@ -211,17 +211,17 @@ class DistilledCOAT(coat.COAT):
 
 
 def _taught(
-    chosen: Distillation,
+    distillation: Distillation,
     table: InstanceMatching,
     embedding: Float[Array, "N D"],
     regions: Regions,
 ) -> tuple[Terms, Float[Array, "N D"], OimRows]:
     """The teacher's identity loss, embeddings (constants if it does not learn) and rows."""
-    learns = bool(chosen.matching_weight)
+    learns = bool(distillation.matching_weight)
     if not learns:
         embedding = jax.lax.stop_gradient(embedding)
     loss, rows = table(embedding, regions.pid, regions.mask, update=learns)
-    terms = {"teacher_matching": chosen.matching_weight * loss} if learns else {}
+    terms = {"teacher_matching": distillation.matching_weight * loss} if learns else {}
     return terms, embedding, rows
 
 

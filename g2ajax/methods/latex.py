@@ -227,12 +227,12 @@ class LATex(Method, EmbedsCrops):
     ) -> Float[Array, "B L W"]:
         """The embedded sentence of each image; NaN for a platform that has no word."""
         table, batch = self.base_model.token_embedding.embedding[...], words.shape[0]
-        known = (platform >= 0) & (platform < self.platforms)
-        view = jnp.take(jnp.asarray(VIEWS), jnp.where(known, platform, 0))
+        inside = (platform >= 0) & (platform < self.platforms)
+        view = jnp.take(jnp.asarray(VIEWS), jnp.where(inside, platform, 0))
         begin = jnp.tile(jnp.asarray(BEFORE), (batch, 1)).at[:, VIEW_PLACE].set(view)
         end = jnp.tile(jnp.asarray(AFTER), (batch, 1))
         shared = jnp.tile(self.shared_words[...], (batch, 1, 1))
-        begin = jnp.where(known[:, None, None], jnp.take(table, begin, axis=0), jnp.nan)
+        begin = jnp.where(inside[:, None, None], jnp.take(table, begin, axis=0), jnp.nan)
         return jnp.concatenate([begin, shared, words, jnp.take(table, end, axis=0)], axis=1)
 
     def features(

@@ -20,7 +20,15 @@ from g2ajax.detection.proposals import Detections
 from g2ajax.detection.stages import Maps, Stages
 from g2ajax.detection.targets import per_image
 from g2ajax.losses.detection import binary_cross_entropy
-from g2ajax.losses.oim import UNLABELLED, OimRows, OimTables, Overflow, oim_loss, update_tables
+from g2ajax.losses.oim import (
+    UNLABELLED,
+    OimRows,
+    OimTables,
+    Overflow,
+    oim_loss,
+    update_tables,
+    zero_tables,
+)
 from g2ajax.methods import DataFacts, Detected, SearchesPersons
 from g2ajax.methods.faster_rcnn import (
     Detector,
@@ -101,9 +109,9 @@ class InstanceMatching(nnx.Module):
     def __init__(
         self, identities: int, width: int, options: MatchingOptions, unlabelled: int = UNLABELLED
     ):
-        self.lut = Buffer(jnp.zeros((identities, width), jnp.float32))
-        self.cq = Buffer(jnp.zeros((options.queue_size, width), jnp.float32))
-        self.header = Memory(jnp.zeros((), jnp.int32))
+        empty = zero_tables(identities, options.queue_size, width)
+        self.lut, self.cq = Buffer(empty.lookup), Buffer(empty.queue)
+        self.header = Memory(empty.header)
         self.options = options
         self.unlabelled = unlabelled
 
@@ -136,14 +144,14 @@ class InstanceMatching(nnx.Module):
 
 
 def identity_parts(
-    owner: Trunk, chosen: MatchingOptions, dim: int, classes: int, rngs: nnx.Rngs
+    owner: Trunk, matching: MatchingOptions, dim: int, classes: int, rngs: nnx.Rngs
 ) -> dict[str, nnx.Module]:
     """Modules that embed and learn identities: `reid_head`, `embedding_head`, `reid_loss`."""
     features = {"feat_res4": owner.channels, "feat_res5": 2 * owner.channels}
     return {
         "reid_head": RegionHead(owner, rngs=rngs),
         "embedding_head": NormAwareEmbedding(features, dim, rngs=rngs),
-        "reid_loss": InstanceMatching(classes, dim, chosen, owner.unlabelled),
+        "reid_loss": InstanceMatching(classes, dim, matching, owner.unlabelled),
     }
 
 

@@ -250,8 +250,8 @@ class Routing(nnx.Module):
         logits = jnp.where(allowed[:, None], self.gate(tokens).astype(jnp.float32), -jnp.inf)
         weights = jax.nn.softmax(logits, axis=-1)
         best, index = jax.lax.top_k(weights, self.active)
-        chosen = jax.nn.one_hot(index, weights.shape[-1])
-        weights = jnp.einsum("btk,btkm->btm", best, chosen).astype(tokens.dtype)
+        choice = jax.nn.one_hot(index, weights.shape[-1])
+        weights = jnp.einsum("btk,btkm->btm", best, choice).astype(tokens.dtype)
         return sum(weights[..., i, None] * expert(tokens) for i, expert in enumerate(experts))
 
 

@@ -250,13 +250,13 @@ def _check_cameras(count: int) -> None:
         )
 
 
-def _check_grid(grid: tuple[int, int], chosen: Options) -> None:
+def _check_grid(grid: tuple[int, int], options: Options) -> None:
     count = grid[0] * grid[1]
-    if chosen.stripes < 1 or count < chosen.stripes:
+    if options.stripes < 1 or count < options.stripes:
         raise ValueError(
-            f"method.stripes = {chosen.stripes}: the grid of {grid[0]} x {grid[1]} patches is too "
+            f"method.stripes = {options.stripes}: the grid of {grid[0]} x {grid[1]} patches is too "
             "small to give each stripe one; use larger images, a smaller stride, or "
             "method.jigsaw=False"
         )
-    if chosen.rearrange:
-        _check_shuffle(count, chosen.shift, chosen.shuffle_groups)
+    if options.rearrange:
+        _check_shuffle(count, options.shift, options.shuffle_groups)

@@ -208,8 +208,8 @@ class Experts(nnx.Module):
     def __call__(self, feature: Float[Array, "B D"], dtype: Any) -> Routed:
         logits = self.gate(feature)
         best, index = jax.lax.top_k(logits, self.active)
-        chosen = jax.nn.one_hot(index, logits.shape[-1])
-        weights = jnp.einsum("bk,bke->be", jax.nn.softmax(best), chosen).astype(dtype)
+        choice = jax.nn.one_hot(index, logits.shape[-1])
+        weights = jnp.einsum("bk,bke->be", jax.nn.softmax(best), choice).astype(dtype)
         queries = jnp.einsum("be,ebqd->bqd", weights, self.each(feature[:, None].astype(dtype)))
         mean = jax.nn.softmax(logits).mean(axis=0)
         return Routed(queries, logits.shape[-1] * jnp.sum(jnp.square(mean)))

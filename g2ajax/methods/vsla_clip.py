@@ -279,8 +279,8 @@ class VSLACLIP(CLIPReID, EmbedsTracklets):
                 hooks += adapters.hooks(block, frame_mask)
             if self.platforms:
                 hooks += bridge_hooks(self.cv_embed[...], jnp.repeat(platform, length))
-        found = self.base_model.visual.features(self.preprocessing(frames), hooks=hooks)
-        depths = [depth.reshape(batch, length, -1) for depth in found]
+        of_frames = self.base_model.visual.features(self.preprocessing(frames), hooks=hooks)
+        depths = [depth.reshape(batch, length, -1) for depth in of_frames]
         if adapted and len(self.frame_pools):
             pools = list(self.frame_pools)
         else:

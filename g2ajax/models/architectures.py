@@ -220,8 +220,8 @@ def _clip(shapes: Shapes) -> ConfigDict:
 def _irra(shapes: Shapes) -> ConfigDict:
     config = captions.irra(DATASET)
     losses = [("mlm", "cross_attn.in_proj_weight"), ("id", "classifier.weight")]
-    found = tuple(loss for loss, name in losses if name in shapes)
-    config.method.losses = ("sdm", *found)
+    further = tuple(loss for loss, name in losses if name in shapes)
+    config.method.losses = ("sdm", *further)
     blocks.set_network(config.method, name=_clip_name(shapes), stride=16)
     return config
 

@@ -268,14 +268,14 @@ class Model:
         one that cannot be read.
         """
         frames = pictures.as_sequence(frames)
-        found: list[Any] = [None] * len(frames)
+        results: list[Any] = [None] * len(frames)
         named = (
             (number, pictures.pixels(frame, f"frame {number}"))
             for number, frame in enumerate(frames)
         )
         for number, _, people in self.finder.detect(named):
-            found[number] = people
-        return found
+            results[number] = people
+        return results
 
     def embed_people(self, frame: Any, boxes: Any) -> Float32[np.ndarray, "N D"]:
         """The embeddings of the people in the boxes (x0, y0, x1, y1, pixels) of one frame.
@@ -351,9 +351,9 @@ def check_sides(
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Cameras and platforms as arrays. Raises ValueError if the method needs one that is missing, or one
     of them has another length."""
-    given = {"camera": camera, "platform": platform}
+    sides = {"camera": camera, "platform": platform}
     needs = {"camera": method.needs_camera, "platform": method.needs_platform}
-    missing = [name for name, value in given.items() if needs[name] and value is None]
+    missing = [name for name, value in sides.items() if needs[name] and value is None]
     if missing:
         raise ValueError(
             f"{method_name(method)!r}, as trained, must be told the {' and '.join(missing)} of every "
@@ -362,7 +362,7 @@ def check_sides(
             + ", numbered as in training, or use a model trained without it"
         )
     arrays = []
-    for name, value in given.items():
+    for name, value in sides.items():
         array = None if value is None or not needs[name] else np.asarray(value, np.int32)
         if array is not None and array.shape != (count,):
             raise ValueError(f"{name} has shape {list(array.shape)}; expected [{count}]")

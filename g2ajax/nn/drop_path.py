@@ -32,7 +32,7 @@ class DropPath(nnx.Module):
         self.rate = rate
         self.deterministic = deterministic
 
-    def set_view(self, deterministic: bool | None = None):
+    def set_view(self, deterministic: bool | None = None) -> None:
         """Hook of `nnx.view`.
 
         Args:

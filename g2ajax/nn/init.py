@@ -1,6 +1,7 @@
 """Initialisers of the reference implementations, and layers that start from them."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from flax import nnx
 token_init = nnx.initializers.normal(0.02)
 
 
-def conv_init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+def conv_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
     """N(0, 2 / (kh kw out)) for an HWIO kernel (He et al., fan out)."""
     std = math.sqrt(2.0 / (math.prod(shape[:-2]) * shape[-1]))
     return std * jax.random.normal(key, shape, dtype)
@@ -31,11 +32,11 @@ def normal_linear(
     )
 
 
-def torch_uniform(fan_in: int):
+def torch_uniform(fan_in: int) -> nnx.Initializer:
     """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default for weights and biases alike."""
     bound = 1.0 / math.sqrt(fan_in)
 
-    def init(key, shape, dtype=jnp.float32):
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init

@@ -62,11 +62,11 @@ def _backward(k, sigma, gradient, saved, cotangent):
     def row(
         index: Int[Array, "n k"], noise: Float[Array, "n N"], cotangent: Float[Array, "k N"]
     ) -> Float[Array, " N"]:
-        chosen = cotangent[jnp.arange(k), index] / (len(index) * sigma)  # G where Y is 1, [n k]
+        weight = cotangent[jnp.arange(k), index] / (len(index) * sigma)  # G where Y is 1, [n k]
         if gradient == "full":
-            return jnp.matmul(chosen.sum(-1), noise, precision="highest")
+            return jnp.matmul(weight.sum(-1), noise, precision="highest")
         own = jnp.take_along_axis(noise, index, axis=1)
-        return jnp.zeros(noise.shape[-1:], jnp.float32).at[index].add(chosen * own)
+        return jnp.zeros(noise.shape[-1:], jnp.float32).at[index].add(weight * own)
 
     return jax.vmap(row)(*saved, cotangent), None
 

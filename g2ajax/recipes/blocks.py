@@ -27,7 +27,7 @@ def experiment(
 ) -> ConfigDict:
     """The configuration of a run with every option at its default, but computing in bfloat16.
 
-    `task`: "crops", "captions" or "frames"; `method`: its `name` and its non-default options.
+    `task`: one of `tasks.KINDS`, or a dotted name; `method`: its `name` and its non-default options.
     """
     values = {
         "name": name,
@@ -125,10 +125,10 @@ def phase_block(values: Mapping[str, Any], kind: type[Task]) -> Block:
     return _without_parts(joined((PhaseOptions, kind.PhaseOptions), values))
 
 
-def _without_parts(found: Block) -> Block:
+def _without_parts(block: Block) -> Block:
     """A block without the field that holds the task's part in the dataclass."""
-    entries = {name: entry for name, entry in found.entries.items() if name != "task_options"}
-    return found._replace(entries=entries)
+    entries = {name: entry for name, entry in block.entries.items() if name != "task_options"}
+    return block._replace(entries=entries)
 
 
 def description(config: Mapping[str, Any]) -> str:

@@ -97,10 +97,10 @@ def tag_clip(dataset: str) -> ConfigDict:
 
 def _copy_experts(config: ConfigDict, depth: int) -> None:
     """Lets every expert start as the MLP of its block, in the last half of `depth` blocks."""
-    chosen = range((depth + 1) // 2, depth)
+    last_half = range((depth + 1) // 2, depth)
     config.phase.reid.copy = {
         f"expert_{place}_{expert}": f"base_model.visual.transformer.resblocks.{block}.mlp"
-        for place, block in enumerate(chosen)
+        for place, block in enumerate(last_half)
         for expert in range(config.method.experts)
     }
 

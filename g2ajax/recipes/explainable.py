@@ -13,12 +13,13 @@ from g2ajax.recipes import blocks, crops, small
 from g2ajax.training.optimizer import OptimizerOptions
 
 
-def explain(config: ConfigDict) -> None:
+def explain(config: ConfigDict, *, predictor: bool = False) -> None:
     """Puts AG-ReID's explainable stream on the method: phase `explain` after the method's own.
 
     AMD's recipe (batches of 6 x 4, Adam 1e-4, a warm-up of 10 epochs, then constant); AG-ReID
     publishes the optimizer and its rate only. Stream 2 starts from the same weights as stream 1
-    (ImageNet, with `init.file`), not from the trained stream 1.
+    (ImageNet, with `init.file`), not from the trained stream 1; so does the `predictor` of attributes
+    of AMD's code, if it is wanted.
     """
     stream1 = config.method
     if stream1.head.pool == "Identity":
@@ -45,6 +46,11 @@ def explain(config: ConfigDict) -> None:
         type="fastreid_multistep", milestones=(), warmup_steps=0, warmup_factor=0.01
     )
     config.phases = (*config.phases, "explain")
+    if predictor:
+        config.method.predictor = True
+        upper = dict.fromkeys(("stream2", "predictor"), "stream1.backbone")
+        config.phase[config.phases[0]].copy = ConfigDict(upper)
+        phase.trainable = (*phase.trainable, "predictor", "predictor_head")
 
 
 def small_vit() -> dict[str, dict[str, Any]]:
@@ -67,7 +73,8 @@ def small_explain(
     """The small variant of the explainable stream, on many people with few images each.
 
     `stream1`: the small variant of the recipe below. From scratch, stream 2 first learns the
-    appearance of the attributes, in our own phase `attributes`.
+    appearance of the attributes, in our own phase `attributes`; the predictor, if there is one, starts
+    from the trained stream 1.
     """
     stream1(config, variant, networks, method=config.method.stream1)
     tiny = variant == "tiny"
@@ -94,5 +101,7 @@ def small_explain(
             allow_single_image=False,
         )
     attributes.optimizer = small.adamw(1e-3, 0.05)
+    if config.method.predictor:
+        config.phase.explain.copy = ConfigDict({"predictor": "stream1.backbone"})
     config.phase.explain.optimizer = blocks.of(OptimizerOptions(name="adam", learning_rate=1e-4))
     config.phases = (*config.phases[:-1], "attributes", "explain")

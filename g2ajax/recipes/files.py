@@ -4,8 +4,7 @@ import importlib.util
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
@@ -46,10 +45,10 @@ def recipes() -> dict[str, pathlib.Path]:
 
 def recipe_path(name: str) -> pathlib.Path:
     """The file of an experiment of this package. Raises ValueError, naming the nearest, without one."""
-    known = recipes()
-    if name not in known:
-        raise ValueError(f"no recipe {name!r}; {nearest(name, known)}")
-    return known[name]
+    paths = recipes()
+    if name not in paths:
+        raise ValueError(f"no recipe {name!r}; {nearest(name, paths)}")
+    return paths[name]
 
 
 def paths_as_arguments(**paths: str | None) -> str:
@@ -67,7 +66,7 @@ def paths_as_arguments(**paths: str | None) -> str:
     return ",".join(f"{name}={os.path.expanduser(path)}" for name, path in paths.items())
 
 
-def check_overrides(config: Mapping[str, Any], arguments: list[str]) -> None:
+def check_overrides(config: ConfigDict, arguments: list[str]) -> None:
     """Raises ValueError for a `--config.<path>` that `config` does not have, with the nearest one."""
     for argument in arguments:
         match = re.match(r"--?(?:no)?config\.([\w.]+)(=|$)", argument)
@@ -83,7 +82,7 @@ def check_overrides(config: Mapping[str, Any], arguments: list[str]) -> None:
             node, where = node[key], f"{where}.{key}"
 
 
-def _paths(config: Mapping[str, Any], where: str) -> Iterator[str]:
+def _paths(config: ConfigDict, where: str) -> Iterator[str]:
     for key, value in config.items():
         yield f"{where}.{key}"
         if hasattr(value, "items"):

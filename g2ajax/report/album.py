@@ -42,3 +42,7 @@ class Album:
             self._places[key] = len(self.pictures)
             self.pictures.append(small(image()))
         return self._places[key]
+
+    def place(self, key: Hashable) -> int | None:
+        """The place of the picture of `key`; None if it is not there."""
+        return self._places.get(key)

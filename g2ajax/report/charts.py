@@ -40,6 +40,8 @@ class Bar(NamedTuple):
     low: Number
     high: Number
     note: str = ""
+    mark: Number | None = None
+    """Value to compare with, such as that of chance: a line across the bar."""
 
 
 class Threshold(NamedTuple):
@@ -102,7 +104,7 @@ def lines(
 
 
 def bars(rows: Sequence[Bar], *, x: str, top: Number = 100.0) -> str:
-    """Horizontal bars with their intervals. Raises ValueError without bars."""
+    """Horizontal bars with their intervals and marks. Raises ValueError without bars."""
     if not rows:
         raise ValueError("a chart of bars needs bars")
     left = min(200, 16 + int(1.1 * _LETTER * max(len(row.name) for row in rows)))
@@ -122,6 +124,9 @@ def bars(rows: Sequence[Bar], *, x: str, top: Number = 100.0) -> str:
             label(left + width + 58, y + 16, f"{row.value:.1f}", "end"),
             label(WIDTH - 2, y + 16, row.note, "end", faint=True),
         ]
+        if row.mark is not None:
+            at = left + width * min(row.mark, top) / top
+            parts.append(f'<path d="M{at:.1f} {y + 1}v22" stroke="{COLOURS[1]}" stroke-width="3"/>')
     for tick in np.linspace(0, top, 5):
         at = left + width * tick / top
         parts.append(f'<path d="M{at:.1f} {TOP}V{height}" {_GRID}/>')

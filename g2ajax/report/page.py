@@ -21,6 +21,8 @@ from g2ajax.report.files import write_whole
 from g2ajax.report.ranking import SIGNS
 from g2ajax.report.records import Listed, Reason, Report, Table
 
+LONG_TABLE = 24
+"""Rows of a table from which a report folds it away."""
 SHOWN_SCORES = 4
 """Protocols on the first screen."""
 EXAMPLE = 7
@@ -104,6 +106,7 @@ def report_page(report: Report) -> str:
             report=report,
             example=example,
             shown_scores=SHOWN_SCORES,
+            long_table=LONG_TABLE,
             data=_json(report),
         )
     )
@@ -122,7 +125,7 @@ def write_report(report: Report, file: pathlib.Path) -> None:
 
 
 def _json(report: Report) -> str:
-    """What the list of queries is drawn from, as JSON that may stand inside a script element."""
+    """The data of the list of queries, as JSON that may stand inside a script element."""
 
     def listed(query: Listed) -> dict[str, Any]:
         return {
@@ -141,6 +144,7 @@ def _json(report: Report) -> str:
 
     content = {
         "distance": report.distance,
+        "remarks": dict(report.remarks),
         "pictures": [base64.b64encode(one).decode("ascii") for one in report.pictures],
         "rankings": [
             {"label": one.label, "note": one.note, "queries": [listed(q) for q in one.queries]}

@@ -1,4 +1,4 @@
-"""What a report says, as plain records; nothing in them is computed here."""
+"""The contents of a report as plain records; nothing in them is computed here."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -148,6 +148,10 @@ class Report:
     learning: Chart | None = None
     """The learning curve, shown beside the score."""
     explanations: Sequence[Explanation] = ()
+    trust: str = ""
+    """How true the reasons of the explanations are, as measured; "": not measured."""
+    remarks: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    """Where the attributes of a picture are predicted otherwise than annotated, by its place."""
     settings: Sequence[tuple[str, str]] = ()
     """Names and values of the run's settings."""
     distance: str = "distance"

@@ -23,11 +23,11 @@ def strip(
     if not len(images):
         raise ValueError("a strip of no images; give one or more")
     widths = [max(1, round(image.shape[1] * height / image.shape[0])) for image in images]
-    chosen = np.arange(len(images))
-    while len(chosen) > 1 and sum(widths[i] + GAP for i in chosen) - GAP > WIDEST * height:
-        chosen = np.linspace(0, len(images) - 1, len(chosen) - 1).round().astype(int)
+    places = np.arange(len(images))
+    while len(places) > 1 and sum(widths[i] + GAP for i in places) - GAP > WIDEST * height:
+        places = np.linspace(0, len(images) - 1, len(places) - 1).round().astype(int)
     parts = []
-    for i in chosen:
+    for i in places:
         picture = Image.fromarray(images[i]).resize((widths[i], height), Image.Resampling.BICUBIC)
         parts += [np.full((height, GAP, 3), 255, np.uint8), np.asarray(picture)]
     return np.concatenate(parts[1:], axis=1)

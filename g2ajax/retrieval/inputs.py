@@ -189,16 +189,16 @@ def rounded(distance: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         return distance.astype(np.float32)
 
 
-def read_distances(values: Distances, name: str = "the distances") -> Shaped[np.ndarray, "..."]:
+def read_distances(values: Distances) -> Shaped[np.ndarray, "..."]:
     """Distances as a NumPy array of their own kind. Raises ValueError unless they are real numbers
     without NaN."""
-    distance = array(values, name)
+    distance = array(values, "the distances")
     if not isinstance(distance, np.ndarray) or not _is_plain(distance.dtype):
-        distance = np.asarray(numbers(distance, name))
+        distance = np.asarray(numbers(distance, "the distances"))
     broken = np.isnan(distance)
     if broken.any():
         rows = broken.any(axis=-1).sum()
-        raise ValueError(f"{rows} rows of {name} hold NaN")
+        raise ValueError(f"{rows} rows of the distances hold NaN")
     return distance
 
 
@@ -300,7 +300,7 @@ def _refuse_not_finite(bad: np.ndarray, name: str, start: int) -> NoReturn:
 
 @jax.jit
 def _range_on_device(rows: Float[Array, "N D"]) -> tuple[Array, Array, Array, Array]:
-    """Whether all rows are finite, whether some are rounded to 0, the largest and smallest magnitude."""
+    """Flags that all rows are finite and that some are rounded to 0, the largest and smallest magnitude."""
     finite = jnp.isfinite(rows).all()
     magnitude = jnp.abs(rows).max(axis=1)
     smallest = jnp.where(magnitude > 0, magnitude, jnp.inf).min(initial=jnp.inf)

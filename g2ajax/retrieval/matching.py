@@ -9,7 +9,7 @@ from g2ajax.retrieval.labels import Flags, Labels, camera_pair, flags, label_pai
 
 
 class Pairs:
-    """For each query, indices of the gallery entries that match it and of those it drops.
+    """Indices of the gallery entries that match each query and of those it drops.
 
     `sizes`: numbers of queries and gallery entries; `labels`: their identities and cameras, as numbers
     that are equal where the labels are. Raises ValueError for labels of another length or of different

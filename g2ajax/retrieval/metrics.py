@@ -116,7 +116,7 @@ def evaluate_distances(
     block_size: Whole = 256,
     **options: Any,
 ) -> RetrievalResult:
-    """As `evaluate`, from a given distance matrix; `options` as in `evaluate_blocks`."""
+    """Evaluates a given distance matrix as `evaluate`; `options` as in `evaluate_blocks`."""
     block_size, distance = count("block_size", block_size), array(distance, "the distances")
     if distance.ndim != 2:
         raise ValueError(f"distances have shape {distance.shape}; expected [Q, G]")
@@ -142,7 +142,7 @@ def evaluate_blocks(
     cmc: str = "standard",
     top: Whole = 0,
 ) -> RetrievalResult:
-    """As `evaluate`, from pairs (rows of the queries, their distances), such as `rerank_blocks` yields.
+    """Evaluates as `evaluate`, from pairs (rows of the queries, their distances), such as `rerank_blocks` yields.
 
     The whole matrix never exists. Distances rank by their exact values, whatever their kind. Raises
     ValueError for NaN, for blocks of a wrong shape and for blocks that do not give every query once.
@@ -176,16 +176,16 @@ def _checked(
         size = max(size, len(rows))
         kept = np.flatnonzero(pairs.counts[rows])
         if len(kept):
-            given = block[kept]
-            values = functools.partial(_values, given)
-            yield rows[kept], _padded(in_float32(given), size), values
+            part = block[kept]
+            values = functools.partial(_values, part)
+            yield rows[kept], _padded(in_float32(part), size), values
     if not seen.all():
         raise ValueError(f"there are no distances of {(~seen).sum()} of {queries} queries")
 
 
-def _values(given: Shaped[np.ndarray, "B G"], index: np.ndarray, near: np.ndarray) -> np.ndarray:
+def _values(distance: Shaped[np.ndarray, "B G"], index: np.ndarray, near: np.ndarray) -> np.ndarray:
     """Given distances of the entries `index`; in `near` they may be places in the ranking."""
-    return np.take_along_axis(given, index[: len(given)], axis=1)
+    return np.take_along_axis(distance, index[: len(distance)], axis=1)
 
 
 def _largest_rank(ranks: Whole | Iterable[Whole], entries: int) -> int:
@@ -224,8 +224,8 @@ def _score(
         ranks = np.asarray(_ranks_in(block, matches, dropped))
         ranks_of_rows.append((rows, ranks))
         if top:
-            found = np.argmin(np.where(matches < 0, entries, ranks), axis=1)[:, None]
-            entry = np.take_along_axis(matches, found, axis=1)
+            nearest = np.argmin(np.where(matches < 0, entries, ranks), axis=1)[:, None]
+            entry = np.take_along_axis(matches, nearest, axis=1)
             distance = np.asarray(jnp.take_along_axis(block, jnp.asarray(entry), axis=1))[
                 : len(rows)
             ]

@@ -98,7 +98,7 @@ def rerank_distances(
     variant: str = "zhong",
     block_size: Whole = 256,
 ) -> Float[np.ndarray, "Q G"]:
-    """As `rerank`, from given distances [Q, G], [Q, Q] and [G, G].
+    """Re-ranks as `rerank`, from given distances [Q, G], [Q, Q] and [G, G].
 
     Pass Euclidean distances, not squared ones: they are squared here. The last two must be symmetric.
     NumPy memory maps are read a block of rows at a time. "fastreid" uses `query_gallery` itself, not

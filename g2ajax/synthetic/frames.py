@@ -184,7 +184,7 @@ class FrameWorld:
 
     @functools.cached_property
     def queries(self) -> list[FrameQuery]:
-        """For each test person and platform, the frame that shows most of the person; sorted.
+        """The frame that shows most of each test person on each platform; sorted.
 
         Only people whom a frame of the other platform shows as well.
         """

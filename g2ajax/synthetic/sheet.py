@@ -87,8 +87,8 @@ def tracklet_sheet(world: TrackletWorld, people: int = 3, frames: int = 12) -> I
     place is empty where the tracker has lost the person. Crops keep their aspect ratio."""
     queries = world.tracklets("query")
     walkers = list({one.identity: one.person for one in queries}.values())[-4 * people :]
-    chosen = {person.number for person in _different(walkers, people)}
-    rows = [one for one in queries if one.identity in chosen]
+    numbers = {person.number for person in _different(walkers, people)}
+    rows = [one for one in queries if one.identity in numbers]
     wide, high, side = 58, 96, 2 * _SIDE
     sheet = Image.new("RGB", (side + frames * wide, len(rows) * (high + 2)), "white")
     pen = ImageDraw.Draw(sheet)

@@ -39,19 +39,19 @@ def _write_mars(
     queries, count = [], 0
     for part, splits in (("train", ("train",)), ("test", ("query", "gallery"))):
         written: list[tuple[str, dict[int, bytes], int, int]] = []
-        chosen = [one for split in splits for one in world.tracklets(split)]
-        for photo in tracklet_photographs(world, chosen, workers, progress="SkyGround"):
+        entries = [one for split in splits for one in world.tracklets(split)]
+        for photo in tracklet_photographs(world, entries, workers, progress="SkyGround"):
             one, camera = photo.tracklet, cameras[photo.tracklet.camera]
             stem = mars_stem(one.identity + 1, camera, one.number)
             frames = dict(zip(photo.frame_ids, photo.frames, strict=True))
             written.append((stem, frames, one.identity + 1, camera))
         if part == "test":
-            is_query = [one.split == "query" for one in chosen]
+            is_query = [one.split == "query" for one in entries]
             if strangers:
                 written += _strangers(world, cameras)
             order = sorted(range(len(written)), key=lambda i: written[i][0])
             queries = [
-                place + 1 for place, i in enumerate(order) if i < len(chosen) and is_query[i]
+                place + 1 for place, i in enumerate(order) if i < len(entries) and is_query[i]
             ]
             written = [written[i] for i in order]
         count += len(written)
@@ -133,15 +133,15 @@ def write_ag_vpreid(
     world: TrackletWorld, out: str | pathlib.Path, *, workers: int | None = None
 ) -> int:
     """Writes a world as AG-VPReID ships it, without attributes; returns the number of tracklets."""
-    chosen = [one for split in tracklets.SPLITS for one in world.tracklets(split)]
-    for photo in tracklet_photographs(world, chosen, workers, progress="SkyGround"):
+    entries = [one for split in tracklets.SPLITS for one in world.tracklets(split)]
+    for photo in tracklet_photographs(world, entries, workers, progress="SkyGround"):
         one, folder = photo.tracklet, pathlib.Path(out) / ag_vpreid_folder(photo.tracklet)
         folder.mkdir(parents=True, exist_ok=True)
         camera, level = AG_VPREID_CAMERAS[one.camera], max(one.level, 0)
         stem = f"P{one.identity:04d}T00000A{level}C{camera}E0K{one.number:02d}"
         for number, data in zip(photo.frame_ids, photo.frames, strict=True):
             (folder / f"{stem}F{number}.jpg").write_bytes(data)
-    return len(chosen)
+    return len(entries)
 
 
 def _pairs(world: TrackletWorld) -> list[Tracklet]:
@@ -165,15 +165,15 @@ def _write_pairs(
     workers: int | None,
 ) -> int:
     """Writes a folder of PNG files for each camera and person; returns the number of tracklets."""
-    chosen = _pairs(world)
-    for photo in tracklet_photographs(world, chosen, workers, progress="SkyGround"):
+    entries = _pairs(world)
+    for photo in tracklet_photographs(world, entries, workers, progress="SkyGround"):
         one = photo.tracklet
         folder = out / cameras[one.camera] / person(one.identity + 1)
         folder.mkdir(parents=True, exist_ok=True)
         for number, data in zip(photo.frame_ids, photo.frames, strict=True):
             with Image.open(io.BytesIO(data)) as image:
                 image.save(folder / f"{number + 1:04d}.png")
-    return len(chosen)
+    return len(entries)
 
 
 def write_ilids_vid(
@@ -227,10 +227,10 @@ def write_ls_vid(
     (out / "test" / "data").mkdir(parents=True, exist_ok=True)
     queries, count = [], 0
     for part, splits in (("train", ("train",)), ("test", ("query", "gallery"))):
-        chosen = [one for split in splits for one in world.tracklets(split)]
-        chosen.sort(key=lambda one: one.tracklet_id)
+        entries = [one for split in splits for one in world.tracklets(split)]
+        entries.sort(key=lambda one: one.tracklet_id)
         lines = []
-        for photo in tracklet_photographs(world, chosen, workers, progress="SkyGround"):
+        for photo in tracklet_photographs(world, entries, workers, progress="SkyGround"):
             one, camera = photo.tracklet, LS_VID_CAMERAS[photo.tracklet.camera]
             begin = f"tracklet_{part}/{one.identity:04d}/{len(lines):04d}_"
             (out / begin).parent.mkdir(parents=True, exist_ok=True)
@@ -261,9 +261,9 @@ def write_p_destre(
     a query.
     """
     out = pathlib.Path(out)
-    chosen = [one for split in tracklets.SPLITS for one in world.tracklets(split)]
-    chosen = [one for one in chosen if one.camera == 0]
-    for photo in tracklet_photographs(world, chosen, workers, progress="SkyGround"):
+    entries = [one for split in tracklets.SPLITS for one in world.tracklets(split)]
+    entries = [one for one in entries if one.camera == 0]
+    for photo in tracklet_photographs(world, entries, workers, progress="SkyGround"):
         one = photo.tracklet
         folder = out / "jpg_Extracted_PIDS" / p_destre_video(one) / str(one.identity)
         folder.mkdir(parents=True, exist_ok=True)
@@ -274,14 +274,14 @@ def write_p_destre(
     people = len(world.people)
     for fold in range(5):
         lines: dict[str, list[str]] = {"Train": [], "Query": [], "Gallery": []}
-        for one in chosen:
+        for one in entries:
             place = (one.identity - fold * people // 5) % people
             test = "Gallery" if one.number else "Query"
             split = "Train" if place < people // 2 else test
             lines[split].append(f"{p_destre_video(one)}/{one.identity}")
         for split, names in lines.items():
             (lists / f"{split}_{fold}.txt").write_text("\n".join(sorted(names)) + "\n")
-    return len(chosen)
+    return len(entries)
 
 
 DETREIDX_PLACES = ("17.3_30_30", "40_80_30", "120_0_90")
@@ -310,8 +310,8 @@ def write_detreidx(
     Drones fly in session 2 for the gallery, else in session 1. Attributes are zeros; a field
     of no known use holds the number of the frame.
     """
-    chosen = [one for split in tracklets.SPLITS for one in world.tracklets(split)]
-    for photo in tracklet_photographs(world, chosen, workers, progress="SkyGround"):
+    entries = [one for split in tracklets.SPLITS for one in world.tracklets(split)]
+    for photo in tracklet_photographs(world, entries, workers, progress="SkyGround"):
         one = photo.tracklet
         session = 2 if one.split == "gallery" else 1
         for place in detreidx_folders(one):
@@ -325,7 +325,7 @@ def write_detreidx(
                         f"{one.identity:04d}_23_10_2024_09_18_{view}_{zeros}_{number}_1_S{session}"
                     )
                 (folder / f"{name}.jpg").write_bytes(data)
-    return len(chosen)
+    return len(entries)
 
 
 TRACKLET_LAYOUTS = {

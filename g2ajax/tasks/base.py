@@ -40,7 +40,7 @@ class DataOptions:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
-    """When and how the run is scored."""
+    """Options of scoring a run."""
 
     every_epochs: Natural = 10
     """Epochs between evaluations; 0: only at the end."""
@@ -109,7 +109,8 @@ class Task(abc.ABC):
 
     The constructor takes the run's options, opens the data and checks it; then `facts` describe the
     model to build, and `use` takes that model. A batch is a dict of arrays under the names that all
-    methods use (`image`, `label`, ...).
+    methods use: `image`, `label`, `camera`, `platform` (-1: unknown), `index`, `mask`, and what a kind
+    of data adds (`frame_mask`, `caption`, `boxes`, ...). A method reads those that it needs.
     """
 
     noun: ClassVar[str]
@@ -214,9 +215,10 @@ class Task(abc.ABC):
         measured: Sequence[Measure],
         trained_on: str,
     ) -> Report | None:
-        """The report of a model whose `results` are given; None for none.
+        """The report of a model whose `results` are given; None if this kind of data has none.
 
-        `trained_on`: the dataset that the model was trained on; "" if it is unknown.
+        The last call of `score` may have been of the same step: what it computed of the test data
+        need not be computed again. `trained_on`: the dataset that the model was trained on; "" if it is unknown.
         """
         return None
 

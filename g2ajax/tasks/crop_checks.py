@@ -1,12 +1,11 @@
 """Checks of a dataset of crops, and of a model on it, before anything is computed."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from g2ajax.data import readable
-from g2ajax.data.crop_source import KINDS, Dataset, fingerprint
+from g2ajax.data.crop_source import KINDS, Dataset
 from g2ajax.evaluation import rankings
 from g2ajax.methods import EmbedsCaptions, Method, method_name, require
 from g2ajax.tasks.base import warn
@@ -44,26 +43,19 @@ def with_readable_tests(
     Raises ValueError for such images unless `options.skip_unreadable`, and for those that sentences
     describe.
     """
-    kept = {}
+    splits = {}
     for name in {split.name for row in protocols for _, split in dataset.sides(row)}:
         split = dataset.splits[name]
         bad = readable.unreadable(split, num_threads=options.num_threads)
         if not bad:
             continue
-        text = readable.found(dataset.name, name, bad)
+        text = readable.describe(dataset.name, name, bad)
         if not options.skip_unreadable or split.captions is not None:
-            way = "fetch them again (`g2ajax verify` lists all)"
-            if split.captions is None:
-                way += ", or leave them out with config.data.skip_unreadable=True"
-            raise ValueError(f"{text}; {way}")
+            option = "data.skip_unreadable" if split.captions is None else ""
+            raise ValueError(f"{text}; {readable.advice(option)}")
         warn(f"{text}; they are left out")
-        kept[name] = split.take(np.flatnonzero(~np.isin(split.image_id, list(bad))))
-    if not kept:
-        return dataset
-    # Other test images make another protocol: its results never share a column with the whole one's.
-    splits = {**dataset.splits, **kept}
-    changed = fingerprint(splits, dataset.metadata.get("source", ""))
-    return dataclasses.replace(dataset, splits=splits, fingerprint=changed)
+        splits[name] = split.take(np.flatnonzero(~np.isin(split.image_id, list(bad))))
+    return dataset.with_splits(splits)
 
 
 def check_annotated(dataset: Dataset) -> None:

@@ -45,19 +45,25 @@ class SamplerOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateOptions(base.EvaluateOptions):
-    """When and how the run is scored; rankings are those of `evaluation.rankings`."""
+class RankingOptions(base.EvaluateOptions):
+    """Options of scoring a run whose rows are ranked by their embeddings."""
 
     best: Literal["mAP", "rank1"] = "mAP"
     """Score that chooses the best checkpoint of a phase, averaged over protocols and rankings."""
+    flip: bool = False
+    """Embed each test image (or clip) and its mirror, and take the mean of the two."""
+    rerank: RerankOptions = RerankOptions()
+    expansion: ExpansionOptions = ExpansionOptions()
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions(RankingOptions):
+    """Options of scoring a run; rankings are those of `evaluation.rankings`."""
+
     explained_images: Natural = 200
     """Test images whose attention maps are measured if parts are known (SkyGround); 0: none."""
     reweight: NonNegative = 1.0
     """Weight w of the re-weighted rankings; never choose it on the test split."""
-    flip: bool = False
-    """Embed each test image and its mirror, and take the mean of the two."""
-    rerank: RerankOptions = RerankOptions()
-    expansion: ExpansionOptions = ExpansionOptions()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,13 +42,13 @@ def crop_report(
     `album` takes the pictures. `limit`: most queries with their lists, shared by the protocols. The scores of the first screen are
     those of the `results` of the same rankings.
     """
-    rankings, made = [], []
+    rankings, every = [], []
     for ranker in rankers:
         lists = make_lists(ranker, dataset, STRIP)
         rows, note = choose(lists.result.average_precision, max(1, limit // len(rankers)))
         listed = list_queries(lists, rows.tolist(), album, dataset)
         rankings.append(Ranking(ranker.protocol, listed, note))
-        made.append(lists)
+        every.append(lists)
     ranking = rankers[0].described["ranking"]
     scored = {r.protocol: r for r in reversed(results) if r.ranking == ranking}
     return Report(
@@ -56,13 +56,13 @@ def crop_report(
         summary=summary,
         scores=[
             score_of(scored[lists.ranker.protocol], _chance(lists))
-            for lists in made
+            for lists in every
             if lists.ranker.protocol in scored
         ],
         charts=[
-            *curve_charts(made[:CURVES]),
-            *group_charts(made, bootstrap_samples),
-            *spread_charts(made[:SPREADS]),
+            *curve_charts(every[:CURVES]),
+            *group_charts(every, bootstrap_samples),
+            *spread_charts(every[:SPREADS]),
         ],
         rankings=rankings,
         pictures=album.pictures,
@@ -74,10 +74,10 @@ def _chance(lists: Lists) -> tuple[float, float]:
     return curves.chance(matches, lists.result.listed)
 
 
-def curve_charts(made: Sequence[Lists]) -> list[Chart]:
+def curve_charts(every: Sequence[Lists]) -> list[Chart]:
     """CMC and precision over recall, a line for each protocol."""
     cmc, recall = {}, {}
-    for lists in made:
+    for lists in every:
         ranks = np.arange(1, min(50, len(lists.result.cmc)) + 1)
         cmc[lists.ranker.protocol] = [
             Point(int(k), 100.0 * float(v)) for k, v in zip(ranks, lists.result.cmc, strict=False)
@@ -113,20 +113,20 @@ def in_words(lines: dict[str, list[Point]], places: Sequence[int], before: str) 
     parts = []
     for name, points in lines.items():
         values = {point.x: point.y for point in points}
-        said = ", ".join(f"{before}{x} {values[x]:.1f}" for x in places if x in values)
-        parts.append(f"{name}: {said}")
+        text = ", ".join(f"{before}{x} {values[x]:.1f}" for x in places if x in values)
+        parts.append(f"{name}: {text}")
     return "; ".join(parts)
 
 
-def group_charts(made: Sequence[Lists], samples: int) -> list[Chart]:
+def group_charts(every: Sequence[Lists], samples: int) -> list[Chart]:
     """Scores by altitude, by view and by pair of cameras, each where there is more than one."""
     heights, result = [], []
-    for lists in made[:HEIGHTS]:
+    for lists in every[:HEIGHTS]:
         groups = altitudes(lists.query, lists.gallery)
         scores = curves.by_group(
             lists.result.average_precision, groups, lists.query.identity, samples=samples
         )
-        before = f"{lists.ranker.protocol}, " if len(made) > 1 else ""
+        before = f"{lists.ranker.protocol}, " if len(every) > 1 else ""
         heights += [bar(score, before) for score in scores if len(scores) > 1]
     if heights:
         result.append(
@@ -138,8 +138,8 @@ def group_charts(made: Sequence[Lists], samples: int) -> list[Chart]:
                 "all. A query from the ground counts by the altitude of its person's aerial images.",
             )
         )
-    by_view = pair_chart(made, "views", "By pair of views", views)
-    by_camera = pair_chart(made, "cameras", "By pair of cameras", cameras)
+    by_view = pair_chart(every, "views", "By pair of views", views)
+    by_camera = pair_chart(every, "cameras", "By pair of cameras", cameras)
     if by_view:
         result.append(by_view[0])
     # One camera a view: the same chart again.
@@ -170,10 +170,10 @@ def cameras(query: CropSplit, gallery: CropSplit) -> tuple[Groups, Groups]:
     """Both sides grouped by camera; a camera is named with its platform."""
     code = np.concatenate([query.camera, gallery.camera])
     platform = np.concatenate([query.platform, gallery.platform])
-    known, first = np.unique(code, return_index=True)
+    present, first = np.unique(code, return_index=True)
     names = {
         int(c): f"{PLATFORMS[platform[i]]} {c}" if platform[i] >= 0 else f"camera {c}"
-        for c, i in zip(known, first, strict=True)
+        for c, i in zip(present, first, strict=True)
         if c >= 0
     }
     places = {c: place for place, c in enumerate(names)}
@@ -185,12 +185,12 @@ def cameras(query: CropSplit, gallery: CropSplit) -> tuple[Groups, Groups]:
 
 
 def pair_chart(
-    made: Sequence[Lists], name: str, title: str, group: Grouping
+    every: Sequence[Lists], name: str, title: str, group: Grouping
 ) -> tuple[Chart, int] | None:
     """A heat map of the precision at the matches of each pair of groups, and the number of pairs; None
     if there is one pair only."""
     cells: dict[tuple[str, str], tuple[float, int]] = {}
-    for lists in made:
+    for lists in every:
         query, gallery = group(lists.query, lists.gallery)
         mean, count = curves.by_pair(lists.result, query, gallery)
         for r, c in np.argwhere(count > 0):
@@ -215,7 +215,7 @@ def pair_chart(
         "Mean precision at the true matches of each pair, in percent; a query's average precision is "
         "the mean over its matches."
     )
-    if len(made) > 1:
+    if len(every) > 1:
         note += " A pair that several protocols have is that of the first."
     return Chart(name, title, svg, alt, note), len(cells)
 
@@ -225,10 +225,10 @@ def _natural(name: str) -> tuple[str, int]:
     return (word, int(number)) if number.isdigit() else (name, 0)
 
 
-def spread_charts(made: Sequence[Lists]) -> list[Chart]:
+def spread_charts(every: Sequence[Lists]) -> list[Chart]:
     """The distances of pairs of one person and of different people, by protocol."""
     result = []
-    for lists in made:
+    for lists in every:
         if lists.ranker.distance is None:
             continue
         query, gallery = lists.query, lists.gallery
@@ -253,15 +253,15 @@ def spread_charts(made: Sequence[Lists]) -> list[Chart]:
                 Threshold(one.distance, f"{100 * one.rate:g}%") for one in spread.operating
             ],
         )
-        said = ", ".join(
+        rates = ", ".join(
             f"{100 * one.accepted:.1f}% at a false-alarm rate of {100 * one.rate:g}% (below "
             f"{one.distance:.3g})"
             for one in spread.operating
         )
         same, different = spread.pairs
         note = f"{same:,} pairs of one person, {different:,} of different people."
-        if said:
-            note += f" Pairs of one person below the threshold: {said}."
+        if rates:
+            note += f" Pairs of one person below the threshold: {rates}."
         protocol = lists.ranker.protocol
         result.append(Chart(f"distances_{protocol}", f"Distances, {protocol}", svg, note, note))
     return result

@@ -24,7 +24,7 @@ from g2ajax.methods import DataFacts, Method
 from g2ajax.report.records import Report
 from g2ajax.tasks import base, crop_checks, crop_options, explanation_measures
 from g2ajax.tasks.base import Batch, Phase, RunInfo, Say
-from g2ajax.tasks.embedder import Embedder, make_embedder, score_crops
+from g2ajax.tasks.embedder import Embedder, Features, embed_sides, make_embedder, score_crops
 from g2ajax.tasks.explanation_pages import embedder_report
 from g2ajax.tasks.features import embed_training_images, feature_batches
 
@@ -38,6 +38,8 @@ class Task(base.Task):
     dataset: Dataset
     model: Method
     embedder: Embedder
+    scored: tuple[int, Features | None] = (-1, None)
+    """Step and embeddings of the last model that was scored."""
 
     def __init__(self, info: RunInfo) -> None:
         super().__init__(info)
@@ -163,9 +165,17 @@ class Task(base.Task):
         step: int,
         rankings: Sequence[str] = ("reid",),
     ) -> list[Result]:
-        described = {"name": self.info.name, "seed": self.info.seed}
+        features = embed_sides(model, self.embedder, rankings)
+        self.scored = step, features
         return score_crops(
-            model, self.embedder, rankings=rankings, checkpoint=checkpoint, step=step, **described
+            model,
+            self.embedder,
+            rankings=rankings,
+            features=features,
+            name=self.info.name,
+            seed=self.info.seed,
+            checkpoint=checkpoint,
+            step=step,
         )
 
     def measure(self, model: Method, rankings: Sequence[str], say: Say) -> list[Measure]:
@@ -183,9 +193,16 @@ class Task(base.Task):
         trained_on: str,
     ) -> Report | None:
         """Scores, curves and ranked lists; explained queries if the model was trained to explain."""
-        if not self.options.evaluate.reported_queries:
-            return None
-        return embedder_report(model, self.embedder, results, measured, self.noun, trained_on)
+        step, features = self.scored
+        return embedder_report(
+            model,
+            self.embedder,
+            results,
+            measured,
+            self.noun,
+            trained_on,
+            features if step == results[0].step else None,
+        )
 
 
 def crop_facts(dataset: Dataset, image_size: tuple[int, int], dtype: str) -> DataFacts:
@@ -222,7 +239,7 @@ def identity_sampler(
 
 
 def attribute_rates(dataset: Dataset) -> tuple[float, ...]:
-    """For each class of each attribute group, the share of the training identities that have it."""
+    """The share of the training identities that have each class of each attribute group."""
     if not dataset.attribute_groups:
         return ()
     train = dataset.splits["train"]

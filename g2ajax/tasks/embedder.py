@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from g2ajax.data.captioned import tokens
 from g2ajax.data.crop_source import CropSplit, Dataset
 from g2ajax.data.pipeline import eval_batches, local_rows, sharded_batches
 from g2ajax.data.sharding import batch_sharding, replicated
-from g2ajax.evaluation.crops import Ranker, crop_rankers, protocol_rows, score_protocol
+from g2ajax.evaluation.crops import Ranker, crop_rankers, protocol_rows, score_rankers
 from g2ajax.evaluation.embedded import EMBEDDED
 from g2ajax.evaluation.rankings import ANNOTATED, Compared, Side, compare
 from g2ajax.evaluation.rankings import described as describe
@@ -37,6 +37,8 @@ from g2ajax.tasks import base
 from g2ajax.tasks.crop_options import DataOptions
 
 Embed = Callable[[nnx.State, dict[str, jax.Array]], Any]
+Features = Mapping[str, Float[np.ndarray, "N D"]]
+"""The embeddings of both sides of all protocols, by the keys of `Dataset.sides`."""
 INPUTS = ("image", "camera", "platform")
 SIDES = ("camera", "platform", "frame_mask")
 """Inputs besides the images; clips alone have a `frame_mask`."""
@@ -56,6 +58,7 @@ class Embedder:
     embed: Embed
     explain: Embed | None = None
     predict: Embed | None = None
+    attribute_logits: Embed | None = None
     embed_text: Embed | None = None
     text_length: int = 0
 
@@ -83,15 +86,15 @@ def make_embedder(
     """The functions of `model`. Raises ValueError for a method that embeds no crops."""
     data = f"{dataset.name}, a dataset of crops," if dataset else "embedding crops"
     require(model, EmbedsCrops, data)
+    predicts = isinstance(model, PredictsAttributes)
     return Embedder(
         dataset,
         options,
         mesh,
         make_embed(model, mesh, flip=options.evaluate.flip),
         make_embed(model, mesh, "explain") if isinstance(model, Explains) else None,
-        make_embed(model, mesh, "predict_attributes")
-        if isinstance(model, PredictsAttributes)
-        else None,
+        make_embed(model, mesh, "predict_attributes") if predicts else None,
+        make_embed(model, mesh, "attribute_logits") if predicts else None,
         make_embed_text(model, mesh) if isinstance(model, EmbedsCaptions) else None,
         text_length,
     )
@@ -195,11 +198,13 @@ def shown(
             bar.update(min(batch_size, images - bar.n))
 
 
-def embed_sides(model: Method, embedder: Embedder) -> dict[str, Float[np.ndarray, "N D"]]:
-    """The embeddings of both sides of all protocols, by the keys of `Dataset.sides`.
+def embed_sides(model: Method, embedder: Embedder, rankings: Sequence[str]) -> Features:
+    """The embeddings that the rankings of the protocols need: none if all are explained ones.
 
     Raises ValueError for protocols of sentences from different splits: a run uses one split.
     """
+    if not {*rankings} & {*EMBEDDED}:
+        return {}
     options, dataset, state = embedder.options, embedder.dataset, nnx.state(model)
     batch = options.evaluate.batch_size
     features: dict[str, np.ndarray] = {}
@@ -225,15 +230,17 @@ def embed_sides(model: Method, embedder: Embedder) -> dict[str, Float[np.ndarray
     return features
 
 
-def rankers(model: Method, embedder: Embedder, rankings: Sequence[str]) -> Iterator[Ranker]:
+def rankers(
+    model: Method, embedder: Embedder, rankings: Sequence[str], features: Features | None = None
+) -> Iterator[Ranker]:
     """Rankers of each protocol by each ranking. Those that need the embeddings alone come first;
-    the embeddings are computed once, when the first of them is requested.
+    without `features`, those of `embed_sides`, they are computed when the first one is requested.
     """
     evaluate, dataset = embedder.options.evaluate, embedder.dataset
     own = [name for name in rankings if name in EMBEDDED]
     if own:
         yield from crop_rankers(
-            embed_sides(model, embedder),
+            features or embed_sides(model, embedder, own),
             dataset,
             protocols=embedder.protocols,
             metric=model.metric,
@@ -263,27 +270,23 @@ def score_crops(
     model: Method,
     embedder: Embedder,
     *,
-    rankings: Sequence[str] = ("reid",),
+    rankings: Sequence[str],
+    features: Features,
     name: str,
     seed: int,
     checkpoint: str,
     step: int,
 ) -> list[Result]:
     """The results of `model` on the protocols, by each of the rankings."""
-    return [
-        score_protocol(
-            one.rank,
-            embedder.dataset,
-            one.protocol,
-            **one.described,
-            name=name,
-            checkpoint=checkpoint,
-            step=step,
-            seed=seed,
-            bootstrap_samples=embedder.options.evaluate.bootstrap_samples,
-        )
-        for one in rankers(model, embedder, rankings)
-    ]
+    return score_rankers(
+        rankers(model, embedder, rankings, features),
+        embedder.dataset,
+        name=name,
+        checkpoint=checkpoint,
+        step=step,
+        seed=seed,
+        bootstrap_samples=embedder.options.evaluate.bootstrap_samples,
+    )
 
 
 def compare_protocol(

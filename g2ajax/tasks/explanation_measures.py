@@ -16,8 +16,17 @@ from g2ajax.evaluation import explanation as measures
 from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.evaluation.explanation import Measure, summarise
 from g2ajax.evaluation.rankings import between
-from g2ajax.evaluation.reasons import group_precision, group_shares, known_codes, unusual
-from g2ajax.methods import Method, evaluated
+from g2ajax.evaluation.reasons import (
+    Truth,
+    group_precision,
+    group_shares,
+    known_codes,
+    standing_out,
+    telling,
+    truth,
+    unusual,
+)
+from g2ajax.methods import Explains, Method, evaluated
 from g2ajax.synthetic import world
 from g2ajax.synthetic.skeleton import PART_NAMES
 from g2ajax.tasks.embedder import (
@@ -36,6 +45,8 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "lower": ("lower",),
 }
 """Attribute group → the drawn parts of the body on which it shows."""
+REASONS = "precision of reasons"
+"""Name of the measure of how many reasons are true."""
 FRACTIONS = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Fractions of the pixels, for deletion and insertion curves."""
 
@@ -103,51 +114,79 @@ def measure_pairs(model: Method, embedder: Embedder) -> list[Measure]:
     return [entry for entry in results if entry is not None]
 
 
-def measure_groups(model: Method, embedder: Embedder) -> list[Measure]:
-    """Per protocol: precision at M_E by groups of attributes, over pairs of the gallery with some of
-    the queries.
+def measure_groups(model: Explains, embedder: Embedder) -> list[Measure]:
+    """How true the reasons of a report are, over pairs of the gallery with some of the queries.
 
-    "attention" ranks the groups as a report's reasons do, by how far their shares are above the usual;
-    "plain shares" by the shares themselves; "random" is the value of a random order.
+    Precision at M_E by groups of attributes, per protocol: "attention" ranks the groups as reasons are
+    ranked, by how far their shares are above the usual; "plain shares" by the shares themselves; "usual
+    shares" by their mean over the gallery, one order for all pairs of a query; "random" is the value of a
+    random order. Precision of reasons, per protocol and per group over all protocols: how many of the
+    reasons that are shown name a group in which the two people differ; "random" is its value if the same
+    groups were named for other pairs of the query.
     """
-    dataset, evaluate, results = embedder.dataset, embedder.options.evaluate, []
-    groups = dataset.attribute_groups
+    dataset, count = embedder.dataset, embedder.options.evaluate.explained_images
+    groups, results = dataset.attribute_groups, []
+    eligible = telling(groups, model.attribute_rates)
+    summary = functools.partial(_by_source, samples=embedder.options.evaluate.bootstrap_samples)
+    every: list[tuple[Truth, Int[np.ndarray, " Q"]]] = []
     for protocol in embedder.protocols:
         query_rows, gallery_rows = protocol_rows(dataset, protocol)
-        count = min(evaluate.explained_images, len(query_rows))
-        places = np.unique(np.linspace(0, len(query_rows) - 1, count).astype(int))
-        query = dataset.splits["query"].take(query_rows[places])
+        places = np.linspace(0, len(query_rows) - 1, min(count, len(query_rows))).astype(int)
+        query = dataset.splits["query"].take(query_rows[np.unique(places)])
         gallery = dataset.splits["gallery"].take(gallery_rows)
         own = [side.attribute_embedding[m] for side, m in explained_sides(model, embedder, query)]
-        share = np.concatenate(
-            [
-                group_shares(between(np.concatenate(own), side.attribute_embedding), groups)[:, m]
-                for side, m in explained_sides(model, embedder, gallery)
-            ],
-            axis=1,
-        )
+        _, share = distances_and_shares(model, embedder, np.concatenate(own), gallery)
         kept = gallery.kind != KINDS.index("junk")
-        deviation = np.stack([unusual(one, kept).deviation for one in share])
+        relative = [unusual(one, kept) for one in share]
         codes = (known_codes(side.attributes, groups) for side in (query, gallery))
         pairs = *codes, np.broadcast_to(kept, share.shape[:2])
-        precision, chance = group_precision(deviation, *pairs)
-        plain, _ = group_precision(share, *pairs)
-        for source, values in (
-            ("attention", precision),
-            ("plain shares", plain),
-            ("random", chance),
-        ):
-            results.append(
-                summarise(
-                    values,
-                    query.identity,
-                    part=f"groups {protocol}",
-                    measure="precision at M_E",
-                    source=source,
-                    samples=evaluate.bootstrap_samples,
-                )
-            )
-    return [entry for entry in results if entry is not None]
+        own, random = group_precision(np.stack([one.deviation for one in relative]), *pairs)
+        usual = np.broadcast_to(share[:, kept].mean(1, keepdims=True), share.shape)
+        values = {
+            "attention": own,
+            "plain shares": group_precision(share, *pairs)[0],
+            "usual shares": group_precision(usual, *pairs)[0],
+            "random": random,
+        }
+        results += summary(f"groups {protocol}", "precision at M_E", values, query.identity)
+        chosen = np.stack([standing_out(one, eligible) for one in relative])
+        every.append((truth(chosen, *pairs), query.identity))
+        values = dict(zip(("attention", "random"), every[-1][0].precision(), strict=True))
+        results += summary(f"reasons {protocol}", REASONS, values, query.identity)
+    together = Truth(*(np.concatenate(parts) for parts in zip(*(t for t, _ in every), strict=True)))
+    identity = np.concatenate([people for _, people in every])
+    for place, (group, _) in enumerate(groups):
+        values = dict(zip(("attention", "random"), together.precision(place), strict=True))
+        results += summary(group, REASONS, values, identity)
+    return results
+
+
+def _by_source(
+    part: str,
+    measure: str,
+    values: Mapping[str, Float[np.ndarray, " Q"]],
+    identity: Int[np.ndarray, " Q"],
+    samples: int,
+) -> list[Measure]:
+    """A measure of each source that has values."""
+    named = {"part": part, "measure": measure, "samples": samples}
+    entries = (summarise(value, identity, source=s, **named) for s, value in values.items())
+    return [entry for entry in entries if entry is not None]
+
+
+def distances_and_shares(
+    model: Method,
+    embedder: Embedder,
+    attribute_embedding: Float[np.ndarray, "Q M D"],
+    gallery: CropSplit,
+) -> tuple[Float[np.ndarray, "Q N"], Float[np.ndarray, "Q N G"]]:
+    """The sum of the attributes' distances of queries to a gallery, and each group's share of it."""
+    distances, shares = [], []
+    for side, mask in explained_sides(model, embedder, gallery):
+        apart = between(attribute_embedding, side.attribute_embedding)
+        distances.append(np.asarray(jnp.sum(apart, -1))[:, mask])
+        shares.append(group_shares(apart, embedder.dataset.attribute_groups)[:, mask])
+    return np.concatenate(distances, axis=1), np.concatenate(shares, axis=1)
 
 
 def measure_maps(model: Method, embedder: Embedder) -> list[Measure]:
@@ -231,7 +270,7 @@ def _occlusion(
     areas = {}
     for mode in measures.MODES:
         curve = [
-            distance(measures.occlude_ranked(images, ranks, fraction, fill, mode)) / whole
+            distance(measures.occlude(images, ranks, fraction, fill, mode)) / whole
             for fraction in FRACTIONS
         ]
         areas[mode] = np.asarray(measures.curve_area(np.stack(curve, 1), np.asarray(FRACTIONS)))
@@ -281,28 +320,28 @@ def _scene(model: Method, embedder: Embedder) -> Scene:
             "attention": embedder.explain(state, inputs).attention,
             "gradcam": measures.gradcam(features, gradients),
             "partner": embedding,
-            "theirs": other["attributes"],
+            "other_attributes": other["attributes"],
         }
         mask = np.asarray(batch["mask"])
         for name, value in rows.items():
             columns.setdefault(name, []).append(np.asarray(value)[mask])
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    other_attributes, partner = joined.pop("theirs"), joined.pop("partner")
+    other_attributes, partner = joined.pop("other_attributes"), joined.pop("partner")
     attention, gradcam = joined.pop("attention"), joined.pop("gradcam")
     attributes = joined["attributes"]
     differs = (attributes != other_attributes) & (attributes >= 0) & (other_attributes >= 0)
     return Scene(joined, partner, differs, attention, gradcam, _parts(embedder, images))
 
 
-def _partners(query: CropSplit, chosen: CropSplit) -> Int[np.ndarray, " n"]:
-    """For each image a query image of another person on another platform, in turn."""
+def _partners(query: CropSplit, images: CropSplit) -> Int[np.ndarray, " n"]:
+    """A query image of another person on another platform for each image, in turn."""
     rows = []
-    for i in range(len(chosen)):
+    for i in range(len(images)):
         others = np.flatnonzero(
-            (query.identity != chosen.identity[i]) & (query.platform != chosen.platform[i])
+            (query.identity != images.identity[i]) & (query.platform != images.platform[i])
         )
         if not len(others):
-            others = np.flatnonzero(query.identity != chosen.identity[i])
+            others = np.flatnonzero(query.identity != images.identity[i])
         rows.append(others[(7 * i) % len(others)])
     return np.array(rows, int)
 
@@ -321,7 +360,7 @@ def jitted_saliency(model: Method) -> Callable:
     return saliency
 
 
-def _parts(embedder: Embedder, chosen: CropSplit) -> Int[np.ndarray, "N H W"]:
+def _parts(embedder: Embedder, images: CropSplit) -> Int[np.ndarray, "N H W"]:
     """The part maps of SkyGround images, rendered again and resized to the network's input."""
     metadata = embedder.dataset.metadata
     scenery = world.World(metadata["world_size"], int(metadata["world_seed"]))
@@ -332,6 +371,6 @@ def _parts(embedder: Embedder, chosen: CropSplit) -> Int[np.ndarray, "N H W"]:
                 (width, height), Image.Resampling.NEAREST
             )
         )
-        for name in chosen.image_id
+        for name in images.image_id
     ]
     return np.stack(maps).astype(np.int32)

@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int, UInt8
@@ -16,8 +15,7 @@ from g2ajax.data.images import decode, resize
 from g2ajax.data.sharding import put_whole
 from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.evaluation.explanation import Measure, as_rows, gradcam
-from g2ajax.evaluation.rankings import between
-from g2ajax.evaluation.reasons import UNKNOWN, Unusual, group_shares, strongest, unusual
+from g2ajax.evaluation.reasons import UNKNOWN, Unusual, strongest, telling, unusual
 from g2ajax.evaluation.results import Result, dataset_label
 from g2ajax.methods import Method
 from g2ajax.report.album import Album
@@ -25,8 +23,9 @@ from g2ajax.report.names import words
 from g2ajax.report.overlay import overlay
 from g2ajax.report.records import Entry, Explained, Explanation, Reason, Report, Table
 from g2ajax.tasks.crop_report import crop_report
-from g2ajax.tasks.embedder import INPUTS, Embedder, explained_sides, rankers, split_batches
-from g2ajax.tasks.explanation_measures import jitted_saliency
+from g2ajax.tasks.embedder import INPUTS, Embedder, Features, rankers, split_batches
+from g2ajax.tasks.explanation_measures import REASONS, distances_and_shares, jitted_saliency
+from g2ajax.tasks.predicted_attributes import accuracy_chart, predict, predicts, remarks
 from g2ajax.tasks.ranked_lists import image_name
 from g2ajax.tasks.scores import summary_of
 
@@ -35,7 +34,7 @@ EXPLAINED = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Asked:
+class Queries:
     """Query images."""
 
     images: tuple[UInt8[np.ndarray, "_ _ 3"], ...]
@@ -46,29 +45,32 @@ class Asked:
     """Annotated classes; None: not annotated."""
     identity: Int[np.ndarray, " N"] | None = None
     """None: unknown, so nothing is marked as right or wrong."""
+    split: str = ""
+    """Split of the images; "": none, and their pictures are no test images'."""
 
 
-def from_queries(query: CropSplit, rows: Sequence[int]) -> Asked:
+def from_queries(query: CropSplit, rows: Sequence[int]) -> Queries:
     """Rows of the query split."""
     subset = query.take(np.asarray(rows, int))
-    return Asked(
+    return Queries(
         tuple(decode(subset.read(i), str(subset.image_id[i])) for i in range(len(subset))),
         tuple(str(name) for name in subset.image_id),
         subset.camera,
         subset.platform,
         subset.attributes,
         subset.identity,
+        subset.name,
     )
 
 
-def from_file(path: pathlib.Path, *, platform: str) -> Asked:
+def from_file(path: pathlib.Path, *, platform: str) -> Queries:
     """An image supplied by the user; its identity is unknown. Raises ValueError if unreadable."""
     kind = np.array([PLATFORMS.index(platform)])
-    return Asked((decode(path.read_bytes(), str(path)),), (path.name,), np.zeros(1, int), kind)
+    return Queries((decode(path.read_bytes(), str(path)),), (path.name,), np.zeros(1, int), kind)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Asking:
+class _Query:
     """One query with what its explanation is made of."""
 
     image: UInt8[np.ndarray, "H W 3"]
@@ -81,39 +83,39 @@ class _Asking:
 
 
 def explain(
-    model: Method, embedder: Embedder, protocol: str, asked: Asked, album: Album, top: int = 5
+    model: Method, embedder: Embedder, protocol: str, queries: Queries, album: Album, top: int = 5
 ) -> list[Explanation]:
     """The explanations of images against a protocol's gallery; their pictures go to `album`.
 
     Gallery images of the query's own identity and camera are left out if the protocol says so.
     """
     gallery = embedder.dataset.splits["gallery"].take(protocol_rows(embedder.dataset, protocol)[1])
-    query = _embedded(model, embedder, asked)
+    query = _embedded(model, embedder, queries)
     distance, share = distances_and_shares(model, embedder, query["attribute_embedding"], gallery)
     person = gallery.kind == KINDS.index("person")
     rule = embedder.dataset.protocol(protocol)[2]
     key = rule.get("camera_key", "camera")
     results = []
-    for i, title in enumerate(asked.titles):
+    for i, title in enumerate(queries.titles):
         dropped = gallery.kind == KINDS.index("junk")
-        if asked.identity is not None and rule["drop_same_camera"]:
-            same = person & (gallery.identity == asked.identity[i])
-            dropped = dropped | (same & (getattr(gallery, key) == getattr(asked, key)[i]))
+        if queries.identity is not None and rule["drop_same_camera"]:
+            same = person & (gallery.identity == queries.identity[i])
+            dropped = dropped | (same & (getattr(gallery, key) == getattr(queries, key)[i]))
         order = np.argsort(np.where(dropped, np.inf, distance[i]), kind="stable")
         best = order[: min(top, int((~dropped).sum()))]
-        one = _Asking(
-            asked.images[i],
+        one = _Query(
+            queries.images[i],
             title,
             query["embedding"][i],
             query["attention"][i],
             Unusual(*(values[best] for values in unusual(share[i], ~dropped))),
-            None if asked.attributes is None else asked.attributes[i],
-            None if asked.identity is None else int(asked.identity[i]),
+            None if queries.attributes is None else queries.attributes[i],
+            None if queries.identity is None else int(queries.identity[i]),
         )
         shown = _shown(model, embedder, one, gallery.take(best), distance[i, best], album)
         results.append(
             Explanation(
-                album.add(("asked", title), lambda image=one.image: image),
+                album.add((queries.split, title), lambda image=one.image: image),
                 title,
                 shown,
                 f"{dataset_label(embedder.dataset.name)} {protocol}, ranked by the sum of the "
@@ -123,16 +125,16 @@ def explain(
     return results
 
 
-def _embedded(model: Method, embedder: Embedder, asked: Asked) -> dict[str, np.ndarray]:
+def _embedded(model: Method, embedder: Embedder, queries: Queries) -> dict[str, np.ndarray]:
     """The explained embeddings of query images."""
-    options, state, count = embedder.options, nnx.state(model), len(asked.images)
+    options, state, count = embedder.options, nnx.state(model), len(queries.images)
     size, interpolation = options.data.image_size, options.data.test_interpolation
     batch = options.evaluate.batch_size
     rows = np.resize(np.arange(count), -(-count // batch) * batch)
     inputs = {
-        "image": np.stack([resize(image, size, interpolation) for image in asked.images]),
-        "camera": asked.camera.astype(np.int32),
-        "platform": asked.platform.astype(np.int32),
+        "image": np.stack([resize(image, size, interpolation) for image in queries.images]),
+        "camera": queries.camera.astype(np.int32),
+        "platform": queries.platform.astype(np.int32),
     }
     parts = []
     for start in range(0, len(rows), batch):
@@ -142,74 +144,59 @@ def _embedded(model: Method, embedder: Embedder, asked: Asked) -> dict[str, np.n
     return {name: np.concatenate([p[name] for p in parts])[:count] for name in parts[0]}
 
 
-def distances_and_shares(
-    model: Method,
-    embedder: Embedder,
-    attribute_embedding: Float[np.ndarray, "Q M D"],
-    gallery: CropSplit,
-) -> tuple[Float[np.ndarray, "Q N"], Float[np.ndarray, "Q N G"]]:
-    """The sum of the attributes' distances of queries to a gallery, and each group's share of it."""
-    distances, shares = [], []
-    for side, mask in explained_sides(model, embedder, gallery):
-        apart = between(attribute_embedding, side.attribute_embedding)
-        distances.append(np.asarray(jnp.sum(apart, -1))[:, mask])
-        shares.append(group_shares(apart, embedder.dataset.attribute_groups)[:, mask])
-    return np.concatenate(distances, axis=1), np.concatenate(shares, axis=1)
-
-
 def _shown(
     model: Method,
     embedder: Embedder,
-    asked: _Asking,
+    query: _Query,
     gallery: CropSplit,
     distance: Float[np.ndarray, " n"],
     album: Album,
 ) -> list[Explained]:
     """The first images of a ranking, each with the groups that stand out in its distance."""
     groups = embedder.dataset.attribute_groups
-    attention, cam = _maps(model, embedder, asked, gallery)
-    chosen = [strongest(*pair) for pair in zip(*asked.unusual, strict=True)]
-    own = _by_group(asked.attention, groups)
-    theirs = [_by_group(one, groups) for one in attention]
+    attention, cam = _maps(model, embedder, query, gallery)
+    strong = strongest(query.unusual, telling(groups, model.attribute_rates))
+    own = _by_group(query.attention, groups)
+    others = [_by_group(one, groups) for one in attention]
     # One scale for all maps of a group; one that hardly varies is not spread over it.
-    tops = np.max([maps.max((0, 1)) for maps in (own, *theirs)], axis=0)
-    lows = np.min([maps.min((0, 1)) for maps in (own, *theirs)], axis=0)
+    tops = np.max([maps.max((0, 1)) for maps in (own, *others)], axis=0)
+    lows = np.min([maps.min((0, 1)) for maps in (own, *others)], axis=0)
     lows = np.minimum(lows, 0.9 * tops)
     result = []
     for row in range(len(gallery)):
         name = str(gallery.image_id[row])
         image = decode(gallery.read(row), name)
         correct = None
-        if asked.identity is not None:
+        if query.identity is not None:
             is_person = gallery.kind[row] == KINDS.index("person")
-            correct = bool(is_person and gallery.identity[row] == asked.identity)
+            correct = bool(is_person and gallery.identity[row] == query.identity)
         place = album.add((gallery.name, name), lambda image=image: image)
         entry = Entry(place, image_name(gallery, row), row + 1, float(distance[row]), correct)
         reasons = []
-        for group in chosen[row]:
+        for group in strong[row]:
             label, scale = groups[group][0], (float(lows[group]), float(tops[group]))
-            pair = (asked.image, own, ("asked", asked.title)), (image, theirs[row], name)
+            pair = (query.image, own, ("asked", query.title)), (image, others[row], name)
             pictures = tuple(
                 album.add(
-                    (asked.title, key, group),
+                    (query.title, key, group),
                     lambda picture=picture, maps=maps, group=group, scale=scale: overlay(
                         picture, maps[..., group], *scale
                     ),
                 )
                 for picture, maps, key in pair
             )
-            codes = asked.attributes, gallery.attributes[row]
+            codes = query.attributes, gallery.attributes[row]
             reasons.append(
                 Reason(
                     words(label),
-                    float(asked.unusual.ratio[row, group]),
-                    float(asked.unusual.deviation[row, group]),
+                    float(query.unusual.ratio[row, group]),
+                    float(query.unusual.deviation[row, group]),
                     pictures,
                     tuple(_class(groups[group], group, code) for code in codes),
                 )
             )
         saliency = album.add(
-            (asked.title, name, "grad-cam"),
+            (query.title, name, "grad-cam"),
             lambda image=image, row=row: overlay(image, cam[row], 0.0, float(cam[row].max())),
         )
         result.append(Explained(entry, reasons, saliency))
@@ -223,8 +210,8 @@ def _by_group(
     starts = np.cumsum([0, *(len(names) for _, names in groups)])
     columns = []
     for start, (_, names) in zip(starts, groups, strict=False):
-        known = [start + i for i, name in enumerate(names) if name != UNKNOWN]
-        columns.append(attention[..., known or [start]].mean(-1))
+        numbers = [start + i for i, name in enumerate(names) if name != UNKNOWN]
+        columns.append(attention[..., numbers or [start]].mean(-1))
     return np.stack(columns, axis=-1)
 
 
@@ -239,14 +226,14 @@ def _class(
 
 
 def _maps(
-    model: Method, embedder: Embedder, asked: _Asking, gallery: CropSplit
+    model: Method, embedder: Embedder, query: _Query, gallery: CropSplit
 ) -> tuple[Float[np.ndarray, "n h w M"], Float[np.ndarray, "n h w"]]:
     """Attention in a few gallery images, and Grad-CAM of their distance to the query."""
     options, state = embedder.options, nnx.state(model)
     saliency, attention, cams = jitted_saliency(model), [], []
     for batch in split_batches(gallery, options.data, options.evaluate.batch_size, embedder.mesh):
         inputs, mask = {k: batch[k] for k in INPUTS}, np.asarray(batch["mask"])
-        other = np.repeat(asked.embedding[None], len(mask), axis=0)
+        other = np.repeat(query.embedding[None], len(mask), axis=0)
         features, gradients = saliency(state, inputs, other)
         cams.append(np.asarray(gradcam(features, gradients))[mask])
         attention.append(np.asarray(embedder.explain(state, inputs).attention)[mask])
@@ -260,8 +247,9 @@ def embedder_report(
     measured: Sequence[Measure],
     noun: str,
     trained_on: str,
+    features: Features | None = None,
 ) -> Report:
-    """The report of a model of crops on the dataset of `embedder`.
+    """The report of a model of crops on the dataset of `embedder`, from its `features` if given.
 
     Lists and curves are those of the first ranking of `results`. If these have explained rankings, a few
     queries of the protocols are explained. `noun`: the kind of data; `trained_on`: a dataset, "" if it
@@ -270,7 +258,7 @@ def embedder_report(
     dataset, evaluate = embedder.dataset, embedder.options.evaluate
     album = Album()
     report = crop_report(
-        list(rankers(model, embedder, (results[0].ranking,))),
+        list(rankers(model, embedder, (results[0].ranking,), features)),
         dataset,
         results,
         album,
@@ -278,17 +266,55 @@ def embedder_report(
         limit=evaluate.reported_queries,
         bootstrap_samples=evaluate.bootstrap_samples,
     )
-    if "decomposed" not in {result.ranking for result in results}:
-        return report
-    tables = []
-    if measured:
-        head, rows = as_rows(measured)
-        caption = f"Explanations, measured on {dataset_label(dataset.name)}"
-        tables.append(Table(caption, head, rows))
-    explanations = _explained(model, embedder, min(EXPLAINED, evaluate.reported_queries), album)
-    return dataclasses.replace(
-        report, tables=tables, explanations=explanations, pictures=album.pictures
-    )
+    if "decomposed" in {result.ranking for result in results}:
+        tables = []
+        if measured:
+            head, rows = as_rows(measured)
+            caption = f"Explanations, measured on {dataset_label(dataset.name)}"
+            tables.append(Table(caption, head, rows))
+        count = min(EXPLAINED, evaluate.reported_queries)
+        explanations = _explained(model, embedder, count, album)
+        report = dataclasses.replace(
+            report, tables=tables, explanations=explanations, trust=trust(measured)
+        )
+    if predicts(model, dataset):
+        sides = [predict(model, embedder, dataset.splits[name]) for name in ("query", "gallery")]
+        chart = accuracy_chart(sides, dataset.attribute_groups, evaluate.bootstrap_samples)
+        report = dataclasses.replace(
+            report,
+            charts=[*report.charts, *([chart] if chart else [])],
+            remarks=remarks(album, sides, dataset.attribute_groups),
+        )
+    return dataclasses.replace(report, pictures=album.pictures)
+
+
+def trust(measured: Sequence[Measure]) -> str:
+    """How many of the reasons are true beside the same ones of other pairs, in words; "" if that was not
+    measured.
+    """
+    values = {(m.part, m.source): m for m in measured if m.measure == REASONS}
+    sentences, better = [], []
+    for (part, source), own in values.items():
+        if source != "attention" or not part.startswith("reasons "):
+            continue
+        chance = values[part, "random"].value
+        low, high = own.interval
+        better.append(low > chance)
+        verdict = "more than" if low > chance else "less than" if high < chance else "no more than"
+        sentences.append(
+            f"{part.removeprefix('reasons ')}: {100 * own.value:.1f}% of the reasons ({100 * low:.1f} "
+            f"to {100 * high:.1f}) name an attribute in which the two people are annotated "
+            f"differently, {verdict} the {100 * chance:.1f}% of the same reasons given for other pairs."
+        )
+    if not sentences:
+        grouped = any(m.part.startswith("groups ") for m in measured)
+        return "No attribute stood out in the pairs that were measured." if grouped else ""
+    lead = "Not always, but more often than chance."
+    if not all(better):
+        lead = "In some protocols more often than chance, in others not."
+    if not any(better):
+        lead = "No more often than chance: do not rely on them."
+    return " ".join([lead, *sentences, "Pairs of people who are annotated alike do not count."])
 
 
 def _explained(model: Method, embedder: Embedder, count: int, album: Album) -> list[Explanation]:

@@ -28,10 +28,8 @@ def check_readable(info: RunInfo, dataset: FrameDataset) -> None:
         split = dataset.splits[name]
         bad = readable.unreadable(split, num_threads=info.options.data.num_threads)
         if bad:
-            raise ValueError(
-                f"{readable.found(dataset.name, name, bad)}; fetch them again (`g2ajax verify` lists "
-                "all), or leave them out with config.frames.skip_unreadable=True"
-            )
+            text = readable.describe(dataset.name, name, bad)
+            raise ValueError(f"{text}; {readable.advice('frames.skip_unreadable')}")
 
 
 def check_model(model: Method, evaluate: EvaluateOptions) -> None:

@@ -49,12 +49,14 @@ def frame_report(
     """
     scored = [r for r in results if r.ranking in ("reid", "detection")]
     first = list({result.direction: result for result in reversed(scored)}.values())[::-1]
-    album, rankings, made = Album(), [], {}
+    album, rankings, searches = Album(), [], {}
     for result in first if found else ():
         queries = search_queries(found, dataset, result.protocol)
-        made[result.protocol] = search(found.gallery, queries, keep=0)
-        rows, note = choose(made[result.protocol].average_precision, max(1, limit // len(first)))
-        depth = min(DEEPEST, max(STRIP, int(made[result.protocol].first_match[rows].max())))
+        searches[result.protocol] = search(found.gallery, queries, keep=0)
+        rows, note = choose(
+            searches[result.protocol].average_precision, max(1, limit // len(first))
+        )
+        depth = min(DEEPEST, max(STRIP, int(searches[result.protocol].first_match[rows].max())))
         best = search(found.gallery, [queries[row] for row in rows], keep=depth)
         people = dataset.protocol(result.protocol)[0][rows]
         listed = _listed(best, people, found, dataset, album)
@@ -64,8 +66,8 @@ def frame_report(
         summary=summary_of(dataset, results, "people in frames", trained_on),
         scores=[score_of(result) for result in first],
         charts=[
-            *([_cmc(made)] if made else []),
-            *_groups(made, dataset, samples),
+            *([_cmc(searches)] if searches else []),
+            *_groups(searches, dataset, samples),
             *_sizes(results),
         ],
         rankings=rankings,
@@ -138,10 +140,10 @@ def around(
     return np.ascontiguousarray(image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
 
 
-def _cmc(made: dict[str, SearchResult]) -> Chart:
+def _cmc(searches: dict[str, SearchResult]) -> Chart:
     """The share of queries with a correct detection among the first ones, by protocol."""
     lines = {}
-    for protocol, result in made.items():
+    for protocol, result in searches.items():
         ranks = np.arange(1, 51)
         first = np.where(result.first_match > 0, result.first_match, MOST)
         lines[protocol] = [Point(int(k), 100.0 * float((first <= k).mean())) for k in ranks]
@@ -157,7 +159,7 @@ def _cmc(made: dict[str, SearchResult]) -> Chart:
     return Chart("cmc", "Cumulative matching", svg, in_words(lines, (1, 5, 10, 20), "rank-"), note)
 
 
-def _groups(made: dict[str, SearchResult], dataset: FrameDataset, samples: int) -> list[Chart]:
+def _groups(searches: dict[str, SearchResult], dataset: FrameDataset, samples: int) -> list[Chart]:
     """Scores by altitude and by camera of the queries, each where there is more than one."""
     query = dataset.splits["query"]
     codes = np.unique(query.camera[query.camera >= 0])
@@ -170,12 +172,12 @@ def _groups(made: dict[str, SearchResult], dataset: FrameDataset, samples: int) 
     result = []
     for name, title, groups in kinds:
         rows: list[Bar] = []
-        for protocol, scores in made.items():
+        for protocol, scores in searches.items():
             of, _ = dataset.protocol(protocol)
             part = Groups(groups.names, groups.codes[of])
             people = query.identity[of]
             scored = curves.by_group(scores.average_precision, part, people, samples=samples)
-            before = f"{protocol}, " if len(made) > 1 else ""
+            before = f"{protocol}, " if len(searches) > 1 else ""
             rows += [bar(score, before) for score in scored]
         if len(rows) > 1:
             note = "mAP of the queries of each group with its 95% interval."

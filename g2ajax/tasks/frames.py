@@ -92,7 +92,7 @@ class FrameOptions:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions(base.EvaluateOptions):
-    """When and how the run is scored; rankings are those of `evaluation.person_search`."""
+    """Options of scoring a run; rankings are those of `evaluation.person_search`."""
 
     best: Literal["mAP", "rank1", "detection AP"] = "mAP"
     """Score that chooses the best checkpoint of a phase, averaged over protocols and rankings."""
@@ -145,6 +145,8 @@ class Task(base.Task):
     dataset: FrameDataset
     model: Method
     functions: Functions
+    scored: tuple[int, Found | None] = (-1, None)
+    """Step and detections of the last model that was scored."""
 
     def __init__(self, info: RunInfo) -> None:
         super().__init__(info)
@@ -212,8 +214,9 @@ class Task(base.Task):
         rankings. A plain detector has no rankings."""
         state = nnx.state(model)
         if self.functions.embed is not None:
-            detections = self.search(state, rankings)
-            return self.results_of(detections, checkpoint=checkpoint, step=step, rankings=rankings)
+            found = self.search(state, rankings)
+            self.scored = step, found
+            return self.results_of(found, checkpoint=checkpoint, step=step, rankings=rankings)
         return evaluate_detector(
             self.detections(state),
             self.dataset,
@@ -295,10 +298,11 @@ class Task(base.Task):
         trained_on: str,
     ) -> Report | None:
         """Scores, curves and lists of found people; of a plain detector its scores."""
-        evaluate = self.options.evaluate
-        if not evaluate.reported_queries:
-            return None
-        found = self.search(nnx.state(model), ("reid",)) if self.functions.embed else None
+        evaluate, (step, found) = self.options.evaluate, self.scored
+        if self.functions.embed is None:
+            found = None
+        elif step != results[0].step:
+            found = self.search(nnx.state(model), ("reid",))
         return frame_report(
             found,
             self.dataset,
@@ -355,14 +359,14 @@ def read(
             yield batch
 
 
-def original(found: Detected, stored: Sequence[int], resized: Sequence[int]) -> FrameDetections:
+def original(people: Detected, stored: Sequence[int], resized: Sequence[int]) -> FrameDetections:
     """One frame's detections in pixels of the stored frame; sizes are (height, width)."""
-    valid = found.valid
+    valid = people.valid
     features = np.zeros((len(valid), 0), np.float32)
-    if found.embeddings is not None:
-        features = found.embeddings
-    boxes = found.boxes[valid] * enlargement(stored, resized)
-    return FrameDetections(boxes, found.scores[valid], features[valid])
+    if people.embeddings is not None:
+        features = people.embeddings
+    boxes = people.boxes[valid] * enlargement(stored, resized)
+    return FrameDetections(boxes, people.scores[valid], features[valid])
 
 
 def enlargement(stored: Sequence[int], resized: Sequence[int]) -> Float32[np.ndarray, "4"]:

@@ -158,8 +158,8 @@ def by_metres(metres: Float[np.ndarray, " N"], names: Sequence[tuple[str, float]
 
     `names`: for each row without metres the group's name, "" for none, and its place in the order.
     """
-    known = np.unique(np.round(metres[np.isfinite(metres)]))
-    step = 10.0 if len(known) > FINEST else 0.0
+    heights = np.unique(np.round(metres[np.isfinite(metres)]))
+    step = 10.0 if len(heights) > FINEST else 0.0
     order: dict[str, float] = {}
     labels = []
     for row, height in enumerate(metres.tolist()):

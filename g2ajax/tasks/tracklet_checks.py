@@ -1,12 +1,11 @@
 """Checks of a dataset of tracklets before anything is computed."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from g2ajax.data import readable
-from g2ajax.data.crop_source import Dataset, fingerprint
+from g2ajax.data.crop_source import Dataset
 from g2ajax.data.tracklet_source import TrackletSplit
 from g2ajax.tasks.base import warn
 from g2ajax.tasks.crop_options import DataOptions
@@ -23,7 +22,7 @@ def with_readable_frames(
     split in which nothing can be read.
     """
     tested = {split.name for row in protocols for _, split in dataset.sides(row)}
-    kept = {}
+    splits = {}
     for name in sorted({*tested, *(("train",) if options.skip_unreadable else ())}):
         split = dataset.splits[name]
         frames = split.frames()
@@ -31,23 +30,15 @@ def with_readable_frames(
         if not bad:
             continue
         noun = "test frames" if name in tested else "frames"
-        text = readable.found(dataset.name, name, bad, noun)
+        text = readable.describe(dataset.name, name, bad, noun)
         if not options.skip_unreadable:
-            raise ValueError(
-                f"{text}; fetch them again (`g2ajax verify` lists all), or leave them out with "
-                "config.data.skip_unreadable=True"
-            )
-        lost = np.isin(frames.image_id, list(bad))
-        if lost.all():
+            raise ValueError(f"{text}; {readable.advice('data.skip_unreadable')}")
+        unreadable = np.isin(frames.image_id, list(bad))
+        if unreadable.all():
             raise ValueError(f"{text}; no other is left")
-        kept[name] = split.without(lost)
-        warn(f"{text}; they are left out{_without_frames(split, kept[name])}")
-    if not kept:
-        return dataset
-    # Other test frames make another protocol: its results never share a column with the whole one's.
-    splits = {**dataset.splits, **kept}
-    changed = fingerprint(splits, dataset.metadata.get("source", ""))
-    return dataclasses.replace(dataset, splits=splits, fingerprint=changed)
+        splits[name] = split.without(unreadable)
+        warn(f"{text}; they are left out{_without_frames(split, splits[name])}")
+    return dataset.with_splits(splits)
 
 
 def _without_frames(before: TrackletSplit, after: TrackletSplit) -> str:

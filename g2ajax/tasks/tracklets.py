@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,8 +25,7 @@ from g2ajax.data.sharding import batch_sharding, put_batch
 from g2ajax.data.source import open_dataset
 from g2ajax.data.tracklet_source import TrackletSplit
 from g2ajax.evaluation import embedded
-from g2ajax.evaluation.crops import Ranker, crop_rankers, score_protocol, scoring_fault
-from g2ajax.evaluation.embedded import ExpansionOptions, RerankOptions
+from g2ajax.evaluation.crops import Ranker, crop_rankers, score_rankers, scoring_fault
 from g2ajax.evaluation.explanation import Measure
 from g2ajax.evaluation.results import Result
 from g2ajax.methods import DataFacts, EmbedsTracklets, Method, require
@@ -36,7 +35,7 @@ from g2ajax.tasks import base, crop_checks, crop_options, tracklet_checks
 from g2ajax.tasks.base import Batch, Phase, RunInfo, Say
 from g2ajax.tasks.crop_report import crop_report
 from g2ajax.tasks.crops import crop_facts, identity_sampler
-from g2ajax.tasks.embedder import make_embed
+from g2ajax.tasks.embedder import Features, make_embed
 from g2ajax.tasks.scores import summary_of
 
 
@@ -54,17 +53,11 @@ class SamplerOptions(crop_options.SamplerOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateOptions(base.EvaluateOptions):
-    """When and how the run is scored."""
+class EvaluateOptions(crop_options.RankingOptions):
+    """Options of scoring a run on tracklets."""
 
-    best: Literal["mAP", "rank1"] = "mAP"
-    """Score that chooses the best checkpoint of a phase, averaged over protocols and rankings."""
     batch_size: Count = 32
     """Clips embedded at a time."""
-    flip: bool = False
-    """Embed each clip and its mirror, and take the mean of the two."""
-    rerank: RerankOptions = RerankOptions()
-    expansion: ExpansionOptions = ExpansionOptions()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +89,8 @@ class Task(base.Task):
     PhaseOptions = PhaseOptions
     dataset: Dataset
     model: Method
+    scored: tuple[int, Features | None] = (-1, None)
+    """Step and embeddings of the last model that was scored."""
 
     def __init__(self, info: RunInfo) -> None:
         super().__init__(info)
@@ -222,26 +217,25 @@ class Task(base.Task):
         rankings: Sequence[str] = ("reid",),
     ) -> list[Result]:
         check_rankings(rankings)
-        return [
-            score_protocol(
-                one.rank,
-                self.dataset,
-                one.protocol,
-                **one.described,
-                name=self.info.name,
-                seed=self.info.seed,
-                checkpoint=checkpoint,
-                step=step,
-                bootstrap_samples=self.options.evaluate.bootstrap_samples,
-            )
-            for one in self.rankers(model, rankings)
-        ]
+        features = self.embed_sides(model)
+        self.scored = step, features
+        return score_rankers(
+            self.rankers(model, rankings, features),
+            self.dataset,
+            name=self.info.name,
+            seed=self.info.seed,
+            checkpoint=checkpoint,
+            step=step,
+            bootstrap_samples=self.options.evaluate.bootstrap_samples,
+        )
 
-    def rankers(self, model: Method, rankings: Sequence[str]) -> Iterator[Ranker]:
-        """Rankers of each protocol by each ranking; the embeddings are computed once."""
+    def rankers(
+        self, model: Method, rankings: Sequence[str], features: Features | None = None
+    ) -> Iterator[Ranker]:
+        """Rankers of each protocol by each ranking; the embeddings are computed once if not given."""
         evaluate = self.options.evaluate
         return crop_rankers(
-            {name: self.embed(model, name) for name in ("query", "gallery")},
+            features or self.embed_sides(model),
             self.dataset,
             protocols=self.protocols,
             metric=model.metric,
@@ -260,11 +254,10 @@ class Task(base.Task):
         trained_on: str,
     ) -> Report | None:
         """Scores, curves and ranked lists; a tracklet's picture shows some of its frames."""
-        evaluate = self.options.evaluate
-        if not evaluate.reported_queries:
-            return None
+        evaluate, (step, features) = self.options.evaluate, self.scored
+        features = features if step == results[0].step else None
         return crop_report(
-            list(self.rankers(model, (results[0].ranking,))),
+            list(self.rankers(model, (results[0].ranking,), features)),
             self.dataset,
             results,
             Album(),
@@ -272,6 +265,10 @@ class Task(base.Task):
             limit=evaluate.reported_queries,
             bootstrap_samples=evaluate.bootstrap_samples,
         )
+
+    def embed_sides(self, model: Method) -> Features:
+        """The embeddings of both sides of all protocols."""
+        return {split: self.embed(model, split) for split in ("query", "gallery")}
 
     def embed(self, model: Method, split: str) -> Float[np.ndarray, "N D"]:
         """The embedding of every tracklet of a split: the mean over its clips, if it has several."""

@@ -12,7 +12,7 @@ from g2ajax.report.charts import Point
 from g2ajax.report.page import write_report
 from g2ajax.report.records import Chart, Report
 from g2ajax.tasks.scores import result_tables
-from g2ajax.training.workdir import flatten, stored_config
+from g2ajax.training.workdir import flat_config, stored_config
 
 LOSSES = 200
 """Most points of a line of losses; neighbours are put together."""
@@ -26,7 +26,9 @@ def write_run_report(report: Report, workdir: pathlib.Path, results: Sequence[Re
     entries = read_metrics(workdir / "metrics.jsonl")
     score = score_chart(entries, {result.protocol for result in results})
     loss = loss_chart(entries)
-    settings = [(name, _value(value)) for name, value in flatten(stored_config(workdir)).items()]
+    settings = [
+        (name, _value(value)) for name, value in flat_config(stored_config(workdir)).items()
+    ]
     report = dataclasses.replace(
         report,
         learning=score or loss,
@@ -61,12 +63,12 @@ def score_chart(entries: Sequence[dict[str, Any]], protocols: Collection[str]) -
     shown = dict(list(lines.items())[: len(charts.COLOURS)])
     if not shown:
         return None
-    said = "; ".join(
+    note = "; ".join(
         f"{name}: {points[0].y:.1f} at step {points[0].x:g}, {points[-1].y:.1f} at step {points[-1].x:g}"
         for name, points in shown.items()
     )
     svg = charts.lines(shown, x="step", y="mAP in percent")
-    return Chart("learning", "Learning curve", svg, said)
+    return Chart("learning", "Learning curve", svg, note)
 
 
 def loss_chart(entries: Sequence[dict[str, Any]]) -> Chart | None:
@@ -79,9 +81,9 @@ def loss_chart(entries: Sequence[dict[str, Any]]) -> Chart | None:
     if not lines:
         return None
     lines = {name: _thinned(points) for name, points in lines.items()}
-    said = "; ".join(f"{name}: {p[0].y:.3g} to {p[-1].y:.3g}" for name, p in lines.items())
+    note = "; ".join(f"{name}: {p[0].y:.3g} to {p[-1].y:.3g}" for name, p in lines.items())
     svg = charts.lines(lines, x="step", y="training loss")
-    return Chart("loss", "Training loss", svg, said)
+    return Chart("loss", "Training loss", svg, note)
 
 
 def _thinned(points: list[Point]) -> list[Point]:

@@ -227,7 +227,9 @@ def _finish(
         _write(every, workdir, explanations=measures)
     if best.step != step:
         _restore(run, store, "latest", averaged=True)
-    report = task.report(run.model, results, measures, task.info.dataset)
+    report = None
+    if run.options.task_options.evaluate.reported_queries:
+        report = task.report(run.model, results, measures, task.info.dataset)
     if report and jax.process_index() == 0:
         history.write_run_report(report, workdir, every)
         journal.say(f"report: {workdir / 'report.html'}")
@@ -239,8 +241,8 @@ def _in_order(results: list[Result], rankings: Sequence[str]) -> list[Result]:
     protocols = list(dict.fromkeys(result.protocol for result in results))
 
     def place(result: Result) -> tuple[int, int]:
-        known = result.ranking in rankings
-        return protocols.index(result.protocol), rankings.index(result.ranking) if known else 0
+        listed = result.ranking in rankings
+        return protocols.index(result.protocol), rankings.index(result.ranking) if listed else 0
 
     return sorted(results, key=place)
 

@@ -57,7 +57,7 @@ class PhaseOptions:
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointOptions:
-    """When the state is saved, besides at each evaluation and at the end."""
+    """Options of saving the state, besides at each evaluation and at the end."""
 
     every_steps: Count = 1000
     """Steps between checkpoints."""
@@ -143,9 +143,9 @@ def run_options(config: Mapping[str, Any]) -> RunOptions:
 def _split(values: Mapping[str, Any], core: type, own: type, where: str) -> Any:
     """The dataclass `core` of a block in which its fields stand beside those of the task's `own`."""
     names = {field.name for field in dataclasses.fields(own)}
-    mine = options(own, {k: v for k, v in values.items() if k in names}, where)
+    inner = options(own, {k: v for k, v in values.items() if k in names}, where)
     rest = {k: v for k, v in values.items() if k not in names}
-    return options(core, {**rest, "task_options": mine}, where)
+    return options(core, {**rest, "task_options": inner}, where)
 
 
 def resolved(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,8 +34,6 @@ from g2ajax.training.state import (
 
 IN_FLIGHT = 8
 """Most steps that are dispatched and not finished; a device is never idle with so many."""
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -62,7 +60,7 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
     def note(number: int, _stack: Any) -> None:
         if number == signal.SIGINT:
             if number in received:
-                os._exit(INTERRUPTED)
+                os._exit(128 + number)  # as shells have it
             print("\nsaving; Ctrl-C once more ends at once", file=sys.stderr, flush=True)
         received.append(number)
 
@@ -76,7 +74,7 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
         yield lambda step: bool(received)
     except Stopped:
         if signal.SIGINT in received:
-            raise Stopped(INTERRUPTED) from None
+            raise Stopped(128 + signal.SIGINT) from None
         raise
     finally:
         for number, handler in previous.items():

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from g2ajax.config import flatten
+
 # Fields for the place and speed of a run, or for further scores at its end; they may change between
 # start and resume.
 FREE_FIELDS = (
@@ -31,10 +33,10 @@ FREE_FIELDS = (
 
 
 @contextmanager
-def hold(workdir: pathlib.Path, *, needed_bytes: int = 0, process: int = 0) -> Iterator[None]:
+def hold(workdir: pathlib.Path, *, process: int = 0) -> Iterator[None]:
     """Makes `workdir` and keeps other runs out of it until the run ends, however it ends.
 
-    Raises ValueError when it cannot be written, is held by another run, or has too little space.
+    Raises ValueError when it cannot be written, or is held by another run.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -55,7 +57,6 @@ def hold(workdir: pathlib.Path, *, needed_bytes: int = 0, process: int = 0) -> I
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        check_space(workdir, needed_bytes)
         yield
 
 
@@ -70,16 +71,9 @@ def check_space(workdir: pathlib.Path, needed_bytes: int) -> None:
         )
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration as one dictionary with dotted names; tuples become lists, as in JSON."""
-    flat = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{name}.")
-        else:
-            flat[name] = _as_lists(value)
-    return flat
+def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as one dictionary with dotted names; tuples become lists, as in JSON."""
+    return {name: _as_lists(value) for name, value in flatten(config) if value != {}}
 
 
 def _as_lists(value: Any) -> Any:
@@ -89,7 +83,7 @@ def _as_lists(value: Any) -> Any:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One line for each field that differs and may not."""
-    old, new = flatten(old), flatten(new)
+    old, new = flat_config(old), flat_config(new)
     lines = []
     for name in sorted(old.keys() | new.keys()):
         free = any(name == field or name.startswith(field + ".") for field in FREE_FIELDS)

@@ -127,7 +127,6 @@ def test_what_does_not_fit_is_refused(untrained, capsys, tmp_path, arguments, me
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("frames_run")
 def test_whole_frames_are_compared_too(frames_run, tmp_path):
     workdir, _, results = frames_run
     common = [str(workdir), str(workdir), f"--out={tmp_path}", "--checkpoint=latest"]

@@ -77,7 +77,8 @@ def test_a_killed_process_goes_on(model, folder, tmp_path, monkeypatch):
     assert again.new == 1 and again.rows == 7
     rows = parquet.read_table(out).to_pylist()
     vectors = {row["path"]: row["embedding"] for row in rows}
-    assert vectors["0.png"] == vectors["2.png"]
+    # Batches of other sizes: the same to rounding.
+    np.testing.assert_allclose(vectors["0.png"], vectors["2.png"], rtol=1e-4, atol=1e-6)
 
 
 def test_files_of_others(model, folder, tmp_path, monkeypatch):

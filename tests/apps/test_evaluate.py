@@ -98,7 +98,7 @@ def test_its_own_dataset_if_none_is_named(ranked_run, two_datasets, tmp_path, ca
 def test_what_does_not_fit_is_refused_before_embedding(
     ranked_run, two_datasets, monkeypatch, capsys, arguments, message
 ):
-    monkeypatch.setattr(evaluate, "score_crops", None)
+    monkeypatch.setattr(evaluate, "embed_sides", None)
     workdir, _, _ = ranked_run
     assert main(["evaluate", f"--workdir={workdir}", *arguments]) == 1
     assert message in capsys.readouterr().err

@@ -16,8 +16,6 @@ from g2ajax.data.images import decode
 from g2ajax.models import load as models
 from tests.runs import on_one_device
 
-pytestmark = pytest.mark.xdist_group("frames_run")
-
 
 @pytest.fixture
 def frames(tmp_path):

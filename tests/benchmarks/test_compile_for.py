@@ -1,4 +1,4 @@
-"""What can be checked of `benchmarks/compile_for.py` without a compiler for absent chips."""
+"""Checks of `benchmarks/compile_for.py` without a compiler for absent chips."""
 
 import dataclasses
 import pathlib
@@ -27,7 +27,7 @@ def checked(*arguments: str) -> chips.Target:
 
 @pytest.fixture
 def installed(monkeypatch):
-    """As if the compilers were installed, with no XLA_FLAGS set."""
+    """Pretends that the compilers are installed, with no XLA_FLAGS set."""
     monkeypatch.setattr(chips, "check_installed", lambda wanted: None)
     monkeypatch.delenv("XLA_FLAGS", raising=False)
 
@@ -124,7 +124,9 @@ def test_unknown_configurations_settings_and_datasets_are_named():
         programs.experiment("agreid_vit:tiny", ["dataset=agreidd"])
 
 
-@pytest.mark.parametrize("name", ["agreid", "agreid_v2", "market1501", "cuhk_pedes", "cargo", "lagper"])
+@pytest.mark.parametrize(
+    "name", ["agreid", "agreid_v2", "market1501", "cuhk_pedes", "cargo", "lagper"]
+)
 def test_published_sizes_of_crops_are_the_builders(name):
     module = __import__(f"tfds_builders.{name}.{name}_dataset_builder", fromlist=["Builder"])
     expected = getattr(module, "EXPECTED", None) or module.Builder.EXPECTED

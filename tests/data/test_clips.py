@@ -1,4 +1,4 @@
-"""Which frames make a clip, and batches of clips."""
+"""The frames of a clip, and batches of clips."""
 
 import dataclasses
 

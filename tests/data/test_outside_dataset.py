@@ -30,7 +30,7 @@ def downloads(tmp_path):
     return tmp_path
 
 
-def test_it_is_built_opened_and_trained_on(downloads, tmp_path):
+def test_it_is_built_opened_and_trained_on(one_device, downloads, tmp_path):
     where = {"data_dir": str(tmp_path / "built"), "manual_dir": str(downloads)}
     dataset = open_dataset(NAME, **where)
     assert {name: len(split) for name, split in dataset.splits.items()} == {

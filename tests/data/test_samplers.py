@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from g2ajax.data.samplers import declared_length, make_sampler
+from g2ajax.data.samplers import make_sampler
 from tests.parity import sampler_invariants
 
 # Nine identities with 2 to 7 images from up to three cameras; two images have no label.
@@ -100,13 +100,6 @@ def test_gapped_labels_are_drawn_too():
     label = np.repeat([3, 10, 700], 4)
     drawn = sampler("random_identity", label=label, camera=label).batches_of_pass(0)
     assert set(label[drawn.ravel()]) == {3, 10, 700}
-
-
-def test_declared_length_by_hand():
-    # 2 -> 4 (repeated), 4 -> 4, 7 -> 4, 9 -> 8; the unlabelled row does not count.
-    label = np.array([0] * 2 + [1] * 4 + [2] * 7 + [3] * 9 + [-1])
-    assert declared_length(label, 4) == 20
-    assert declared_length(label, 1) == 22
 
 
 def test_a_single_image_is_repeated_where_allowed():

@@ -138,7 +138,7 @@ def test_a_frame_of_another_size_is_named(gallery):
 
 
 def test_tracks_of_an_encoded_video(tmp_path):
-    """What a tracker's table says of an mp4: the box of each frame holds the square that moves."""
+    """A tracker's table of an mp4: the box of each frame holds the square that moves."""
     av = pytest.importorskip("av")
     path = tmp_path / "gate.mp4"
     with av.open(str(path), "w") as container:

@@ -87,7 +87,7 @@ def test_a_distractor_stays_but_matches_nobody():
 
 
 def one_camera(drop: bool):
-    """As `DATASET`, but all gallery images take part and the rule on cameras is given."""
+    """`DATASET`, but all gallery images take part and the rule on cameras is given."""
     splits = dict(DATASET.splits)
     for name in ("query", "gallery"):
         column = np.ones_like(splits[name].protocols)
@@ -163,7 +163,7 @@ def with_column(name: str, **columns):
 
 
 def of_one_camera():
-    """As `DATASET`, but all test images are of camera 0."""
+    """`DATASET`, but all test images are of camera 0."""
     splits = dict(DATASET.splits)
     for name in ("query", "gallery"):
         splits[name] = dataclasses.replace(splits[name], camera=splits[name].camera * 0)

@@ -14,10 +14,8 @@ from g2ajax.evaluation.explanation import (
     curve_area,
     distance_gap,
     energy_inside,
-    gap_percent,
     gradcam,
     occlude,
-    occlude_ranked,
     pair_metrics,
     pair_sums,
     pixel_ranks,
@@ -206,6 +204,11 @@ def test_memory_is_a_few_arrays_of_the_pairs():
     assert memory.temp_size_in_bytes + memory.argument_size_in_bytes < 8 * 4 * (4 * 64 * 88)
 
 
+def gap_percent(*sums):
+    gap, pairs = (float(sum(block[name] for block in sums)) for name in ("gap", "pairs"))
+    return 100 * gap / max(pairs, 1)
+
+
 def test_distance_gap_by_hand():
     d, decomposed = jnp.asarray([[2.0, 4.0], [0.0, 1.0]]), jnp.asarray([[1.0, 5.0], [3.0, 1.0]])
     assert gap_percent(distance_gap(d, decomposed)) == pytest.approx(100 * (0.5 + 0.25 + 0) / 3)
@@ -293,15 +296,21 @@ def test_energy_of_part_and_rest_is_all():
 # Occlusion.
 
 
+def occluded(images, maps, fraction, fill, mode, key):
+    return occlude(images, pixel_ranks(maps, key), fraction, fill, mode)
+
+
 def test_occlusion_by_hand():
     images = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3) + 1
     maps = jnp.asarray([[[0.1, 0.9], [0.5, 0.3]]])
     key = jax.random.key(0)
     deleted = np.array(images)
     deleted[0, 0, 1] = deleted[0, 1, 0] = 0
-    np.testing.assert_array_equal(occlude(images, maps, 0.5, 0, "deletion", key), deleted)
-    np.testing.assert_array_equal(occlude(images, maps, 0.5, 0, "insertion", key), images - deleted)
-    assert occlude(images, maps, 0.5, 0.0, "deletion", key).dtype == jnp.uint8
+    np.testing.assert_array_equal(occluded(images, maps, 0.5, 0, "deletion", key), deleted)
+    np.testing.assert_array_equal(
+        occluded(images, maps, 0.5, 0, "insertion", key), images - deleted
+    )
+    assert occluded(images, maps, 0.5, 0.0, "deletion", key).dtype == jnp.uint8
 
 
 def test_nothing_and_everything_occluded():
@@ -310,12 +319,12 @@ def test_nothing_and_everything_occluded():
     filled = jnp.broadcast_to(colour, images.shape)
     for fraction, rest in ((0, images), (1.0, filled)):
         np.testing.assert_array_equal(
-            occlude(images, maps, fraction, colour, "deletion", key), rest
+            occluded(images, maps, fraction, colour, "deletion", key), rest
         )
-    np.testing.assert_array_equal(occlude(images, maps, 0, colour, "insertion", key), filled)
+    np.testing.assert_array_equal(occluded(images, maps, 0, colour, "insertion", key), filled)
     # Filled by another image, a blurred one say.
     other = 1.0 - images
-    np.testing.assert_array_equal(occlude(images, maps, 1, other, "deletion", key), other)
+    np.testing.assert_array_equal(occluded(images, maps, 1, other, "deletion", key), other)
 
 
 @settings(max_examples=20, deadline=None)
@@ -325,8 +334,8 @@ def test_exactly_so_many_pixels_and_the_highest(seed, fraction):
     ranks = jit_ranks(maps, jax.random.key(seed))
     images = jnp.ones((2, 6, 4, 3))
     count = round(fraction * 24)
-    deleted = np.asarray(occlude_ranked(images, ranks, fraction, 0.0, "deletion"))
-    inserted = np.asarray(occlude_ranked(images, ranks, fraction, 0.0, "insertion"))
+    deleted = np.asarray(occlude(images, ranks, fraction, 0.0, "deletion"))
+    inserted = np.asarray(occlude(images, ranks, fraction, 0.0, "insertion"))
     np.testing.assert_array_equal(deleted + inserted, 1)
     gone = deleted[..., 0] == 0
     np.testing.assert_array_equal(gone.sum((1, 2)), count)
@@ -359,18 +368,18 @@ def test_a_uniform_map_occludes_at_random():
 def test_a_traced_fraction_and_jit_equal_eager():
     images = random_maps(jax.random.key(0), (2, 6, 4, 3))
     maps, key = random_maps(jax.random.key(1), (2, 6, 4)), jax.random.key(2)
-    delete = jax.jit(lambda fraction: occlude(images, maps, fraction, 0.5, "deletion", key))
+    delete = jax.jit(lambda fraction: occluded(images, maps, fraction, 0.5, "deletion", key))
     for fraction in (0.0, 0.3, 0.77, 1.0):
-        eager = occlude(images, maps, fraction, 0.5, "deletion", key)
+        eager = occluded(images, maps, fraction, 0.5, "deletion", key)
         np.testing.assert_array_equal(delete(jnp.float32(fraction)), eager)
 
 
 def test_unknown_mode_and_fraction_outside():
     images, maps = jnp.ones((1, 2, 2, 3)), jnp.ones((1, 2, 2))
     with pytest.raises(ValueError, match=r"'delete' is unknown; did you mean 'deletion'\?"):
-        occlude(images, maps, 0.5, 0.0, "delete", jax.random.key(0))
+        occluded(images, maps, 0.5, 0.0, "delete", jax.random.key(0))
     with pytest.raises(ValueError, match=r"is 50; expected 0\.\.1"):
-        occlude(images, maps, 50, 0.0, "deletion", jax.random.key(0))
+        occluded(images, maps, 50, 0.0, "deletion", jax.random.key(0))
 
 
 def test_curve_area_by_hand():

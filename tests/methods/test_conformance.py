@@ -200,7 +200,7 @@ def test_the_page_shows_the_file_outside():
     assert code in PAGE
 
 
-def test_the_method_outside_trains_at_the_first_try(tmp_path):
+def test_the_method_outside_trains_at_the_first_try(one_device, tmp_path):
     config = load("configs/agreid_bot_r50.py:tiny").to_dict()
     config["method"] = {"name": OUTSIDE, **OPTIONS[OUTSIDE]}
     config["phase"]["reid"]["epochs"] = 1

@@ -96,7 +96,7 @@ def seqnet():
 
 
 def first(tree):
-    """What belongs to image 0."""
+    """The part that belongs to image 0."""
     return jax.tree.map(lambda x: np.asarray(x)[0], tree)
 
 

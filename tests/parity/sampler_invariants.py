@@ -1,4 +1,4 @@
-"""What any draw of an identity sampler must satisfy, whatever its random stream."""
+"""Conditions that any draw of an identity sampler must satisfy, whatever its random stream."""
 
 import collections
 

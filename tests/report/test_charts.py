@@ -61,6 +61,14 @@ def test_bars_are_as_long_as_their_values():
     )
     widths = [float(rect.get("width")) for rect in root.iter(f"{SVG}rect")]
     assert widths[0] == pytest.approx(2 * widths[1], abs=0.2)
+    # A mark of the same value stands at the bar's end, in the second colour.
+    (bar,), marks = (
+        list(parsed(charts.bars([Bar("15 m", 80, 70, 90, mark=80)], x="x")).iter(SVG + name))
+        for name in ("rect", "path")
+    )
+    (mark,) = [path.get("d") for path in marks if path.get("stroke") == charts.COLOURS[1]]
+    end = float(bar.get("x")) + float(bar.get("width"))
+    assert float(mark[1:].split()[0]) == pytest.approx(end, abs=0.2)
     with pytest.raises(ValueError, match="needs bars"):
         charts.bars([], x="x")
 

@@ -1,6 +1,7 @@
 """Pages: well formed, self-contained, escaped, and true about their records."""
 
 import base64
+import dataclasses
 import html.parser
 import io
 import re
@@ -134,3 +135,26 @@ def test_a_page_without_anything_is_still_a_page():
 def test_a_row_of_another_length_is_named():
     with pytest.raises(ValueError, match="table 'Scores': row 1 has 1 cells, its head 2"):
         Table("Scores", ["a", "b"], [["1", "2"], ["3"]])
+
+
+def test_the_truth_of_reasons_and_other_predictions_are_said():
+    report = explained()
+    text = Parser(report_page(report)).text
+    assert any(text_.lstrip().startswith("Not measured on this page.") for text_ in text["p"])
+    measured = dataclasses.replace(
+        report, trust="A2G: 60.0%.", remarks={0: "upper: predicted <coat>, annotated T-shirt"}
+    )
+    text = Parser(report_page(measured)).text
+    assert " A2G: 60.0%." in text["p"]
+    # The query and both images are one picture.
+    said = [one for one in text["span"] if one == "upper: predicted <coat>, annotated T-shirt"]
+    assert len(said) == 3
+
+
+def test_long_tables_are_folded():
+    def page_of(rows):
+        table = Table("All", ["a"], [[str(row)] for row in range(rows)])
+        return Parser(report_page(Report("A", (), (), (), (), (), tables=[table])))
+
+    assert page_of(24).all("details") == []
+    assert page_of(25).text["summary"] == ["25 rows"]

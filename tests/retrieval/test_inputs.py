@@ -1,4 +1,4 @@
-"""What is refused by name, and the forms, kinds and defaults that are accepted."""
+"""Input that is refused by name, and the forms, kinds and defaults that are accepted."""
 
 import inspect
 

@@ -83,7 +83,7 @@ CARGO = re.compile(r"^(train|query|gallery)/Cam(\d{1,2})/Cam(\d{1,2})_day_(\d+)_
 
 
 def unlike(world, shots, workers, progress):
-    """In place of `layouts.photographs`: no image, the name of its shot."""
+    """Stands for `layouts.photographs`: no image, the name of its shot."""
     for shot in shots:
         yield pool.Photograph(shot, shot.image_id.encode(), 0.0, 0.0, 0.0)
 

@@ -26,7 +26,7 @@ class Images(Method, EmbedsCrops):
 
 
 class Stub(Method, EmbedsCaptions):
-    """What is asked of a model before it is trained."""
+    """The attributes that are read of a model before it is trained."""
 
     caption_length = 77
     uses_pairs = True
@@ -81,9 +81,7 @@ def captioned(monkeypatch):
     return dataset
 
 
-def test_a_run_from_end_to_end(captioned, tmp_path, monkeypatch):
-    # On one device: the tiny experiments, which run on all, compile four times as long.
-    monkeypatch.setattr(setup, "make_mesh", lambda *sizes: make_mesh(devices=jax.devices()[:1]))
+def test_a_run_from_end_to_end(one_device, captioned, tmp_path):
     results = loop.run(captions_config(evaluate__reported_queries=60), tmp_path)
     names = ["T2A", "T2G", "T2AG", "A2T", "G2T", "AG2T"]
     assert [r.protocol for r in results] == names * 2

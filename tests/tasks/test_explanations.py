@@ -3,13 +3,18 @@
 import contextlib
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
 
 from g2ajax.__main__ import main
+from g2ajax.evaluation.explanation import Measure
 from g2ajax.models.load import of_run
 from g2ajax.tasks import crops, explanation_measures
+from g2ajax.tasks.explanation_measures import REASONS
+from g2ajax.tasks.explanation_pages import trust
+from g2ajax.tasks.predicted_attributes import differences, predict
 from g2ajax.training import loop, phase, setup
 from g2ajax.training.options import run_options
 from tests.fake_data import GROUPS, encode, make_dataset
@@ -17,6 +22,11 @@ from tests.runs import explainable_config, tiny_config
 from tests.training.test_resume import assert_same, tensors
 
 ROUND = 1e-4
+PREDICTS = {
+    "method__predictor": True,
+    "phase__explain__trainable": ("stream2", "adh", "predictor", "predictor_head"),
+}
+"""A predictor of attributes, trained beside the explanations."""
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +35,8 @@ def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("explained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crops, "open_dataset", lambda *args, **kwargs: make_dataset())
-        results = loop.run(explainable_config(evaluate__reported_queries=2), workdir)
+        config = explainable_config(**PREDICTS, evaluate__reported_queries=2)
+        results = loop.run(config, workdir)
     return workdir, results
 
 
@@ -42,13 +53,67 @@ def test_every_ranking_is_named_in_the_results(finished):
     measured = {(m["part"], m["measure"], m["source"]) for m in stored["explanations"]}
     assert ("pairs A2G", "precision at M_E", "attention") in measured
     assert ("pairs G2A", "precision at M_E", "random") in measured
-    for source in ("attention", "plain shares", "random"):
+    for source in ("attention", "plain shares", "usual shares", "random"):
         assert ("groups A2G", "precision at M_E", source) in measured
     page = (workdir / "report.html").read_text()
     assert "precision at M_E" in page and page.count('id="explanation-') == 2
+    truth = re.search("Are the reasons true.</strong>(.*?)</p>", page)[1]
+    assert ("A2G: " in truth) == (("reasons A2G", "precision of reasons", "attention") in measured)
 
 
-def test_stream_1_stands_still_while_the_rest_learns(fake_dataset, tmp_path):
+@pytest.mark.parametrize(
+    ("shares", "lead"),
+    [
+        (
+            {"A2G": 0.7, "G2A": 0.9},
+            "Not always, but more often than chance. A2G: 70.0% of the reasons",
+        ),
+        ({"A2G": 0.7, "G2A": 0.6}, "In some protocols more often than chance, in others not."),
+        ({"A2G": 0.61, "G2A": 0.4}, "No more often than chance: do not rely on them."),
+        ({}, ""),
+    ],
+)
+def test_the_truth_of_reasons_in_words(shares, lead):
+    measured = [Measure("upper", REASONS, "attention", 0.5, (0.4, 0.6), 9)]
+    for protocol, share in shares.items():
+        for source, value in (("attention", share), ("random", 0.6)):
+            bounds = (value - 0.05, value + 0.05)
+            measured.append(Measure(f"reasons {protocol}", REASONS, source, value, bounds, 9))
+    text = trust(measured)
+    silent = Measure("groups A2G", "precision at M_E", "attention", 0.5, (0.4, 0.6), 9)
+    assert trust([silent]) == "No attribute stood out in the pairs that were measured."
+    assert text.startswith(lead) and bool(text) == bool(lead)
+    for protocol, share in shares.items():
+        word = "more" if share > 0.65 else "less" if share < 0.55 else "no more"
+        assert re.search(f"{protocol}: {100 * share:.1f}%[^%]*, {word} than the 60.0%", text)
+
+
+def test_predicted_attributes_stand_beside_the_annotated_ones(finished, fake_dataset, tmp_path):
+    workdir, _ = finished
+    page = (workdir / "report.html").read_text()
+    remarks = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["remarks"]
+    drawn = (workdir / "figures" / "attributes.svg").read_text()
+    assert ">bag<" in drawn and ">hat<" in drawn and "predicted against annotated" in page
+    # The model predicts again what the report says of one of its pictures.
+    opened, _ = loop.reopen(explainable_config(**PREDICTS), workdir, "latest")
+    model, embedder = opened.model, opened.task.embedder
+    right, texts = [], set()
+    for name in ("query", "gallery"):
+        split, codes = predict(model, embedder, fake_dataset.splits[name])
+        for row, own in zip(split.attributes, codes, strict=True):
+            known = [row[0] if row[0] != 2 else -1, row[1]]
+            right.append(known[1] == own[1])
+            texts.add(differences(own, np.array(known), GROUPS))
+    assert 100 * np.mean(right) == pytest.approx(
+        float(re.search(r"hat: ([\d.]+) \(", page)[1]), abs=0.06
+    )
+    assert remarks and set(remarks.values()) <= texts
+    assert not any("unknown" in text for text in remarks.values())
+    for text in remarks.values():
+        assert re.fullmatch(r"((bag|hat): predicted \w+, annotated \w+(; )?)+", text)
+
+
+def test_stream_1_stands_still_while_the_rest_learns(one_device, fake_dataset, tmp_path):
     """Phase `explain` alone, on the checkpoint of an earlier run of the plain method."""
     plain = tiny_config(method__head={"pool": "GlobalAvgPool"}, evaluate__every_epochs=2)
     loop.run(plain, tmp_path / "plain")
@@ -82,8 +147,8 @@ def test_resumes_inside_the_second_phase(finished, fake_dataset, tmp_path, step)
         stop = contextlib.nullcontext(lambda total: total == step)
         patch.setattr(loop, "stop_requests", lambda: stop)
         with pytest.raises(phase.Stopped):
-            loop.run(explainable_config(), cut)
-    loop.run(explainable_config(), cut)
+            loop.run(explainable_config(**PREDICTS), cut)
+    loop.run(explainable_config(**PREDICTS), cut)
     assert_same(whole, cut)
 
 
@@ -156,7 +221,7 @@ def test_another_number_of_attributes_than_the_checkpoints_is_named(finished, mo
     more = with_attributes(groups=(GROUPS[0], ("hat", ("yes", "no", "unknown"))))
     monkeypatch.setattr(crops, "open_dataset", lambda *args, **kwargs: more)
     with pytest.raises(ValueError, match=r"adh\.conv2\.kernel.*5.*6"):
-        loop.evaluate(explainable_config(evaluate__reported_queries=2), workdir, "latest")
+        loop.evaluate(explainable_config(**PREDICTS), workdir, "latest")
 
 
 def test_the_command_explains_a_query_a_name_and_a_file(finished, fake_dataset, tmp_path, capsys):
@@ -174,6 +239,9 @@ def test_the_command_explains_a_query_a_name_and_a_file(finished, fake_dataset, 
     assert all("usual share" in line or "no attribute stands out" in line for line in lines)
     pages = list(out.glob("*.html"))
     assert len(pages) == 3 and all("Grad-CAM" in page.read_text() for page in pages)
+    # The photo is nobody's; test images beside it have annotations to differ from.
+    asked = [re.search("<b>query</b>(.*?)</figcaption>", p.read_text(), re.S)[1] for p in pages]
+    assert not asked[[page.stem for page in pages].index("photo")].strip()
     for changes, message in (
         ("--query=99", "has 5 queries"),
         ("--query=nobody.png", "neither a number nor a file"),
@@ -192,7 +260,7 @@ def test_a_run_without_the_stream_says_so(ranked_run, fake_dataset, capsys):
 def test_the_decomposition_is_of_the_distance(finished, fake_dataset):
     """Attention one everywhere: every d^k is d, and the gap is nothing."""
     workdir, _ = finished
-    config = explainable_config(evaluate__reported_queries=2)
+    config = explainable_config(**PREDICTS)
     opened, _ = loop.reopen(config, workdir, "latest")
     opened.model.adh.conv2.kernel[...] = 0.0 * opened.model.adh.conv2.kernel[...]
     measures = explanation_measures.measure_pairs(opened.model, opened.task.embedder)

@@ -20,7 +20,6 @@ from tests.runs import frames_config, on_one_device
 from tests.training.test_resume import assert_same
 
 
-@pytest.mark.xdist_group("frames_run")
 def test_seqnet_is_trained_and_scored(frames_run):
     workdir, _, results = frames_run
     asked = [(r.ranking, r.protocol) for r in results]
@@ -46,7 +45,6 @@ def test_seqnet_is_trained_and_scored(frames_run):
     assert '"label":"G2A"' in page and page.count('"e":[') == 8  # queries of both directions
 
 
-@pytest.mark.xdist_group("frames_run")
 def test_a_stopped_run_goes_on_to_the_same_numbers(frames_run, tmp_path, monkeypatch):
     whole, config, _ = frames_run
     monkeypatch.setattr(setup, "make_mesh", on_one_device)
@@ -61,7 +59,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(frames_run, tmp_path, monkeyp
         patch.setattr(loop, "stop_requests", lambda: contextlib.nullcontext(lambda step: step == 1))
         with pytest.raises(phase.Stopped):
             loop.run(config, tmp_path)
-    # Without a report, which searches once more.
+    # Without a report, which both would make alike.
     loop.run({**config, "evaluate": {**config["evaluate"], "reported_queries": 0}}, tmp_path)
     assert_same(whole, tmp_path)  # the tables of the identities, too
     assert [step._cache_size() for step in steps] == [1, 1]  # one canvas, one compilation
@@ -73,7 +71,7 @@ def dataset():
 
 
 def info_of(options) -> RunInfo:
-    """What the task is told of a run with these options, on one device."""
+    """The facts that a task has of a run with these options, on one device."""
     phase = Phase(0, "search", options.phase["search"].task_options)
     devices = mesh.make_mesh(devices=jax.devices()[:1])
     name = options.dataset
@@ -116,7 +114,6 @@ def test_protocols_whose_people_nobody_meets_are_not_scored(dataset, capsys, mon
     assert line in capsys.readouterr().err
 
 
-@pytest.mark.xdist_group("frames_run")
 def test_micro_batches_are_refused(frames_run, monkeypatch):
     monkeypatch.setattr(setup, "make_mesh", on_one_device)
     with pytest.raises(ValueError, match="losses are means over the regions of the whole batch"):

@@ -3,8 +3,8 @@
 import pytest
 
 from g2ajax.tasks import crops
-from g2ajax.training import loop, setup
-from tests.runs import changed, on_one_device, tiny_config
+from g2ajax.training import loop
+from tests.runs import changed, tiny_config
 from tests.training.test_phase_data import stopped_and_resumed
 from tests.training.test_resume import assert_same
 
@@ -19,8 +19,7 @@ def triples_config(**changes) -> dict:
     return changed(config, **changes)
 
 
-def test_three_images_a_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(setup, "make_mesh", on_one_device)
+def test_three_images_a_row(one_device, tmp_path):
     results = loop.run(triples_config(), tmp_path / "whole")
     assert [(r.protocol, r.gallery, r.feature) for r in results[:2]] == [
         ("A2G", 5, "mean of three"),

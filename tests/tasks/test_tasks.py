@@ -1,4 +1,6 @@
-"""Which kind of data a configuration is of, and options that stand at the wrong place."""
+"""The kind of data of a configuration, misplaced options, and the report of a scored model."""
+
+import copy
 
 import pytest
 
@@ -86,3 +88,23 @@ def test_two_configurations_that_mean_the_same_are_equal():
     assert resolved(plain) == resolved(stated)
     assert resolved(plain) != resolved(tiny_config(method__smoothing=0.2))
     assert resolved(frames_config()) == resolved(frames_config(task="frames"))
+
+
+@pytest.mark.parametrize(
+    ("name", "embed"),
+    [
+        ("images_only", "g2ajax.tasks.embedder.embed_split"),
+        ("tracklets_only", "g2ajax.tasks.tracklets.clip_batches"),
+    ],
+)
+def test_a_report_of_what_was_just_scored_embeds_nothing(name, embed, request, monkeypatch):
+    run = request.getfixturevalue(name)
+    scored, fresh = copy.copy(run.task), copy.copy(run.task)
+    results = scored.score(run.model, checkpoint="last", step=7, rankings=("reid",))
+    fresh.scored = (6, None)
+    whole = fresh.report(run.model, results, [], "")
+    monkeypatch.setattr(embed, None)
+    page = scored.report(run.model, results, [], "")
+    assert page.scores == whole.scores and page.rankings == whole.rankings
+    with pytest.raises(TypeError, match="not callable"):
+        fresh.report(run.model, results, [], "")

@@ -16,7 +16,7 @@ from g2ajax.training import loop, setup
 from g2ajax.training.options import run_options
 from tests.fake_data import make_dataset
 from tests.fake_tracklets import make_tracklets
-from tests.runs import changed, on_one_device, opens, tiny_config
+from tests.runs import changed, opens, tiny_config
 from tests.training.test_phase_data import stopped_and_resumed
 from tests.training.test_resume import assert_same
 
@@ -35,23 +35,14 @@ def tracklets_config(**changes) -> dict:
 
 
 @pytest.fixture
-def one_device(monkeypatch):
-    monkeypatch.setattr(setup, "make_mesh", on_one_device)
+def tracklets(one_device):
     with opens(make_tracklets()):
         yield
 
 
-@pytest.fixture(scope="module")
-def run():
-    """A run before its first step."""
-    with pytest.MonkeyPatch.context() as patch, opens(make_tracklets()):
-        patch.setattr(setup, "make_mesh", on_one_device)
-        return setup.prepare(run_options(tracklets_config()), trains=False)
-
-
-@pytest.fixture(scope="module")
-def task(run):
-    return run.task
+@pytest.fixture
+def task(tracklets_only):
+    return tracklets_only.task
 
 
 def with_options(task, **blocks):
@@ -63,7 +54,7 @@ def with_options(task, **blocks):
     return other
 
 
-def test_a_run_trains_and_is_scored(one_device, tmp_path):
+def test_a_run_trains_and_is_scored(tracklets, tmp_path):
     changes = {"phase__reid__steps_per_epoch": 2, "evaluate__reported_queries": 20}
     results = loop.run(tracklets_config(**changes), tmp_path)
     assert [(r.protocol, r.queries, r.gallery, r.feature) for r in results[:2]] == [
@@ -77,7 +68,7 @@ def test_a_run_trains_and_is_scored(one_device, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_resumes_bit_for_bit(one_device, tmp_path):
+def test_a_run_resumes_bit_for_bit(tracklets, tmp_path):
     config = tracklets_config(method__memory={"weight": 1.0})
     loop.run(config, tmp_path / "whole")
     stopped_and_resumed(config, tmp_path / "cut", 3)
@@ -122,7 +113,8 @@ def test_dense_clips_and_mirrors_are_averaged(task):
     assert (flipped.embed(task.model, "gallery") != one).any()
 
 
-def test_a_model_embeds_lists_of_images(run, task):
+def test_a_model_embeds_lists_of_images(tracklets_only, task):
+    run = tracklets_only
     model = models.of_run(run, run.options.phases[0], "best", 0)
     split = task.dataset.splits["query"]
     tracklets = [[decode(image) for image in split.encoded(row)] for row in range(len(split))]
@@ -152,7 +144,7 @@ def test_all_frames_of_a_clip_are_changed_alike():
     np.testing.assert_array_equal(out[:, 0], run(key, clips[:, 0], options, *network))
 
 
-def test_what_does_not_fit_is_refused(one_device, tmp_path):
+def test_what_does_not_fit_is_refused(tracklets, tmp_path):
     with pytest.raises(ValueError, match="tracklets are not ranked by 'decomposed'; choose from"):
         loop.run(tracklets_config(evaluate__rankings=("decomposed",)), tmp_path)
     with pytest.raises(ValueError, match="needs a method that embeds tracklets"):
@@ -175,7 +167,7 @@ def damaged(dataset, **rows):
     return dataclasses.replace(dataset, splits=splits)
 
 
-def test_a_corrupt_frame_is_named(one_device, tmp_path):
+def test_a_corrupt_frame_is_named(tracklets, tmp_path):
     dataset = make_tracklets()
     train, gallery = dataset.splits["train"], dataset.splits["gallery"]
     everything = {row: range(n) for row, n in enumerate(train.num_frames.tolist())}
@@ -195,7 +187,7 @@ def test_a_corrupt_frame_is_named(one_device, tmp_path):
         loop.run(tracklets_config(), tmp_path / "test")
 
 
-def test_corrupt_frames_are_left_out_if_asked(one_device, tmp_path, capsys):
+def test_corrupt_frames_are_left_out_if_asked(tracklets, tmp_path, capsys):
     dataset = make_tracklets()
     numbers = dataset.splits["gallery"].num_frames.tolist()
     assert numbers[:4] == [1, 4, 7, 3]
@@ -226,7 +218,7 @@ def test_corrupt_frames_are_left_out_if_asked(one_device, tmp_path, capsys):
     np.testing.assert_allclose(found[2], other.embed(task.model, "gallery")[0], atol=1e-5)
 
 
-def test_a_split_without_a_readable_frame_is_refused(one_device, tmp_path):
+def test_a_split_without_a_readable_frame_is_refused(tracklets, tmp_path):
     dataset = make_tracklets()
     everything = dict(enumerate(map(range, dataset.splits["query"].num_frames.tolist())))
     with (

@@ -248,7 +248,7 @@ def rows(builder, split):
 
 
 def check_built(builder, counts: dict[str, int], *, cameras: bool = True):
-    """What holds for every built dataset, whatever it is of; `cameras`: it tells cameras."""
+    """Checks every built dataset, whatever it is of; `cameras`: it tells cameras."""
     assert {name: info.num_examples for name, info in builder.info.splits.items()} == counts
     protocols = json.loads(builder.info.metadata["protocols"])
     groups = json.loads(builder.info.metadata["attribute_groups"])
@@ -270,7 +270,7 @@ def check_built(builder, counts: dict[str, int], *, cameras: bool = True):
 
 
 def check_tracklets(builder, counts: dict[str, int]):
-    """What holds for every built dataset of tracklets."""
+    """Checks every built dataset of tracklets."""
     assert {name: info.num_examples for name, info in builder.info.splits.items()} == counts
     protocols = json.loads(builder.info.metadata["protocols"])
     groups = json.loads(builder.info.metadata["attribute_groups"])

@@ -190,7 +190,7 @@ def write_listed(root: pathlib.Path, train, lists) -> pathlib.Path:
 
 
 def prai1581_table() -> dict[str, object]:
-    """What the file of partitions of a small PRAI-1581 holds."""
+    """The contents of the file of partitions of a small PRAI-1581."""
     train, test = PRAI_IMAGES["train"], PRAI_IMAGES["test"]
     return {
         "trainval_im_names": train,
@@ -212,6 +212,6 @@ def write_prai1581(root: pathlib.Path, table=None, protocol: int = 2) -> pathlib
 
 
 def undrawn(world, shots, workers=None, progress=""):
-    """In place of `layouts.photographs`: another small image for each shot, in no time."""
+    """Stands for `layouts.photographs`: another small image for each shot, in no time."""
     for seed, shot in enumerate(shots):
         yield Photograph(shot, dummies.encoded(seed=seed), 0.0, 0.0, 0.0)

@@ -164,7 +164,7 @@ def write_prw(root: pathlib.Path, frames=None, queries=PRW_QUERIES, test=PRW_TES
 
 
 def check_built(builder, counts):
-    """What holds for every built dataset of frames."""
+    """Checks every built dataset of frames."""
     assert {name: info.num_examples for name, info in builder.info.splits.items()} == counts
     protocols = json.loads(builder.info.metadata["protocols"])
     assert builder.info.metadata["schema"] == "frames"

@@ -9,7 +9,7 @@ from tests.tfds_builders import dummies
 
 
 def undrawn(world, selection, workers=None, progress=""):
-    """In the place of `tracklet_photographs`: one to three frames of noise, every other number."""
+    """Stands for `tracklet_photographs`: one to three frames of noise, every other number."""
     for one in selection:
         count = 1 + (one.identity + one.camera) % 3
         frames = tuple(dummies.encoded(seed=10 * one.identity + i) for i in range(count))

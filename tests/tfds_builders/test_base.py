@@ -1,4 +1,4 @@
-"""What the builders share."""
+"""The parts that builders share."""
 
 import io
 import math

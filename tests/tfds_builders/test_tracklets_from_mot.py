@@ -10,8 +10,7 @@ from PIL import Image
 from g2ajax.data.images import decode
 from g2ajax.data.source import open_dataset
 from g2ajax.evaluation.crops import scoring_fault
-from g2ajax.training import loop, setup
-from tests.runs import on_one_device
+from g2ajax.training import loop
 from tests.tasks.test_tracklets import tracklets_config
 from tests.tfds_builders import dummies
 from tfds_builders.tracklets_from_mot.tracklets_from_mot_dataset_builder import Builder
@@ -115,8 +114,7 @@ def test_without_people_every_track_looks_for_its_other_half(tmp_path):
     assert not scoring_fault(dataset, "ALL")
 
 
-def test_it_trains(tmp_path, monkeypatch):
-    monkeypatch.setattr(setup, "make_mesh", on_one_device)
+def test_it_trains(one_device, tmp_path):
     manual = write(tmp_path / "manual", people="", frames=3)
     config = tracklets_config(
         dataset="tracklets_from_mot",

@@ -1,5 +1,6 @@
-"""What cannot work is refused before the first step, in words that say what to do."""
+"""Settings that cannot work are refused before the first step, in words that say what to do."""
 
+import copy
 import dataclasses
 
 import jax.numpy as jnp
@@ -132,7 +133,7 @@ def test_a_corrupt_image_names_itself(monkeypatch, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_term_and_images(
-    fake_dataset, tmp_path, monkeypatch
+    one_device, fake_dataset, tmp_path, monkeypatch
 ):
     from g2ajax.methods import strong_baseline
 
@@ -158,8 +159,8 @@ def test_a_loss_that_is_not_finite_stops_with_step_term_and_images(
     assert image in str(error.value)
 
 
-def test_embeddings_that_are_not_finite_are_refused(fake_dataset, tmp_path, monkeypatch):
-    real = embedder.embed_split
+def test_embeddings_that_are_not_finite_are_refused(images_only, monkeypatch):
+    run, real = images_only, embedder.embed_split
     monkeypatch.setattr(embedder, "embed_split", lambda *a: np.nan * real(*a))
     with pytest.raises(ValueError, match="5 of 5 query embeddings are not finite"):
-        loop.run(tiny_config(), tmp_path)
+        copy.copy(run.task).score(run.model, checkpoint="last", step=0)

@@ -15,7 +15,8 @@ from g2ajax.recipes.files import load
 from g2ajax.training import loop, setup
 from g2ajax.training.mesh import make_mesh
 from g2ajax.training.workdir import stored_config
-from tests.runs import on_one_device, tiny_config
+from tests.fake_data import make_dataset
+from tests.runs import on_one_device, opens, tiny_config
 from tests.training.test_resume import ROOT, losses
 
 # 20 steps of gentle SGD: Adam divides by small moments, and batch-hard mining switches partners at
@@ -53,12 +54,17 @@ def test_four_devices_give_the_losses_of_one(fake_dataset, tmp_path, backbone):
     assert_close(one, run_on(4, tmp_path / "4", backbone=backbone))
 
 
-def test_sharded_parameters_give_the_same_losses(fake_dataset, tmp_path, monkeypatch):
-    from g2ajax.training import mesh
+@pytest.fixture(scope="module")
+def one_device_losses(tmp_path_factory):
+    with opens(make_dataset()):
+        return run_on(1, tmp_path_factory.mktemp("1"))
 
-    monkeypatch.setattr(mesh, "FSDP_MIN_ELEMENTS", 64)
-    one = run_on(1, tmp_path / "1")
-    assert_close(one, run_on(4, tmp_path / "4", mesh__fsdp=2))
+
+def test_sharded_parameters_give_the_same_losses(
+    one_device_losses, fake_dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("g2ajax.training.mesh.FSDP_MIN_ELEMENTS", 64)
+    assert_close(one_device_losses, run_on(4, tmp_path, mesh__fsdp=2))
 
 
 def test_host_and_device_residency_give_the_same_bits(fake_dataset, tmp_path):
@@ -66,10 +72,9 @@ def test_host_and_device_residency_give_the_same_bits(fake_dataset, tmp_path):
     assert run_on(2, tmp_path / "host", data__residency="host") == device
 
 
-def test_two_processes_with_two_devices_give_the_losses_of_one(fake_dataset, tmp_path):
-    workdir = tmp_path / "2x2"
-    run_processes("-m", "tests.training.run_fake", workdir, json.dumps(STEPS), processes=2)
-    assert_close(run_on(1, tmp_path / "1"), losses(workdir))
+def test_two_processes_with_two_devices_give_the_losses_of_one(one_device_losses, tmp_path):
+    run_processes("-m", "tests.training.run_fake", tmp_path, json.dumps(STEPS), processes=2)
+    assert_close(one_device_losses, losses(tmp_path))
 
 
 @pytest.mark.slow

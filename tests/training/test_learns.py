@@ -9,7 +9,7 @@ from tests.runs import tiny_config
 @pytest.mark.parametrize(
     "backbone", ["vit_test", pytest.param("resnet_tiny", marks=pytest.mark.slow)]
 )
-def test_sixty_steps_tell_six_people_apart(fake_dataset, tmp_path, backbone):
+def test_sixty_steps_tell_six_people_apart(one_device, fake_dataset, tmp_path, backbone):
     config = tiny_config(
         backbone=backbone,
         phase__reid__epochs=6,

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import shutil
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -17,11 +19,7 @@ from tests.fake_data import make_dataset
 from tests.runs import changed, on_one_device, tiny_config
 from tests.training.test_resume import assert_same, losses, tensors
 
-
-@pytest.fixture(autouse=True)
-def one_device(monkeypatch):
-    """Runs compile faster for one device than for eight virtual ones."""
-    monkeypatch.setattr(setup, "make_mesh", on_one_device)
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def stopped_and_resumed(config, workdir, step: int) -> None:
@@ -122,23 +120,40 @@ def transfer_config(**changes) -> dict:
     return changed(config, **changes)
 
 
+@contextlib.contextmanager
+def open_two() -> Iterator[None]:
+    """Within it runs open one of the two datasets, by name."""
+    datasets = two_datasets()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crops, "open_dataset", lambda name, **_: datasets[name])
+        yield
+
+
 @pytest.fixture
-def two(monkeypatch):
-    known = two_datasets()
-    monkeypatch.setattr(crops, "open_dataset", lambda name, **_: known[name])
+def two():
+    with open_two():
+        yield
+
+
+@pytest.fixture(scope="module")
+def transferred(tmp_path_factory):
+    """A finished run of both phases: its folder and results."""
+    workdir = tmp_path_factory.mktemp("transferred")
+    with pytest.MonkeyPatch.context() as patch, open_two():
+        patch.setattr(setup, "make_mesh", on_one_device)
+        return workdir, loop.run(transfer_config(), workdir)
 
 
 @pytest.mark.parametrize("step", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5))])
-def test_transfer_is_two_phases_and_resumes(two, tmp_path, step):
-    results = loop.run(transfer_config(), tmp_path / "whole")
+def test_transfer_is_two_phases_and_resumes(transferred, two, tmp_path, step):
+    whole, results = transferred
     # The run ends on its last dataset; each phase is scored on its own, by its own protocols.
     assert {(r.dataset, r.protocol) for r in results} == {("fake", "A2G")}
     assert {r.checkpoint for r in results} == {"last", loop.CHOSEN_ON_TEST}
-    journal = (tmp_path / "whole" / "metrics.jsonl").read_text()
-    assert "evaluation/G2A" in journal
-    stopped_and_resumed(transfer_config(), tmp_path / "cut", step)
-    assert_same(tmp_path / "whole", tmp_path / "cut")
-    assert tensors(tmp_path / "whole")["['params']['heads.weight']"].shape[0] == 6
+    assert "evaluation/G2A" in (whole / "metrics.jsonl").read_text()
+    stopped_and_resumed(transfer_config(), tmp_path, step)
+    assert_same(whole, tmp_path)
+    assert tensors(whole)["['params']['heads.weight']"].shape[0] == 6
 
 
 def test_what_depends_on_identities_begins_anew(two):
@@ -150,18 +165,18 @@ def test_what_depends_on_identities_begins_anew(two):
     drawn = np.asarray(target.model.heads.weight[...])
     setup.carry_over(source.options, source, target)
     np.testing.assert_array_equal(target.model.heads.weight[...], drawn)
-    ours, theirs = (
+    before, after = (
         dict(nnx.to_flat_state(nnx.state(run.model.backbone, nnx.Param))) for run in runs
     )
-    assert ours
-    for path, leaf in ours.items():
-        np.testing.assert_array_equal(leaf[...], theirs[path][...])
+    assert before
+    for path, leaf in before.items():
+        np.testing.assert_array_equal(leaf[...], after[path][...])
 
 
-def test_the_best_of_the_last_phase_is_kept_and_a_run_is_scored_alone(two, tmp_path):
-    config = transfer_config()
-    results = loop.run(config, tmp_path)
-    again = loop.evaluate(config, tmp_path, "best")
+def test_the_best_of_the_last_phase_is_kept_and_a_run_is_scored_alone(transferred, two, tmp_path):
+    workdir, results = transferred
+    copy = shutil.copytree(workdir, tmp_path / "copy")
+    again = loop.evaluate(transfer_config(), copy, "best")
     assert [r.mAP for r in again] == [r.mAP for r in results if r.checkpoint != "last"]
 
 

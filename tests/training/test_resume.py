@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,10 @@ import jax
 import numpy as np
 import pytest
 
-from g2ajax.training import loop, phase
+from g2ajax.training import loop, phase, setup
 from g2ajax.training.checkpoint import Checkpoints
-from tests.runs import tiny_config
+from tests.fake_data import make_dataset
+from tests.runs import changed, on_one_device, opens, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 LONG = {"phase__reid__epochs": 10, "evaluate__every_epochs": 5, "phase__reid__ema": 0.9}
@@ -82,23 +84,8 @@ def uninterrupted(tmp_path_factory):
     return workdir
 
 
-def test_killed_at_a_random_step(uninterrupted, tmp_path):
-    step = int(np.random.default_rng().integers(5, 28))
-    process = start(tmp_path, **LONG)
-    wait_for_step(process, tmp_path, step)
-    process.kill()
-    process.wait()
-    assert not (tmp_path / "results.json").exists()
-    second = start(tmp_path, **LONG)
-    output, _ = second.communicate(timeout=300)
-    assert second.returncode == 0, output
-    # The save of step 4 has waited for that of step 2: a checkpoint is there from step 5 on.
-    assert "goes on at step" in output
-    assert_same(uninterrupted, tmp_path)
-
-
-def test_requests_to_stop_save_and_exit_cleanly(uninterrupted, tmp_path):
-    """Ctrl-C, then SIGTERM, then the rest."""
+def test_requests_to_stop_save_and_a_kill_loses_little(uninterrupted, tmp_path):
+    """Ctrl-C, then SIGTERM, then a kill at a random step, then the rest."""
     for number, step, status in ((signal.SIGINT, 5, 130), (signal.SIGTERM, 12, 0)):
         process = start(tmp_path, **LONG)
         wait_for_step(process, tmp_path, step)
@@ -106,40 +93,66 @@ def test_requests_to_stop_save_and_exit_cleanly(uninterrupted, tmp_path):
         output, _ = process.communicate(timeout=300)
         assert process.returncode == status, output
         assert "stopped at step" in output and "Traceback" not in output
+    process = start(tmp_path, **LONG)
+    wait_for_step(process, tmp_path, int(np.random.default_rng().integers(18, 28)))
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "results.json").exists()
     last = start(tmp_path, **LONG)
     output, _ = last.communicate(timeout=300)
     assert last.returncode == 0, output
+    assert "goes on at step" in output
     assert_same(uninterrupted, tmp_path)
 
 
-def test_another_configuration_is_refused_with_the_difference(fake_dataset, tmp_path):
-    loop.run(tiny_config(), tmp_path)
+def two_phases() -> dict:
+    """Three steps with the backbone frozen, then six of everything, averaged."""
+    config = tiny_config(phases=("warm", "reid"), phase__reid__ema=0.5)
+    config["phase"]["warm"] = {**config["phase"]["reid"], "epochs": 1, "frozen": ("backbone",)}
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    """A finished run of two phases on one device: its folder and results."""
+    workdir = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch, opens(make_dataset()):
+        patch.setattr(setup, "make_mesh", on_one_device)
+        return workdir, loop.run(two_phases(), workdir)
+
+
+@pytest.fixture
+def finished(finished_run, one_device, fake_dataset, tmp_path):
+    """A copy of it, and its results."""
+    workdir, results = finished_run
+    return shutil.copytree(workdir, tmp_path / "copy"), results
+
+
+def test_another_configuration_is_refused_with_the_difference(finished):
     with pytest.raises(ValueError, match=r"seed: 0 -> 1|seed: 'absent' -> 1"):
-        loop.run(tiny_config(seed=1), tmp_path)
+        loop.run({**two_phases(), "seed": 1}, finished[0])
 
 
-def test_a_run_of_an_earlier_version_goes_on_or_says_why_not(fake_dataset, tmp_path):
-    """Which states fewer options, or one that is no more."""
-    results = loop.run(tiny_config(), tmp_path)
-    stated = tiny_config(task="crops", dtype="float32", data__interpolation="bicubic")
-    again = loop.run(stated, tmp_path)
+def test_a_run_of_an_earlier_version_goes_on_or_says_why_not(finished):
+    """Its configuration states fewer options, or one that is no more."""
+    workdir, results = finished
+    stated = changed(two_phases(), task="crops", dtype="float32", data__interpolation="bicubic")
+    again = loop.run(stated, workdir)
     assert [r.mAP for r in again] == [r.mAP for r in results]
-    stored = tmp_path / "config.json"
+    stored = workdir / "config.json"
     stored.write_text(json.dumps({**json.loads(stored.read_text()), "mixup": 0.2}))
     with pytest.raises(ValueError, match=r"written by another version .* no option 'mixup'"):
-        loop.run(tiny_config(), tmp_path)
+        loop.run(two_phases(), workdir)
 
 
-def test_a_finished_run_is_scored_again_without_training(fake_dataset, tmp_path, capsys):
-    config = tiny_config(phase__reid__ema=0.5)
-    first = loop.run(config, tmp_path)
-    capsys.readouterr()
-    again = loop.run(config, tmp_path)
+def test_a_finished_run_is_scored_again_without_training(finished, tmp_path, capsys):
+    (workdir, first), config = finished, two_phases()
+    again = loop.run(config, workdir)
     assert "accuracy" not in capsys.readouterr().out
     assert [r.mAP for r in again] == [r.mAP for r in first]
-    latest = loop.evaluate(config, tmp_path, "latest")
+    latest = loop.evaluate(config, workdir, "latest")
     assert [r.mAP for r in latest] == [r.mAP for r in first if r.checkpoint == "last"]
-    only = loop.evaluate(config, tmp_path, "best")
+    only = loop.evaluate(config, workdir, "best")
     assert [r.mAP for r in only] == [r.mAP for r in first if r.checkpoint.startswith("best")]
     assert all("chosen on the test split" in r.checkpoint for r in only)
     with pytest.raises(ValueError, match="has no best checkpoint"):
@@ -147,19 +160,10 @@ def test_a_finished_run_is_scored_again_without_training(fake_dataset, tmp_path,
 
 
 @pytest.mark.parametrize("step", [3, pytest.param(5, marks=pytest.mark.slow)])
-def test_phases_follow_each_other_and_resume_in_the_second(fake_dataset, tmp_path, step):
-    def two_phases(**changes):
-        changes["phase__reid__ema"] = 0.5
-        config = tiny_config(phases=("warm", "reid"), **changes)
-        config["phase"]["warm"] = {
-            **config["phase"]["reid"],
-            "epochs": 1,
-            "frozen": ("backbone",),
-        }
-        return config
-
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    loop.run(two_phases(), whole)
+def test_phases_follow_each_other_and_resume_in_the_second(
+    finished_run, one_device, fake_dataset, tmp_path, step
+):
+    whole, _ = finished_run
 
     def stop(total_step: int) -> bool:
         return total_step == step
@@ -167,7 +171,7 @@ def test_phases_follow_each_other_and_resume_in_the_second(fake_dataset, tmp_pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "stop_requests", lambda: contextlib.nullcontext(stop))
         with pytest.raises(phase.Stopped):
-            loop.run(two_phases(), cut)
-    loop.run(two_phases(), cut)
-    assert_same(whole, cut)
+            loop.run(two_phases(), tmp_path)
+    loop.run(two_phases(), tmp_path)
+    assert_same(whole, tmp_path)
     assert max(losses(whole)) == 9

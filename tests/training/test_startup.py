@@ -1,4 +1,4 @@
-"""Where compiled programs are kept, and how the attention of a run is named."""
+"""The folder of compiled programs, and how the attention of a run is named."""
 
 import pathlib
 

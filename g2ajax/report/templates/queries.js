@@ -21,6 +21,10 @@ const answer = (right) =>
   right === null ? "not known who" : right ? "the query's person" : "another person";
 const described = (text, title) => (state.hidden || !title ? text : `${text}: ${title}`);
 
+// Attributes that are predicted otherwise than annotated, in words.
+const remark = (place) =>
+  element("span", { className: "remark", textContent: data.remarks[place] || "" });
+
 function select(label, options, value, change) {
   const node = element("select", { ariaLabel: label });
   for (const [key, text] of options) node.append(new Option(text, key, false, key === value));
@@ -86,7 +90,7 @@ function enlarge(query, item, title) {
   const one = (shown, text) => element("figure", {},
     shown.p === null ? element("p", { textContent: shown.x })
       : element("img", { src: picture(shown.p), alt: text }),
-    element("figcaption", { textContent: text }));
+    element("figcaption", {}, text, remark(shown.p)));
   const parts = [one(query, described("query", query.t))];
   if (item !== query) parts.push(one(item, title));
   large.querySelector(".pair").replaceChildren(...parts);
@@ -96,7 +100,7 @@ function enlarge(query, item, title) {
 function row(query) {
   const facts = Object.entries(query.v).map(([name, value]) => `${name} ${value}`).join(", ");
   const head = element("p", {}, element("b", { textContent: `AP ${query.s.toFixed(1)}` }),
-    `, first true match at rank ${query.f || "–"}` + (facts && ` (${facts})`));
+    `, first true match at rank ${query.f || "–"}` + (facts && ` (${facts})`), remark(query.p));
   const strip = element("ul", { className: "strip" },
     place(query, query, "query", ["query", ""], "asked"));
   for (const [p, rank, distance, right, t, x] of query.e) {

@@ -3,7 +3,13 @@
 import numpy as np
 
 from g2ajax.data.images import resize
-from g2ajax.data.samplers import declared_length, make_sampler
+from g2ajax.data.samplers import make_sampler
+
+
+def declared_length(label, images):
+    """Length of an epoch as the references define it, which no run reads: an upper bound of a pass."""
+    counts = np.maximum(np.unique(label[label >= 0], return_counts=True)[1], images)
+    return int((counts - counts % images).sum())
 
 
 def run_identity_samplers(args, inputs, weights):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from g2ajax.data.frame_batches import resize_bilinear
 from g2ajax.detection import transform
 from g2ajax.detection.anchors import cell_anchors, grid_anchors
 from g2ajax.detection.boxes import clip_boxes, decode_boxes, encode_boxes, pairwise_iou
@@ -16,6 +17,7 @@ from g2ajax.detection.roi_align import roi_align
 from g2ajax.detection.sampler import sample_balanced
 from g2ajax.detection.targets import select_training_samples
 from g2ajax.nn.pooling import adaptive_average
+from g2ajax.tasks.frames import enlargement
 
 
 def run_anchors(args, inputs, weights):
@@ -195,42 +197,37 @@ def padded_size(sizes, multiple):
     return -(-height // multiple) * multiple, -(-width // multiple) * multiple
 
 
+def on_canvas(image, size, canvas, mean=0.0, std=1.0):
+    """An image of a case, [C, H, W], resized as runs resize frames, normalised and padded: [h, w, C]."""
+    pixels = resize_bilinear(image.transpose(1, 2, 0).astype(np.float32), size)
+    pixels = (pixels - np.float32(mean)) / np.float32(std)
+    return np.pad(pixels, [(0, canvas[0] - size[0]), (0, canvas[1] - size[1]), (0, 0)])
+
+
 def run_detection_transform(args, inputs, weights):
     multiple, sizes, batch = args["size_divisible"], args["sizes"], args["batch"]
     rows = []
     for height, width in inputs[sizes["hw"]].tolist():
         new = transform.resized_size(height, width, sizes["min_size"], sizes["max_size"])
         rows.append([*new, *padded_size([new], multiple)])
-    images = [jnp.asarray(inputs[name]).transpose(1, 2, 0) for name in batch["images"]]
-    old = [image.shape[:2] for image in images]
+    images = [inputs[name] for name in batch["images"]]
+    old = [image.shape[1:] for image in images]
     new = [transform.resized_size(*size, batch["min_size"], batch["max_size"]) for size in old]
     canvas = padded_size(new, multiple)
-    padded = []
-    for image, size, new_size in zip(images, old, new, strict=True):
-        # One padded input shape for all.
-        room = np.max(old, axis=0) - size
-        image = jnp.pad(image, ((0, room[0]), (0, room[1]), (0, 0)), constant_values=0.7)
-        padded.append(
-            transform.resize_and_pad(
-                image,
-                jnp.asarray(size),
-                jnp.asarray(new_size),
-                canvas,
-                mean=args["image_mean"],
-                std=args["image_std"],
-            )
-        )
+    network = {"mean": args["image_mean"], "std": args["image_std"]}
+    padded = [
+        on_canvas(image, size, canvas, **network) for image, size in zip(images, new, strict=True)
+    ]
     names = batch["outputs"]
     results = {
         sizes["output"]: np.asarray(rows),
-        names["batch"]: jnp.stack(padded).transpose(0, 3, 1, 2),
+        names["batch"]: np.stack(padded).transpose(0, 3, 1, 2),
         names["image_sizes"]: np.asarray(new),
     }
     for k, name in enumerate(batch["boxes"]):
-        sizes_k = jnp.asarray(old[k]), jnp.asarray(new[k])
-        boxes = transform.rescale_boxes(jnp.asarray(inputs[name]), *sizes_k)
+        boxes = inputs[name] * enlargement(new[k], old[k])
         results[names["boxes"][k]] = boxes
-        results[names["boxes_back"][k]] = transform.rescale_boxes(boxes, *sizes_k[::-1])
+        results[names["boxes_back"][k]] = boxes * enlargement(old[k], new[k])
     return results
 
 

@@ -17,8 +17,9 @@ from g2ajax.losses.oim import UNLABELLED
 from g2ajax.methods import DataFacts, Preprocessing, coat, head_distillation, head_teacher, seqnet
 from g2ajax.nn.occluded import Exchange, Exchanges, TransformerHead
 from g2ajax.nn.pooling import MaxPool
+from g2ajax.tasks.frames import enlargement
 from tests.parity.runners.backbones import evaluation, loaded, run
-from tests.parity.runners.detection import padded_size
+from tests.parity.runners.detection import on_canvas, padded_size
 
 NETWORK = "resnet of the case"
 TAKE_ALL = 10**6
@@ -130,24 +131,15 @@ def frames(args, images, boxes=None, pids=None):
     batch = {
         "image": jnp.stack(
             [
-                255.0
-                * transform.resize_and_pad(
-                    jnp.asarray(image).transpose(1, 2, 0),
-                    jnp.asarray(a),
-                    jnp.asarray(b),
-                    canvas,
-                    mean=(0.0,) * 3,
-                    std=(1.0,) * 3,
-                )
-                for image, a, b in zip(images, old, new, strict=True)
+                255.0 * on_canvas(image, size, canvas)
+                for image, size in zip(images, new, strict=True)
             ]
         ),
         "size": jnp.asarray(new, jnp.int32),
     }
     if boxes is not None:
         scaled = [
-            transform.rescale_boxes(jnp.asarray(b), jnp.asarray(o), jnp.asarray(n))
-            for b, o, n in zip(boxes, old, new, strict=True)
+            jnp.asarray(b * enlargement(n, o)) for b, o, n in zip(boxes, old, new, strict=True)
         ]
         room = max(map(len, boxes))
         pad = [room - len(b) for b in boxes]
@@ -197,8 +189,7 @@ def detection_outputs(found, old, new):
     """The outputs that both methods have, boxes in original pixels."""
 
     def original(boxes):
-        sizes = jnp.asarray(new[0]), jnp.asarray(old[0])
-        return np.asarray(transform.rescale_boxes(jnp.asarray(boxes), *sizes))
+        return np.asarray(boxes) * enlargement(old[0].tolist(), new[0].tolist())
 
     results = {}
     for name, d in (("out_", found["detected"]), ("out_asgallery_", found["as_gallery"])):
@@ -252,7 +243,7 @@ def training_step(model, batch, terms):
 
 
 def training_outputs(args, inputs, weights, model, terms):
-    """What the training cases look at."""
+    """The outputs that the training cases compare."""
     images = range(args["batch_size"])
     batch, *_ = frames(
         args,
