@@ -13,7 +13,7 @@ from PIL import Image
 from g2ajax.apps import search
 from g2ajax.apps.explore import THUMBNAIL, Embed, Explorer, Groups, Kind, Shot, as_jpeg, inside
 from g2ajax.apps.search_frames import check_searches
-from g2ajax.apps.search_tracklets import STRIP, open_tracklet_gallery
+from g2ajax.apps.search_tracklets import STRIP, open_tracklet_gallery, spread
 from g2ajax.data.footage import footage
 from g2ajax.data.tracklet_files import Tracklet
 from g2ajax.methods import Detects, EmbedsCaptions
@@ -120,7 +120,9 @@ def explore_tracklets(model: Model, folder: pathlib.Path, camera: str, say: Say)
         as_jpeg(Image.fromarray(strip(images)), THUMBNAIL) for images in gallery.images(of_videos)
     )
     shots = [
-        Shot(_some(one)) if one.boxes is None else Shot((one.source,), still=next(stills))
+        Shot(tuple(one.files[place] for place in spread(len(one), STRIP)))
+        if one.boxes is None
+        else Shot((one.source,), still=next(stills))
         for one in gallery.tracklets
     ]
     return _explorer(
@@ -141,13 +143,6 @@ def _path(tracklet: Tracklet, folder: pathlib.Path) -> pathlib.PurePath:
     """The folder of the images, or as if the tracks of a video lay in it."""
     path = tracklet.source.relative_to(folder)
     return path if tracklet.track is None else path / f"track {tracklet.track}"
-
-
-def _some(tracklet: Tracklet) -> tuple[pathlib.Path, ...]:
-    """At most `STRIP` images of a tracklet, evenly spaced."""
-    count = len(tracklet)
-    places = np.linspace(0, count - 1, min(STRIP, count)).round().astype(int)
-    return tuple(tracklet.files[place] for place in places)
 
 
 def _explorer(

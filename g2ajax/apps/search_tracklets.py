@@ -148,8 +148,7 @@ class TrackletGallery:
         pairs = []
         for tracklet in tracklets:
             places = _plan(len(tracklet), clip).places
-            even = np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int)
-            pairs.append((tracklet, places[even]))
+            pairs.append((tracklet, places[spread(len(places), most)]))
         images: list[list] = [[] for _ in tracklets]
         for video, numbers in _by_source(tracklets):
             if video is None:
@@ -161,6 +160,11 @@ class TrackletGallery:
             for place, crops in video_crops(video, [pairs[number] for number in numbers]):
                 images[numbers[place]] = [crops[key] for key in sorted(crops)]
         return images
+
+
+def spread(count: int, most: int) -> Int[np.ndarray, " n"]:
+    """At most `most` places of a sequence of `count`, evenly spaced."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(int)
 
 
 def open_tracklet_gallery(
