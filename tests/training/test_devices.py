@@ -80,58 +80,51 @@ def test_two_processes_with_two_devices_give_the_losses_of_one(one_device_losses
 @pytest.mark.slow
 def test_frames_give_the_terms_and_tables_of_one_device(tmp_path):
     """Ten steps of gentle SGD; the heads and the tables see the regions of all devices."""
-    gentle = {
-        "optimizer.name": "sgd",
-        "optimizer.clip_norm": 0.3,
-        "epochs": 1,
-        "steps_per_epoch": 10,
-    }
-    flags = [f"--config.phase.search.{name}={value}" for name, value in gentle.items()]
-    config = "--config=configs/seqnet.py:tiny"
-    for name, processes, devices in (("1", 1, 1), ("4", 1, 4), ("2x2", 2, 2)):
-        workdir = tmp_path / name
-        run_processes(
-            *("run.py", config, f"--workdir={workdir}", *flags),
-            processes=processes,
-            devices=devices,
-        )
-    one = terms(tmp_path / "1")
-    assert len(one) == 10
+    run_on_all("seqnet", tmp_path, steps=10)
+    assert_terms_are_those_of_one_device(tmp_path, steps=10)
     tables = oim_tables(tmp_path / "1")
     assert np.linalg.norm(tables["lookup"], axis=1).sum() > 3
     for other in (tmp_path / "4", tmp_path / "2x2"):
-        for step, row in terms(other).items():
-            assert row.keys() == one[step].keys()
-            for term, value in row.items():
-                np.testing.assert_allclose(value, one[step][term], rtol=TOLERANCE, err_msg=term)
         for name, table in oim_tables(other).items():
             np.testing.assert_allclose(table, tables[name], atol=TOLERANCE, err_msg=name)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", ["temporal_baseline", "vsla_clip"])
-def test_tracklets_give_the_terms_of_one_device(tmp_path, experiment):
-    """Six steps of gentle SGD in each phase, from one process or two; with a dual memory of clusters."""
+@pytest.mark.parametrize(("experiment", "phases"), [("temporal_baseline", 1), ("vsla_clip", 2)])
+def test_tracklets_give_the_terms_of_one_device(tmp_path, experiment, phases):
+    """Six steps of gentle SGD in each phase; with a dual memory of clusters, whose loss is nothing but
+    rounding at its own temperature, where a class begins as its first features."""
+    memory = [f"--config.method.memory.{option}=1" for option in ("weight", "temperature")]
+    run_on_all(experiment, tmp_path, *memory, steps=6)
+    assert_terms_are_those_of_one_device(tmp_path, steps=6 * phases)
+
+
+def run_on_all(experiment: str, folder: pathlib.Path, *flags: str, steps: int) -> None:
+    """Runs `:tiny` with so many steps a phase on one device (`folder/1`), on four (`4`), and in two
+    processes of two (`2x2`)."""
     config = load(f"configs/{experiment}.py:tiny")
-    gentle = {"optimizer.name": "sgd", "optimizer.clip_norm": 0.3, "steps_per_epoch": 6}
-    flags = [
+    gentle = {"optimizer.name": "sgd", "optimizer.clip_norm": 0.3, "epochs": 1}
+    settings = [
         f"--config.phase.{phase}.{name}={value}"
         for phase in config.phases
-        for name, value in {**gentle, "epochs": 1}.items()
+        for name, value in {**gentle, "steps_per_epoch": steps}.items()
     ]
-    flags.append("--config.method.memory.weight=1")
     for name, processes, devices in (("1", 1, 1), ("4", 1, 4), ("2x2", 2, 2)):
         run_processes(
-            *("run.py", f"--config=configs/{experiment}.py:tiny", *flags),
-            f"--workdir={tmp_path / name}",
+            *("run.py", f"--config=configs/{experiment}.py:tiny", f"--workdir={folder / name}"),
+            *(*settings, *flags),
             processes=processes,
             devices=devices,
         )
-    one = terms(tmp_path / "1")
-    assert len(one) == 6 * len(config.phases)
-    for other in (tmp_path / "4", tmp_path / "2x2"):
-        assert terms(other).keys() == one.keys()
-        for step, row in terms(other).items():
+
+
+def assert_terms_are_those_of_one_device(folder: pathlib.Path, *, steps: int) -> None:
+    """Compares every term of every step of the runs of `run_on_all`."""
+    one = terms(folder / "1")
+    assert len(one) == steps
+    for other in (terms(folder / "4"), terms(folder / "2x2")):
+        assert other.keys() == one.keys()
+        for step, row in other.items():
             assert row.keys() == one[step].keys()
             for term, value in row.items():
                 np.testing.assert_allclose(value, one[step][term], rtol=TOLERANCE, err_msg=term)
