@@ -16,17 +16,18 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from g2ajax.report.album import size_of
+from g2ajax.report.album import HEIGHT as HIGH
+from g2ajax.report.album import WIDEST, size_of
 from g2ajax.report.files import write_whole
 from g2ajax.report.ranking import SIGNS
-from g2ajax.report.records import Listed, Reason, Report, Table
+from g2ajax.report.records import Entry, Listed, Reason, Report, Table
 
 LONG_TABLE = 24
 """Rows of a table from which a report folds it away."""
 SHOWN_SCORES = 4
 """Protocols on the first screen."""
-EXAMPLE = 7
-"""Places of the ranking on the first screen."""
+EXAMPLE, ROW = 7, 1150
+"""Places of the ranking on the first screen, and pixels of its one row."""
 ANSWERS: Mapping[bool | None, tuple[str, str]] = {
     True: ("right", "the query's person"),
     False: ("wrong", "another person"),
@@ -92,12 +93,8 @@ def report_page(report: Report) -> str:
     example = None
     if report.scores and report.rankings and report.rankings[0].queries:
         mean = report.scores[0].value
-        example = min(report.rankings[0].queries, key=lambda query: abs(query.score - mean))
-        later = [entry for entry in example.entries[EXAMPLE:] if entry.correct][:1]
-        if any(entry.correct for entry in example.entries[:EXAMPLE]):
-            later = []
-        entries = [*example.entries[:EXAMPLE], *later]
-        example = dataclasses.replace(example, entries=entries)
+        nearest = min(report.rankings[0].queries, key=lambda query: abs(query.score - mean))
+        example = first_places(nearest, report.pictures)
     return (
         _environment()
         .get_template("report.html")
@@ -110,6 +107,28 @@ def report_page(report: Report) -> str:
             data=_json(report),
         )
     )
+
+
+def first_places(query: Listed, pictures: Sequence[bytes]) -> Listed:
+    """The query with as many places of its ranking as one row has room for, and the first true match."""
+    match = next((entry for entry in query.entries if entry.correct), None)
+
+    def row(count: int) -> list[Entry]:
+        first = list(query.entries[:count])
+        return first if match is None or match in first else [*first, match]
+
+    def width(place: int | None) -> float:
+        if place is None:  # a sentence
+            return 220.0
+        across, high = size_of(pictures[place])
+        return 12.0 + max(90.0, min(WIDEST, across * HIGH / high))  # the name below takes 90
+
+    def room(entries: Sequence[Entry]) -> float:
+        return width(query.picture) + sum(width(entry.picture) for entry in entries)
+
+    rows = [row(count) for count in range(EXAMPLE, 0, -1)]
+    entries = next((row for row in rows if room(row) <= ROW), rows[-1])
+    return dataclasses.replace(query, entries=entries)
 
 
 def write_report(report: Report, file: pathlib.Path) -> None:

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as xml
 import numpy as np
 import pytest
 
-from g2ajax.report import charts, ranking
+from g2ajax.report import charts, page, ranking
 from g2ajax.report.album import Album, size_of
 from g2ajax.report.charts import Bar, Point, Threshold
 from g2ajax.report.records import Entry, Listed
@@ -128,3 +128,16 @@ def test_a_strip_shows_images_in_order_and_keeps_one_copy():
     assert len(root.findall(f"{SVG}image")) == 2
     texts = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
     assert texts[0] == "query" and "✗ 1" in texts and "✓ 12" in texts and "A red <coat>." in texts
+
+
+@pytest.mark.parametrize(("size", "shown"), [((128, 60), 7), ((60, 160), 3)])
+@pytest.mark.parametrize("match", [1, 2, 9, 0])
+def test_an_example_fits_one_row_with_its_first_match(size, shown, match):
+    album = Album()
+    place = album.add("a", lambda: np.full((*size, 3), 90, np.uint8))
+    entries = [Entry(place, "", rank, 0.5, rank == match) for rank in range(1, 11)]
+    query = Listed(place, "", 50.0, match, entries)
+    example = page.first_places(query, album.pictures)
+    ranks = [entry.rank for entry in example.entries]
+    kept = shown if match <= shown or size == (128, 60) else shown - 1
+    assert ranks == [*range(1, kept + 1), *([match] if match > kept else [])]
