@@ -145,8 +145,6 @@ class Task(base.Task):
     dataset: FrameDataset
     model: Method
     functions: Functions
-    scored: tuple[int, Found | None] = (-1, None)
-    """Step and detections of the last model that was scored."""
 
     def __init__(self, info: RunInfo) -> None:
         super().__init__(info)
@@ -299,11 +297,9 @@ class Task(base.Task):
         trained_on: str,
     ) -> Report | None:
         """Scores, curves and lists of found people; of a plain detector its scores and its curve."""
-        evaluate, (step, found) = self.options.evaluate, self.scored
-        if found is None or step != results[0].step:
-            found = self.search(nnx.state(model), ("reid",))
+        evaluate, found = self.options.evaluate, self.scored_at(results[0].step)
         return frame_report(
-            found,
+            found or self.search(nnx.state(model), ("reid",)),
             self.dataset,
             results,
             trained_on=trained_on,
