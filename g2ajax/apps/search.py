@@ -187,12 +187,7 @@ def files_of(
 
     Raises FileNotFoundError without the folder and ValueError for an empty one.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder; the gallery is a folder of crops")
-    files, passed = files_below(folder)
-    if not files:
-        why = f" ({passed[0][0]} is {passed[0][1]})" if passed else ""
-        raise ValueError(f"{folder} is empty{why}; the gallery is a folder of crops")
+    files, passed = gallery_files(folder, "a folder of crops")
     others = [file for file in files if file.suffix.lower() != TABLE]
     if others and all(file.suffix.lower() in VIDEOS for file in others):
         raise ValueError(
@@ -202,6 +197,23 @@ def files_of(
     if skipped is not None:
         skipped += passed
     return tuple(files)
+
+
+def gallery_files(
+    folder: pathlib.Path, kind: str = "a folder"
+) -> tuple[list[pathlib.Path], list[tuple[pathlib.Path, str]]]:
+    """All files below a gallery's folder, and the paths that `files_below` passes over; `kind` says what
+    a gallery is.
+
+    Raises FileNotFoundError without the folder and ValueError for an empty one.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; the gallery is {kind}")
+    files, passed = files_below(folder)
+    if not files:
+        why = f" ({passed[0][0]} is {passed[0][1]})" if passed else ""
+        raise ValueError(f"{folder} is empty{why}; the gallery is {kind}")
+    return files, passed
 
 
 def embeds_tracklets(model: Model) -> bool:

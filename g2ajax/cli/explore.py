@@ -4,6 +4,7 @@ import argparse
 
 from g2ajax.apps.explore_galleries import compiled, open_explorer
 from g2ajax.apps.explore_server import Server
+from g2ajax.apps.search import gallery_files
 from g2ajax.cli.opening import open_model
 
 
@@ -14,8 +15,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--port={options.port}; expected 0 (any free one) to 65535")
     if options.camera:
         compiled(options.camera)
-    if not options.gallery.is_dir():
-        raise FileNotFoundError(f"{options.gallery} is not a folder; the gallery is a folder")
+    gallery_files(options.gallery)
     content = open_explorer(open_model(options), options.gallery, options.camera)
     content.warm()
     with Server(content, options.port) as server:

@@ -34,17 +34,17 @@ class GroupScore(NamedTuple):
 
 
 class Operating(NamedTuple):
-    """A threshold below which a pair counts as one person."""
+    """A threshold: pairs of a smaller distance, or a larger similarity, count as one person."""
 
     rate: float
-    """Share of the pairs of different people below the threshold, at most."""
-    distance: float
+    """Share of the pairs of different people that it accepts, at most."""
+    threshold: float
     accepted: float
-    """Share of the pairs of one person below it."""
+    """Share of the pairs of one person that it accepts."""
 
 
 class Spread(NamedTuple):
-    """Distributions of distances over common bins."""
+    """Distributions of distances, or similarities, over common bins."""
 
     edges: Float[np.ndarray, " B+1"]
     same: Float[np.ndarray, " B"]
@@ -56,25 +56,34 @@ class Spread(NamedTuple):
 
 
 def precision_recall(
-    ranks: Sequence[Int[np.ndarray, " _M"]], points: int = 101
+    ranks: Sequence[Int[np.ndarray, " _M"]],
+    matches: Sequence[int] | Int[np.ndarray, " Q"] | None = None,
+    *,
+    points: int = 101,
 ) -> Float[np.ndarray, " points"]:
     """Mean precision of the queries at recalls from 0 to 1, in percent.
 
-    `ranks`: ranks (from 1) of each query's matches; queries without matches do not count. Precision is
+    `ranks`: ranks (from 1) of each query's matches; equal scores share that of their last one.
+    `matches`: number of each query's matches, those that have no rank included (a person whom no
+    detection covers), by default those with one. Queries without matches do not count. Precision is
     interpolated: at a recall stands the largest precision at this recall or a higher one (PASCAL VOC,
-    Everingham et al., IJCV 2010). Raises ValueError if no query has a match.
+    Everingham et al., IJCV 2010); it is 0 at recalls that a ranking does not reach. Raises ValueError
+    if no query has a match.
     """
-    ranks = [np.sort(one) for one in ranks if len(one)]
-    if not ranks:
+    numbers = [len(one) for one in ranks] if matches is None else matches
+    complete = [
+        (np.sort(one), number) for one, number in zip(ranks, numbers, strict=True) if number
+    ]
+    if not complete:
         raise ValueError("no query has a match")
     recall = np.linspace(0.0, 1.0, points)
     total = np.zeros(points)
-    for one in ranks:
+    for one, number in complete:
         count = np.arange(1, len(one) + 1)
         precision = np.maximum.accumulate((count / one)[::-1])[::-1]
-        first = np.searchsorted(count / len(one), recall - 1e-9)
-        total += precision[first]
-    return 100.0 * total / len(ranks)
+        first = np.searchsorted(count / number, recall - 1e-9)
+        total += np.append(precision, 0.0)[first]
+    return 100.0 * total / len(complete)
 
 
 def chance(matches: Int[np.ndarray, " Q"], listed: Int[np.ndarray, " Q"]) -> tuple[float, float]:
@@ -142,19 +151,30 @@ def by_pair(
 
 
 def spread(
-    distance: Shaped[np.ndarray, " N"],
+    value: Shaped[np.ndarray, " N"],
     same: Bool[np.ndarray, " N"],
     *,
+    similarity: bool = False,
     bins: int = 60,
     rates: Sequence[float] = RATES,
 ) -> Spread:
     """Distributions of the distances of pairs, and thresholds at rates of false alarms.
 
-    `distance`, `same`: as `retrieval.roc.pairs` gives them. A threshold accepts the pairs below it; a
-    rate at which fewer than `FEWEST` pairs of different people would be accepted is left out. Raises
-    ValueError if one of the two kinds of pairs is missing.
+    `value`, `same`: as `retrieval.roc.pairs` gives them. `similarity`: the values are similarities, as
+    those of `retrieval.person_search.pairs`. A threshold accepts the pairs below it, or of similarities
+    those above it; a rate at which fewer than `FEWEST` pairs of different people would be accepted is
+    left out. Raises ValueError if one of the two kinds of pairs is missing.
     """
-    near, far = np.sort(distance[same]), np.sort(distance[~same])
+    if similarity:
+        mirrored = spread(-value, same, bins=bins, rates=rates)
+        return Spread(
+            -mirrored.edges[::-1],
+            mirrored.same[::-1],
+            mirrored.different[::-1],
+            tuple(one._replace(threshold=-one.threshold) for one in mirrored.operating),
+            mirrored.pairs,
+        )
+    near, far = np.sort(value[same]), np.sort(value[~same])
     if not len(near) or not len(far):
         raise ValueError("distributions need pairs of one person and of two")
     low, high = min(near[0], far[0]), max(near[-1], far[-1])

@@ -13,12 +13,12 @@ from g2ajax.data.builders import PLATFORMS
 from g2ajax.data.frame_source import FrameDataset, FrameSplit
 from g2ajax.evaluation.bootstrap import interval
 from g2ajax.evaluation.results import QueryScores, Result, data_of
+from g2ajax.retrieval.person_detection import DetectionResult, evaluate_detection
 from g2ajax.retrieval.person_search import (
     ContextMatching,
     FrameDetections,
     SearchQuery,
     SearchResult,
-    evaluate_detection,
     search,
 )
 
@@ -36,8 +36,8 @@ class Found:
 
     gallery: Sequence[FrameDetections]
     """Detections in each row of the split `gallery`, shared by every protocol and ranking."""
-    query: Float[np.ndarray, "Q D"]
-    """The embedding of each row of the split `query`."""
+    query: Float[np.ndarray, "Q D"] | None
+    """The embedding of each row of the split `query`; None for a plain detector."""
     context: Sequence[Float[np.ndarray, "_K D"]] | None = None
     """For `cbgm`: unit embeddings of each query frame's people, the query first."""
     true_boxes: Sequence[FrameDetections] | None = None
@@ -269,17 +269,23 @@ def _frames_of(gallery: FrameSplit, platform: str) -> Int[np.ndarray, " N"]:
     return np.flatnonzero(gallery.platform == PLATFORMS.index(platform))
 
 
-def _detection(
+def detection_result(
     found: Sequence[FrameDetections], dataset: FrameDataset, platform: str
-) -> dict[str, float]:
-    """Scores the detections of people in the gallery frames of a platform."""
+) -> DetectionResult:
+    """The score of the detections of people in the gallery frames of a platform, or of "any"."""
     gallery = dataset.splits["gallery"]
     rows = _frames_of(gallery, platform)
-    result = evaluate_detection(
+    return evaluate_detection(
         [gallery.boxes[gallery.people(int(row))] for row in rows],
         [found[row].boxes for row in rows],
         [found[row].scores for row in rows],
     )
+
+
+def _detection(
+    found: Sequence[FrameDetections], dataset: FrameDataset, platform: str
+) -> dict[str, float]:
+    result = detection_result(found, dataset, platform)
     return {
         "detection AP": 100.0 * result.average_precision,
         "recall": 100.0 * result.recall,

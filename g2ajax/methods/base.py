@@ -285,15 +285,8 @@ class PredictsAttributes:
         """The logit of each class of each attribute, for images with pixels 0..255."""
         raise NotImplementedError
 
-    def predict_attributes(
-        self,
-        images: Float[Array, "B H W 3"],
-        *,
-        camera: Int[Array, " B"] | None = None,
-        platform: Int[Array, " B"] | None = None,
-    ) -> Float[Array, "B M"]:
-        """1 if the image shows the attribute's class, else 0."""
-        logits = self.attribute_logits(images, camera=camera, platform=platform)
+    def attributes_of(self, logits: Float[Array, "B M"]) -> Float[Array, "B M"]:
+        """1 if the image of these logits shows the attribute's class, else 0."""
         return (logits > self.attribute_threshold).astype(jnp.float32)
 
 

@@ -1,16 +1,18 @@
-"""Scores of person search in whole frames: detection, search and re-ranking by context.
+"""Scores of person search in whole frames: search and re-ranking by context.
 
 Protocols of CUHK-SYSU (Xiao et al., CVPR 2017) and PRW (Zheng et al., CVPR 2017); context bipartite
 graph matching of Li and Miao, AAAI 2021. NumPy on the host, since frames hold few people.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
+
+from g2ajax.retrieval.person_detection import average_precision, iou, match_ranks
 
 BLOCK = 64
 """Number of queries whose similarities to the whole gallery are computed at once."""
@@ -72,6 +74,8 @@ class SearchResult:
     """Number of these in which a detection covers the person."""
     first_match: Int[np.ndarray, " Q"]
     """Rank (from 1) of the first correct detection; 0 if there is none."""
+    match_ranks: list[Int[np.ndarray, " _M"]]
+    """Ranks of each query's correct detections, as `match_ranks` counts them."""
     best: list[list["RankedDetection"]]
     """The most similar detections of each query, at most `keep`."""
 
@@ -95,80 +99,6 @@ class RankedDetection(NamedTuple):
     """Row among the frame's detections with at least the threshold's score."""
     similarity: float
     correct: bool
-
-
-def average_precision(positive: Bool[np.ndarray, " N"], score: Float[np.ndarray, " N"]) -> float:
-    """Σ (R_n − R_{n−1}) P_n over distinct scores in descending order, as in scikit-learn.
-
-    Equal scores are one step. Without positives the result is 0.
-    """
-    positive, score = np.asarray(positive, bool), np.asarray(score)
-    if not positive.any():
-        return 0.0
-    order = np.argsort(-score, kind="stable")
-    score, positive = score[order], positive[order]
-    last = np.flatnonzero(np.append(score[1:] != score[:-1], True))
-    true = np.cumsum(positive)[last]
-    steps = np.diff(np.concatenate([[0], true]))
-    return float(np.sum(steps / true[-1] * (true / (last + 1))))
-
-
-def iou(a: Float[np.ndarray, "N 4"], b: Float[np.ndarray, "M 4"]) -> Float[np.ndarray, "N M"]:
-    """Intersection over union of all pairs, float64; 0 where the union is not positive."""
-    a, b = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    inside = np.prod(np.maximum(sides, 0.0), axis=-1)
-    union = np.prod(a[..., 2:] - a[..., :2], -1) + np.prod(b[..., 2:] - b[..., :2], -1) - inside
-    return np.divide(inside, union, out=np.zeros(inside.shape), where=union > 0)
-
-
-class DetectionResult(NamedTuple):
-    """Scores in 0..1; NaN if no frame shows a person."""
-
-    recall: float
-    average_precision: float
-    """Average precision times recall, as in the reference."""
-
-
-def evaluate_detection(
-    truth: Sequence[Float[np.ndarray, "_G 4"]],
-    boxes: Sequence[Float[np.ndarray, "_N 4"]],
-    scores: Sequence[Float[np.ndarray, "_N"]],
-    *,
-    score_threshold: float = 0.01,
-    iou_threshold: float = 0.5,
-) -> DetectionResult:
-    """Scores the detection of people, with or without identity.
-
-    A detection is true if its IoU with a true box is at least `iou_threshold` and each of the two is
-    the other's best match (the first if several are). Detectors of person search drop boxes below
-    their own threshold, so this is not an average precision over all scores.
-
-    Raises ValueError if the sequences differ in length.
-    """
-    if not len(truth) == len(boxes) == len(scores):
-        raise ValueError(
-            f"true boxes of {len(truth)} frames, detections of {len(boxes)}, scores of {len(scores)}"
-        )
-    positive, kept_scores, people = [], [], 0
-    for true, detected, score in zip(truth, boxes, scores, strict=True):
-        kept = np.asarray(score, np.float32) >= np.float32(score_threshold)
-        overlap = iou(true, detected[kept])
-        people += len(true)
-        match = np.zeros(overlap.shape[1], bool)
-        if overlap.size:
-            column = np.arange(overlap.shape[1])
-            best = overlap.argmax(axis=0)
-            mutual = overlap.argmax(axis=1)[best] == column
-            match = mutual & (overlap[best, column] >= iou_threshold)
-        positive.append(match)
-        kept_scores.append(np.asarray(score)[kept])
-    if not people:
-        return DetectionResult(float("nan"), float("nan"))
-    positive = np.concatenate(positive)
-    recall = float(positive.sum() / people)
-    precision = average_precision(positive, np.concatenate(kept_scores))
-    return DetectionResult(recall, recall * precision)
 
 
 def search(
@@ -201,20 +131,11 @@ def search(
     Raises ValueError without queries, for features that are not finite, for frames that do not exist,
     and for re-ranking without context.
     """
-    if not len(queries):
-        raise ValueError("there are no queries")
-    for number, query in enumerate(queries):
-        _check(query, number, len(detections), context_matching)
-    gallery = _Gallery([frame.at_least(score_threshold) for frame in detections])
-    scores = []
-    for start in range(0, len(queries), BLOCK):
-        block = queries[start : start + BLOCK]
-        # One product for many queries; each query then takes the rows of its own gallery.
-        similarity = np.stack([query.feature for query in block]) @ gallery.features.T
-        scores += [
-            _score(gallery, query, row, context_matching, keep)
-            for query, row in zip(block, similarity, strict=True)
-        ]
+    gallery = _opened(detections, queries, score_threshold, context_matching)
+    scores = [
+        _score(gallery, query, similarity, context_matching, keep)
+        for query, similarity in _similarities(gallery, queries)
+    ]
     precision = np.array([row.average_precision for row in scores])
     first = np.array([row.first for row in scores])
     hits = (first[:, None] > 0) & (first[:, None] <= np.asarray(ranks)[None])
@@ -226,13 +147,39 @@ def search(
         present=np.array([row.present for row in scores]),
         detected=np.array([row.detected for row in scores]),
         first_match=first,
+        match_ranks=[row.ranks for row in scores],
         best=[row.best for row in scores],
     )
+
+
+def pairs(
+    detections: Sequence[FrameDetections],
+    queries: Sequence[SearchQuery],
+    *,
+    score_threshold: float = 0.5,
+) -> tuple[Float[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+    """Similarities of each query to the detections of its gallery frames, and whether each shows the
+    query's person.
+
+    The detections, and those that show the person, are those of `search`; a frame's further detections
+    that cover the person are left out. Raises ValueError for what `search` refuses.
+    """
+    gallery = _opened(detections, queries, score_threshold, None)
+    parts, same = [], []
+    for query, similarity in _similarities(gallery, queries):
+        places = _places(gallery, query)
+        values = similarity[places.rows]
+        correct, covering = _correct(gallery, places, values)
+        kept = correct | ~covering
+        parts.append(values[kept])
+        same.append(correct[kept])
+    return np.concatenate(parts), np.concatenate(same)
 
 
 class _QueryScore(NamedTuple):
     average_precision: float
     first: int
+    ranks: Int[np.ndarray, " _M"]
     present: int
     detected: int
     best: list[RankedDetection]
@@ -258,27 +205,76 @@ class _Gallery:
         return np.repeat(self.start[frames] - before, sizes) + np.arange(sizes.sum()), before
 
 
-def _score(gallery, query, similarity, context_matching, keep) -> _QueryScore:
-    shows_person = ~np.isnan(query.boxes).any(axis=1)
-    present = int(shows_person.sum())
+def _opened(
+    detections: Sequence[FrameDetections],
+    queries: Sequence[SearchQuery],
+    score_threshold: float,
+    context_matching: ContextMatching | None,
+) -> _Gallery:
+    """The gallery of the queries, which are checked."""
+    if not len(queries):
+        raise ValueError("there are no queries")
+    for number, query in enumerate(queries):
+        _check(query, number, len(detections), context_matching)
+    return _Gallery([frame.at_least(score_threshold) for frame in detections])
+
+
+def _similarities(
+    gallery: _Gallery, queries: Sequence[SearchQuery]
+) -> Iterator[tuple[SearchQuery, Float[np.ndarray, " N"]]]:
+    """Each query with its similarities to all detections of the gallery."""
+    for start in range(0, len(queries), BLOCK):
+        block = queries[start : start + BLOCK]
+        # One product for many queries; each query then takes the rows of its own gallery.
+        similarity = np.stack([query.feature for query in block]) @ gallery.features.T
+        yield from zip(block, similarity, strict=True)
+
+
+class _Places(NamedTuple):
+    """The detections of a query's gallery, frame by frame."""
+
+    frames: Int[np.ndarray, " F"]
+    """Indices of the gallery frames, each once."""
+    true: Float[np.ndarray, "F 4"]
+    """True box of the person in each frame; NaN where absent."""
+    rows: Int[np.ndarray, " N"]
+    """Rows of the detections in the whole gallery."""
+    start: Int[np.ndarray, " F"]
+    stop: Int[np.ndarray, " F"]
+
+
+def _places(gallery: _Gallery, query: SearchQuery) -> _Places:
     _, first = np.unique(query.frames, return_index=True)
     first = np.sort(first)
     frames = query.frames[first]
     rows, start = gallery.rows(frames)
-    if not len(rows):
-        return _QueryScore(0.0, 0, present, 0, [])
+    return _Places(frames, query.boxes[first], rows, start, np.append(start[1:], len(rows)))
+
+
+def _correct(
+    gallery: _Gallery, places: _Places, values: Float[np.ndarray, " N"]
+) -> tuple[Bool[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+    """The correct detections, the most similar that covers the person in each frame, and all that
+    cover them."""
+    correct, covering = np.zeros(len(values), bool), np.zeros(len(values), bool)
+    for place in np.flatnonzero(~np.isnan(places.true).any(axis=1)):
+        here = slice(places.start[place], places.stop[place])
+        order = here.start + np.argsort(-values[here], kind="stable")
+        covers = _covers(gallery.boxes[places.rows[order]], places.true[place])
+        covering[order[covers]] = True
+        correct[order[covers][:1]] = True
+    return correct, covering
+
+
+def _score(gallery, query, similarity, context_matching, keep) -> _QueryScore:
+    present = int((~np.isnan(query.boxes).any(axis=1)).sum())
+    places = _places(gallery, query)
+    frames, _, rows, start, stop = places
     values = similarity[rows]
-    stop = np.append(start[1:], len(rows))
-    if context_matching is not None:
+    if context_matching is not None and len(rows):
         _rerank(values, gallery.features, rows, start, stop, query.context, context_matching)
-    correct, detected = np.zeros(len(rows), bool), 0
-    for place in np.flatnonzero(shows_person[first]):
-        here = slice(start[place], stop[place])
-        order = np.argsort(-values[here], kind="stable")
-        covers = _covers(gallery.boxes[rows[here]][order], query.boxes[first[place]])
-        if covers.any():
-            correct[start[place] + order[covers.argmax()]] = True
-            detected += 1
+    correct, _ = _correct(gallery, places, values)
+    detected = int(correct.sum())
     order = np.argsort(-values, kind="stable")
     owner = np.repeat(np.arange(len(frames)), stop - start)
     best = [
@@ -287,10 +283,11 @@ def _score(gallery, query, similarity, context_matching, keep) -> _QueryScore:
         )
         for i in order[:keep]
     ]
+    ranks = match_ranks(correct, values)
     if not detected:
-        return _QueryScore(0.0, 0, present, 0, best)
+        return _QueryScore(0.0, 0, ranks, present, 0, best)
     precision = average_precision(correct, values) * detected / present
-    return _QueryScore(precision, int(correct[order].argmax()) + 1, present, detected, best)
+    return _QueryScore(precision, int(correct[order].argmax()) + 1, ranks, present, detected, best)
 
 
 def _check(query, number, frames, context_matching) -> None:

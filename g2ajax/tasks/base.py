@@ -121,6 +121,8 @@ class Task(abc.ABC):
     """Reason why a phase may not accumulate gradients over parts of a batch; "" if it may."""
     dataset: Any
     """The opened dataset; has `name`, `version`, `fingerprint` and `protocols`."""
+    scored: tuple[int, Any] = (-1, None)
+    """Step of the last model that was scored, and its embeddings (or detections) of the test data."""
 
     def __init__(self, info: RunInfo) -> None:
         self.info = info
@@ -203,6 +205,10 @@ class Task(abc.ABC):
 
         `checkpoint` and `step` identify the model in the results.
         """
+
+    def scored_at(self, step: int) -> Any:
+        """What `scored` has of the model of a step; None for another one."""
+        return self.scored[1] if self.scored[0] == step else None
 
     def measure(self, model: Method, rankings: Sequence[str], say: Say) -> list[Measure]:
         """Further measures besides the scores, taken once, of the last checkpoint."""

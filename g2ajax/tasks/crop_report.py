@@ -8,23 +8,28 @@ from g2ajax.data.builders import PLATFORMS
 from g2ajax.data.crop_source import KINDS, CropSplit, Dataset
 from g2ajax.evaluation import curves
 from g2ajax.evaluation.crops import Ranker
-from g2ajax.evaluation.curves import Groups, GroupScore
+from g2ajax.evaluation.curves import Groups
 from g2ajax.evaluation.results import Result
 from g2ajax.report import charts
 from g2ajax.report.album import Album
-from g2ajax.report.charts import Bar, Point, Threshold
 from g2ajax.report.records import Chart, Ranking, Report
 from g2ajax.retrieval.roc import pairs
 from g2ajax.tasks.ranked_lists import STRIP, Lists, altitudes, choose, list_queries, make_lists
+from g2ajax.tasks.report_charts import (
+    SPREADS,
+    bar,
+    bar_chart,
+    cmc_chart,
+    recall_chart,
+    sample,
+    spread_chart,
+)
 from g2ajax.tasks.scores import score_of, title_of
 
 Grouping = Callable[[CropSplit, CropSplit], tuple[Groups, Groups]]
 """Groups of the queries and of the gallery."""
-PAIRS = 4_000_000
-"""Most distances behind a distribution; of more, those of evenly spaced queries."""
-CURVES, HEIGHTS, SPREADS = 5, 3, 2
-"""Protocols with curves, with scores by altitude, and with a chart of distances: the first ones."""
-CMC_TICKS = (1, 2, 5, 10, 20, 50)
+CURVES, HEIGHTS = 5, 3
+"""Protocols with curves, and with scores by altitude: the first ones."""
 
 
 def crop_report(
@@ -76,46 +81,16 @@ def _chance(lists: Lists) -> tuple[float, float]:
 
 def curve_charts(every: Sequence[Lists]) -> list[Chart]:
     """CMC and precision over recall, a line for each protocol."""
-    cmc, recall = {}, {}
-    for lists in every:
-        ranks = np.arange(1, min(50, len(lists.result.cmc)) + 1)
-        cmc[lists.ranker.protocol] = [
-            Point(int(k), 100.0 * float(v)) for k, v in zip(ranks, lists.result.cmc, strict=False)
-        ]
-        precision = curves.precision_recall(lists.result.match_ranks)
-        recall[lists.ranker.protocol] = [Point(float(i), float(v)) for i, v in enumerate(precision)]
+    results = {lists.ranker.protocol: lists.result for lists in every}
     return [
-        Chart(
-            "cmc",
-            "Cumulative matching",
-            charts.lines(
-                cmc,
-                x="rank",
-                y="queries with a match, in percent",
-                ticks=CMC_TICKS,
-                logarithmic=True,
-                top=100.0,
-            ),
-            in_words(cmc, (1, 5, 10, 20), "rank-"),
-        ),
-        Chart(
+        cmc_chart({name: 100.0 * result.cmc for name, result in results.items()}),
+        recall_chart(
             "precision_recall",
             "Precision and recall",
-            charts.lines(recall, x="recall in percent", y="precision in percent", top=100.0),
-            in_words(recall, (10, 50, 90), "precision at recall "),
+            {name: curves.precision_recall(result.match_ranks) for name, result in results.items()},
             "Mean over the queries; at each recall the largest precision at it or beyond.",
         ),
     ]
-
-
-def in_words(lines: dict[str, list[Point]], places: Sequence[int], before: str) -> str:
-    """The values of lines at some places, as text."""
-    parts = []
-    for name, points in lines.items():
-        values = {point.x: point.y for point in points}
-        text = ", ".join(f"{before}{x} {values[x]:.1f}" for x in places if x in values)
-        parts.append(f"{name}: {text}")
-    return "; ".join(parts)
 
 
 def group_charts(every: Sequence[Lists], samples: int) -> list[Chart]:
@@ -146,18 +121,6 @@ def group_charts(every: Sequence[Lists], samples: int) -> list[Chart]:
     if by_camera and not (by_view and by_camera[1] == by_view[1]):
         result.append(by_camera[0])
     return result
-
-
-def bar(score: GroupScore, before: str = "") -> Bar:
-    """The bar of a group."""
-    count = f"{score.queries} queries" if score.queries > 1 else "1 query"
-    return Bar(f"{before}{score.name}", score.mAP, score.low, score.high, count)
-
-
-def bar_chart(name: str, title: str, rows: Sequence[Bar], note: str) -> Chart:
-    """A chart of mAP by groups."""
-    alt = "; ".join(f"{r.name}: {r.value:.1f} ({r.low:.1f} to {r.high:.1f})" for r in rows)
-    return Chart(name, title, charts.bars(rows, x="mAP in percent"), alt, note)
 
 
 def views(query: CropSplit, gallery: CropSplit) -> tuple[Groups, Groups]:
@@ -232,8 +195,7 @@ def spread_charts(every: Sequence[Lists]) -> list[Chart]:
         if lists.ranker.distance is None:
             continue
         query, gallery = lists.query, lists.gallery
-        number = max(1, min(len(query), PAIRS // max(1, len(gallery))))
-        rows = np.linspace(0, len(query) - 1, number).astype(int)
+        rows = sample(len(query), len(gallery))
         kept = np.flatnonzero(gallery.kind != KINDS.index("junk"))
         distance = np.asarray(lists.ranker.distance(rows))[:, kept]
         identity = gallery.identity[kept].copy()
@@ -245,23 +207,8 @@ def spread_charts(every: Sequence[Lists]) -> list[Chart]:
                 "gallery_camera": getattr(gallery, lists.camera_key)[kept].astype(np.int32),
             }
         spread = curves.spread(*pairs(distance, query.identity[rows], identity, **left_out))
-        svg = charts.histogram(
-            spread.edges,
-            {"same person": spread.same, "different people": spread.different},
-            x=f"distance ({lists.ranker.described['metric'].replace('_', ' ')})",
-            thresholds=[
-                Threshold(one.distance, f"{100 * one.rate:g}%") for one in spread.operating
-            ],
+        metric = lists.ranker.described["metric"]
+        result.append(
+            spread_chart(spread, lists.ranker.protocol, metric, others="different people")
         )
-        rates = ", ".join(
-            f"{100 * one.accepted:.1f}% at a false-alarm rate of {100 * one.rate:g}% (below "
-            f"{one.distance:.3g})"
-            for one in spread.operating
-        )
-        same, different = spread.pairs
-        note = f"{same:,} pairs of one person, {different:,} of different people."
-        if rates:
-            note += f" Pairs of one person below the threshold: {rates}."
-        protocol = lists.ranker.protocol
-        result.append(Chart(f"distances_{protocol}", f"Distances, {protocol}", svg, note, note))
     return result

@@ -24,7 +24,7 @@ from g2ajax.methods import DataFacts, Method
 from g2ajax.report.records import Report
 from g2ajax.tasks import base, crop_checks, crop_options, explanation_measures
 from g2ajax.tasks.base import Batch, Phase, RunInfo, Say
-from g2ajax.tasks.embedder import Embedder, Features, embed_sides, make_embedder, score_crops
+from g2ajax.tasks.embedder import Embedder, embed_sides, make_embedder, score_crops
 from g2ajax.tasks.explanation_pages import embedder_report
 from g2ajax.tasks.features import embed_training_images, feature_batches
 
@@ -38,8 +38,6 @@ class Task(base.Task):
     dataset: Dataset
     model: Method
     embedder: Embedder
-    scored: tuple[int, Features | None] = (-1, None)
-    """Step and embeddings of the last model that was scored."""
 
     def __init__(self, info: RunInfo) -> None:
         super().__init__(info)
@@ -193,7 +191,6 @@ class Task(base.Task):
         trained_on: str,
     ) -> Report | None:
         """Scores, curves and ranked lists; explained queries if the model was trained to explain."""
-        step, features = self.scored
         return embedder_report(
             model,
             self.embedder,
@@ -201,7 +198,7 @@ class Task(base.Task):
             measured,
             self.noun,
             trained_on,
-            features if step == results[0].step else None,
+            self.scored_at(results[0].step),
         )
 
 

@@ -57,7 +57,6 @@ class Embedder:
     mesh: Mesh
     embed: Embed
     explain: Embed | None = None
-    predict: Embed | None = None
     attribute_logits: Embed | None = None
     embed_text: Embed | None = None
     text_length: int = 0
@@ -93,7 +92,6 @@ def make_embedder(
         mesh,
         make_embed(model, mesh, flip=options.evaluate.flip),
         make_embed(model, mesh, "explain") if isinstance(model, Explains) else None,
-        make_embed(model, mesh, "predict_attributes") if predicts else None,
         make_embed(model, mesh, "attribute_logits") if predicts else None,
         make_embed_text(model, mesh) if isinstance(model, EmbedsCaptions) else None,
         text_length,
@@ -317,13 +315,16 @@ def explained_sides(
     batches = split_batches(split, options.data, size, embedder.mesh)
     for batch in shown(batches, len(split), size, split.name):
         inputs = {k: batch[k] for k in INPUTS}
-        explained = embedder.explain(state, inputs)
+        explained, prediction = embedder.explain(state, inputs), None
+        if predicts:
+            logits = embedder.attribute_logits(state, inputs)
+            prediction = np.asarray(model.attributes_of(logits))
         yield (
             Side(
                 np.asarray(explained.embedding),
                 np.asarray(explained.attribute_embedding),
                 np.asarray(signed(batch["attributes"], sizes)),
-                np.asarray(embedder.predict(state, inputs)) if predicts else None,
+                prediction,
             ),
             np.asarray(batch["mask"]),
         )

@@ -88,6 +88,7 @@ def measure_pairs(model: Method, embedder: Embedder) -> list[Measure]:
     means over queries of each query's mean over the gallery, intervals are over query identities.
     """
     results = []
+    summary = functools.partial(_by_source, samples=embedder.options.evaluate.bootstrap_samples)
     for protocol in embedder.protocols:
         query, _, _ = embedder.dataset.protocol(protocol)
         compared = compare_protocol(model, embedder, protocol, ("distance",), measure=True)
@@ -101,17 +102,10 @@ def measure_pairs(model: Method, embedder: Embedder) -> list[Measure]:
             ("mAP of common", "attention", sums["map_common"], alike),
             ("relative gap", "attention", gap["gap"], gap["pairs"]),
         ):
-            results.append(
-                summarise(
-                    np.divide(total, pairs, out=np.full(len(total), np.nan), where=pairs > 0),
-                    embedder.dataset.splits["query"].identity[query],
-                    part=f"pairs {protocol}",
-                    measure=name,
-                    source=source,
-                    samples=embedder.options.evaluate.bootstrap_samples,
-                )
-            )
-    return [entry for entry in results if entry is not None]
+            mean = np.divide(total, pairs, out=np.full(len(total), np.nan), where=pairs > 0)
+            identity = embedder.dataset.splits["query"].identity[query]
+            results += summary(f"pairs {protocol}", name, {source: mean}, identity)
+    return results
 
 
 def measure_groups(model: Explains, embedder: Embedder) -> list[Measure]:
@@ -201,6 +195,7 @@ def measure_maps(model: Method, embedder: Embedder) -> list[Measure]:
     starts = np.cumsum([0, *(len(c) for _, c in embedder.dataset.attribute_groups)])
     size = tuple(embedder.options.data.image_size)
     results = []
+    summary = functools.partial(_by_source, samples=embedder.options.evaluate.bootstrap_samples)
     for number, part in enumerate(p for p in PARTS if p in names):
         group = names.index(part)
         codes = scene.batch["attributes"][:, group]
@@ -231,17 +226,9 @@ def measure_maps(model: Method, embedder: Embedder) -> list[Measure]:
                 values |= _occlusion(model, embedder, scene, rows[differing], large[differing], key)
             for name, value in values.items():
                 of = rows if len(value) == len(rows) else rows[differing]
-                results.append(
-                    summarise(
-                        np.asarray(value),
-                        scene.batch["identity"][of],
-                        part=part,
-                        measure=name,
-                        source=source,
-                        samples=embedder.options.evaluate.bootstrap_samples,
-                    )
-                )
-    return [entry for entry in results if entry is not None]
+                identity = scene.batch["identity"][of]
+                results += summary(part, name, {source: np.asarray(value)}, identity)
+    return results
 
 
 def _occlusion(

@@ -11,15 +11,29 @@ from g2ajax.data.frame_source import FrameDataset
 from g2ajax.data.images import decode
 from g2ajax.evaluation import curves
 from g2ajax.evaluation.curves import Groups
-from g2ajax.evaluation.person_search import Found, gallery_sizes, search_queries
+from g2ajax.evaluation.person_search import (
+    Found,
+    detection_result,
+    gallery_sizes,
+    search_queries,
+)
 from g2ajax.evaluation.results import Result
 from g2ajax.report import charts
 from g2ajax.report.album import Album
 from g2ajax.report.charts import Bar, Point
 from g2ajax.report.records import Chart, Entry, Listed, Ranking, Report
-from g2ajax.retrieval.person_search import SearchResult, search
-from g2ajax.tasks.crop_report import CMC_TICKS, bar, bar_chart, in_words
+from g2ajax.retrieval.person_search import SearchResult, pairs, search
 from g2ajax.tasks.ranked_lists import STRIP, aerial_metres, by_metres, choose
+from g2ajax.tasks.report_charts import (
+    CMC_RANKS,
+    SPREADS,
+    bar,
+    bar_chart,
+    cmc_chart,
+    recall_chart,
+    sample,
+    spread_chart,
+)
 from g2ajax.tasks.scores import score_of, summary_of, title_of
 
 DEEPEST = 2000
@@ -28,12 +42,10 @@ MARGIN = 0.35
 """Surroundings of a person in a picture, as a share of the box's sides."""
 OPENED = 16
 """Decoded frames that are kept for further pictures."""
-MOST = 1000
-"""Rank at which the curve of ranks ends."""
 
 
 def frame_report(
-    found: Found | None,
+    found: Found,
     dataset: FrameDataset,
     results: Sequence[Result],
     *,
@@ -43,14 +55,18 @@ def frame_report(
 ) -> Report:
     """The report of a model's detections in a dataset's frames, by similarity alone.
 
-    `found`: None for a plain detector, which ranks nothing. Of protocols in one direction, which differ
-    in the size of the gallery, the first has lists and curves. `limit`: most queries with their lists;
+    A plain detector ranks nothing and has its own curve alone. Of protocols in one direction, which
+    differ in the size of the gallery, the first has lists and curves. `limit`: most queries with their lists;
     `samples`: resamplings of the bootstrap.
     """
-    scored = [r for r in results if r.ranking in ("reid", "detection")]
-    first = list({result.direction: result for result in reversed(scored)}.values())[::-1]
+    directions: dict[str, Result] = {}
+    for result in results:
+        if result.ranking in ("reid", "detection"):
+            directions.setdefault(result.direction, result)
+    first = list(directions.values())
     album, rankings, searches = Album(), [], {}
-    for result in first if found else ():
+    ranked = first if found.query is not None else []
+    for result in ranked:
         queries = search_queries(found, dataset, result.protocol)
         searches[result.protocol] = search(found.gallery, queries, keep=0)
         rows, note = choose(
@@ -66,9 +82,11 @@ def frame_report(
         summary=summary_of(dataset, results, "people in frames", trained_on),
         scores=[score_of(result) for result in first],
         charts=[
-            *([_cmc(searches)] if searches else []),
+            *_curves(searches),
+            *_detector(found, dataset),
             *_groups(searches, dataset, samples),
             *_sizes(results),
+            *_spreads(found, dataset, ranked),
         ],
         rankings=rankings,
         pictures=album.pictures,
@@ -140,23 +158,66 @@ def around(
     return np.ascontiguousarray(image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
 
 
-def _cmc(searches: dict[str, SearchResult]) -> Chart:
-    """The share of queries with a correct detection among the first ones, by protocol."""
-    lines = {}
+def _curves(searches: dict[str, SearchResult]) -> list[Chart]:
+    """Cumulative matching and precision over recall, by protocol."""
+    if not searches:
+        return []
+    ranks = np.arange(1, CMC_RANKS + 1)[:, None]
+    cmc, recall = {}, {}
     for protocol, result in searches.items():
-        ranks = np.arange(1, 51)
-        first = np.where(result.first_match > 0, result.first_match, MOST)
-        lines[protocol] = [Point(int(k), 100.0 * float((first <= k).mean())) for k in ranks]
-    svg = charts.lines(
-        lines,
-        x="rank",
-        y="queries with a match, in percent",
-        ticks=CMC_TICKS,
-        logarithmic=True,
-        top=100.0,
+        first = result.first_match
+        cmc[protocol] = 100.0 * ((first > 0) & (first <= ranks)).mean(axis=1)
+        recall[protocol] = curves.precision_recall(result.match_ranks, result.present)
+    return [
+        cmc_chart(cmc, "A person whom no detection covers has no match at any rank."),
+        recall_chart(
+            "precision_recall",
+            "Precision and recall",
+            recall,
+            "Mean over the queries; at each recall the largest precision at it or beyond, 0 where no "
+            "detection covers the person in as many frames.",
+        ),
+    ]
+
+
+def _detector(found: Found, dataset: FrameDataset) -> list[Chart]:
+    """Precision over recall of the detected people, by platform of the frames that protocols search."""
+    lines = {}
+    for platform in dict.fromkeys(row["gallery_platform"] for row in dataset.protocols):
+        result = detection_result(found.gallery, dataset, platform)
+        if result.people:
+            frames = "all" if platform == "any" else platform
+            name = f"{frames} frames (AP {100.0 * result.average_precision:.1f})"
+            lines[name] = curves.precision_recall([result.match_ranks], [result.people])
+    if not lines:
+        return []
+    note = (
+        "People with or without identity, detected with a score of 0.01 or more and an IoU of 0.5 or "
+        "more; at each recall the largest precision at it or beyond, 0 at recalls that the detector "
+        "does not reach. AP is the results' detection AP."
     )
-    note = "A person whom no detection covers has no match at any rank."
-    return Chart("cmc", "Cumulative matching", svg, in_words(lines, (1, 5, 10, 20), "rank-"), note)
+    return [recall_chart("detection", "Detection: precision and recall", lines, note)]
+
+
+def _spreads(found: Found, dataset: FrameDataset, first: Sequence[Result]) -> list[Chart]:
+    """The similarities of queries to the people detected in their galleries, by protocol."""
+    result = []
+    detections = np.array([len(frame.at_least(0.5).boxes) for frame in found.gallery])
+    for protocol, metric in [(one.protocol, one.metric) for one in first[:SPREADS]]:
+        queries = search_queries(found, dataset, protocol)
+        most = max(int(detections[query.frames].sum()) for query in queries)
+        similarity, same = pairs(found.gallery, [queries[i] for i in sample(len(queries), most)])
+        if same.any() and not same.all():
+            spread = curves.spread(similarity, same, similarity=True)
+            note = (
+                "A pair is a query and a detection of its gallery with a score of 0.5 or more; further "
+                "boxes over the person are left out."
+            )
+            others = "another person or nobody"
+            result.append(
+                spread_chart(spread, protocol, metric, others=others, similarity=True, note=note)
+            )
+    return result
 
 
 def _groups(searches: dict[str, SearchResult], dataset: FrameDataset, samples: int) -> list[Chart]:

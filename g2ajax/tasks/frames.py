@@ -145,8 +145,6 @@ class Task(base.Task):
     dataset: FrameDataset
     model: Method
     functions: Functions
-    scored: tuple[int, Found | None] = (-1, None)
-    """Step and detections of the last model that was scored."""
 
     def __init__(self, info: RunInfo) -> None:
         super().__init__(info)
@@ -212,13 +210,12 @@ class Task(base.Task):
     ) -> list[Result]:
         """Scores a model; each gallery frame is detected once, for all protocols, queries and
         rankings. A plain detector has no rankings."""
-        state = nnx.state(model)
-        if self.functions.embed is not None:
-            found = self.search(state, rankings)
-            self.scored = step, found
+        found = self.search(nnx.state(model), rankings)
+        self.scored = step, found
+        if found.query is not None:
             return self.results_of(found, checkpoint=checkpoint, step=step, rankings=rankings)
         return evaluate_detector(
-            self.detections(state),
+            found.gallery,
             self.dataset,
             protocols=self.protocols,
             name=self.info.name,
@@ -248,6 +245,8 @@ class Task(base.Task):
 
     def search(self, state: nnx.State, rankings: Sequence[str]) -> Found:
         """The people detected in the test frames, as far as the rankings need them."""
+        if self.functions.embed is None:
+            return Found(self.detections(state), None)
         query = [
             embeddings[0] for embeddings in self.each_frame(self.functions.embed, state, self.query)
         ]
@@ -297,14 +296,10 @@ class Task(base.Task):
         measured: Sequence[Measure],
         trained_on: str,
     ) -> Report | None:
-        """Scores, curves and lists of found people; of a plain detector its scores."""
-        evaluate, (step, found) = self.options.evaluate, self.scored
-        if self.functions.embed is None:
-            found = None
-        elif step != results[0].step:
-            found = self.search(nnx.state(model), ("reid",))
+        """Scores, curves and lists of found people; of a plain detector its scores and its curve."""
+        evaluate, found = self.options.evaluate, self.scored_at(results[0].step)
         return frame_report(
-            found,
+            found or self.search(nnx.state(model), ("reid",)),
             self.dataset,
             results,
             trained_on=trained_on,

@@ -89,8 +89,6 @@ class Task(base.Task):
     PhaseOptions = PhaseOptions
     dataset: Dataset
     model: Method
-    scored: tuple[int, Features | None] = (-1, None)
-    """Step and embeddings of the last model that was scored."""
 
     def __init__(self, info: RunInfo) -> None:
         super().__init__(info)
@@ -254,16 +252,15 @@ class Task(base.Task):
         trained_on: str,
     ) -> Report | None:
         """Scores, curves and ranked lists; a tracklet's picture shows some of its frames."""
-        evaluate, (step, features) = self.options.evaluate, self.scored
-        features = features if step == results[0].step else None
+        features = self.scored_at(results[0].step)
         return crop_report(
             list(self.rankers(model, (results[0].ranking,), features)),
             self.dataset,
             results,
             Album(),
             summary=summary_of(self.dataset, results, self.noun, trained_on),
-            limit=evaluate.reported_queries,
-            bootstrap_samples=evaluate.bootstrap_samples,
+            limit=self.options.evaluate.reported_queries,
+            bootstrap_samples=self.options.evaluate.bootstrap_samples,
         )
 
     def embed_sides(self, model: Method) -> Features:

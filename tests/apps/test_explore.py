@@ -244,9 +244,14 @@ def test_a_model_explores_a_folder(with_text, tmp_path, monkeypatch, capsys):
     [
         (["--port=70000"], "--port=70000; expected 0 (any free one) to 65535"),
         (["--camera=x"], "has 0 groups; expected one around the camera's name"),
-        ([], "nowhere is not a folder"),
+        ([], "nowhere is not a folder; the gallery is a folder"),
+        (["--gallery=empty"], "empty is empty; the gallery is a folder"),
     ],
 )
-def test_what_does_not_fit_is_said_before_the_model_opens(arguments, message, capsys):
+def test_what_does_not_fit_is_said_before_the_model_opens(
+    arguments, message, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty" / "inside").mkdir(parents=True)
     assert main(["explore", "--model=none", "--gallery=nowhere", *arguments]) == 1
     assert message in capsys.readouterr().err

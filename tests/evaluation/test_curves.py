@@ -4,10 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from g2ajax.evaluation import curves
 from g2ajax.evaluation.curves import Groups
 from g2ajax.retrieval import evaluate_distances, roc
+from g2ajax.retrieval.person_detection import match_ranks
 from g2ajax.retrieval.result import RetrievalResult
 
 
@@ -24,6 +27,30 @@ def test_precision_is_the_best_at_a_recall_or_beyond():
     np.testing.assert_allclose(curves.precision_recall([ranks], points=11), expected)
     with pytest.raises(ValueError, match="no query has a match"):
         curves.precision_recall([np.array([], int)])
+
+
+def test_precision_is_nothing_beyond_the_recall_that_is_reached():
+    # Two of four matches, at ranks 1 and 4; a query without ranks; one without matches.
+    ranks = [np.array([1, 4]), np.array([], int), np.array([], int)]
+    curve = curves.precision_recall(ranks, [4, 2, 0], points=5)
+    np.testing.assert_allclose(curve, 100 * np.array([1, 1, 1 / 2, 0, 0]) / 2)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 10**6), missed=st.integers(0, 3))
+def test_precision_is_that_of_the_best_threshold(seed, missed):
+    rng = np.random.default_rng(seed)
+    positive, score = rng.random(12) < 0.4, rng.integers(0, 6, 12) / 5
+    people = int(positive.sum()) + missed
+    assume(people)
+    kept = [score >= threshold for threshold in np.unique(score)]
+    steps = [(positive[k].sum() / people, positive[k].mean()) for k in kept]
+    expected = [
+        max((precision for recall, precision in steps if recall >= r - 1e-9), default=0.0)
+        for r in np.linspace(0, 1, 11)
+    ]
+    curve = curves.precision_recall([match_ranks(positive, score)], [people], points=11)
+    np.testing.assert_allclose(curve, 100 * np.array(expected), atol=1e-9)
 
 
 def test_chance_is_the_mean_over_all_orders():
@@ -84,8 +111,30 @@ def test_thresholds_keep_to_their_rate():
     assert [one.rate for one in result.operating] == [1e-1, 1e-2]  # 1e-3 would be of 2 pairs
     curve = roc(distance, same)
     for one in result.operating:
-        assert (distance[~same] < one.distance).mean() == pytest.approx(one.rate)
-        assert one.accepted == pytest.approx((distance[same] < one.distance).mean())
+        assert (distance[~same] < one.threshold).mean() == pytest.approx(one.rate)
+        assert one.accepted == pytest.approx((distance[same] < one.threshold).mean())
         assert one.accepted == pytest.approx(curve.tpr_at(one.rate), abs=0.02)
     with pytest.raises(ValueError, match="of one person and of two"):
         curves.spread(distance, same | True)
+
+
+def test_similarities_have_thresholds_from_above():
+    # One in ten of 100 different pairs is above 0.89, and two of four pairs of one person are.
+    value = np.concatenate([np.arange(100) / 100, [0.995, 0.95, 0.5, 0.85]])
+    result = curves.spread(value, np.arange(104) >= 100, similarity=True, bins=10)
+    assert result.operating == (curves.Operating(0.1, 0.89, 0.5),)
+    assert (result.edges[0], result.edges[-1]) == (0.0, 0.995)
+    np.testing.assert_allclose(result.same, [0, 0, 0, 0, 0, 25, 0, 0, 25, 50])
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 10**6), levels=st.integers(2, 50))
+def test_a_threshold_of_similarity_keeps_to_its_rate(seed, levels):
+    rng = np.random.default_rng(seed)
+    value, same = rng.integers(0, levels, 400) / levels, np.arange(400) % 8 == 0
+    result = curves.spread(value, same, similarity=True)
+    assert result.same.sum() == pytest.approx(100) and result.different.sum() == pytest.approx(100)
+    assert result.operating and (np.diff(result.edges) > 0).all()
+    for one in result.operating:
+        assert (value[~same] > one.threshold).mean() <= one.rate
+        assert one.accepted == pytest.approx((value[same] > one.threshold).mean())

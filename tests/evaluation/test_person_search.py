@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from g2ajax.data.frame_source import FrameDataset, FrameSplit
-from g2ajax.evaluation.person_search import Found, evaluate_detector, evaluate_frames, gallery_sizes
+from g2ajax.evaluation.person_search import (
+    Found,
+    detection_result,
+    evaluate_detector,
+    evaluate_frames,
+    gallery_sizes,
+)
 from g2ajax.evaluation.results import as_csv, as_dict, as_table
 from g2ajax.retrieval.person_search import FrameDetections
 
@@ -108,6 +114,14 @@ def test_a_plain_detector_has_no_ranking():
     assert head.split()[-3:] == ["detection", "AP", "recall"] and "mAP" not in head
     assert row.split()[-2:] == ["44.44", "66.67"]
     assert as_csv([aerial]).count("\n") == 2 and as_dict(aerial)["mAP"] is None
+
+
+def test_detections_of_a_platform_have_ranks():
+    result = detection_result(found().gallery, dataset(), "aerial")
+    # Two of three people, at equal scores with a false detection.
+    assert (result.match_ranks.tolist(), result.people) == ([3, 3], 3)
+    every = detection_result(found().gallery, dataset(), "any")
+    assert (every.match_ranks.tolist(), every.people) == ([4, 4, 4], 4)
 
 
 def test_true_boxes_are_a_protocol_of_their_own():

@@ -5,14 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from g2ajax.retrieval.person_detection import (
+    average_precision,
+    evaluate_detection,
+    iou,
+    match_ranks,
+)
 from g2ajax.retrieval.person_search import (
     ContextMatching,
     FrameDetections,
     SearchQuery,
-    average_precision,
-    evaluate_detection,
-    iou,
     match_people,
+    pairs,
     search,
 )
 
@@ -52,6 +56,19 @@ def test_average_precision_is_blind_to_order(seed):
     assert 0 <= expected <= 1
 
 
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 10**6))
+def test_ranks_of_the_matches_give_the_average_precision(seed):
+    rng = np.random.default_rng(seed)
+    positive, score = rng.random(12) < 0.4, rng.integers(0, 5, 12) / 5
+    ranks = match_ranks(positive, score)
+    assert len(ranks) == positive.sum()
+    # As many matches as stand at a rank or before it, over the rank.
+    precision = np.searchsorted(ranks, ranks, side="right") / ranks
+    mean = precision.mean() if len(ranks) else 0.0
+    assert mean == pytest.approx(average_precision(positive, score))
+
+
 def test_overlaps_of_odd_boxes_are_zero():
     odd = np.asarray([[1.0, 1, 1, 1], [5, 5, 2, 2], [1, 1, 1, 9]])
     assert not iou(odd, odd).any()
@@ -66,8 +83,9 @@ def test_detection_by_hand():
     result = evaluate_detection(truth, boxes, scores)
     assert result.recall == pytest.approx(1 / 3)
     assert result.average_precision == pytest.approx(1 / 3 * 1 / 2)
+    assert result.match_ranks.tolist() == [2] and result.people == 3
     strict = evaluate_detection(truth, boxes, scores, score_threshold=0.97)
-    assert strict == (0.0, 0.0)
+    assert strict[:2] == (0.0, 0.0) and not len(strict.match_ranks)
     assert np.isnan(evaluate_detection([np.zeros((0, 4))], [FAR], [np.ones(1)]).recall)
     with pytest.raises(ValueError, match=r"true boxes of 3 frames, detections of 2"):
         evaluate_detection(truth, boxes[:2], scores)
@@ -85,10 +103,38 @@ def test_search_by_hand():
     assert result.top == {1: 0.0, 2: 1.0}
     assert (result.present[0], result.detected[0], result.first_match[0]) == (3, 2, 2)
     assert [r.correct for r in result.best[0]] == [False, True, True]
+    assert result.match_ranks[0].tolist() == [2, 3]
     assert result.best[0][0][:2] == (0, 1)
     missed, confused = result.error_split()
     assert missed == pytest.approx(1 / 3)
     assert missed + confused == pytest.approx(1 - result.mAP)
+
+
+def test_pairs_of_queries_and_detections_by_hand():
+    frames = [
+        # The person, a second box over them, somebody else.
+        frame(np.concatenate([BOX, BOX + 1, FAR]), [[0.9, 0], [0.8, 0], [0.7, 0]]),
+        frame(FAR, [[0.5, 0.1]]),
+        frame(BOX, [[0.6, 0]], scores=[0.4]),
+    ]
+    one, other = query([0, 1], [BOX, ABSENT]), query([1, 2], [ABSENT, BOX], feature=(0.0, 1.0))
+    similarity, same = pairs(frames, [one, other])
+    np.testing.assert_allclose(similarity, [0.9, 0.7, 0.5, 0.1])
+    assert same.tolist() == [True, False, False, False]
+    with pytest.raises(ValueError, match="there are no queries"):
+        pairs(frames, [])
+
+
+def test_pairs_are_those_that_search_ranks():
+    rng = np.random.default_rng(2)
+    frames = [frame(np.concatenate([BOX, FAR]), rng.normal(size=(2, 2))) for _ in range(5)]
+    queries = [query(np.arange(5), [BOX if k % 2 else ABSENT for k in range(5)]) for _ in range(70)]
+    similarity, same = pairs(frames, queries)
+    result = search(frames, queries, keep=10)
+    ranked = [(one.similarity, one.correct) for one in result.best[69]]
+    drawn = zip(similarity[-10:].tolist(), same[-10:].tolist(), strict=True)
+    assert sorted(drawn) == sorted(ranked)
+    assert len(similarity) == 700 and same.sum() == result.detected.sum()
 
 
 def test_the_order_of_the_gallery_does_not_matter():

@@ -7,11 +7,13 @@ import re
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from g2ajax.__main__ import main
 from g2ajax.evaluation.explanation import Measure
 from g2ajax.models.load import of_run
 from g2ajax.tasks import crops, explanation_measures
+from g2ajax.tasks.embedder import embed_split, explained_sides
 from g2ajax.tasks.explanation_measures import REASONS
 from g2ajax.tasks.explanation_pages import trust
 from g2ajax.tasks.predicted_attributes import differences, predict
@@ -258,11 +260,19 @@ def test_a_run_without_the_stream_says_so(ranked_run, fake_dataset, capsys):
 
 
 def test_the_decomposition_is_of_the_distance(finished, fake_dataset):
-    """Attention one everywhere: every d^k is d, and the gap is nothing."""
+    """Attention one everywhere: every d^k is d, and the gap is nothing. Before, predictions are those
+    of the logits."""
     workdir, _ = finished
     config = explainable_config(**PREDICTS)
     opened, _ = loop.reopen(config, workdir, "latest")
+    gallery, embedder = fake_dataset.splits["gallery"], opened.task.embedder
+    sides = explained_sides(opened.model, embedder, gallery, predicts=True)
+    shown = np.concatenate([side.prediction[mask] for side, mask in sides])
+    state, options = nnx.state(opened.model), embedder.options
+    asked = gallery, options.data, options.evaluate.batch_size, embedder.mesh
+    logits = embed_split(embedder.attribute_logits, state, *asked)
+    np.testing.assert_array_equal(shown, logits > opened.model.attribute_threshold)
     opened.model.adh.conv2.kernel[...] = 0.0 * opened.model.adh.conv2.kernel[...]
-    measures = explanation_measures.measure_pairs(opened.model, opened.task.embedder)
+    measures = explanation_measures.measure_pairs(opened.model, embedder)
     gaps = [m.value for m in measures if m.measure == "relative gap"]
     assert gaps and max(gaps) < ROUND

@@ -43,9 +43,10 @@ def reported(dataset, found):
 
 def test_a_perfect_search_is_reported_as_one(dataset):
     report, results = reported(dataset, perfect(dataset))
-    directions = {result.direction: result.protocol for result in reversed(results)}
+    directions = {}
+    for result in results:
+        directions.setdefault(result.direction, result.protocol)
     assert [score.value for score in report.scores] == [100.0] * len(directions)
-    assert {ranking.label for ranking in report.rankings} == set(directions.values())
     queries = {row["name"]: len(dataset.protocol(row["name"])[0]) for row in dataset.protocols}
     for ranking in report.rankings:
         assert len(ranking.queries) == queries[ranking.label]
@@ -58,7 +59,10 @@ def test_a_perfect_search_is_reported_as_one(dataset):
             assert near == [1.0] * len(near)
     assert all(max(size_of(one)) <= 224 for one in report.pictures)
     names = {chart.name for chart in report.charts}
-    assert names == {"cmc", "altitude", "cameras", "gallery_size"}
+    assert [ranking.label for ranking in report.rankings] == list(directions.values())
+    spreads = {f"similarities_{ranking.label}" for ranking in report.rankings[:2]}
+    recall = {"precision_recall", "detection"}
+    assert names == {"cmc", "altitude", "cameras", "gallery_size"} | recall | spreads
     assert "Nothing is known of its training data" in report.summary[0]
     assert len(results) > len(report.scores)
 
@@ -75,11 +79,39 @@ def test_the_first_true_match_is_listed_where_it_comes_late(dataset):
 
 
 def test_a_detector_alone_has_scores_and_no_lists(dataset):
-    results = evaluate_detector(perfect(dataset).gallery, dataset)
-    report = frame_report(None, dataset, results, trained_on="", limit=400, samples=20)
+    found = dataclasses.replace(perfect(dataset), query=None)
+    results = evaluate_detector(found.gallery, dataset)
+    report = frame_report(found, dataset, results, trained_on="", limit=400, samples=20)
     assert {(s.name, s.value) for s in report.scores} == {("detection AP", 100.0)}
     assert len(report.scores) == len(results)
-    assert not report.rankings and not report.charts
+    assert not report.rankings
+    (curve,) = report.charts
+    assert curve.name == "detection" and "aerial frames (AP 100.0): precision at rec" in curve.alt
+
+
+def test_curves_fall_to_nothing_beyond_what_was_detected(dataset):
+    found = perfect(dataset)
+    # The first person of each frame alone is detected, and a false alarm is surer than all of them.
+    frames = [
+        FrameDetections(
+            np.concatenate([frame.boxes[:1], frame.boxes[:1] + 1000.0]),
+            np.array([0.8, 0.9], np.float32)[: 2 * len(frame.boxes)],
+            np.concatenate([frame.features[:1], 0.0 * frame.features[:1]]),
+        )
+        for frame in found.gallery
+    ]
+    report, results = reported(dataset, dataclasses.replace(found, gallery=frames))
+    charts = {chart.name: chart for chart in report.charts}
+    measures = dict(results[0].measures)
+    platform = results[0].direction.split()[-1]
+    assert measures["recall"] < 90.0
+    assert f"{platform} frames (AP {measures['detection AP']:.1f})" in charts["detection"].alt
+    assert "recall 10 50.0, precision at recall" in charts["detection"].alt
+    assert "precision at recall 90 0.0" in charts["detection"].alt
+    protocol = results[0].protocol
+    spread = charts[f"similarities_{protocol}"]
+    assert "of another person or nobody" in spread.alt and "another person or nobody" in spread.svg
+    assert "similarity (inner product)" in spread.svg
 
 
 def test_the_surroundings_of_a_box_stay_in_the_frame():

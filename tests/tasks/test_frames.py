@@ -42,6 +42,9 @@ def test_seqnet_is_trained_and_scored(frames_run):
     assert {row["given"] for row in stored} == {"", "true boxes of the gallery given"}
     page = (workdir / "report.html").read_text()
     assert "By size of the gallery" in page and (workdir / "figures/gallery_size.svg").exists()
+    assert "Detection: precision and recall" in page and "aerial frames (AP " in page
+    figures = {file.stem for file in (workdir / "figures").glob("*.svg")}
+    assert {"cmc", "precision_recall", "detection"} <= figures
     assert '"label":"G2A"' in page and page.count('"e":[') == 8  # queries of both directions
 
 

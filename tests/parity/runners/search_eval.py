@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from g2ajax.retrieval.person_detection import evaluate_detection
 from g2ajax.retrieval.person_search import (
     ContextMatching,
     FrameDetections,
     SearchQuery,
-    evaluate_detection,
     match_people,
     search,
 )
@@ -33,7 +33,7 @@ def run_detection_eval(args, inputs, weights):
             score_threshold=v["score_threshold"],
             iou_threshold=args["iou_threshold"],
         )
-        results[v["output"]] = np.asarray(result)
+        results[v["output"]] = np.array([result.recall, result.average_precision])
     return results
 
 
