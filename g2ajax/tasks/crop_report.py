@@ -60,7 +60,7 @@ def crop_report(
         title=title_of(results),
         summary=summary,
         scores=[
-            score_of(scored[lists.ranker.protocol], _chance(lists))
+            score_of(scored[lists.ranker.protocol], lists.chance)
             for lists in every
             if lists.ranker.protocol in scored
         ],
@@ -72,11 +72,6 @@ def crop_report(
         rankings=rankings,
         pictures=album.pictures,
     )
-
-
-def _chance(lists: Lists) -> tuple[float, float]:
-    matches = np.array([len(ranks) for ranks in lists.result.match_ranks])
-    return curves.chance(matches, lists.result.listed)
 
 
 def curve_charts(every: Sequence[Lists]) -> list[Chart]:

@@ -12,7 +12,7 @@ from g2ajax.data.crop_source import KINDS, CropSplit, Dataset
 from g2ajax.data.frame_source import FrameSplit
 from g2ajax.data.images import decode
 from g2ajax.evaluation.crops import Ranker, protocol_rows, rank_protocol
-from g2ajax.evaluation.curves import Groups
+from g2ajax.evaluation.curves import Groups, chance
 from g2ajax.report.album import HEIGHT, Album
 from g2ajax.report.names import words
 from g2ajax.report.records import Entry, Listed
@@ -43,6 +43,15 @@ class Lists:
     """Column that must differ between a query and its matches; "": none."""
     sentences: tuple[Sequence[str], Sequence[str]] = ((), ())
     """The sentences of both sides, row for row; empty for images."""
+
+    @property
+    def chance(self) -> tuple[float, float]:
+        """Expected mAP and rank-1, in percent, of the same galleries in random order.
+
+        Raises ValueError if no query has a match.
+        """
+        matches = np.array([len(ranks) for ranks in self.result.match_ranks])
+        return chance(matches, self.result.listed)
 
 
 def make_lists(ranker: Ranker, dataset: Dataset, top: int) -> Lists:

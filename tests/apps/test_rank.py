@@ -39,6 +39,8 @@ def test_lists_are_those_of_the_scores(opened, ranked_run, ranking):
     assert 100 * lists.result.mAP == pytest.approx(stored.mAP, abs=1e-6)
     query_rows, gallery_rows = protocol_rows(opened.task.dataset, "G2A")
     assert len(lists.query) == len(query_rows) and len(lists.gallery) == len(gallery_rows)
+    # Each query has three matches among the fifteen images of the other platform.
+    assert lists.chance[1] == pytest.approx(100 * 3 / 15) and lists.chance[0] > lists.chance[1]
     precision = lists.result.average_precision
     order = worst(precision, 3)
     assert precision[order].tolist() == sorted(precision.tolist())[:3]
