@@ -33,6 +33,7 @@ def main() -> None:
         browse(args.report.resolve().as_uri(), profile) as page,
     ):
         page.size(args.width, args.height, dark=args.dark)
+        page.call("Emulation.setScrollbarsHidden", hidden=True)
         page.wait(f"document.readyState === 'complete' && {DRAWN}")
         page.run(f"document.querySelector({args.at!r}).scrollIntoView()")
         page.run(WAIT)
