@@ -192,6 +192,8 @@ class ManualBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Split, side of a protocol ("A2C query") or folder → (images, identities); None if unknown."""
     COUNTED = "images"
     """Noun for the records in messages."""
+    SHOWS_PROGRESS = False
+    """True if the builder itself says how far it is, and needs no count of the records beside it."""
     COUNT_LEVEL = "error"
     """"warning" if published counts contradict each other."""
 

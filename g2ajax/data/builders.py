@@ -16,7 +16,7 @@ from g2ajax.config import nearest
 
 PLATFORMS = ("aerial", "ground", "wearable")
 """Platforms by their codes in the records."""
-SAY_SECONDS = 5
+SAY_SECONDS = 5.0
 """Time between two lines about a dataset that is being built."""
 
 
@@ -116,11 +116,15 @@ def _build(builder: Any, manual_dir: pathlib.Path) -> None:
     started, own = time.monotonic(), builder._split_generators
     name = "/".join(filter(None, (builder.name, getattr(builder.builder_config, "name", ""))))
     say = functools.partial(print, file=sys.stdout, flush=True)  # as it is before TFDS is silenced
+    # A builder that draws its data says itself how many of how many there are.
+    seconds = float("inf") if getattr(builder, "SHOWS_PROGRESS", False) else SAY_SECONDS
 
     @functools.wraps(own)
     def counted(*args: Any, **kwargs: Any) -> dict[str, Iterator[Any]]:
         splits = own(*args, **kwargs)
-        return {key: _counted(key, value, counts, name, say) for key, value in splits.items()}
+        return {
+            key: _counted(key, value, counts, name, say, seconds) for key, value in splits.items()
+        }
 
     builder._split_generators = counted
     tfds.disable_progress_bar()
@@ -138,13 +142,14 @@ def _counted(
     counts: dict[str, int],
     name: str,
     say: Callable[[str], None],
+    seconds: float,
 ) -> Iterator[Any]:
-    """Passes a split's records on and says now and then how many there were."""
+    """Passes a split's records on and says every so many seconds how many there were."""
     counts[split], last = 0, time.monotonic()
     for record in records:
         yield record
         counts[split] += 1
-        if time.monotonic() - last > SAY_SECONDS:
+        if time.monotonic() - last > seconds:
             last = time.monotonic()
             say(f"building {name}: {split} {counts[split]:,}")
 

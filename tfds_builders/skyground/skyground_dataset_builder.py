@@ -40,6 +40,7 @@ class Builder(FrameBuilder, TrackletBuilder):
     """Draws the world's crops, whole frames or tracklets; needs no download."""
 
     COUNTED = "images"
+    SHOWS_PROGRESS = True
 
     VERSION = tfds.core.Version(f"1.0.{RENDERER}")
     RELEASE_NOTES = {f"1.0.{RENDERER}": f"Renderer version {RENDERER}."}
