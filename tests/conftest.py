@@ -4,22 +4,14 @@ import ctypes
 import gc
 import os
 import pathlib
-import platform
 import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Compiling takes most of the suite's time; what it compiles runs once or twice, so it is compiled with least
-# effort, and in one piece. Without fused multiply-adds: at this level XLA fuses in one loop and not in another
-# that computes the same number again, and the gradient of a maximum looks for the number that is equal.
-if platform.machine() in ("x86_64", "AMD64"):
-    LEAST_EFFORT = (
-        "--xla_backend_optimization_level=0",
-        "--xla_cpu_parallel_codegen_split_count=1",
-        "--xla_cpu_max_isa=AVX",
-    )
-else:
-    LEAST_EFFORT = ("--xla_backend_optimization_level=1",)
-os.environ.setdefault("XLA_FLAGS", " ".join(LEAST_EFFORT))
+# Compiling takes most of the suite's time; what it compiles runs once or twice. Parts of a program that are
+# compiled beside each other cost more together than in one piece.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu_parallel_codegen_split_count=1"
+)
 
 # In the environment for the runs that tests start: they never write to the user's own cache. Drawing the
 # values of one shape compiles for a tenth of a second, and both workers draw them.
