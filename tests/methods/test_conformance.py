@@ -155,7 +155,8 @@ def test_capabilities_are_kept(name):
         assert call(model, "embed_queries", FRAMES).shape[:2] == (2, 3)
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+# Facts that are equal build the same: a method that reads attributes, one of captions, one of frames.
+@pytest.mark.parametrize("name", ["explainable", "latex", "seqnet"])
 def test_the_facts_build_it_again_without_the_dataset(name):
     stored = json.loads(json.dumps(FACTS.as_dict()))
     facts = methods.DataFacts.from_dict(stored)

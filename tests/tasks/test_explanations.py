@@ -20,7 +20,7 @@ from g2ajax.tasks.predicted_attributes import differences, predict
 from g2ajax.training import loop, phase, setup
 from g2ajax.training.options import run_options
 from tests.fake_data import GROUPS, encode, make_dataset
-from tests.runs import explainable_config, tiny_config
+from tests.runs import explainable_config, on_one_device, tiny_config
 from tests.training.test_resume import assert_same, tensors
 
 ROUND = 1e-4
@@ -33,9 +33,11 @@ PREDICTS = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A finished run; its report page is made too."""
+    """A finished run on one device; its report page is made too. (On all devices are `ranked_run` and, of
+    this method, the `:tiny` variant in `tests/test_configs.py`.)"""
     workdir = tmp_path_factory.mktemp("explained")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "make_mesh", on_one_device)
         patch.setattr(crops, "open_dataset", lambda *args, **kwargs: make_dataset())
         config = explainable_config(**PREDICTS, evaluate__reported_queries=2)
         results = loop.run(config, workdir)
@@ -90,7 +92,7 @@ def test_the_truth_of_reasons_in_words(shares, lead):
         assert re.search(f"{protocol}: {100 * share:.1f}%[^%]*, {word} than the 60.0%", text)
 
 
-def test_predicted_attributes_stand_beside_the_annotated_ones(finished, fake_dataset, tmp_path):
+def test_predicted_attributes_stand_beside_the_annotated_ones(finished, one_device, fake_dataset):
     workdir, _ = finished
     page = (workdir / "report.html").read_text()
     remarks = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["remarks"]
@@ -143,7 +145,7 @@ def test_stream_1_stands_still_while_the_rest_learns(one_device, fake_dataset, t
 
 
 @pytest.mark.parametrize("step", [7, pytest.param(10, marks=pytest.mark.slow)])
-def test_resumes_inside_the_second_phase(finished, fake_dataset, tmp_path, step):
+def test_resumes_inside_the_second_phase(finished, one_device, fake_dataset, tmp_path, step):
     whole, cut = finished[0], tmp_path / "cut"
     with pytest.MonkeyPatch.context() as patch:
         stop = contextlib.nullcontext(lambda total: total == step)
@@ -259,7 +261,7 @@ def test_a_run_without_the_stream_says_so(ranked_run, fake_dataset, capsys):
     assert "has no trained explainable stream" in capsys.readouterr().err
 
 
-def test_the_decomposition_is_of_the_distance(finished, fake_dataset):
+def test_the_decomposition_is_of_the_distance(finished, one_device, fake_dataset):
     """Attention one everywhere: every d^k is d, and the gap is nothing. Before, predictions are those
     of the logits."""
     workdir, _ = finished

@@ -67,9 +67,10 @@ def test_sharded_parameters_give_the_same_losses(
     assert_close(one_device_losses, run_on(4, tmp_path, mesh__fsdp=2))
 
 
-def test_host_and_device_residency_give_the_same_bits(fake_dataset, tmp_path):
-    device = run_on(2, tmp_path / "device", data__residency="device")
-    assert run_on(2, tmp_path / "host", data__residency="host") == device
+def test_host_and_device_residency_give_the_same_bits(one_device_losses, fake_dataset, tmp_path):
+    """(That their batches are equal on several devices is tested in `tests/data/test_residency.py`.)"""
+    assert tiny_config()["data"]["residency"] == "device"
+    assert run_on(1, tmp_path, data__residency="host") == one_device_losses
 
 
 def test_two_processes_with_two_devices_give_the_losses_of_one(one_device_losses, tmp_path):
