@@ -30,8 +30,8 @@ flags.FLAGS.mark_as_parsed()
 
 LARGE = 1_500_000_000
 """Bytes in memory from which freed memory is given back to the system."""
-MANY_PROGRAMS = LARGE + LARGE // 2
-"""Bytes from which compiled programs are dropped."""
+MANY_PROGRAMS, TOO_MANY = LARGE + LARGE // 2, 2 * LARGE
+"""Bytes from which compiled programs are dropped at the end of a file, and at that of a test."""
 
 
 def _give_back() -> int:
@@ -49,20 +49,24 @@ def _give_back() -> int:
     return held()
 
 
+def _drop_programs(limit: int) -> None:
+    """Drops compiled programs that pile up; the cache on the disk has those that are needed again."""
+    if _give_back() > limit:
+        jax.clear_caches()
+        gc.collect()
+        _give_back()
+
+
 @pytest.fixture(autouse=True)
 def _free_memory():
     yield
-    _give_back()
+    _drop_programs(TOO_MANY)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _free_programs():
-    """Drops compiled programs that pile up; the cache on the disk has those that are needed again."""
     yield
-    if _give_back() > MANY_PROGRAMS:
-        jax.clear_caches()
-        gc.collect()
-        _give_back()
+    _drop_programs(MANY_PROGRAMS)
 
 
 def pytest_collection_finish():
