@@ -7,12 +7,9 @@ Needs Chromium. `--width=390 --dark` shows a phone's screen in the dark.
 """
 
 import argparse
-import io
 import pathlib
 import tempfile
 import threading
-
-from PIL import Image
 
 from g2ajax.apps.explore_galleries import open_explorer
 from g2ajax.apps.explore_server import Server
@@ -21,9 +18,6 @@ from tests.browser import browse
 
 HERE = pathlib.Path(__file__).parent
 SETTLED = "!document.getElementById('message').innerText.includes('…')"
-# Lazy images outside the screen are never loaded.
-DRAWN = "[...document.images].filter(i => i.src && i.loading !== 'lazy').every(i => i.complete)"
-WAIT = "new Promise(done => setTimeout(done, 1000))"
 
 
 def main() -> None:
@@ -60,12 +54,8 @@ def main() -> None:
             for kind, place in (("right", args.right), ("wrong", args.wrong)):
                 page.run(f"document.querySelectorAll('.acts [data-act={kind}]')[{place}].click()")
             page.run("document.activeElement.blur()")
-            page.wait(DRAWN)
-            page.run(WAIT)
-            picture = Image.open(io.BytesIO(page.screenshot()))
+            page.picture(args.out)
         server.shutdown()
-    picture.convert("RGB").save(args.out, quality=80, method=6)
-    print(f"written: {args.out}, {args.out.stat().st_size // 1000} kB")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,10 @@ Needs Chromium. `--width=390 --dark` shows a phone's screen in the dark.
 """
 
 import argparse
-import io
 import pathlib
 import tempfile
 
-from PIL import Image
-
 from tests.browser import browse
-
-DRAWN = "[...document.images].filter(i => i.src && i.loading !== 'lazy').every(i => i.complete)"
-WAIT = "new Promise(done => setTimeout(done, 1000))"
 
 
 def main() -> None:
@@ -34,12 +28,9 @@ def main() -> None:
     ):
         page.size(args.width, args.height, dark=args.dark)
         page.call("Emulation.setScrollbarsHidden", hidden=True)
-        page.wait(f"document.readyState === 'complete' && {DRAWN}")
+        page.wait("document.readyState === 'complete'")
         page.run(f"document.querySelector({args.at!r}).scrollIntoView()")
-        page.run(WAIT)
-        picture = Image.open(io.BytesIO(page.screenshot()))
-    picture.convert("RGB").save(args.out, quality=80, method=6)
-    print(f"written: {args.out}, {args.out.stat().st_size // 1000} kB")
+        page.picture(args.out)
 
 
 if __name__ == "__main__":

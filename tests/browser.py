@@ -3,9 +3,11 @@
 import base64
 import contextlib
 import fcntl
+import io
 import itertools
 import json
 import os
+import pathlib
 import select
 import shutil
 import subprocess
@@ -14,10 +16,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from PIL import Image
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), "")
 # Chromium reads commands from descriptor 3 and writes answers to descriptor 4.
 START = "import os, sys; r, w = map(int, sys.argv[1:3]); os.dup2(r, 3); os.dup2(w, 4); os.execv(sys.argv[3], sys.argv[3:])"
+
+# Lazy images outside the screen are never loaded.
+DRAWN = "[...document.images].filter(i => i.src && i.loading !== 'lazy').every(i => i.complete)"
 
 
 class Page:
@@ -119,6 +126,14 @@ class Page:
     def screenshot(self) -> bytes:
         """The visible part of the page as PNG."""
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+
+    def picture(self, file: pathlib.Path) -> None:
+        """Writes the visible part of the page as WebP, once its images are drawn, and says so."""
+        self.wait(DRAWN)
+        self.run("new Promise(done => setTimeout(done, 1000))")
+        image = Image.open(io.BytesIO(self.screenshot()))
+        image.convert("RGB").save(file, quality=80, method=6)
+        print(f"written: {file}, {file.stat().st_size // 1000} kB")
 
 
 @contextlib.contextmanager
