@@ -1,7 +1,7 @@
 """The report of person search in whole frames: scores, curves, groups, and lists of found people."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -22,7 +22,13 @@ from g2ajax.report import charts
 from g2ajax.report.album import Album
 from g2ajax.report.charts import Bar, Point
 from g2ajax.report.records import Chart, Entry, Listed, Ranking, Report
-from g2ajax.retrieval.person_search import SearchResult, pairs, search
+from g2ajax.retrieval.person_search import (
+    FrameDetections,
+    SearchQuery,
+    SearchResult,
+    pairs,
+    search,
+)
 from g2ajax.tasks.ranked_lists import STRIP, aerial_metres, by_metres, choose
 from g2ajax.tasks.report_charts import (
     CMC_RANKS,
@@ -64,10 +70,10 @@ def frame_report(
         if result.ranking in ("reid", "detection"):
             directions.setdefault(result.direction, result)
     first = list(directions.values())
-    album, rankings, searches = Album(), [], {}
+    album, rankings, searches, asked = Album(), [], {}, {}
     ranked = first if found.query is not None else []
     for result in ranked:
-        queries = search_queries(found, dataset, result.protocol)
+        queries = asked[result.protocol] = search_queries(found, dataset, result.protocol)
         searches[result.protocol] = search(found.gallery, queries, keep=0)
         rows, note = choose(
             searches[result.protocol].average_precision, max(1, limit // len(first))
@@ -86,7 +92,7 @@ def frame_report(
             *_detector(found, dataset),
             *_groups(searches, dataset, samples),
             *_sizes(results),
-            *_spreads(found, dataset, ranked),
+            *_spreads(found.gallery, asked, [result.metric for result in ranked]),
         ],
         rankings=rankings,
         pictures=album.pictures,
@@ -199,14 +205,17 @@ def _detector(found: Found, dataset: FrameDataset) -> list[Chart]:
     return [recall_chart("detection", "Detection: precision and recall", lines, note)]
 
 
-def _spreads(found: Found, dataset: FrameDataset, first: Sequence[Result]) -> list[Chart]:
-    """The similarities of queries to the people detected in their galleries, by protocol."""
+def _spreads(
+    gallery: Sequence[FrameDetections],
+    asked: Mapping[str, Sequence[SearchQuery]],
+    metrics: Sequence[str],
+) -> list[Chart]:
+    """The similarities of each protocol's queries to the people detected in their galleries."""
     result = []
-    detections = np.array([len(frame.at_least(0.5).boxes) for frame in found.gallery])
-    for protocol, metric in [(one.protocol, one.metric) for one in first[:SPREADS]]:
-        queries = search_queries(found, dataset, protocol)
+    detections = np.array([len(frame.at_least(0.5).boxes) for frame in gallery])
+    for (protocol, queries), metric in list(zip(asked.items(), metrics, strict=True))[:SPREADS]:
         most = max(int(detections[query.frames].sum()) for query in queries)
-        similarity, same = pairs(found.gallery, [queries[i] for i in sample(len(queries), most)])
+        similarity, same = pairs(gallery, [queries[i] for i in sample(len(queries), most)])
         if same.any() and not same.all():
             spread = curves.spread(similarity, same, similarity=True)
             note = (
