@@ -20,6 +20,13 @@ from flax import nnx
 
 Flat = dict[str, jax.Array]
 
+# Orbax's default has the devices that hold copies of an array write a slice each. A slice is a program
+# of its own for each shape and device: with eight devices the first checkpoint of a ResNet-50 and Adam
+# took 7.3 s, where one device's copy of each array takes 0.3 s.
+ocp.type_handlers.register_type_handler(
+    jax.Array, ocp.type_handlers.ArrayHandler(use_replica_parallel=False), override=True
+)
+
 
 def flat_state(state: nnx.State) -> Flat:
     """An NNX state as a dictionary with dotted names."""
