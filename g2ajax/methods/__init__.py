@@ -94,12 +94,15 @@ def drawn(config: Mapping[str, Any], facts: DataFacts, *, seed: int = 0) -> Meth
 
     All under one jit: eager draws would compile once for every shape.
     """
+    structure = None
 
-    def make() -> Method:
-        return build(config, facts, rngs=nnx.Rngs(params=seed))
+    def make() -> nnx.State:
+        nonlocal structure  # the trace leaves it; it has no arrays
+        structure, state = nnx.split(build(config, facts, rngs=nnx.Rngs(params=seed)))
+        return state
 
-    graphdef, _ = nnx.split(nnx.eval_shape(make))
-    return nnx.merge(graphdef, jax.jit(lambda: nnx.state(make()))())
+    state = jax.jit(make)()
+    return nnx.merge(structure, state)
 
 
 def evaluated(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State]:
