@@ -1,4 +1,4 @@
-"""Experiment files, by path (`configs/seqnet.py:dataset=prw,hkd`) or by name (`seqnet`)."""
+"""Experiment files: opened by their path (`configs/seqnet.py:dataset=prw,hkd`), found by their name (`seqnet`)."""
 
 import importlib.util
 import os
