@@ -70,7 +70,7 @@ def _free_programs():
 
 
 def pytest_collection_finish():
-    """What importing and collecting has made stays to the end: it is not searched for garbage again and
+    """Objects of importing and collecting stay to the end: the collector does not search them again and
     again while tests make the small objects of tracing."""
     gc.collect()
     gc.freeze()

@@ -22,7 +22,7 @@ from g2ajax.interop.state_dict import to_state_dict
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 FORMAT, VERSION = "g2ajax model", 1
-# What decides an embedding; a change by hand is noticed.
+# These decide an embedding; a change by hand is noticed.
 DECISIVE = ("task", "method", "facts", "options", "metric", "weights")
 
 

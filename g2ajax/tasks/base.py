@@ -207,7 +207,7 @@ class Task(abc.ABC):
         """
 
     def scored_at(self, step: int) -> Any:
-        """What `scored` has of the model of a step; None for another one."""
+        """The embeddings that `scored` keeps, if they are of the model of this step; else None."""
         return self.scored[1] if self.scored[0] == step else None
 
     def measure(self, model: Method, rankings: Sequence[str], say: Say) -> list[Measure]:

@@ -171,7 +171,7 @@ def test_resize_is_pils(interpolation, format, tmp_path):
 
 
 def test_resize_in_one_direction_first(monkeypatch):
-    """What another version of PIL does differs, so the version is asked."""
+    """PIL resizes otherwise in other versions, so the version is asked."""
     images = jnp.asarray(_images((300, 20), rows=1))
     found = []
     for first in (False, True):

@@ -54,7 +54,7 @@ def test_lists_are_those_of_the_scores(opened, ranked_run, ranking):
 
 
 def test_the_first_true_match_is_shown_with_its_rank(opened):
-    """Of a query whose first images are all of others, as of every one that failed."""
+    """A failed query, whose first images are all of others, shows it too."""
     lists = rank.rank_queries(opened.model, opened.task.embedder, "G2A", "reid", 15)
     result, entry = lists.result, int(lists.result.match[0])
     wrong = np.flatnonzero(lists.gallery.identity != lists.query.identity[0])[:1]
