@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     gallery = len(dataset.protocol(protocol)[1])
     print(f"explaining {gallery:,} distances of {protocol} to {query.titles[0]}", flush=True)
     album = Album()
-    (explanation,) = pages.explain(model.method, embedder, protocol, query, album, options.top)
+    (explanation,) = pages.explain(model.method, embedder, protocol, query, album, top=options.top)
     title = f"{model.card.name}: {query.titles[0]}"
     remarks = {}
     if predicted.predicts(model.method, dataset):

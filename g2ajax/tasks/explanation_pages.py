@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from g2ajax.data.builders import PLATFORMS
 from g2ajax.data.crop_source import KINDS, CropSplit
@@ -15,7 +15,14 @@ from g2ajax.data.images import decode, resize
 from g2ajax.data.sharding import put_whole
 from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.evaluation.explanation import Measure, as_rows, gradcam
-from g2ajax.evaluation.reasons import UNKNOWN, Unusual, strongest, telling, unusual
+from g2ajax.evaluation.reasons import (
+    UNKNOWN,
+    Unusual,
+    standing_out,
+    strongest,
+    telling,
+    unusual,
+)
 from g2ajax.evaluation.results import Result, dataset_label
 from g2ajax.methods import Method
 from g2ajax.report.album import Album
@@ -29,8 +36,8 @@ from g2ajax.tasks.predicted_attributes import accuracy_chart, predict, predicts,
 from g2ajax.tasks.ranked_lists import image_name
 from g2ajax.tasks.scores import summary_of
 
-EXPLAINED = 4
-"""Most explained queries of a report."""
+EXPLAINED, CANDIDATES = 4, 32
+"""Most explained queries of a report, and the queries of a protocol from which they are taken."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,32 +90,50 @@ class _Query:
 
 
 def explain(
-    model: Method, embedder: Embedder, protocol: str, queries: Queries, album: Album, top: int = 5
+    model: Method,
+    embedder: Embedder,
+    protocol: str,
+    queries: Queries,
+    album: Album,
+    *,
+    top: int = 5,
+    most: int | None = None,
 ) -> list[Explanation]:
     """The explanations of images against a protocol's gallery; their pictures go to `album`.
 
     Gallery images of the query's own identity and camera are left out if the protocol says so.
+    `most`: only so many queries are explained, those whose first `top` images have the most reasons:
+    above all reasons of other people, whose differences the annotations know.
     """
     gallery = embedder.dataset.splits["gallery"].take(protocol_rows(embedder.dataset, protocol)[1])
     query = _embedded(model, embedder, queries)
     distance, share = distances_and_shares(model, embedder, query["attribute_embedding"], gallery)
-    person = gallery.kind == KINDS.index("person")
-    rule = embedder.dataset.protocol(protocol)[2]
-    key = rule.get("camera_key", "camera")
-    results = []
-    for i, title in enumerate(queries.titles):
-        dropped = gallery.kind == KINDS.index("junk")
-        if queries.identity is not None and rule["drop_same_camera"]:
-            same = person & (gallery.identity == queries.identity[i])
-            dropped = dropped | (same & (getattr(gallery, key) == getattr(queries, key)[i]))
+    firsts = []
+    for i in range(len(queries.titles)):
+        dropped = _dropped(embedder, protocol, gallery, queries, i)
         order = np.argsort(np.where(dropped, np.inf, distance[i]), kind="stable")
         best = order[: min(top, int((~dropped).sum()))]
+        firsts.append((best, Unusual(*(values[best] for values in unusual(share[i], ~dropped)))))
+    places = range(len(firsts))
+    if most is not None:
+        eligible = telling(embedder.dataset.attribute_groups, model.attribute_rates)
+        counts = [_reasons(*first, eligible, gallery, queries, i) for i, first in enumerate(firsts)]
+        places = sorted(sorted(places, key=lambda i: counts[i], reverse=True)[:most])
+    caption = (
+        f"{dataset_label(embedder.dataset.name)} {protocol}, ranked by the sum of the attributes' "
+        "distances"
+    )
+    if len(places) < len(firsts):
+        caption += f"; chosen from {len(firsts)} queries because its first images have many reasons"
+    results = []
+    for i in places:
+        title, (best, relative) = queries.titles[i], firsts[i]
         one = _Query(
             queries.images[i],
             title,
             query["embedding"][i],
             query["attention"][i],
-            Unusual(*(values[best] for values in unusual(share[i], ~dropped))),
+            relative,
             None if queries.attributes is None else queries.attributes[i],
             None if queries.identity is None else int(queries.identity[i]),
         )
@@ -118,11 +143,39 @@ def explain(
                 album.add((queries.split, title), lambda image=one.image: image),
                 title,
                 shown,
-                f"{dataset_label(embedder.dataset.name)} {protocol}, ranked by the sum of the "
-                "attributes' distances",
+                caption,
             )
         )
     return results
+
+
+def _dropped(
+    embedder: Embedder, protocol: str, gallery: CropSplit, queries: Queries, i: int
+) -> Bool[np.ndarray, " N"]:
+    """Gallery images that a query is not ranked against."""
+    rule = embedder.dataset.protocol(protocol)[2]
+    dropped = gallery.kind == KINDS.index("junk")
+    if queries.identity is None or not rule["drop_same_camera"]:
+        return dropped
+    key = rule.get("camera_key", "camera")
+    person = gallery.kind == KINDS.index("person")
+    same = person & (gallery.identity == queries.identity[i])
+    return dropped | (same & (getattr(gallery, key) == getattr(queries, key)[i]))
+
+
+def _reasons(
+    best: Int[np.ndarray, " n"],
+    relative: Unusual,
+    eligible: Bool[np.ndarray, " G"],
+    gallery: CropSplit,
+    queries: Queries,
+    i: int,
+) -> tuple[int, int]:
+    """Numbers of reasons in a query's first images: of other people, and of all."""
+    count = standing_out(relative, eligible).sum(1)
+    if queries.identity is None:
+        return 0, int(count.sum())
+    return int(count[gallery.identity[best] != queries.identity[i]].sum()), int(count.sum())
 
 
 def _embedded(model: Method, embedder: Embedder, queries: Queries) -> dict[str, np.ndarray]:
@@ -318,13 +371,14 @@ def trust(measured: Sequence[Measure]) -> str:
 
 
 def _explained(model: Method, embedder: Embedder, count: int, album: Album) -> list[Explanation]:
-    """Explanations of queries spread over the protocols' query lists."""
+    """Explanations of queries of the protocols, those with the most reasons of some that are spread over
+    each protocol's list."""
     explanations = []
     for number, protocol in enumerate(embedder.protocols):
         rows, _ = protocol_rows(embedder.dataset, protocol)
         share = len(range(number, count, len(embedder.protocols)))
-        places = rows[np.linspace(0, len(rows) - 1, share).astype(int)]
+        places = rows[np.linspace(0, len(rows) - 1, min(CANDIDATES, len(rows))).astype(int)]
         if share:
             queries = from_queries(embedder.dataset.splits["query"], places.tolist())
-            explanations += explain(model, embedder, protocol, queries, album)
+            explanations += explain(model, embedder, protocol, queries, album, most=share)
     return explanations

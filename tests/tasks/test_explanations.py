@@ -10,9 +10,12 @@ import pytest
 from flax import nnx
 
 from g2ajax.__main__ import main
+from g2ajax.evaluation import reasons
 from g2ajax.evaluation.explanation import Measure
 from g2ajax.models.load import of_run
+from g2ajax.report.album import Album
 from g2ajax.tasks import crops, explanation_measures
+from g2ajax.tasks import explanation_pages as pages
 from g2ajax.tasks.embedder import embed_split, explained_sides
 from g2ajax.tasks.explanation_measures import REASONS
 from g2ajax.tasks.explanation_pages import trust
@@ -254,6 +257,26 @@ def test_the_command_explains_a_query_a_name_and_a_file(finished, fake_dataset, 
     ):
         assert main(["explain", f"--workdir={workdir}", "--query=1", changes]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_a_report_explains_the_queries_with_the_most_reasons(
+    finished, one_device, fake_dataset, monkeypatch
+):
+    monkeypatch.setattr(reasons, "STANDS_OUT", 0.5)
+    monkeypatch.setattr(reasons, "LARGER", 1.0)
+    config = explainable_config(**PREDICTS)
+    opened, _ = loop.reopen(config, finished[0], "latest")
+    queries = pages.from_queries(fake_dataset.splits["query"], range(5))
+    asked = (opened.model, opened.task.embedder, "A2G", queries)
+    whole = pages.explain(*asked, Album())
+    counts = {
+        one.title: sum(len(e.reasons) for e in one.images if not e.entry.correct) for one in whole
+    }
+    assert len(set(counts.values())) > 1
+    chosen = [one.title for one in pages.explain(*asked, Album(), most=2)]
+    assert len(chosen) == 2
+    others = [counts[title] for title in counts if title not in chosen]
+    assert min(counts[title] for title in chosen) >= max(others)
 
 
 def test_a_run_without_the_stream_says_so(ranked_run, fake_dataset, capsys):
