@@ -31,6 +31,9 @@ def _runners() -> dict:
 
 
 RUNNERS = _runners()
+# Costly cases of ours whose parts are those of others: head distillation into SeqNet, COAT without it. In another
+# folder every case runs.
+COSTLY = ("ps_hkd_coat_train", "ps_seqnet_train") if FOLDER == HERE / "goldens" else ()
 
 
 def _weights(case: str, request: dict) -> dict[str, np.ndarray]:
@@ -89,7 +92,13 @@ def _compare(name: str, got: np.ndarray, expected: np.ndarray, rule: dict) -> No
     )
 
 
-@pytest.mark.parametrize("case", sorted(INDEX["cases"]))
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(c, marks=pytest.mark.slow if c in COSTLY else ())
+        for c in sorted(INDEX["cases"])
+    ],
+)
 def test_case(case):
     entry = INDEX["cases"][case]
     args = entry["args"]
