@@ -166,7 +166,7 @@ def learn(model, loss_name, batch, steps, rate):
 
 
 def test_learns_to_explain():
-    history, _ = learn(make("resnet"), "explain_loss", make_batch(), 60, 3e-3)
+    history, _ = learn(make("resnet"), "explain_loss", make_batch(), 120, 3e-3)
     first, last = history[0], history[-1]
     assert last["exclusive_share"] > 1.3 * last["exclusive_share_uniform"]
     assert last["exclusive_share"] > first["exclusive_share"] + 0.05
