@@ -102,7 +102,8 @@ def test_tracklets_give_the_terms_of_one_device(tmp_path, experiment, phases):
 
 def run_on_all(experiment: str, folder: pathlib.Path, *flags: str, steps: int) -> None:
     """Runs `:tiny` with so many steps a phase on one device (`folder/1`), on four (`4`), and in two
-    processes of two (`2x2`)."""
+    processes of two (`2x2`), compiled as XLA does for a user: the tests' settings round otherwise, and
+    ten steps of a detector show it in the fifth digit."""
     config = load(f"configs/{experiment}.py:tiny")
     gentle = {"optimizer.name": "sgd", "optimizer.clip_norm": 0.3, "epochs": 1}
     settings = [
@@ -116,6 +117,7 @@ def run_on_all(experiment: str, folder: pathlib.Path, *flags: str, steps: int) -
             *(*settings, *flags),
             processes=processes,
             devices=devices,
+            xla_flags="",
         )
 
 
@@ -131,12 +133,17 @@ def assert_terms_are_those_of_one_device(folder: pathlib.Path, *, steps: int) ->
                 np.testing.assert_allclose(value, one[step][term], rtol=TOLERANCE, err_msg=term)
 
 
-def run_processes(*command: str | pathlib.Path, processes: int, devices: int = 2) -> None:
-    """Runs Python with these arguments in several processes of one computation."""
+def run_processes(
+    *command: str | pathlib.Path, processes: int, devices: int = 2, xla_flags: str | None = None
+) -> None:
+    """Runs Python with these arguments in several processes of one computation; `xla_flags`: None for
+    those of the tests."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     settings = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)}
+    if xla_flags is not None:
+        settings["XLA_FLAGS"] = xla_flags
     if processes > 1:
         settings |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(processes)}
     started = [
