@@ -1,4 +1,4 @@
-"""Experiment files: opened by their path (`configs/seqnet.py:dataset=prw,hkd`), found by their name (`seqnet`)."""
+"""Experiment files: opened by path (`configs/seqnet.py:dataset=prw,hkd`), found by name (`seqnet`)."""
 
 import importlib.util
 import os
