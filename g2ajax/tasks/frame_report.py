@@ -85,7 +85,7 @@ def frame_report(
         rankings.append(Ranking(result.protocol, listed, note))
     return Report(
         title=title_of(results),
-        summary=summary_of(dataset, results, "people in frames", trained_on),
+        summary=summary_of(dataset, results, "whole frames", trained_on),
         scores=[score_of(result) for result in first],
         charts=[
             *_curves(searches),
