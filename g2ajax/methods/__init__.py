@@ -13,7 +13,6 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 from flax import nnx
 
 from g2ajax import backbones
@@ -94,15 +93,7 @@ def drawn(config: Mapping[str, Any], facts: DataFacts, *, seed: int = 0) -> Meth
 
     All under one jit: eager draws would compile once for every shape.
     """
-    structure = None
-
-    def make() -> nnx.State:
-        nonlocal structure  # the trace leaves it; it has no arrays
-        structure, state = nnx.split(build(config, facts, rngs=nnx.Rngs(params=seed)))
-        return state
-
-    state = jax.jit(make)()
-    return nnx.merge(structure, state)
+    return nnx.jit(lambda: build(config, facts, rngs=nnx.Rngs(params=seed)))()
 
 
 def evaluated(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State]:
