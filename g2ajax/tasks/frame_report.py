@@ -55,6 +55,7 @@ def frame_report(
     dataset: FrameDataset,
     results: Sequence[Result],
     *,
+    noun: str,
     trained_on: str,
     limit: int,
     samples: int,
@@ -62,8 +63,8 @@ def frame_report(
     """The report of a model's detections in a dataset's frames, by similarity alone.
 
     A plain detector ranks nothing and has its own curve alone. Of protocols in one direction, which
-    differ in the size of the gallery, the first has lists and curves. `limit`: most queries with their lists;
-    `samples`: resamplings of the bootstrap.
+    differ in the size of the gallery, the first has lists and curves. `noun`: the kind of data; `limit`: most
+    queries with their lists; `samples`: resamplings of the bootstrap.
     """
     directions: dict[str, Result] = {}
     for result in results:
@@ -85,7 +86,7 @@ def frame_report(
         rankings.append(Ranking(result.protocol, listed, note))
     return Report(
         title=title_of(results),
-        summary=summary_of(dataset, results, "whole frames", trained_on),
+        summary=summary_of(dataset, results, noun, trained_on),
         scores=[score_of(result) for result in first],
         charts=[
             *_curves(searches),

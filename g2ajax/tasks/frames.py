@@ -302,6 +302,7 @@ class Task(base.Task):
             found or self.search(nnx.state(model), ("reid",)),
             self.dataset,
             results,
+            noun=self.noun,
             trained_on=trained_on,
             limit=evaluate.reported_queries,
             samples=evaluate.bootstrap_samples,

@@ -38,7 +38,9 @@ def perfect(dataset) -> Found:
 def reported(dataset, found):
     options = {"metric": "inner product", "feature_name": "f", "bootstrap_samples": 20}
     results = evaluate_frames(found, dataset, **options)
-    return frame_report(found, dataset, results, trained_on="", limit=400, samples=20), results
+    return frame_report(
+        found, dataset, results, noun="whole frames", trained_on="", limit=400, samples=20
+    ), results
 
 
 def test_a_perfect_search_is_reported_as_one(dataset):
@@ -81,7 +83,9 @@ def test_the_first_true_match_is_listed_where_it_comes_late(dataset):
 def test_a_detector_alone_has_scores_and_no_lists(dataset):
     found = dataclasses.replace(perfect(dataset), query=None)
     results = evaluate_detector(found.gallery, dataset)
-    report = frame_report(found, dataset, results, trained_on="", limit=400, samples=20)
+    report = frame_report(
+        found, dataset, results, noun="whole frames", trained_on="", limit=400, samples=20
+    )
     assert {(s.name, s.value) for s in report.scores} == {("detection AP", 100.0)}
     assert len(report.scores) == len(results)
     assert not report.rankings
