@@ -15,14 +15,7 @@ from g2ajax.data.images import decode, resize
 from g2ajax.data.sharding import put_whole
 from g2ajax.evaluation.crops import protocol_rows
 from g2ajax.evaluation.explanation import Measure, as_rows, gradcam
-from g2ajax.evaluation.reasons import (
-    UNKNOWN,
-    Unusual,
-    standing_out,
-    strongest,
-    telling,
-    unusual,
-)
+from g2ajax.evaluation.reasons import UNKNOWN, Unusual, strongest, telling, unusual
 from g2ajax.evaluation.results import Result, dataset_label
 from g2ajax.methods import Method
 from g2ajax.report.album import Album
@@ -84,9 +77,21 @@ class _Query:
     title: str
     embedding: Float[np.ndarray, " D"]
     attention: Float[np.ndarray, "h w M"]
-    unusual: Unusual
     attributes: Int[np.ndarray, " G"] | None
     identity: int | None
+    first: CropSplit
+    """The first images of its ranking; the rest is of these."""
+    distance: Float[np.ndarray, " n"]
+    unusual: Unusual
+    reasons: list[list[int]]
+    """Groups that stand out in each distance, the strongest first."""
+
+    def is_right(self, row: int) -> bool | None:
+        """True if an image is the query's person; None if that is unknown."""
+        if self.identity is None:
+            return None
+        is_person = self.first.kind[row] == KINDS.index("person")
+        return bool(is_person and self.first.identity[row] == self.identity)
 
 
 def explain(
@@ -108,74 +113,64 @@ def explain(
     gallery = embedder.dataset.splits["gallery"].take(protocol_rows(embedder.dataset, protocol)[1])
     query = _embedded(model, embedder, queries)
     distance, share = distances_and_shares(model, embedder, query["attribute_embedding"], gallery)
-    firsts = []
-    for i in range(len(queries.titles)):
-        dropped = _dropped(embedder, protocol, gallery, queries, i)
-        order = np.argsort(np.where(dropped, np.inf, distance[i]), kind="stable")
-        best = order[: min(top, int((~dropped).sum()))]
-        firsts.append((best, Unusual(*(values[best] for values in unusual(share[i], ~dropped)))))
-    places = range(len(firsts))
-    if most is not None:
-        eligible = telling(embedder.dataset.attribute_groups, model.attribute_rates)
-        counts = [_reasons(*first, eligible, gallery, queries, i) for i, first in enumerate(firsts)]
-        places = sorted(sorted(places, key=lambda i: counts[i], reverse=True)[:most])
+    dropped = _dropped(embedder, protocol, gallery, queries)
+    eligible = telling(embedder.dataset.attribute_groups, model.attribute_rates)
+    asked = []
+    for i, title in enumerate(queries.titles):
+        order = np.argsort(np.where(dropped[i], np.inf, distance[i]), kind="stable")
+        first = order[: min(top, int((~dropped[i]).sum()))]
+        relative = Unusual(*(values[first] for values in unusual(share[i], ~dropped[i])))
+        asked.append(
+            _Query(
+                queries.images[i],
+                title,
+                query["embedding"][i],
+                query["attention"][i],
+                None if queries.attributes is None else queries.attributes[i],
+                None if queries.identity is None else int(queries.identity[i]),
+                gallery.take(first),
+                distance[i, first],
+                relative,
+                strongest(relative, eligible),
+            )
+        )
     caption = (
         f"{dataset_label(embedder.dataset.name)} {protocol}, ranked by the sum of the attributes' "
         "distances"
     )
-    if len(places) < len(firsts):
-        caption += f"; chosen from {len(firsts)} queries because its first images have many reasons"
-    results = []
-    for i in places:
-        title, (best, relative) = queries.titles[i], firsts[i]
-        one = _Query(
-            queries.images[i],
-            title,
-            query["embedding"][i],
-            query["attention"][i],
-            relative,
-            None if queries.attributes is None else queries.attributes[i],
-            None if queries.identity is None else int(queries.identity[i]),
+    if most is not None and most < len(asked):
+        caption += f"; chosen from {len(asked)} queries because its first images have many reasons"
+        ranked = sorted(asked, key=_reasons, reverse=True)[:most]
+        asked = [one for one in asked if one in ranked]
+    return [
+        Explanation(
+            album.add((queries.split, one.title), lambda one=one: one.image),
+            one.title,
+            _shown(model, embedder, one, album),
+            caption,
         )
-        shown = _shown(model, embedder, one, gallery.take(best), distance[i, best], album)
-        results.append(
-            Explanation(
-                album.add((queries.split, title), lambda image=one.image: image),
-                title,
-                shown,
-                caption,
-            )
-        )
-    return results
+        for one in asked
+    ]
 
 
 def _dropped(
-    embedder: Embedder, protocol: str, gallery: CropSplit, queries: Queries, i: int
-) -> Bool[np.ndarray, " N"]:
-    """Gallery images that a query is not ranked against."""
+    embedder: Embedder, protocol: str, gallery: CropSplit, queries: Queries
+) -> Bool[np.ndarray, "Q N"]:
+    """Gallery images that each query is not ranked against."""
     rule = embedder.dataset.protocol(protocol)[2]
-    dropped = gallery.kind == KINDS.index("junk")
+    junk = gallery.kind == KINDS.index("junk")
     if queries.identity is None or not rule["drop_same_camera"]:
-        return dropped
+        return np.broadcast_to(junk, (len(queries.titles), len(gallery)))
     key = rule.get("camera_key", "camera")
-    person = gallery.kind == KINDS.index("person")
-    same = person & (gallery.identity == queries.identity[i])
-    return dropped | (same & (getattr(gallery, key) == getattr(queries, key)[i]))
+    same = gallery.identity == queries.identity[:, None]
+    same_camera = getattr(gallery, key) == getattr(queries, key)[:, None]
+    return junk | (same & same_camera & (gallery.kind == KINDS.index("person")))
 
 
-def _reasons(
-    best: Int[np.ndarray, " n"],
-    relative: Unusual,
-    eligible: Bool[np.ndarray, " G"],
-    gallery: CropSplit,
-    queries: Queries,
-    i: int,
-) -> tuple[int, int]:
+def _reasons(query: _Query) -> tuple[int, int]:
     """Numbers of reasons in a query's first images: of other people, and of all."""
-    count = standing_out(relative, eligible).sum(1)
-    if queries.identity is None:
-        return 0, int(count.sum())
-    return int(count[gallery.identity[best] != queries.identity[i]].sum()), int(count.sum())
+    counts = [len(reasons) for reasons in query.reasons]
+    return sum(n for row, n in enumerate(counts) if query.is_right(row) is False), sum(counts)
 
 
 def _embedded(model: Method, embedder: Embedder, queries: Queries) -> dict[str, np.ndarray]:
@@ -197,18 +192,10 @@ def _embedded(model: Method, embedder: Embedder, queries: Queries) -> dict[str, 
     return {name: np.concatenate([p[name] for p in parts])[:count] for name in parts[0]}
 
 
-def _shown(
-    model: Method,
-    embedder: Embedder,
-    query: _Query,
-    gallery: CropSplit,
-    distance: Float[np.ndarray, " n"],
-    album: Album,
-) -> list[Explained]:
+def _shown(model: Method, embedder: Embedder, query: _Query, album: Album) -> list[Explained]:
     """The first images of a ranking, each with the groups that stand out in its distance."""
-    groups = embedder.dataset.attribute_groups
-    attention, cam = _maps(model, embedder, query, gallery)
-    strong = strongest(query.unusual, telling(groups, model.attribute_rates))
+    groups, gallery = embedder.dataset.attribute_groups, query.first
+    attention, cam = _maps(model, embedder, query)
     own = _by_group(query.attention, groups)
     others = [_by_group(one, groups) for one in attention]
     # One scale for all maps of a group; one that hardly varies is not spread over it.
@@ -219,14 +206,16 @@ def _shown(
     for row in range(len(gallery)):
         name = str(gallery.image_id[row])
         image = decode(gallery.read(row), name)
-        correct = None
-        if query.identity is not None:
-            is_person = gallery.kind[row] == KINDS.index("person")
-            correct = bool(is_person and gallery.identity[row] == query.identity)
         place = album.add((gallery.name, name), lambda image=image: image)
-        entry = Entry(place, image_name(gallery, row), row + 1, float(distance[row]), correct)
+        entry = Entry(
+            place,
+            image_name(gallery, row),
+            row + 1,
+            float(query.distance[row]),
+            query.is_right(row),
+        )
         reasons = []
-        for group in strong[row]:
+        for group in query.reasons[row]:
             label, scale = groups[group][0], (float(lows[group]), float(tops[group]))
             pair = (query.image, own, ("asked", query.title)), (image, others[row], name)
             pictures = tuple(
@@ -279,12 +268,14 @@ def _class(
 
 
 def _maps(
-    model: Method, embedder: Embedder, query: _Query, gallery: CropSplit
+    model: Method, embedder: Embedder, query: _Query
 ) -> tuple[Float[np.ndarray, "n h w M"], Float[np.ndarray, "n h w"]]:
-    """Attention in a few gallery images, and Grad-CAM of their distance to the query."""
+    """Attention in the first images of a ranking, and Grad-CAM of their distance to the query."""
     options, state = embedder.options, nnx.state(model)
     saliency, attention, cams = jitted_saliency(model), [], []
-    for batch in split_batches(gallery, options.data, options.evaluate.batch_size, embedder.mesh):
+    for batch in split_batches(
+        query.first, options.data, options.evaluate.batch_size, embedder.mesh
+    ):
         inputs, mask = {k: batch[k] for k in INPUTS}, np.asarray(batch["mask"])
         other = np.repeat(query.embedding[None], len(mask), axis=0)
         features, gradients = saliency(state, inputs, other)
